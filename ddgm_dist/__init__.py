@@ -1,0 +1,116 @@
+"""Limited-angle tomography with diffusion priors (DDGM), tiled over Ray, out of and into Zarr.
+
+Importing this package is cheap and has no side effects: every public name is loaded when it is
+first used.
+
+>>> import ddgm_dist as dd
+>>> dd.simulate("tissue.zarr", "tilts.zarr", noise="gaussian:0.05")  # doctest: +SKIP
+>>> result = dd.reconstruct("tilts.zarr", "out.zarr", engine="local")  # doctest: +SKIP
+"""
+
+import sys
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ddgm_dist.core.box import Box
+    from ddgm_dist.demo import run_demo
+    from ddgm_dist.errors import DdgmError, InputError, PlanError, StorageError
+    from ddgm_dist.evaluate import evaluate
+    from ddgm_dist.formats.volumes import open_volume
+    from ddgm_dist.ingest import ingest
+    from ddgm_dist.phantom import TissuePhantom
+    from ddgm_dist.reconstruct import plan as make_plan
+    from ddgm_dist.reconstruct import reconstruct
+    from ddgm_dist.simulate import simulate
+    from ddgm_dist.storage.tilt_series import TiltSeriesMeta, open_tilt_series, write_tilt_series
+    from ddgm_dist.train import train
+
+    __version__: str
+
+__all__ = [
+    "Box",
+    "DdgmError",
+    "InputError",
+    "PlanError",
+    "StorageError",
+    "TiltSeriesMeta",
+    "TissuePhantom",
+    "__version__",
+    "evaluate",
+    "ingest",
+    "make_plan",
+    "open_tilt_series",
+    "open_volume",
+    "reconstruct",
+    "run_demo",
+    "simulate",
+    "train",
+    "write_tilt_series",
+]
+
+# Public name -> where it is defined (module, name there).
+_HOMES = {
+    "Box": ("ddgm_dist.core.box", "Box"),
+    "DdgmError": ("ddgm_dist.errors", "DdgmError"),
+    "InputError": ("ddgm_dist.errors", "InputError"),
+    "PlanError": ("ddgm_dist.errors", "PlanError"),
+    "StorageError": ("ddgm_dist.errors", "StorageError"),
+    "TiltSeriesMeta": ("ddgm_dist.storage.tilt_series", "TiltSeriesMeta"),
+    "TissuePhantom": ("ddgm_dist.phantom", "TissuePhantom"),
+    "evaluate": ("ddgm_dist.evaluate", "evaluate"),
+    "ingest": ("ddgm_dist.ingest", "ingest"),
+    # Not `plan`: that is the subpackage, which `import ddgm_dist.plan.tiling as t` must find.
+    "make_plan": ("ddgm_dist.reconstruct", "plan"),
+    "open_tilt_series": ("ddgm_dist.storage.tilt_series", "open_tilt_series"),
+    "open_volume": ("ddgm_dist.formats.volumes", "open_volume"),
+    "reconstruct": ("ddgm_dist.reconstruct", "reconstruct"),
+    "run_demo": ("ddgm_dist.demo", "run_demo"),
+    "simulate": ("ddgm_dist.simulate", "simulate"),
+    "train": ("ddgm_dist.train", "train"),
+    "write_tilt_series": ("ddgm_dist.storage.tilt_series", "write_tilt_series"),
+}
+
+
+class _Package(ModuleType):
+    """The package itself: a function named like its module (``reconstruct``) hides the module.
+
+    When a submodule is first imported, Python sets it as an attribute of its package, so what
+    ``ddgm_dist.reconstruct`` means would depend on what had been imported before. Ignoring that
+    one assignment makes it always the function; ``from ddgm_dist.reconstruct import ...`` does
+    not read the attribute and works as ever.
+    """
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if not (name in _HOMES and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
+
+
+if not TYPE_CHECKING:  # hidden, so that a type checker still refuses unknown names
+
+    def __getattr__(name: str) -> object:
+        if name == "__version__":
+            return _version()
+        if name not in _HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        module, attribute = _HOMES[name]
+        value = getattr(import_module(module), attribute)
+        globals()[name] = value
+        return value
+
+
+def _version() -> str:
+    from importlib import metadata  # 40 ms that most uses need not pay
+
+    try:
+        return metadata.version("ddgm-dist")
+    except metadata.PackageNotFoundError:  # run from a source tree that is not installed
+        return "0+unknown"
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

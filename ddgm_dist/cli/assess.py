@@ -1,0 +1,44 @@
+"""``evaluate``: a volume against a reference."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ddgm_dist.cli.data import volume_argument
+
+__all__ = ["evaluate"]
+
+
+def evaluate(
+    volume: Annotated[
+        Path, typer.Argument(metavar="OUT.zarr", help="Volume to judge.", show_default=False)
+    ],
+    reference: Annotated[
+        str,
+        typer.Argument(
+            metavar="REFERENCE",
+            help="The truth: Zarr, MRC, .npy, folder of images, or phantom:Z,Y,X; may be wider.",
+            show_default=False,
+        ),
+    ],
+    region: Annotated[
+        str,
+        typer.Option(help="inner (away from the edges in x), all, or z0:z1,y0:y1,x0:x1 in voxels."),
+    ] = "inner",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Print MSE, normalised MSE, PSNR and SSIM over a region."""
+    from ddgm_dist.evaluate import evaluate as run
+
+    scores = run(volume, volume_argument(reference, "REFERENCE"), inner=region).to_dict()
+    if as_json:
+        typer.echo(json.dumps(scores, indent=2))
+        return
+    width = max(len(name) for name in scores)
+    for name, value in scores.items():
+        shown = f"{value:.6g}" if isinstance(value, float) else str(value)
+        typer.echo(f"{name:<{width}}  {shown}")

@@ -1,0 +1,92 @@
+"""The configuration as the library takes it: a YAML file with ``--set`` on top."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ddgm_dist.errors import InputError
+
+__all__ = ["read_config"]
+
+Config = dict[str, Any]
+
+
+class _Loader(yaml.SafeLoader):
+    """The safe loader; but PyYAML follows YAML 1.1, where ``1e-3`` is a string. Here it is not."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$"),
+    list("-+.0123456789"),
+)
+
+
+def read_config(path: Path | None, overrides: Sequence[str]) -> Config:
+    """Read a configuration and apply overrides to it; keys are checked by the library.
+
+    Parameters
+    ----------
+    path
+        YAML file; nothing when None.
+    overrides
+        ``key=value`` each, later ones win. The value is YAML, dots in the key descend into
+        sections: ``solver.K=15``.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, not YAML or not a mapping, or an override is not ``key=value``.
+    """
+    config = {} if path is None else _read_file(path)
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        names = key.strip().split(".")
+        if not equals or not all(names):
+            raise InputError(
+                "--set", override, "is not key=value", "write for example --set samples=8"
+            )
+        _section(config, names[:-1], override)[names[-1]] = _parse(text, "--set", override)
+    return config
+
+
+def _read_file(path: Path) -> Config:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise InputError("--config", str(path), "there is no such file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError("--config", str(path), f"cannot be read ({error})") from error
+    config = _parse(text, "--config", str(path))
+    if config is None:
+        return {}
+    if not isinstance(config, dict) or not all(isinstance(key, str) for key in config):
+        raise InputError(
+            "--config",
+            str(path),
+            "is not a mapping of keys to values",
+            "write one `key: value` a line",
+        )
+    return config
+
+
+def _parse(text: str, argument: str, shown: str) -> Any:
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except yaml.YAMLError as error:
+        raise InputError(argument, shown, f"is not YAML ({error})") from error
+
+
+def _section(config: Config, names: Sequence[str], override: str) -> Config:
+    """The mapping that ``names`` lead to, made where it is missing."""
+    for name in names:
+        inner = config.setdefault(name, {})
+        if not isinstance(inner, dict):
+            raise InputError("--set", override, f"{name!r} is a value, not a section of keys")
+        config = inner
+    return config

@@ -1,0 +1,79 @@
+"""Arguments and options that several commands share, so that they read the same everywhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+__all__ = [
+    "ConfigFile",
+    "EngineName",
+    "MaskBad",
+    "Memory",
+    "Overrides",
+    "Overwrite",
+    "PixelSize",
+    "Rows",
+    "Seed",
+    "Thickness",
+    "TiltAxis",
+    "TiltsIn",
+    "TiltsOut",
+    "Workers",
+]
+
+
+EngineName = Literal["local", "ray"]
+TiltAxis = Literal["rows", "columns"]
+
+TiltsIn = Annotated[
+    Path, typer.Argument(metavar="TILTS.zarr", help="Tilt series.", show_default=False)
+]
+TiltsOut = Annotated[
+    Path, typer.Argument(metavar="TILTS.zarr", help="Tilt series to write.", show_default=False)
+]
+ConfigFile = Annotated[
+    Path | None,
+    typer.Option("--config", metavar="FILE", help="YAML configuration.", show_default=False),
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Override one key of the configuration; may be repeated.",
+        show_default=False,
+    ),
+]
+Thickness = Annotated[
+    int | None,
+    typer.Option(
+        metavar="PX",
+        min=1,
+        help="Thickness of the specimen in voxels, if the tilt series does not say.",
+        show_default=False,
+    ),
+]
+MaskBad = Annotated[
+    bool, typer.Option("--mask-bad", help="Impute NaN and inf pixels instead of refusing them.")
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an output that exists.")]
+Workers = Annotated[
+    int | None,
+    typer.Option(metavar="N", min=1, help="Ray workers; as many as fit by default."),
+]
+Memory = Annotated[
+    str | None,
+    typer.Option(metavar="SIZE", help="Memory for each worker, such as 8GiB.", show_default=False),
+]
+PixelSize = Annotated[
+    float | None,
+    typer.Option("--pixel-size", metavar="NM", help="Pixel size in nm.", show_default=False),
+]
+Seed = Annotated[int, typer.Option(min=0, help="Seed of the random numbers.")]
+Rows = Annotated[
+    str | None,
+    typer.Option(metavar="A:B", help="Rows (y) to keep; all by default.", show_default=False),
+]

@@ -1,0 +1,107 @@
+"""``plan`` and ``reconstruct``: the same problem, thought through and computed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ddgm_dist.cli.options import (
+    ConfigFile,
+    EngineName,
+    MaskBad,
+    Memory,
+    Overrides,
+    Overwrite,
+    Thickness,
+    TiltsIn,
+    Workers,
+)
+from ddgm_dist.cli.values import parse_memory
+from ddgm_dist.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["plan", "reconstruct"]
+
+
+def plan(
+    tilts: TiltsIn,
+    config: ConfigFile = None,
+    overrides: Overrides = None,
+    thickness: Thickness = None,
+    mask_bad: MaskBad = False,
+    workers: Workers = None,
+    memory: Memory = None,
+) -> None:
+    """Show what a reconstruction would take: tiles, memory, traffic, denoiser calls."""
+    resolved = _problem_config(config, overrides or [], thickness, mask_bad)
+    limit = None if memory is None else parse_memory(memory)
+    from ddgm_dist.reconstruct import plan as run
+
+    typer.echo(run(tilts, resolved, workers=workers, memory=limit).describe())
+
+
+def reconstruct(
+    tilts: TiltsIn,
+    out: Annotated[
+        Path,
+        typer.Argument(metavar="OUT.zarr", help="Volume to write (OME-Zarr).", show_default=False),
+    ],
+    config: ConfigFile = None,
+    overrides: Overrides = None,
+    engine: Annotated[EngineName, typer.Option(help="In this process, or on Ray.")] = "ray",
+    address: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT",
+            help="Ray cluster to join (auto finds one); by default Ray starts on this machine.",
+            show_default=False,
+        ),
+    ] = None,
+    workers: Workers = None,
+    memory: Memory = None,
+    thickness: Thickness = None,
+    mask_bad: MaskBad = False,
+    overwrite: Overwrite = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
+) -> None:
+    """Reconstruct a volume; run again on the same output, it goes on where it stopped."""
+    if engine == "local":
+        for option, value in (("--address", address), ("--workers", workers)):
+            if value is not None:
+                raise InputError(
+                    option, value, "is for --engine ray", "leave it out or use --engine ray"
+                )
+    resolved = _problem_config(config, overrides or [], thickness, mask_bad)
+    limit = None if memory is None else parse_memory(memory)
+    from ddgm_dist.reconstruct import reconstruct as run
+
+    result = run(
+        tilts,
+        out,
+        resolved,
+        engine,
+        address=address,
+        workers=workers,
+        memory=limit,
+        overwrite=overwrite,
+        progress=not quiet,
+    )
+    typer.echo(result.describe())
+
+
+def _problem_config(
+    path: Path | None, overrides: Sequence[str], thickness: int | None, mask_bad: bool
+) -> dict[str, Any]:
+    """The configuration; options that fix the answer are keys of it, and win."""
+    from ddgm_dist.cli.config import read_config
+
+    config = read_config(path, overrides)
+    if thickness is not None:
+        config["thickness"] = thickness
+    if mask_bad:
+        config["mask_bad"] = True
+    return config

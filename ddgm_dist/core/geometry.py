@@ -1,0 +1,99 @@
+"""Acquisition geometry of a tilt series, in global coordinates."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from ddgm_dist.errors import InputError
+
+__all__ = ["MAX_ANGLE_DEG", "Geometry", "Specimen"]
+
+Specimen = Literal["slab", "isolated"]
+MAX_ANGLE_DEG = 85.0
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Parallel-beam tilts about the y axis.
+
+    A point (z, x), measured from the centre (n-1)/2 of each axis, lands at detector coordinate
+    ``u = x cos(theta) + z sin(theta) + dx``, measured from the detector's centre, in row
+    ``y + dy``.
+
+    Attributes
+    ----------
+    angles_deg
+        One per tilt, any order, any spacing; magnitude below 85 degrees.
+    thickness
+        Voxels along z (the beam at zero tilt).
+    rows
+        Detector rows, which are the volume's y.
+    field
+        Detector columns, which are the volume's x.
+    shifts_px
+        ``(dy, dx)`` per tilt in pixels; zero when empty.
+    specimen
+        ``slab``: cut out of a wider specimen, rays near the edge cross material outside the field.
+        ``isolated``: surrounded by vacuum.
+    """
+
+    angles_deg: tuple[float, ...]
+    thickness: int
+    rows: int
+    field: int
+    shifts_px: tuple[tuple[float, float], ...] = ()
+    specimen: Specimen = "slab"
+
+    def __post_init__(self) -> None:
+        if not self.angles_deg:
+            raise InputError("angles_deg", "[]", "there must be at least one tilt")
+        for index, angle in enumerate(self.angles_deg):
+            if not abs(angle) < MAX_ANGLE_DEG:
+                raise InputError(
+                    f"angles_deg[{index}]",
+                    angle,
+                    f"must be a number of magnitude below {MAX_ANGLE_DEG:g} degrees: "
+                    "a ray along the slab never leaves it",
+                    "drop that tilt, or check that the angles are in degrees",
+                )
+        if self.shifts_px and len(self.shifts_px) != len(self.angles_deg):
+            raise InputError(
+                "shifts_px",
+                f"{len(self.shifts_px)} shifts",
+                f"there are {len(self.angles_deg)} tilts and each needs one (dy, dx)",
+            )
+        for name in ("thickness", "rows", "field"):
+            if getattr(self, name) < 1:
+                raise InputError(name, getattr(self, name), "must be at least 1 pixel")
+
+    @property
+    def tilts(self) -> int:
+        """Number of tilts."""
+        return len(self.angles_deg)
+
+    @property
+    def angles(self) -> tuple[float, ...]:
+        """Angles in radians."""
+        return tuple(math.radians(a) for a in self.angles_deg)
+
+    @property
+    def reach(self) -> int:
+        """How far a ray spreads along x on its way through the slab, in pixels (each side)."""
+        steepest = max(abs(a) for a in self.angles)
+        return math.ceil(self.thickness / 2 * math.tan(steepest))
+
+    @property
+    def domain(self) -> tuple[int, int]:
+        """Columns ``[start, stop)`` that are solved for; the field is ``[0, field)``.
+
+        A slab goes on beyond the field, so its domain is padded by ``reach``. An isolated specimen
+        is known to end.
+        """
+        pad = self.reach if self.specimen == "slab" else 0
+        return (-pad, self.field + pad)
+
+    def shift(self, tilt: int) -> tuple[float, float]:
+        """``(dy, dx)`` of one tilt, pixels."""
+        return self.shifts_px[tilt] if self.shifts_px else (0.0, 0.0)

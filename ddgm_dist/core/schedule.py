@@ -1,0 +1,97 @@
+"""Schedules: how much noise, how bold a denoising step, how many gradient steps, at each n."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from ddgm_dist.errors import InputError
+
+__all__ = ["Schedule", "StepRule", "exponential", "make_schedule"]
+
+StepRule = Literal["paper", "noise-aware"]
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """One entry per iteration n = 1..N.
+
+    Attributes
+    ----------
+    sigma
+        Standard deviation of the noise that is added, and the level the denoiser is told.
+    denoising_step
+        s_n: how much of the predicted noise is removed, ``x - s_n * eps_hat``.
+    steps
+        Gradient steps K_n; a fraction is a last step of that fraction of the step size.
+    """
+
+    sigma: tuple[float, ...]
+    denoising_step: tuple[float, ...]
+    steps: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if not len(self.sigma) == len(self.denoising_step) == len(self.steps):
+            raise ValueError(
+                f"schedules of unequal length: {len(self.sigma)} noise levels, "
+                f"{len(self.denoising_step)} denoising steps, {len(self.steps)} gradient phases"
+            )
+
+    def __len__(self) -> int:
+        return len(self.sigma)
+
+
+def exponential(first: float, last: float, N: int) -> tuple[float, ...]:
+    """``first * (last / first) ** ((n - 1) / (N - 1))`` for n = 1..N (Luther & Seung 2023)."""
+    for name, value in (("sigma_1", first), ("sigma_N", last)):
+        if not (value > 0 and math.isfinite(value)):
+            raise InputError(name, value, "a noise level must be a positive number")
+    if N < 1:
+        raise InputError("N", N, "there must be at least one iteration")
+    if N == 1:
+        return (first,)
+    return tuple(first * (last / first) ** (n / (N - 1)) for n in range(N))
+
+
+def make_schedule(
+    *,
+    N: int,
+    K: float,
+    sigma: tuple[float, ...],
+    denoising_step: tuple[float, ...] | None = None,
+    rule: StepRule,
+    step_size: float,
+    sigma_y: float = 0.0,
+    trust: float = 1.0,
+) -> Schedule:
+    """Combine noise levels with a rule for the number of gradient steps.
+
+    K steps of size eta are a gradient flow of duration ``K * eta``. The rule ``paper`` always takes
+    K. The rule ``noise-aware`` caps the duration at ``trust * sigma_n^2 / sigma_y^2``: the data are
+    trusted only as far as they are better than the current noise level.
+
+    Parameters
+    ----------
+    N, K
+        Iterations; gradient steps per iteration (at most, for ``noise-aware``).
+    sigma
+        Noise levels, N of them.
+    denoising_step
+        s_n; equal to ``sigma`` when None.
+    rule, step_size, sigma_y, trust
+        The rule; eta; the noise of the data in units of the normalised volume; c of the cap.
+
+    Raises
+    ------
+    InputError
+        If a value is out of its range.
+    """
+    if len(sigma) != N:
+        raise InputError("sigma", f"{len(sigma)} values", f"N = {N} iterations need one each")
+    if K < 0:
+        raise InputError("K", K, "the number of gradient steps cannot be negative")
+    steps = tuple(float(K) for _ in sigma)
+    if rule == "noise-aware" and sigma_y > 0:
+        steps = tuple(min(float(K), trust * s * s / (sigma_y * sigma_y * step_size)) for s in sigma)
+    return Schedule(sigma, sigma if denoising_step is None else denoising_step, steps)

@@ -1,0 +1,106 @@
+"""Denoiser windows on a global lattice, and blending windows that sum to one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ddgm_dist.core.noise import LATTICE_STREAM, addressed_integer
+from ddgm_dist.errors import InputError
+
+__all__ = ["WindowLattice", "blending_profile", "make_lattice"]
+
+
+@dataclass(frozen=True)
+class WindowLattice:
+    """Columns of the denoiser's windows.
+
+    Windows start at ``origin + shift + j * (width - overlap)`` for all integers j, where the shift is
+    drawn anew at each iteration, so that a seam never falls twice on the same voxels. When the
+    whole domain fits one window there is one, and no seam.
+
+    Attributes
+    ----------
+    origin
+        First column of the problem's domain (not of a tile): the lattice is global.
+    width
+        Columns per window, a multiple of the denoiser's stride.
+    overlap
+        Columns that neighbouring windows share. Its outer quarters carry no weight: an output near
+        a window's border lacks context.
+    single
+        Whether one window covers the domain.
+    """
+
+    origin: int
+    width: int
+    overlap: int
+    single: bool
+
+    def starts(self, start: int, stop: int, *, seed: int, iteration: int) -> list[int]:
+        """First columns of the windows that carry weight somewhere in ``[start, stop)``."""
+        if self.single:
+            return [self.origin]
+        pitch = self.width - self.overlap
+        shift = self.origin + addressed_integer(seed, iteration, pitch, stream=LATTICE_STREAM)
+        guard = self.overlap // 4
+        first = -((shift + self.width - guard - 1 - start) // pitch)
+        last = (stop - 1 - guard - shift) // pitch
+        return [shift + j * pitch for j in range(first, last + 1)]
+
+    def profile(self, device: torch.device | str = "cpu") -> Tensor:
+        """Blending weights of one window, float32 ``(width,)``."""
+        if self.single:
+            return torch.ones(self.width, device=device)
+        return blending_profile(self.width, self.overlap, device=device)
+
+
+def blending_profile(width: int, overlap: int, *, device: torch.device | str = "cpu") -> Tensor:
+    """Weights that sum to one over windows placed every ``width - overlap`` columns.
+
+    A squared-sine ramp over the middle half of the overlap, zero in its outer quarter.
+
+    Returns
+    -------
+    Tensor
+        Float32 ``(width,)``.
+    """
+    guard = overlap // 4
+    ramp_length = overlap - 2 * guard
+    position = (torch.arange(ramp_length, dtype=torch.float64) + 0.5) / max(ramp_length, 1)
+    ramp = torch.sin(position * torch.pi / 2) ** 2
+    profile = torch.ones(width, dtype=torch.float64)
+    profile[:guard] = 0
+    profile[guard : guard + ramp_length] = ramp
+    if overlap:
+        profile[width - guard :] = 0
+        profile[width - guard - ramp_length : width - guard] = 1 - ramp
+    return profile.to(device=device, dtype=torch.float32)
+
+
+def make_lattice(
+    domain: tuple[int, int], *, max_width: int, overlap: int, stride: int
+) -> WindowLattice:
+    """The lattice of a domain: one window if it fits ``max_width``, else windows that overlap.
+
+    Raises
+    ------
+    InputError
+        If windows this narrow cannot overlap that much.
+    """
+    extent = domain[1] - domain[0]
+    whole = -(-extent // stride) * stride
+    if whole <= max_width:
+        return WindowLattice(domain[0], whole, 0, single=True)
+    width = max_width // stride * stride
+    if width < 2 * overlap:
+        raise InputError(
+            "window",
+            max_width,
+            f"must be at least twice the overlap of {overlap} columns, or each column would be "
+            "denoised more than twice",
+            "choose a wider window or a smaller overlap",
+        )
+    return WindowLattice(domain[0], width, overlap, single=False)

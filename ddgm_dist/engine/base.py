@@ -1,0 +1,128 @@
+"""What an engine is, and the events and receipts it reports."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from ddgm_dist.plan.plan import Plan
+from ddgm_dist.plan.problem import Problem
+
+__all__ = ["Engine", "Job", "Receipt", "Report", "StepEvent", "Timer"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """Everything a worker needs, as plain picklable values.
+
+    Attributes
+    ----------
+    problem, plan
+        What and how.
+    tilts, out
+        Paths of the tilt-series store and the output store.
+    device
+        ``cpu``, ``cuda`` or ``auto``.
+    """
+
+    problem: Problem
+    plan: Plan
+    tilts: str
+    out: str
+    device: str = "auto"
+
+
+@dataclass(frozen=True)
+class StepEvent:
+    """One iteration of one block of rows is done.
+
+    Attributes
+    ----------
+    tile, iteration
+        Which; iterations count from 0.
+    sigma
+        Noise level.
+    residual
+        Squared residual over the measured samples before the gradient phase, normalised units.
+    measured
+        Number of measured samples.
+    voxels
+        Voxels solved for.
+    seconds
+        By phase: gradient, noise, denoise.
+    """
+
+    tile: str
+    iteration: int
+    sigma: float
+    residual: float
+    measured: float
+    voxels: int
+    seconds: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """A tile is written.
+
+    Attributes
+    ----------
+    tile
+        Its name.
+    digest
+        Of the written block.
+    seconds
+        Wall time by phase.
+    worker
+        Who did it.
+    """
+
+    tile: str
+    digest: str
+    seconds: dict[str, float]
+    worker: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {
+            "tile": self.tile,
+            "digest": self.digest,
+            "seconds": self.seconds,
+            "worker": self.worker,
+        }
+
+
+# Called in the driver for every event and receipt, in no particular order.
+Report = Callable[[StepEvent | Receipt], None]
+
+
+class Engine(Protocol):
+    """Where a plan is computed."""
+
+    @property
+    def name(self) -> str:
+        """``local`` or ``ray``."""
+
+    @property
+    def workers(self) -> int:
+        """How many tiles are computed at the same time."""
+
+    def run(self, job: Job, done: frozenset[str], report: Report) -> None:
+        """Compute and write every tile whose name is not in ``done``."""
+
+
+@dataclass
+class Timer:
+    """Adds up wall time by phase."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+    _last: float = field(default_factory=time.perf_counter)
+
+    def lap(self, phase: str) -> float:
+        """Book the time since the last call under ``phase``; returns it."""
+        now = time.perf_counter()
+        elapsed, self._last = now - self._last, now
+        self.seconds[phase] = self.seconds.get(phase, 0.0) + elapsed
+        return elapsed

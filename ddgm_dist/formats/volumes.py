@@ -1,0 +1,132 @@
+"""Open any supported volume for lazy reading: Zarr, MRC, image folder or ``.npy``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+
+from ddgm_dist.core.box import Box
+from ddgm_dist.errors import InputError, StorageError
+from ddgm_dist.formats.arrays import open_npy
+from ddgm_dist.formats.base import Triple, VolumeSource, check_box, check_numbers
+from ddgm_dist.formats.images import open_images
+from ddgm_dist.formats.mrc import MRC_SUFFIXES, open_mrc
+
+__all__ = ["VolumeSource", "ZarrVolume", "open_volume", "open_zarr"]
+
+
+class ZarrVolume:
+    """A Zarr array as a `VolumeSource`; leading axes of extent one (time, channel) are dropped."""
+
+    def __init__(self, array: zarr.Array[Any], name: str) -> None:
+        lead = max(0, array.ndim - 3)
+        if any(n != 1 for n in array.shape[:lead]):
+            raise InputError(
+                "volume", name, f"must have axes (z, y, x), others of extent 1; it is {array.shape}"
+            )
+        self.shape: Triple = check_numbers(name, array.shape[lead:], np.dtype(array.dtype))
+        self.dtype: np.dtype[Any] = np.dtype(array.dtype)
+        self._array, self._lead, self._name = array, lead, name
+
+    def read(self, box: Box) -> NDArray[np.float32]:
+        """The values of a box.
+
+        Raises
+        ------
+        IndexError
+            The box reaches outside the volume.
+        StorageError
+            Chunks are damaged or unreadable.
+        """
+        check_box(box, self.shape)
+        try:
+            block = self._array[(0,) * self._lead + box.slices()]
+        except Exception as error:  # codecs and stores raise their own types
+            raise StorageError(
+                f"reading {box.start}..{box.stop} of {self._name} failed: {error}"
+            ) from error
+        return np.array(block, dtype=np.float32, order="C")
+
+
+def open_volume(path: str | Path) -> VolumeSource:
+    """Open a volume ``(z, y, x)``; nothing is read but headers.
+
+    A Zarr array; a Zarr group (level 0 of an OME-Zarr image, or its only 3-D array); an MRC file;
+    a folder of PNG or TIFF images in the order of their names, one per z; a ``.npy`` file.
+
+    Raises
+    ------
+    InputError
+        Nothing is there, or it is none of these, or it is not a stack of real numbers.
+    """
+    place = Path(path)
+    if not place.exists():
+        raise InputError("volume", str(path), "does not exist")
+    if place.is_dir():
+        if any((place / name).is_file() for name in ("zarr.json", ".zarray", ".zgroup")):
+            return open_zarr(place)
+        return open_images(place)
+    if place.suffix.lower() in MRC_SUFFIXES:
+        return open_mrc(place)
+    if place.suffix.lower() == ".npy":
+        return open_npy(place)
+    raise InputError(
+        "volume",
+        str(path),
+        "is not a Zarr store, an MRC file, a folder of PNG or TIFF images, or a .npy file",
+    )
+
+
+def open_zarr(path: str | Path) -> ZarrVolume:
+    """Open a Zarr array, level 0 of an OME-Zarr image (0.4 or 0.5), or a group's only 3-D array.
+
+    Raises
+    ------
+    InputError
+        The store is damaged, holds a tilt series, or it is not clear which array is the volume.
+    """
+    try:
+        node = zarr.open(str(path), mode="r")
+    except Exception as error:  # zarr raises many types for damaged metadata
+        raise InputError("volume", str(path), f"is not a Zarr store ({error})") from error
+    if isinstance(node, zarr.Array):
+        return ZarrVolume(node, str(path))
+    attributes: dict[str, Any] = node.attrs.asdict()
+    ours = attributes.get("ddgm_dist")
+    if isinstance(ours, dict) and ours.get("kind") == "tilt-series":
+        raise InputError("volume", str(path), "is a tilt series, not a volume")
+    name = _level_zero(attributes) or _only_stack(node, str(path))
+    try:
+        array = node[name]
+    except KeyError as error:
+        raise InputError(
+            "volume", str(path), f"its metadata name a level {name!r} that is not there"
+        ) from error
+    if not isinstance(array, zarr.Array):
+        raise InputError("volume", str(path), f"its level {name!r} is not an array")
+    return ZarrVolume(array, f"{path}/{name}")
+
+
+def _level_zero(attributes: dict[str, Any]) -> str | None:
+    """Path of the finest level by the OME-Zarr metadata, if there are any."""
+    images = attributes.get("ome", attributes)
+    try:
+        return str(images["multiscales"][0]["datasets"][0]["path"])
+    except (KeyError, IndexError, TypeError):
+        return None
+
+
+def _only_stack(group: zarr.Group, path: str) -> str:
+    stacks = [name for name, array in group.arrays() if array.ndim >= 3]
+    if len(stacks) != 1:
+        raise InputError(
+            "volume",
+            path,
+            f"is a group without OME-Zarr metadata and with {len(stacks)} arrays of three axes",
+            "give the path of the array itself",
+        )
+    return stacks[0]

@@ -1,0 +1,277 @@
+"""Turn measured projections in a common format into a tilt-series store."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ddgm_dist.core.box import Box
+from ddgm_dist.errors import InputError
+from ddgm_dist.formats.arrays import open_npy, open_npz, read_angles
+from ddgm_dist.formats.base import VolumeSource
+from ddgm_dist.formats.images import open_images
+from ddgm_dist.formats.mrc import MRC_SUFFIXES, angles_beside, open_mrc
+from ddgm_dist.storage.tilt_series import (
+    BadPixels,
+    TiltSeries,
+    TiltSeriesMeta,
+    check_meta,
+    create_tilt_series,
+    find_bad,
+    open_tilt_series,
+)
+
+__all__ = ["TiltAxis", "ingest"]
+
+TiltAxis = Literal["rows", "columns"]
+Angles = str | Path | Sequence[float]
+
+_BLOCK_BYTES = 128 * 2**20
+_CHUNK_ROWS = 8
+
+
+@dataclass(frozen=True)
+class _Source:
+    """A stack ``(tilt, row, column)`` and what its file says about it."""
+
+    stack: VolumeSource
+    angles_deg: tuple[float, ...] | None = None
+    pixel_size_nm: float | None = None
+    thickness_px: int | None = None
+    shifts_px: tuple[tuple[float, float], ...] | None = None
+    dark_level: float = 0.0
+
+
+def ingest(
+    source: str | Path,
+    out: str | Path,
+    *,
+    angles: Angles | None = None,
+    thickness: int | None = None,
+    pixel_size_nm: float | None = None,
+    tilt_axis: TiltAxis = "rows",
+    rows: slice | None = None,
+    columns: slice | None = None,
+    dark: float | None = None,
+    mask_bad: bool = False,
+    overwrite: bool = False,
+    description: str = "",
+) -> TiltSeries:
+    """Write a tilt-series store from a stack of projections.
+
+    The values must be line integrals already (what adds up along the ray, such as a HAADF
+    signal), up to a constant ``dark`` that is subtracted.
+
+    Parameters
+    ----------
+    source
+        ``.npz`` (projections, and angles and shifts if it has them), ``.npy``, MRC (angles from the
+        ``.tlt`` or ``.rawtlt`` file beside it), or a folder of PNG or TIFF images in the order
+        of their names. The array's axes are ``(tilt, row, column)``.
+    out
+        The store to make.
+    angles
+        Degrees, one per tilt: a file (see `formats.arrays.read_angles`) or numbers. By default
+        what the source says.
+    thickness
+        Thickness of the slab to reconstruct, pixels; may wait until the reconstruction.
+    pixel_size_nm
+        Edge of a pixel at the specimen; by default what the source says.
+    tilt_axis
+        Which array axis the specimen turns about: ``rows``, the tilt axis runs along the axis
+        that counts rows (vertical in the images, as IMOD aligns them); ``columns``, along the last
+        array axis (horizontal in the images), and every image is transposed.
+    rows, columns
+        Part of the store's rows ``y`` and columns ``u`` to keep, after any transposition. Columns
+        off the centre by ``x0`` show the specimen around ``x0``, which moves with the tilt: a
+        shift of ``x0 (cos - 1)`` is added for it.
+    dark
+        Value of vacuum, subtracted; by default what an ``.npz`` says in ``dark_level``, or 0.
+    mask_bad
+        Store NaN and infinite pixels as NaN, to be imputed by the reconstruction.
+    overwrite
+        Replace the store if it exists.
+    description
+        Free text for the store.
+
+    Returns
+    -------
+    TiltSeries
+        The store, open. Integers of at most 16 bits stay integers if nothing is subtracted;
+        everything else becomes float32.
+
+    Raises
+    ------
+    InputError
+        The source cannot be read; angles are missing, not one per tilt, NaN or too steep; there
+        are NaN or infinite pixels and ``mask_bad`` is false; the output exists.
+    StorageError
+        The store cannot be written.
+    """
+    if tilt_axis not in ("rows", "columns"):
+        raise InputError("tilt_axis", tilt_axis, "must be 'rows' or 'columns'")
+    found = _open(Path(source))
+    level = found.dark_level if dark is None else float(dark)
+    projections = _Projections(found.stack, tilt_axis, rows, columns, level)
+    degrees = _angles(angles, found.angles_deg, str(source))
+    meta = TiltSeriesMeta(
+        angles_deg=degrees,
+        shifts_px=_shifts(found.shifts_px, degrees, projections.off_centre),
+        pixel_size_nm=found.pixel_size_nm if pixel_size_nm is None else pixel_size_nm,
+        thickness_px=found.thickness_px if thickness is None else thickness,
+        description=description,
+    )
+    check_meta(meta, projections.shape[0], str(source))
+    # Before anything is written or overwritten, so that a refused source leaves no trace.
+    bad = projections.count_bad()
+    if bad.count and not mask_bad:
+        raise InputError(
+            "source",
+            str(source),
+            f"has {bad.describe()}",
+            "give --mask-bad to treat them as unmeasured",
+        )
+    dtype = projections.store_dtype()
+    with create_tilt_series(
+        out, projections.shape, meta, dtype=dtype, overwrite=overwrite
+    ) as writer:
+        for part in projections.blocks():
+            writer.write(part, projections.read(part).astype(dtype, copy=False))
+    return open_tilt_series(out)
+
+
+class _Projections:
+    """The source in the store's axes ``(tilt, y, u)``, cropped and with vacuum at zero."""
+
+    def __init__(
+        self,
+        stack: VolumeSource,
+        tilt_axis: TiltAxis,
+        rows: slice | None,
+        columns: slice | None,
+        dark: float,
+    ) -> None:
+        self._stack, self._dark = stack, dark
+        self._transposed = tilt_axis == "columns"
+        tilts, height, width = stack.shape
+        if self._transposed:
+            height, width = width, height
+        self._y = _part("rows", rows, height)
+        self._u = _part("columns", columns, width)
+        self.shape = (tilts, len(self._y), len(self._u))
+        # How far the centre of the kept columns lies from the detector's, pixels.
+        self.off_centre = (self._u.start + self._u.stop - width) / 2
+
+    def read(self, rows: slice) -> NDArray[np.float32]:
+        """Rows of the cropped series as float32 ``(tilt, rows, u)``; infinities become NaN."""
+        y = self._y[rows]
+        a, b = (y.start, self._u.start), (y.stop, self._u.stop)
+        if self._transposed:
+            a, b = a[::-1], b[::-1]
+        block = self._stack.read(Box((0, *a), (self.shape[0], *b)))
+        if self._transposed:
+            block = np.ascontiguousarray(block.transpose(0, 2, 1))
+        block -= np.float32(self._dark)
+        if np.issubdtype(self._stack.dtype, np.floating):
+            block[~np.isfinite(block)] = np.nan
+        return block
+
+    def blocks(self) -> list[slice]:
+        """Rows in steps of whole chunks: as many as fit, since images are decoded per block."""
+        tilts, height, width = self.shape
+        step = max(1, _BLOCK_BYTES // (4 * tilts * width * _CHUNK_ROWS)) * _CHUNK_ROWS
+        return [slice(i, min(i + step, height)) for i in range(0, height, step)]
+
+    def count_bad(self) -> BadPixels:
+        """NaN and infinite pixels, in the store's coordinates."""
+        if not np.issubdtype(self._stack.dtype, np.floating):
+            return BadPixels(0)
+        return find_bad(self.read, self.blocks())
+
+    def store_dtype(self) -> np.dtype[np.generic]:
+        """Small integers are kept (half the bytes); float32 holds all of them exactly."""
+        dtype = self._stack.dtype
+        small = dtype.kind in "iu" and dtype.itemsize <= 2
+        return dtype.newbyteorder("=") if small and self._dark == 0 else np.dtype(np.float32)
+
+
+def _open(source: Path) -> _Source:
+    """Open a source by what it is."""
+    if not source.exists():
+        raise InputError("source", str(source), "does not exist")
+    suffix = source.suffix.lower()
+    if source.is_dir():
+        return _Source(open_images(source), _beside(source))
+    if suffix == ".npz":
+        npz = open_npz(source)
+        return _Source(
+            npz.stack,
+            npz.angles_deg,
+            npz.pixel_size_nm,
+            npz.thickness_px,
+            npz.shifts_px,
+            npz.dark_level,
+        )
+    if suffix == ".npy":
+        return _Source(open_npy(source), _beside(source))
+    if suffix in MRC_SUFFIXES:
+        mrc = open_mrc(source)
+        return _Source(mrc, _beside(source), mrc.pixel_size_nm)
+    raise InputError(
+        "source",
+        str(source),
+        "is not an .npz, .npy or MRC file, nor a folder of PNG or TIFF images",
+    )
+
+
+def _beside(source: Path) -> tuple[float, ...] | None:
+    file = angles_beside(source)
+    return None if file is None else read_angles(file)
+
+
+def _angles(
+    given: Angles | None, found: tuple[float, ...] | None, source: str
+) -> tuple[float, ...]:
+    if isinstance(given, str | Path):
+        return read_angles(given)
+    if given is not None:
+        return tuple(float(a) for a in given)
+    if found is None:
+        raise InputError(
+            "angles",
+            "none",
+            f"{source} comes without tilt angles (in it, or in a .tlt or .rawtlt file beside it)",
+            "give --angles FILE, one angle in degrees per line",
+        )
+    return found
+
+
+def _shifts(
+    found: tuple[tuple[float, float], ...] | None, degrees: tuple[float, ...], x0: float
+) -> tuple[tuple[float, float], ...] | None:
+    """The shifts seen from columns centred at ``x0``.
+
+    With x = x0 + x' and u = x0 + u', u = x cos + z sin + dx is
+    u' = x' cos + z sin + dx + x0 (cos - 1).
+    """
+    if x0 == 0 or (found is not None and len(found) != len(degrees)):
+        return found
+    shifts = found or ((0.0, 0.0),) * len(degrees)
+    turned = [x0 * (math.cos(math.radians(a)) - 1) for a in degrees]
+    return tuple((dy, dx + move) for (dy, dx), move in zip(shifts, turned, strict=True))
+
+
+def _part(name: str, part: slice | None, extent: int) -> range:
+    """The indices kept of an axis; contiguous, not empty and within it."""
+    start, stop = (0, extent) if part is None else (part.start or 0, part.stop)
+    stop = extent if stop is None else stop
+    step = None if part is None else part.step
+    if not 0 <= start < stop <= extent or step not in (None, 1):
+        raise InputError(name, f"{start}:{stop}", f"must be start:stop within 0:{extent}")
+    return range(start, stop)

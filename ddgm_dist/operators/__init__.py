@@ -1,0 +1,1 @@
+"""Forward models and their descents: the spectral slab operator and its spatial reference."""

@@ -1,0 +1,370 @@
+r"""The spectral slab operator: K gradient steps as one small dense product per frequency.
+
+In the stretched coordinate ``s = u / cos(theta)`` (:mod:`ddgm_dist.operators.stretch`) tilt t of the
+slab ``f(z, x)`` is a pure shear, ``b_t(s) = 1/cos * sum_z f(z, s - z tan)``. Along x the operator is
+therefore diagonal in frequency: at each k a dense matrix over (tilt, z),
+
+    A_k[t, z] = sqrt(cos theta_t) * exp(-i k z tan theta_t) / cos theta_t     for |k| <= pi cos theta_t,
+
+zero above that band, for the detector holds nothing there. With z measured from the slab's centre
+the unitary basis ``(e_z + e_-z)/sqrt2, i (e_z - e_-z)/sqrt2`` turns ``exp(-i k z tan)`` into real
+columns ``sqrt2 cos(k z tan), sqrt2 sin(k z tan)``: everything below is real arithmetic on real and
+imaginary parts.
+
+K steps from x on ``1/2 ||S (A x - b)||^2``: unmeasured samples (S = 0) are imputed with the current
+estimate's own projection, once. That majorises the masked error, touches it at x, and is quadratic
+with the unmasked ``G = A^H A``; its K steps are, with ``r = S (b - A x)``,
+
+    x + Q A^H r,    Q = (I - (I - eta G)^K) G^+    (K eta on the null space),
+
+so the masked error never rises. G is eigendecomposed once per frequency in float64.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ddgm_dist.core.geometry import Geometry
+from ddgm_dist.errors import InputError
+from ddgm_dist.operators.stretch import stretch, stretched_positions
+
+__all__ = [
+    "SlabBasis",
+    "SlabData",
+    "SlabOperator",
+    "fast_length",
+    "norm_squared",
+    "period",
+    "step_factor",
+]
+
+
+def norm_squared(geometry: Geometry) -> float:
+    """``||A||^2`` of the slab operator.
+
+    Every entry of ``G_k`` is bounded by the corresponding entry of ``G_0``, which is constant: the
+    norm is attained at k = 0 and is ``thickness * sum_t 1 / cos(theta_t)``.
+    """
+    return geometry.thickness * sum(1 / math.cos(a) for a in geometry.angles)
+
+
+def fast_length(columns: int) -> int:
+    """Smallest even 7-smooth number at least ``columns``: a length the FFT likes."""
+    length = columns + columns % 2
+    while True:
+        rest = length
+        for prime in (2, 3, 5, 7):
+            while rest % prime == 0:
+                rest //= prime
+        if rest == 1:
+            return length
+        length += 2
+
+
+def period_margin(geometry: Geometry) -> int:
+    """Empty columns on each side that keep an isolated specimen's projections from wrapping."""
+    return geometry.reach if geometry.specimen == "isolated" else 0
+
+
+def period(geometry: Geometry, columns: int) -> int:
+    """Period of the Fourier transform for that many columns of volume."""
+    return fast_length(columns + 2 * period_margin(geometry))
+
+
+def step_factor(eigenvalue: Tensor, steps: float, step_size: float) -> Tensor:
+    """``(1 - (1 - eta lambda)^K) / lambda``, and ``K eta`` where lambda vanishes.
+
+    A fractional K ends with a step of that fraction of eta, as explicit descent does.
+    """
+    whole = math.floor(steps)
+    fraction = steps - whole
+    rate = 1 - step_size * eigenvalue
+    left = rate.pow(whole) * (1 - fraction * step_size * eigenvalue)
+    small = eigenvalue * step_size * max(steps, 1.0) < 1e-9
+    return torch.where(small, steps * step_size, (1 - left) / eigenvalue.clamp(min=1e-300))
+
+
+@dataclass(frozen=True)
+class SlabData:
+    """Stretched measurements of one block of rows.
+
+    Attributes
+    ----------
+    stretched
+        ``C b``, float32 ``(tilt, rows, length)``.
+    measured
+        S, float32, broadcastable to ``stretched``.
+    """
+
+    stretched: Tensor
+    measured: Tensor
+
+
+class SlabBasis:
+    """Matrices of the slab operator and their eigenbasis, per frequency.
+
+    They depend on angles, thickness and period alone, so operators over other columns of the same
+    period share them.
+
+    Parameters
+    ----------
+    geometry
+        Of the tilt series.
+    length
+        Period along x, columns; even.
+    device
+        Where tensors live. The eigendecomposition is always made on the CPU in float64, so that
+        every device works with the same numbers.
+    """
+
+    def __init__(self, geometry: Geometry, length: int, device: torch.device | str = "cpu") -> None:
+        self.geometry, self.length, self.device = geometry, length, torch.device(device)
+        self.matrix = _real_matrix(geometry, length).to(self.device, torch.float32)
+        self._eigen: tuple[Tensor, Tensor] | None = None
+        self._factor: tuple[tuple[float, float], Tensor] | None = None
+
+    @property
+    def vectors(self) -> Tensor:
+        """Eigenvectors of G, float32 ``(frequency, z, z)``."""
+        return self._eigenbasis()[1]
+
+    def step_factor(self, steps: float, step_size: float) -> Tensor:
+        """:func:`step_factor` of the eigenvalues, float32 ``(frequency, z)``."""
+        if self._factor is None or self._factor[0] != (steps, step_size):
+            factor = step_factor(self._eigenbasis()[0], steps, step_size)
+            self._factor = ((steps, step_size), factor.to(torch.float32))
+        return self._factor[1]
+
+    def _eigenbasis(self) -> tuple[Tensor, Tensor]:
+        if self._eigen is None:
+            self._eigen = _eigenbasis(self.geometry, self.length, self.device)
+        return self._eigen
+
+
+class SlabOperator:
+    """Forward, adjoint and closed-form descent over columns ``[start, stop)`` of a slab.
+
+    Parameters
+    ----------
+    geometry
+        Of the tilt series.
+    columns
+        Global columns solved for; the whole domain when None. Columns of the field are
+        ``[0, field)``.
+    background
+        Value of the volume outside the columns of an isolated specimen (vacuum).
+    basis
+        Shared matrices of a period that holds the columns; made when None.
+    device
+        Where tensors live, when no basis is given.
+
+    Notes
+    -----
+    Volumes are float32 ``(z, rows, columns)`` in voxels, projections float32 ``(tilt, rows,
+    length)`` on the stretched grid, whose column j is global column ``start + j``; ``length`` is the
+    period of the Fourier transform, at least the number of columns. For an isolated specimen it
+    leaves room for the reach on both sides, and the grid starts ``margin`` columns earlier.
+    """
+
+    def __init__(
+        self,
+        geometry: Geometry,
+        columns: tuple[int, int] | None = None,
+        *,
+        background: float = 0.0,
+        basis: SlabBasis | None = None,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.geometry = geometry
+        self.columns = columns or geometry.domain
+        self.background = background
+        width = self.columns[1] - self.columns[0]
+        if width < 1:
+            raise InputError("columns", self.columns, "must hold at least one column")
+        self.margin = period_margin(geometry)
+        needed = period(geometry, width)
+        self.basis = basis or SlabBasis(geometry, needed, device)
+        if self.basis.length < needed:
+            raise InputError(
+                "basis",
+                f"{self.basis.length} columns",
+                f"its period is shorter than the {needed} columns needed",
+            )
+        self.length = self.basis.length
+        self.device = self.basis.device
+        self.matrix = self.basis.matrix
+
+    @property
+    def grid_start(self) -> int:
+        """Global column of the first stretched sample."""
+        return self.columns[0] - self.margin
+
+    # -- the operator ---------------------------------------------------------------------------
+
+    def A(self, x: Tensor) -> Tensor:
+        """Project: float32 ``(z, rows, columns)`` to ``(tilt, rows, length)``."""
+        return self._from_fourier(self.matrix @ self._volume_to_fourier(x), x.shape[1])
+
+    def T(self, y: Tensor) -> Tensor:
+        """Adjoint of :meth:`A`: float32 ``(tilt, rows, length)`` to ``(z, rows, columns)``."""
+        return self._volume_from_fourier(self.matrix.mT @ self._to_fourier(y), y.shape[1])
+
+    # -- the data -------------------------------------------------------------------------------
+
+    def prepare(self, projections: Tensor, valid: Tensor | None = None) -> SlabData:
+        """Stretch measured rows onto this operator's grid and tell which samples are measured.
+
+        Parameters
+        ----------
+        projections
+            Float32 ``(tilt, rows, field)``; already shifted by dy, and without NaN.
+        valid
+            1 where a detector sample is trusted, shape of ``projections``; all when None. A
+            stretched sample counts as measured when both its neighbours on the detector do.
+        """
+        g = self.geometry
+        stop = self.grid_start + self.length
+        stretched = torch.stack(
+            [
+                stretch(projections[t], angle, g.shift(t)[1], self.grid_start, stop)
+                for t, angle in enumerate(g.angles)
+            ]
+        )
+        measured = torch.stack([self._measured_columns(t) for t in range(g.tilts)])[:, None]
+        if valid is not None:
+            measured = measured * torch.stack(
+                [self._valid_columns(valid[t], t) for t in range(g.tilts)]
+            )
+        return SlabData(stretched * (measured > 0), measured)
+
+    def _measured_columns(self, tilt: int) -> Tensor:
+        """S of one tilt: the ray hits the detector and, in a slab, stays inside the columns."""
+        g = self.geometry
+        angle = g.angles[tilt]
+        stop = self.grid_start + self.length
+        u = stretched_positions(angle, g.shift(tilt)[1], self.grid_start, stop, g.field)
+        hit = (u >= 0) & (u <= g.field - 1)
+        if g.specimen == "slab":
+            spread = (g.thickness - 1) / 2 * abs(math.tan(angle))
+            s = torch.arange(self.grid_start, stop, dtype=torch.float64)
+            hit &= (s - spread >= self.columns[0]) & (s + spread <= self.columns[1] - 1)
+        return hit.to(self.device, torch.float32)
+
+    def _valid_columns(self, valid: Tensor, tilt: int) -> Tensor:
+        g = self.geometry
+        stop = self.grid_start + self.length
+        u = stretched_positions(
+            g.angles[tilt], g.shift(tilt)[1], self.grid_start, stop, g.field
+        ).clamp(0, g.field - 1)
+        below, above = u.floor().long().to(valid.device), u.ceil().long().to(valid.device)
+        return torch.minimum(valid[:, below], valid[:, above]).to(torch.float32)
+
+    # -- descent --------------------------------------------------------------------------------
+
+    def residual(self, x: Tensor, data: SlabData) -> Tensor:
+        """``S (C b - A x)``, float32 ``(tilt, rows, length)``."""
+        return data.measured * (data.stretched - self.A(x))
+
+    def descend(
+        self, x: Tensor, data: SlabData, steps: float, step_size: float
+    ) -> tuple[Tensor, Tensor]:
+        """``steps`` gradient steps in closed form; see the module's docstring.
+
+        Returns
+        -------
+        x, error
+            The new estimate, and the squared residual ``||S (b - A x)||^2`` of the old one, a
+            scalar.
+        """
+        rows = x.shape[1]
+        if not data.measured.expand(data.stretched.shape).shape == data.stretched.shape:
+            raise ValueError("measured does not broadcast to stretched")
+        residual = self.residual(x, data)
+        error = residual.square().sum()
+        if steps <= 0:
+            return x, error
+        back = self.matrix.mT @ self._to_fourier(residual)
+        vectors, factor = self.basis.vectors, self.basis.step_factor(steps, step_size)
+        update = vectors @ (factor[:, :, None] * (vectors.mT @ back))
+        return x + self._volume_from_fourier(update, rows), error
+
+    # -- Fourier space --------------------------------------------------------------------------
+
+    def _volume_to_fourier(self, x: Tensor) -> Tensor:
+        """Volume block to its even and odd parts in z, real ``(frequency, z, 2 rows)``."""
+        columns = x.shape[-1]
+        shifted = x - self.background if self.background else x
+        padded = torch.nn.functional.pad(
+            shifted, (self.margin, self.length - columns - self.margin)
+        )
+        return _fold(self._to_fourier(padded))
+
+    def _volume_from_fourier(self, folded: Tensor, rows: int) -> Tensor:
+        full = self._from_fourier(_unfold(folded), rows)
+        return full[..., self.margin : self.margin + self.columns[1] - self.columns[0]]
+
+    def _to_fourier(self, y: Tensor) -> Tensor:
+        """``(n, rows, length)`` to real ``(frequency, n, 2 rows)``: real parts, then imaginary."""
+        spectrum = torch.fft.rfft(y, norm="ortho").permute(2, 0, 1)
+        return torch.cat((spectrum.real, spectrum.imag), dim=2)
+
+    def _from_fourier(self, spectrum: Tensor, rows: int) -> Tensor:
+        parts = torch.complex(spectrum[..., :rows].contiguous(), spectrum[..., rows:].contiguous())
+        return torch.fft.irfft(parts.permute(1, 2, 0), n=self.length, norm="ortho")
+
+
+def _fold(spectrum: Tensor) -> Tensor:
+    """Coefficients in the even/odd basis of z; real and imaginary parts side by side."""
+    depth, rows = spectrum.shape[1], spectrum.shape[2] // 2
+    half = depth // 2
+    lower, upper = spectrum[:, :half].flip(1), spectrum[:, depth - half :]
+    even = (lower + upper) * math.sqrt(0.5)
+    odd = (upper - lower) * math.sqrt(0.5)
+    # -i (a + ib) = b - ia
+    odd = torch.cat((odd[..., rows:], -odd[..., :rows]), dim=2)
+    middle = spectrum[:, half : depth - half]
+    return torch.cat((middle, even, odd), dim=1)
+
+
+def _unfold(folded: Tensor) -> Tensor:
+    """Inverse of :func:`_fold` (it is unitary)."""
+    depth, rows = folded.shape[1], folded.shape[2] // 2
+    half = depth // 2
+    centre = depth - 2 * half
+    middle, even, odd = folded[:, :centre], folded[:, centre : centre + half], folded[:, -half:]
+    if half == 0:
+        return middle
+    odd = torch.cat((-odd[..., rows:], odd[..., :rows]), dim=2)
+    lower = ((even - odd) * math.sqrt(0.5)).flip(1)
+    upper = (even + odd) * math.sqrt(0.5)
+    return torch.cat((lower, middle, upper), dim=1)
+
+
+def _real_matrix(geometry: Geometry, length: int) -> Tensor:
+    """A in the even/odd basis, float64 ``(frequency, tilt, z)``."""
+    depth = geometry.thickness
+    half = depth // 2
+    k = 2 * math.pi * torch.arange(length // 2 + 1, dtype=torch.float64) / length
+    angles = torch.tensor(geometry.angles, dtype=torch.float64)
+    z = torch.arange(depth - half, depth, dtype=torch.float64) - (depth - 1) / 2
+    phase = k[:, None, None] * torch.tan(angles)[:, None] * z
+    centre = torch.ones((*phase.shape[:2], depth - 2 * half), dtype=torch.float64)
+    columns = math.sqrt(2) * torch.cos(phase), math.sqrt(2) * torch.sin(phase)
+    matrix = torch.cat((centre, *columns), dim=2)
+    in_band = k[:, None] <= math.pi * torch.cos(angles) + 1e-12
+    return matrix * (in_band * torch.rsqrt(torch.cos(angles)))[:, :, None]
+
+
+def _eigenbasis(geometry: Geometry, length: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Eigenbasis of G per frequency, in slices so that float64 copies stay small."""
+    matrix = _real_matrix(geometry, length)
+    values, vectors = [], []
+    for part in matrix.split(64):
+        value, vector = torch.linalg.eigh(part.mT @ part)
+        values.append(value.clamp(min=0))
+        vectors.append(vector.to(device, torch.float32))
+    return torch.cat(values).to(device), torch.cat(vectors)

@@ -1,0 +1,123 @@
+r"""Cosine stretching: measured detector samples u to the sheared coordinate s = u / cos(theta).
+
+In s every tilt is a pure shear of the slab, but a detector samples u. One unit of s is cos(theta)
+units of u, so reading the detector at ``u = s cos(theta) + dx`` *over*-samples it: no aliasing, and
+every value is fixed by the band-limited function that passes through the measured samples.
+
+Place in the adjoint
+--------------------
+Let ``C_t`` be this interpolation times ``sqrt(cos theta_t)``. The stretched samples of a
+band-limited function number ``1/cos`` times the measured ones, so
+``sum_s |C_t b|^2 = cos * (1/cos) * sum_u |b|^2``: C_t is an isometry from detector samples onto
+the functions of s that hold nothing above ``|k| = pi cos(theta_t)``; in formulas
+``C_t^H C_t = I`` and ``C_t C_t^H = P_t``, the projection onto that band. The operator on the
+detector's own samples is ``A_u = C^H A_s`` with the slab operator ``A_s``, whose rows above the
+band are zero, hence ``P A_s = A_s`` and
+
+    A_u^H A_u = A_s^H C C^H A_s = A_s^H A_s,        A_u^H b = A_s^H (C b).
+
+So stretching the data once, when they are read, and descending in s is descending in u; white
+noise of standard deviation sigma_y on u stays sigma_y on each mode of the band in s.
+
+The interpolation is a Kaiser-windowed sinc of finite support, so that a tile that reads only the
+columns under its box gets the same numbers as any other tile. Measured: relative error below 1e-3
+for signals up to 0.85 of the detector's Nyquist frequency (tests/operators/test_stretch.py).
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+__all__ = ["HALF_WIDTH", "interpolate_rows", "stretch", "stretched_positions"]
+
+HALF_WIDTH = 8
+_BETA = 6.0
+
+
+def _kernel(distance: Tensor, half_width: int) -> Tensor:
+    """Kaiser-windowed sinc at the given distances in samples, float64."""
+    inside = (1 - (distance / half_width).square()).clamp(min=0)
+    window = torch.special.i0(_BETA * inside.sqrt()) / torch.special.i0(
+        torch.tensor(_BETA, dtype=torch.float64)
+    )
+    return torch.sinc(distance) * window * (distance.abs() < half_width)
+
+
+def interpolation_taps(
+    position: Tensor, samples: int, half_width: int = HALF_WIDTH
+) -> tuple[Tensor, Tensor]:
+    """Indices and weights that read a line of samples at fractional positions.
+
+    Weights are normalised to sum to one, so a constant stays that constant. Taps beyond the
+    line's ends repeat its end samples.
+
+    Returns
+    -------
+    index, weight
+        int64 and float64, shape ``(positions, 2 * half_width)``.
+    """
+    base = torch.floor(position).to(torch.int64)
+    offset = torch.arange(1 - half_width, half_width + 1)
+    tap = base[:, None] + offset
+    weight = _kernel(position[:, None] - tap.to(torch.float64), half_width)
+    return tap.clamp(0, samples - 1), weight / weight.sum(dim=1, keepdim=True)
+
+
+def stretched_positions(angle: float, dx: float, start: int, stop: int, field: int) -> Tensor:
+    """Detector column read for each global column s in ``[start, stop)``, float64.
+
+    Both axes are centred: column i of the volume is the coordinate ``i - (field - 1) / 2``, and so
+    is column i of the detector.
+    """
+    centre = (field - 1) / 2
+    s = torch.arange(start, stop, dtype=torch.float64) - centre
+    return s * math.cos(angle) + dx + centre
+
+
+def stretch(projection: Tensor, angle: float, dx: float, start: int, stop: int) -> Tensor:
+    """``C_t b``: one tilt's rows at the global columns ``[start, stop)`` of s.
+
+    Parameters
+    ----------
+    projection
+        One tilt, float32 ``(rows, field)``: the whole width of the detector.
+    angle, dx
+        Tilt in radians; shift along u in pixels.
+    start, stop
+        Global columns.
+
+    Returns
+    -------
+    Tensor
+        Float32 ``(rows, stop - start)``, multiplied by ``sqrt(cos(angle))``. Columns whose ray
+        misses the detector repeat its edge; the operator's mask tells which they are.
+    """
+    field = projection.shape[-1]
+    position = stretched_positions(angle, dx, start, stop, field)
+    index, weight = interpolation_taps(position, field)
+    weight = (weight * math.sqrt(math.cos(angle))).to(projection)
+    gathered = projection[:, index.to(projection.device)]
+    return (gathered * weight).sum(dim=-1)
+
+
+def interpolate_rows(projection: Tensor, position: Tensor, half_width: int = 4) -> Tensor:
+    """Read one tilt at fractional detector rows, for per-tilt shifts dy.
+
+    Parameters
+    ----------
+    projection
+        Float32 ``(rows, field)``.
+    position
+        Rows to read, in units of the given array's rows, float64 ``(n,)``.
+
+    Returns
+    -------
+    Tensor
+        Float32 ``(n, field)``.
+    """
+    index, weight = interpolation_taps(position, projection.shape[0], half_width)
+    gathered = projection[index.to(projection.device)]
+    return (gathered * weight.to(projection)[..., None]).sum(dim=1)

@@ -1,0 +1,1 @@
+"""What is solved (problem), and how it is cut up (plan). Integers only: no torch, no I/O."""

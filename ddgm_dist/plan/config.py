@@ -1,0 +1,117 @@
+"""The configuration: every key that a run takes, with its default, bound and meaning.
+
+Keys are of two kinds. *Problem* keys fix the answer. *Plan* keys say how it is computed and cannot
+change it. The command line, YAML files and Python calls share these models.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ddgm_dist.errors import InputError
+
+__all__ = ["Config", "PlanConfig", "ProblemConfig", "parse_config"]
+
+
+class ProblemConfig(BaseModel):
+    """What is solved; changing any of these changes the answer."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    N: int = Field(50, ge=1, description="iterations, one denoiser call each")
+    K: float = Field(25, ge=0, description="gradient steps per iteration (at most, if noise-aware)")
+    sigma_1: float = Field(3.0, gt=0, description="noise level of the first iteration")
+    sigma_N: float = Field(0.03, gt=0, description="noise level of the last iteration")
+    s_1: float | None = Field(None, gt=0, description="first denoising step; sigma_1 if null")
+    s_N: float | None = Field(None, gt=0, description="last denoising step; sigma_N if null")
+    step_rule: Literal["paper", "noise-aware"] = Field(
+        "noise-aware", description="always K steps, or capped by the noise of the data"
+    )
+    trust: float = Field(1.0, gt=0, description="c of the noise-aware cap")
+    step_size: float | None = Field(None, gt=0, description="eta; 1/||A||^2 if null")
+    sigma_y: float | None = Field(
+        None, ge=0, description="noise of the projections in their unit; estimated if null"
+    )
+    mean: float | None = Field(None, description="of the volume, per voxel; estimated if null")
+    std: float | None = Field(None, gt=0, description="of the volume, per voxel; estimated if null")
+    seed: int = Field(0, ge=0, lt=2**63, description="of the added noise and the window lattice")
+    thickness: int | None = Field(
+        None, ge=1, le=32768, description="voxels along the beam; from the tilt series if null"
+    )
+    specimen: Literal["slab", "isolated"] = Field(
+        "slab", description="part of a wider slab, or surrounded by vacuum"
+    )
+    mask_bad: bool = Field(False, description="impute NaN and infinite pixels, do not refuse them")
+    denoiser: str = Field(
+        "fibsem", description="fibsem, NAME.safetensors, a TorchScript file or module:callable"
+    )
+    precision: Literal["bfloat16", "float32"] = Field("bfloat16", description="of the denoiser")
+    window: int = Field(1024, ge=16, description="widest denoiser window, columns")
+    overlap: int = Field(128, ge=0, description="columns that neighbouring windows share")
+    rows_per_call: int = Field(4, ge=1, description="rows that one denoiser call takes")
+    tile_columns: int | None = Field(
+        None,
+        ge=16,
+        description="width of coupled tiles along x; the whole width if null and it fits",
+    )
+    margin: int | None = Field(
+        None, ge=1, description="columns a tile reads beyond its own; from the reach if null"
+    )
+
+
+class PlanConfig(BaseModel):
+    """How it is computed; changing these cannot change the answer."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    tile_rows: int | None = Field(
+        None, ge=1, description="rows per tile, a multiple of rows_per_call; chosen if null"
+    )
+
+
+class Config(ProblemConfig, PlanConfig):
+    """All keys, flat, as users write them."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    def problem(self) -> ProblemConfig:
+        """The keys that fix the answer."""
+        return ProblemConfig(**{k: getattr(self, k) for k in ProblemConfig.model_fields})
+
+
+def parse_config(values: Config | Mapping[str, Any] | None) -> Config:
+    """Validate configuration values.
+
+    Raises
+    ------
+    InputError
+        For an unknown key (with the nearest valid one) or a value out of its bounds.
+    """
+    if isinstance(values, Config):
+        return values
+    values = dict(values or {})
+    for key in values:
+        if key not in Config.model_fields:
+            near = difflib.get_close_matches(str(key), Config.model_fields, n=1, cutoff=0.4)
+            lower = {name.lower(): name for name in Config.model_fields}
+            guess = lower.get(str(key).lower()) or (near[0] if near else None)
+            hint = f"did you mean {guess}?" if guess else ""
+            raise InputError(
+                str(key),
+                values[key],
+                f"is not a configuration key; there are {', '.join(Config.model_fields)}",
+                hint,
+            )
+    try:
+        return Config(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = str(first["loc"][0]) if first["loc"] else "config"
+        meaning = Config.model_fields[key].description if key in Config.model_fields else ""
+        raise InputError(
+            key, values.get(key), f"{first['msg'][0].lower()}{first['msg'][1:]}", f"{meaning}"
+        ) from error

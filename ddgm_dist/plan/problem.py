@@ -1,0 +1,84 @@
+"""The problem: everything that fixes the answer, as data, with a hash."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ddgm_dist.core.geometry import Geometry
+from ddgm_dist.core.intensity import Intensity
+from ddgm_dist.core.schedule import Schedule
+from ddgm_dist.core.window import WindowLattice
+from ddgm_dist.plan.config import ProblemConfig
+
+__all__ = ["Problem", "differences"]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is solved. Two runs of equal problems give equal volumes, whatever plan and engine.
+
+    Attributes
+    ----------
+    config
+        The resolved problem keys.
+    geometry
+        Of the tilt series.
+    intensity
+        The map from the data's unit to the prior's.
+    step_size
+        eta.
+    schedule
+        K_n, sigma_n, s_n.
+    lattice
+        Denoiser windows.
+    rows_per_call
+        Rows of one block: the unit of every computation along y. Blocks start at multiples of it.
+    data_digest, denoiser_digest
+        SHA-256 of the tilt series and of the denoiser.
+    """
+
+    config: ProblemConfig
+    geometry: Geometry
+    intensity: Intensity
+    step_size: float
+    schedule: Schedule
+    lattice: WindowLattice
+    rows_per_call: int
+    data_digest: str
+    denoiser_digest: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {
+            "config": self.config.model_dump(),
+            "geometry": asdict(self.geometry),
+            "intensity": asdict(self.intensity),
+            "step_size": self.step_size,
+            "schedule": asdict(self.schedule),
+            "lattice": asdict(self.lattice),
+            "rows_per_call": self.rows_per_call,
+            "data_digest": self.data_digest,
+            "denoiser_digest": self.denoiser_digest,
+        }
+
+    def digest(self) -> str:
+        """SHA-256 over :meth:`to_dict`."""
+        text = json.dumps(self.to_dict(), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
+    """Fields in which two problems' dictionaries differ, as ``name: old -> new`` lines."""
+    found = []
+    for key in sorted(old.keys() | new.keys()):
+        a, b = old.get(key), new.get(key)
+        if isinstance(a, dict) and isinstance(b, dict):
+            found += differences(a, b, f"{prefix}{key}.")
+        elif json.dumps(a) != json.dumps(b):
+            shown = [json.dumps(v) for v in (a, b)]
+            cut = [s if len(s) <= 40 else s[:37] + "..." for s in shown]
+            found.append(f"{prefix}{key}: {cut[0]} -> {cut[1]}")
+    return found

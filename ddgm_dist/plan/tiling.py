@@ -1,0 +1,99 @@
+"""Cutting a volume into tiles: along y for free, along x with margins and smooth blending."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from ddgm_dist.core.box import Box
+from ddgm_dist.core.geometry import Geometry
+from ddgm_dist.errors import PlanError
+
+__all__ = ["Tile", "blend_half_width", "default_margin", "make_tiles"]
+
+# Half the zone, in columns, over which coupled tiles are blended around a cut.
+BLEND = 32
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A piece of the volume and the context it needs.
+
+    Attributes
+    ----------
+    name
+        ``y000000-x000000``: the first row and column it owns.
+    write_box
+        Voxels it owns; the write boxes of all tiles partition the volume.
+    read_box
+        Voxels it solves for: its own and its halo, in the padded domain.
+    group
+        Tiles of one group are coupled along x; tiles of different groups never talk.
+    """
+
+    name: str
+    write_box: Box
+    read_box: Box
+    group: int
+
+
+def blend_half_width(margin: int) -> int:
+    """Half of the blending zone: its outer end keeps at least half of the margin as context."""
+    return max(1, min(BLEND, margin // 2))
+
+
+def default_margin(geometry: Geometry) -> int:
+    """Columns read beyond a tile's own: the reach of its rays, or the denoiser's context, and the
+    blending zone.
+    """
+    return max(geometry.reach, 2 * BLEND) + 2 * BLEND
+
+
+def row_cuts(rows: int, tile_rows: int) -> list[int]:
+    """Boundaries of tiles along y."""
+    return [*range(0, rows, tile_rows), rows]
+
+
+def column_cuts(field: int, tile_columns: int) -> list[int]:
+    """Boundaries of tiles along x."""
+    return [*range(0, field, tile_columns), field]
+
+
+def make_tiles(
+    geometry: Geometry, *, tile_rows: int, tile_columns: int, margin: int
+) -> tuple[Tile, ...]:
+    """All tiles, group by group, from left to right.
+
+    Raises
+    ------
+    PlanError
+        If a tile is narrower than the blending zone on its two sides.
+    """
+    first, last = geometry.domain
+    xs = column_cuts(geometry.field, tile_columns)
+    half = blend_half_width(margin)
+    narrowest = min(b - a for a, b in zip(xs, xs[1:], strict=False))
+    if len(xs) > 2 and narrowest < 2 * half:
+        raise PlanError(
+            "tile_columns",
+            tile_columns,
+            f"cuts {geometry.field} columns so that a tile is {narrowest} wide; blending needs at "
+            f"least {2 * half}",
+            f"try {math.ceil(geometry.field / max(1, geometry.field // tile_columns))}",
+        )
+    tiles = []
+    ys = row_cuts(geometry.rows, tile_rows)
+    depth = geometry.thickness
+    for group, (y0, y1) in enumerate(zip(ys, ys[1:], strict=False)):
+        for x0, x1 in zip(xs, xs[1:], strict=False):
+            read0 = first if x0 == 0 else max(first, x0 - margin)
+            read1 = last if x1 == geometry.field else min(last, x1 + margin)
+            tiles.append(
+                Tile(
+                    f"y{y0:06d}-x{x0:06d}",
+                    Box((0, y0, x0), (depth, y1, x1)),
+                    Box((0, y0, read0), (depth, y1, read1)),
+                    group,
+                )
+            )
+    return tuple(tiles)

@@ -1,0 +1,175 @@
+"""Denoisers ready for use: the U-Net, a user's Python function, a TorchScript file."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import inspect
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import torch
+from torch import Tensor
+
+from ddgm_dist.errors import InputError
+from ddgm_dist.prior.unet import UNet
+from ddgm_dist.prior.weights import load_weights, shipped_weights
+
+__all__ = [
+    "SHIPPED",
+    "FunctionDenoiser",
+    "LoadedDenoiser",
+    "Precision",
+    "UNetDenoiser",
+    "load_denoiser",
+]
+
+Precision = Literal["bfloat16", "float32"]
+SHIPPED = "fibsem"
+_ANY_SIGMA = (0.0, float("inf"))
+_DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
+
+
+class UNetDenoiser:
+    """``D(x, sigma)`` of a trained network (formula in :mod:`ddgm_dist.prior.unet`).
+
+    Parameters
+    ----------
+    net
+        The network.
+    device, precision
+        Where and in which arithmetic the network runs; input and output stay float32.
+    """
+
+    def __init__(
+        self, net: UNet, *, device: torch.device | str = "cpu", precision: Precision = "bfloat16"
+    ) -> None:
+        net = net.to(device=device, dtype=_DTYPES[precision])
+        self.net: UNet = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.stride = net.spec.stride
+
+    @torch.no_grad()
+    def __call__(self, x: Tensor, sigma: float, inside: Tensor) -> Tensor:
+        """Denoised images; see :class:`ddgm_dist.core.denoiser.Denoiser`."""
+        scale = (1 + sigma * sigma) ** -0.5
+        level = torch.full((x.shape[0],), sigma, device=x.device)
+        predicted = self.net(x * scale, level, inside).float()
+        denoised: Tensor = x * (scale * scale) + predicted * (sigma * scale)
+        return denoised
+
+
+class FunctionDenoiser:
+    """A user's ``(x, sigma) -> denoised``, x float32 ``(batch, z, x)`` and sigma a float.
+
+    The function may carry an attribute ``stride`` if image extents must be multiples of it.
+    """
+
+    def __init__(self, function: Callable[[Tensor, Any], Tensor], name: str) -> None:
+        self.function, self.name = function, name
+        self.stride = int(getattr(function, "stride", 1))
+
+    @torch.no_grad()
+    def __call__(self, x: Tensor, sigma: float, inside: Tensor) -> Tensor:
+        """Denoised images; checked for shape and finiteness."""
+        argument = torch.tensor(sigma) if isinstance(self.function, torch.nn.Module) else sigma
+        out = self.function(x * inside, argument)
+        if not isinstance(out, Tensor) or out.shape != x.shape:
+            got = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
+            raise InputError(
+                "denoiser",
+                self.name,
+                f"must return a tensor of the shape it is given, {tuple(x.shape)}; it gave {got}",
+            )
+        if not bool(torch.isfinite(out).all()):
+            raise InputError("denoiser", self.name, f"gave NaN or infinity at sigma = {sigma:g}")
+        return out.to(torch.float32)
+
+
+@dataclass(frozen=True)
+class LoadedDenoiser:
+    """A denoiser with what a plan and a record need to know of it.
+
+    Attributes
+    ----------
+    denoiser
+        The callable; see :class:`ddgm_dist.core.denoiser.Denoiser`.
+    digest
+        SHA-256 of its weights or source.
+    sigma_range
+        Noise levels it was trained for.
+    reach
+        Radius of its receptive field in pixels; 0 when unknown.
+    """
+
+    denoiser: UNetDenoiser | FunctionDenoiser
+    digest: str
+    sigma_range: tuple[float, float]
+    reach: int
+
+
+def load_denoiser(
+    name: str, *, device: torch.device | str = "cpu", precision: Precision = "bfloat16"
+) -> LoadedDenoiser:
+    """Load a denoiser by name.
+
+    Parameters
+    ----------
+    name
+        ``fibsem`` (the shipped weights), the path of a ``.safetensors`` of our recipe, the path of
+        a TorchScript file (``.pt``, ``.ts`` or ``.torchscript``), or ``module:callable``.
+
+    Raises
+    ------
+    InputError
+        If it cannot be found or used.
+    """
+    path = Path(name)
+    if name == SHIPPED or path.suffix == ".safetensors":
+        weights = load_weights(shipped_weights() if name == SHIPPED else path)
+        denoiser = UNetDenoiser(weights.net, device=device, precision=precision)
+        return LoadedDenoiser(denoiser, weights.digest, weights.sigma_range, weights.net.reach)
+    if path.suffix in (".pt", ".ts", ".torchscript"):
+        return _torchscript(path, device)
+    if ":" in name:
+        return _function(name)
+    raise InputError(
+        "denoiser",
+        name,
+        f"is neither {SHIPPED!r} (shipped), a .safetensors, a TorchScript file nor module:callable",
+    )
+
+
+def _torchscript(path: Path, device: torch.device | str) -> LoadedDenoiser:
+    if not path.exists():
+        raise InputError("denoiser", str(path), "no such file")
+    try:
+        with warnings.catch_warnings():
+            # torch advises against TorchScript; files of it are what users have.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            module = cast(torch.nn.Module, torch.jit.load(str(path), map_location=device))  # type: ignore[no-untyped-call]
+    except (RuntimeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError("denoiser", str(path), f"is not a TorchScript file: {reason}") from error
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    return LoadedDenoiser(FunctionDenoiser(module.eval(), path.name), digest, _ANY_SIGMA, 0)
+
+
+def _function(name: str) -> LoadedDenoiser:
+    module_name, _, attribute = name.partition(":")
+    try:
+        function = getattr(importlib.import_module(module_name), attribute)
+    except (ImportError, AttributeError) as error:
+        raise InputError(
+            "denoiser", name, f"cannot be imported: {error}", "is its folder on PYTHONPATH?"
+        ) from error
+    if not callable(function):
+        raise InputError("denoiser", name, "is not callable")
+    try:
+        source = inspect.getsource(inspect.getmodule(function) or function)
+    except (OSError, TypeError):
+        source = name
+    digest = hashlib.sha256(source.encode()).hexdigest()
+    return LoadedDenoiser(FunctionDenoiser(function, name), digest, _ANY_SIGMA, 0)

@@ -1,0 +1,169 @@
+"""Training images: random two-dimensional patches of volumes, in all orthogonal planes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ddgm_dist.errors import InputError
+
+__all__ = ["PLANES", "PatchSampler", "drawable_planes"]
+
+# Plane name -> the volume's axis that is held fixed.
+PLANES = {"yx": 0, "zx": 1, "zy": 2}
+
+
+@dataclass(frozen=True)
+class PatchSampler:
+    """Draws normalised patches; the same (seed, step) always draws the same batch.
+
+    Attributes
+    ----------
+    volumes
+        Arrays ``(z, y, x)``, 8- or 16-bit integers or floats. Kept as they are: each patch is
+        normalised by its volume's mean and standard deviation when drawn.
+    size
+        Patch edge in pixels, a multiple of the network's stride.
+    planes
+        Which of ``yx``, ``zx``, ``zy`` to draw from. Use only ``yx`` for anisotropic volumes or
+        unrelated images.
+    seed
+        Of the sampler.
+    gain, offset
+        Standard deviations of the random contrast (log-normal) and brightness: the intensity map
+        that a reconstruction estimates is not exact, and the denoiser must bear that.
+    edges
+        Probability that a patch shows the border of a slab (part of it is outside).
+    vacuum
+        Probability that a patch shows an isolated specimen: an ellipse in a constant, darker
+        background.
+    """
+
+    volumes: Sequence[NDArray[np.generic]]
+    size: int = 128
+    planes: Sequence[str] = ("yx", "zx", "zy")
+    seed: int = 0
+    gain: float = 0.08
+    offset: float = 0.08
+    edges: float = 0.4
+    vacuum: float = 0.08
+
+    def __post_init__(self) -> None:
+        if not self.volumes:
+            raise InputError("volumes", "[]", "no training images given")
+        for plane in self.planes:
+            if plane not in PLANES:
+                raise InputError("planes", plane, f"not one of {', '.join(PLANES)}")
+        for volume in self.volumes:
+            if not self._drawable(volume):
+                raise InputError(
+                    "volumes",
+                    volume.shape,
+                    f"no plane among {tuple(self.planes)} is at least {self.size} pixels on each "
+                    "side",
+                    "give larger images or a smaller patch size",
+                )
+        # Means are taken once; a frozen dataclass stores them through object.__setattr__.
+        moments = [_moments(v) for v in self.volumes]
+        for index, (mean, std) in enumerate(moments):
+            if not (math.isfinite(mean) and math.isfinite(std)):
+                raise InputError(f"volumes[{index}]", mean, "its mean: it holds NaN or infinity")
+            if std == 0:
+                raise InputError(f"volumes[{index}]", mean, "all its voxels: it has no contrast")
+        object.__setattr__(self, "_moments", moments)
+
+    @property
+    def moments(self) -> list[tuple[float, float]]:
+        """(mean, standard deviation) of each volume, in its own units."""
+        moments: list[tuple[float, float]] = self.__dict__["_moments"]
+        return moments
+
+    def _drawable(self, volume: NDArray[np.generic]) -> list[int]:
+        if volume.ndim != 3:
+            raise InputError("volumes", volume.shape, "a training volume has three axes (z, y, x)")
+        return [PLANES[p] for p in drawable_planes(volume.shape, self.planes, self.size)]
+
+    def sample(self, step: int, count: int, *, augment: bool = True) -> tuple[Tensor, Tensor]:
+        """Draw ``count`` patches for one training step.
+
+        Returns
+        -------
+        images, inside
+            Float32, shape ``(count, size, size)``: unit-variance images, and 1 where there is
+            specimen (0 in the part that a slab's border leaves empty; the image is 0 there).
+        """
+        rng = np.random.default_rng([self.seed, step])
+        images = np.stack([self._patch(rng, augment) for _ in range(count)])
+        inside = np.ones_like(images)
+        if augment:
+            for mask in inside:
+                _cut_edges(rng, mask, self.edges)
+        return torch.from_numpy(images * inside), torch.from_numpy(inside)
+
+    def _patch(self, rng: np.random.Generator, augment: bool) -> NDArray[np.float32]:
+        sizes = np.array([v.size for v in self.volumes], dtype=np.float64)
+        which = int(rng.choice(len(self.volumes), p=sizes / sizes.sum()))
+        volume, (mean, std) = self.volumes[which], self.moments[which]
+        axis = int(rng.choice(self._drawable(volume)))
+        index: list[int | slice] = []
+        for i, n in enumerate(volume.shape):
+            start = int(rng.integers(n if i == axis else n - self.size + 1))
+            index.append(start if i == axis else slice(start, start + self.size))
+        patch = (volume[tuple(index)].astype(np.float32) - mean) / std
+        if augment:
+            if rng.random() < 0.5:
+                patch = patch.T
+            patch = patch[:: rng.choice((1, -1)), :: rng.choice((1, -1))]
+            patch = patch * np.exp(self.gain * rng.standard_normal())
+            patch = patch + self.offset * rng.standard_normal()
+            if rng.random() < self.vacuum:
+                patch = np.where(_ellipse(rng, self.size), patch, -rng.uniform(1, 4))
+        return np.ascontiguousarray(patch, dtype=np.float32)
+
+
+def drawable_planes(shape: tuple[int, ...], planes: Sequence[str], size: int) -> tuple[str, ...]:
+    """Those of ``planes`` in which a volume ``(z, y, x)`` has patches of ``size`` pixels."""
+    return tuple(p for p in planes if all(n >= size for i, n in enumerate(shape) if i != PLANES[p]))
+
+
+def _moments(volume: NDArray[np.generic]) -> tuple[float, float]:
+    """Mean and standard deviation, section by section: no float copy of the whole volume."""
+    with np.errstate(invalid="ignore"):  # infinities: the caller refuses what is not finite
+        mean = sum(float(section.sum(dtype=np.float64)) for section in volume) / volume.size
+        squares = (float(np.square(section - np.float64(mean)).sum()) for section in volume)
+        return mean, math.sqrt(sum(squares) / volume.size)
+
+
+def _ellipse(rng: np.random.Generator, size: int) -> NDArray[np.bool_]:
+    """A random ellipse, true inside, shape ``(size, size)``."""
+    a, b = rng.uniform(0.3, 1.2, 2) * size
+    cy, cx = rng.uniform(0, 1, 2) * size
+    angle = rng.uniform(0, np.pi)
+    y, x = np.mgrid[:size, :size] - np.array([cy, cx])[:, None, None]
+    u, v = x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
+    inside: NDArray[np.bool_] = (u / a) ** 2 + (v / b) ** 2 < 1
+    return inside
+
+
+def _cut_edges(rng: np.random.Generator, mask: NDArray[np.float32], probability: float) -> None:
+    """Empty the part of a patch that lies outside a random slab, in place."""
+    size = mask.shape[0]
+    if rng.random() < probability:
+        thickness = int(rng.integers(size // 4, size))
+        first = int(rng.integers(-size // 4, size))
+        last = min(first + thickness, size)
+        if last - max(first, 0) >= size // 8:
+            mask[: max(first, 0)] = 0
+            mask[last:] = 0
+    if rng.random() < probability / 3:
+        cut = int(rng.integers(size // 2))
+        if rng.random() < 0.5:
+            mask[:, :cut] = 0
+        else:
+            mask[:, size - cut :] = 0

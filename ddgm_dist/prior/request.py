@@ -1,0 +1,97 @@
+"""What a training was asked for: is it safe to go on from, or to replace, what lies there?"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from ddgm_dist.errors import InputError
+from ddgm_dist.prior.training import TrainingOptions
+from ddgm_dist.prior.unet import UNetSpec
+
+__all__ = ["differences", "prepare_checkpoint", "sidecar_of", "training_request"]
+
+BUDGET = ("options.steps", "options.minutes")
+
+
+def training_request(
+    spec: UNetSpec,
+    options: TrainingOptions,
+    patch: int,
+    data: Sequence[Mapping[str, Any]],
+    validation_data: Sequence[Mapping[str, Any]],
+) -> dict[str, Any]:
+    """All that fixes a training, as JSON has it; two trainings that share it are the same."""
+    request = {
+        "architecture": asdict(spec),
+        "data": list(data),
+        "validation_data": list(validation_data),
+        "options": {**asdict(options), "patch": patch},
+    }
+    as_read: dict[str, Any] = json.loads(json.dumps(request))
+    return as_read
+
+
+def differences(
+    found: Mapping[str, Any], wanted: Mapping[str, Any], ignoring: Sequence[str] = ()
+) -> str:
+    """Where ``found`` (it may be anything) departs from a request, in words; empty if nowhere."""
+    words = []
+    for key, value in wanted.items():
+        theirs = found.get(key)
+        if not isinstance(value, dict) or not isinstance(theirs, dict):
+            if theirs != value and key not in ignoring:
+                words.append(f"{key} differs")
+            continue
+        words += [
+            f"{name} is {theirs.get(name)}, not {value[name]}"
+            for name in value
+            if theirs.get(name) != value[name] and f"{key}.{name}" not in ignoring
+        ]
+    return ", ".join(words)
+
+
+def sidecar_of(checkpoint: Path) -> Path:
+    """The file beside a checkpoint that says what training it is of."""
+    return checkpoint.with_name(checkpoint.name + ".json")
+
+
+def prepare_checkpoint(checkpoint: Path, request: Mapping[str, Any], *, resume: bool) -> None:
+    """Make the place of a checkpoint ready for a training.
+
+    Parameters
+    ----------
+    checkpoint
+        Removed if it exists and ``resume`` is false.
+    request
+        Written beside the checkpoint. Going on with another budget is allowed, with anything
+        else that differs it is not. A checkpoint with nothing beside it is trusted.
+
+    Raises
+    ------
+    InputError
+        If the checkpoint is of another training.
+    """
+    sidecar = sidecar_of(checkpoint)
+    if not resume:
+        checkpoint.unlink(missing_ok=True)
+    if checkpoint.exists() and sidecar.exists():
+        try:
+            found = json.loads(sidecar.read_text())
+            differing = differences(found, request, BUDGET)
+        except (ValueError, AttributeError):
+            differing = f"{sidecar.name} cannot be read"
+        if differing:
+            raise InputError(
+                "checkpoint",
+                str(checkpoint),
+                f"is of another training: {differing}",
+                "repeat its arguments, start afresh, or write other weights",
+            )
+    checkpoint.parent.mkdir(parents=True, exist_ok=True)
+    partial = sidecar.with_name(sidecar.name + ".partial")
+    partial.write_text(json.dumps(request, indent=1))
+    partial.replace(sidecar)

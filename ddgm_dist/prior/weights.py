@@ -1,0 +1,153 @@
+"""Weights as safetensors with a JSON recipe beside them; never a pickle.
+
+``NAME.safetensors`` holds the parameters in half precision; ``NAME.json`` holds the recipe:
+architecture, range of noise levels, training data with attribution, training figures, and the
+SHA-256 of the weights, so that a damaged or swapped file is refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import Tensor
+
+from ddgm_dist.errors import InputError
+from ddgm_dist.prior.unet import UNet, UNetSpec
+
+__all__ = ["FORMAT", "Weights", "load_weights", "save_weights", "shipped_weights"]
+
+FORMAT = "ddgm_dist.unet"
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A loaded network with its recipe.
+
+    Attributes
+    ----------
+    net
+        The network, float32, on the CPU.
+    recipe
+        The JSON recipe.
+    digest
+        SHA-256 of the safetensors file, hexadecimal.
+    """
+
+    net: UNet
+    recipe: dict[str, Any]
+    digest: str
+
+    @property
+    def sigma_range(self) -> tuple[float, float]:
+        """Noise levels the network was trained for."""
+        low, high = self.recipe["sigma_range"]
+        return float(low), float(high)
+
+
+def shipped_weights() -> Path:
+    """Path of the weights that come with the package."""
+    return Path(str(resources.files("ddgm_dist.prior") / "shipped" / "fibsem.safetensors"))
+
+
+def save_weights(path: Path, net: UNet, recipe: dict[str, Any]) -> str:
+    """Write weights and recipe, each atomically; returns the weights' SHA-256.
+
+    Parameters
+    ----------
+    path
+        ``NAME.safetensors``; the recipe goes to ``NAME.json``.
+    net
+        The network; stored in half precision.
+    recipe
+        Everything but the format, version, architecture and digest, which are added.
+    """
+    if path.suffix != ".safetensors":
+        raise InputError("weights", str(path), "the name must end in .safetensors")
+    state = {k: v.detach().cpu().half().contiguous() for k, v in net.state_dict().items()}
+    content = save_tensors(state, metadata={"format": FORMAT, "version": str(VERSION)})
+    digest = hashlib.sha256(content).hexdigest()
+    full = {"format": FORMAT, "version": VERSION, "architecture": asdict(net.spec)}
+    text = json.dumps({**full, **recipe, "sha256": digest}, indent=1)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for target, data in ((path, content), (path.with_suffix(".json"), text.encode())):
+        partial = target.with_name(target.name + ".partial")
+        partial.write_bytes(data)
+        partial.replace(target)
+    return digest
+
+
+def load_weights(path: Path) -> Weights:
+    """Read weights of our recipe.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, damaged, or not of our recipe.
+    """
+    recipe_path = path.with_suffix(".json")
+    if not path.exists():
+        raise InputError("denoiser", str(path), "no such file", "give the path of a .safetensors")
+    if not recipe_path.exists():
+        raise InputError(
+            "denoiser",
+            str(path),
+            f"has no recipe {recipe_path.name} beside it: not weights that ddgm-dist train wrote",
+            "copy the .json together with the .safetensors",
+        )
+    try:
+        recipe = json.loads(recipe_path.read_text())
+        if not isinstance(recipe, dict) or recipe.get("format") != FORMAT:
+            raise ValueError(f"its format is not {FORMAT!r}")
+        if recipe.get("version") != VERSION:
+            raise ValueError(f"its version is {recipe.get('version')!r}, known is {VERSION}")
+        net = UNet(UNetSpec(**{k: _tuple(v) for k, v in recipe["architecture"].items()}))
+        low, high = recipe["sigma_range"]
+        if not 0 < float(low) < float(high):
+            raise ValueError(f"its sigma_range is {recipe['sigma_range']}")
+    except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        raise InputError("denoiser", str(recipe_path), f"is no recipe of ours: {reason}") from error
+    content = path.read_bytes()
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != recipe.get("sha256"):
+        raise InputError(
+            "denoiser",
+            str(path),
+            "is damaged or belongs to another recipe: its SHA-256 is "
+            f"{digest[:12]}..., the recipe says {str(recipe.get('sha256'))[:12]}...",
+            "copy both files again",
+        )
+    net.load_state_dict(_tensors(path, content, net))
+    return Weights(net.eval().requires_grad_(False), recipe, digest)
+
+
+def _tensors(path: Path, content: bytes, net: UNet) -> dict[str, Tensor]:
+    """The parameters in ``content``, float32, if they are those that ``net`` has."""
+    try:
+        tensors = {name: tensor.float() for name, tensor in load_tensors(content).items()}
+    except SafetensorError as error:
+        raise InputError("denoiser", str(path), f"is not a safetensors file: {error}") from error
+    wanted = {name: tuple(tensor.shape) for name, tensor in net.state_dict().items()}
+    found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    for name in sorted(wanted.keys() | found.keys()):
+        if wanted.get(name) != found.get(name):
+            raise InputError(
+                "denoiser",
+                str(path),
+                f"does not fit its recipe's architecture: the shape of {name} is "
+                f"{found.get(name, 'missing')}, the recipe's {wanted.get(name, 'has none')}",
+            )
+    return tensors
+
+
+def _tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value

@@ -1,0 +1,136 @@
+"""What a run tells while it goes: residuals and timings gathered, and a progress bar for people."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass, field
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from ddgm_dist.engine.base import Receipt, StepEvent
+from ddgm_dist.plan.problem import Problem
+
+__all__ = ["Bar", "Tally"]
+
+
+@dataclass
+class Tally:
+    """Sums over the events of a run.
+
+    Attributes
+    ----------
+    problem
+        Gives the unit of the residual.
+    squared, samples
+        Squared residual and number of measured samples per iteration.
+    seconds
+        Worker time per phase, added over workers.
+    voxels
+        Voxels solved for so far, iterations counted separately.
+    """
+
+    problem: Problem
+    squared: dict[int, float] = field(default_factory=dict)
+    samples: dict[int, float] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    voxels: int = 0
+
+    def add(self, event: StepEvent) -> None:
+        """Count one iteration of one block."""
+        n = event.iteration
+        self.squared[n] = self.squared.get(n, 0.0) + event.residual
+        self.samples[n] = self.samples.get(n, 0.0) + event.measured
+        self.voxels += event.voxels
+        for phase, seconds in event.seconds.items():
+            self.seconds[phase] = self.seconds.get(phase, 0.0) + seconds
+
+    def add_receipt(self, receipt: Receipt) -> None:
+        """Count what a tile spent outside its iterations."""
+        for phase, seconds in receipt.seconds.items():
+            if phase not in ("gradient", "noise", "denoise"):
+                self.seconds[phase] = self.seconds.get(phase, 0.0) + seconds
+
+    def residual(self, n: int) -> float:
+        """Root-mean-square residual of iteration n in the data's unit, before its descent."""
+        mean = self.squared.get(n, 0.0) / max(self.samples.get(n, 0.0), 1.0)
+        return math.sqrt(mean) * self.problem.intensity.std
+
+    def residuals(self) -> list[dict[str, float]]:
+        """Per iteration: n, sigma, steps, residual."""
+        schedule = self.problem.schedule
+        return [
+            {
+                "n": n,
+                "sigma": schedule.sigma[n],
+                "steps": schedule.steps[n],
+                "residual": self.residual(n),
+            }
+            for n in sorted(self.squared)
+        ]
+
+    @property
+    def gradient_share(self) -> float:
+        """Gradient phase as a fraction of the iteration time (gradient, noise and denoising)."""
+        parts = [self.seconds.get(p, 0.0) for p in ("gradient", "noise", "denoise")]
+        return parts[0] / sum(parts) if sum(parts) > 0 else 0.0
+
+
+class Bar:
+    """A progress bar on standard error: sigma, residual, voxels per second, time left.
+
+    Parameters
+    ----------
+    total
+        Voxels times iterations still to do.
+    tally
+        Where the figures come from.
+    shown
+        Draw nothing when false.
+    """
+
+    def __init__(self, total: int, tally: Tally, *, shown: bool) -> None:
+        self.tally = tally
+        self.started = time.monotonic()
+        self.progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TaskProgressColumn(),
+            TextColumn("{task.fields[figures]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+            disable=not shown,
+        )
+        self.task = self.progress.add_task("reconstructing", total=total, figures="")
+
+    def __enter__(self) -> Bar:
+        self.progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.progress.stop()
+
+    def update(self, event: StepEvent) -> None:
+        """Show one more iteration of a block."""
+        rate = self.tally.voxels / max(time.monotonic() - self.started, 1e-6)
+        residual = self.tally.residual(event.iteration)
+        noise = self.tally.problem.intensity.sigma_y
+        shown = f"{residual / noise:.3g} sigma_y" if noise > 0 else f"{residual:.3g}"
+        figures = f"sigma {event.sigma:.3g}  residual {shown}  {rate / 1e6:.3g} Mvoxel/s"
+        self.progress.update(self.task, advance=event.voxels, figures=figures)

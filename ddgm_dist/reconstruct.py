@@ -1,0 +1,303 @@
+"""The main job: a tilt series in, a DDGM reconstruction in OME-Zarr out."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ddgm_dist.engine.base import Engine, Job, Receipt, StepEvent
+from ddgm_dist.engine.local import LocalEngine
+from ddgm_dist.errors import InputError
+from ddgm_dist.operators.slab import period
+from ddgm_dist.plan.config import Config, PlanConfig, parse_config
+from ddgm_dist.plan.plan import Plan, make_plan, widest_read
+from ddgm_dist.plan.problem import Problem, differences
+from ddgm_dist.pose import pose_problem
+from ddgm_dist.progress import Bar, Tally
+from ddgm_dist.storage.run_record import COMPLETE, RUNNING, RunRecord, open_result
+from ddgm_dist.storage.tilt_series import TiltSeries
+from ddgm_dist.storage.volume import VolumeLayout, VolumeStore, create_volume
+
+if TYPE_CHECKING:
+    import dask.array as da
+
+__all__ = ["Result", "plan", "reconstruct"]
+
+_PACKAGES = ("ddgm-dist", "torch", "ray", "zarr", "tensorstore", "numpy", "numcodecs")
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished reconstruction.
+
+    Attributes
+    ----------
+    path
+        Of the output store.
+    problem, plan
+        What was solved, and how.
+    residuals
+        Per iteration done in this call: n, sigma, steps, root-mean-square residual.
+    seconds
+        Worker time per phase in this call, added over workers.
+    wall_seconds
+        Time this call took.
+    gradient_share
+        Gradient phase as a fraction of the iteration time; 0 when nothing was left to do.
+    """
+
+    path: str
+    problem: Problem
+    plan: Plan
+    residuals: list[dict[str, float]]
+    seconds: dict[str, float]
+    wall_seconds: float
+    gradient_share: float
+
+    def volume(self) -> VolumeStore:
+        """The volume, open for reading."""
+        return open_result(self.path)
+
+    def to_dask(self) -> da.Array:
+        """The volume as a lazy dask array ``(z, y, x)``, in the data's unit."""
+        return self.volume().to_dask()
+
+    def describe(self) -> str:
+        """The timing summary, for people."""
+        intensity = self.problem.intensity
+        lines = [
+            f"written         {self.path}",
+            f"intensity       mean {intensity.mean:.5g}, std {intensity.std:.5g} per voxel; noise "
+            f"sigma_y {intensity.sigma_y:.4g} per pixel",
+            f"wall time       {self.wall_seconds:.1f} s",
+        ]
+        if self.residuals:
+            last = self.residuals[-1]
+            spent = ", ".join(f"{k} {v:.1f}" for k, v in sorted(self.seconds.items()) if v >= 0.05)
+            lines += [
+                f"residual        {last['residual']:.4g} per pixel (root mean square)",
+                f"worker seconds  {spent}",
+                f"gradient phase  {100 * self.gradient_share:.1f} % of the iteration time",
+            ]
+        else:
+            lines.append("nothing was left to do: every tile had been finished before")
+        return "\n".join(lines)
+
+
+def plan(
+    tilts: str | Path,
+    config: Config | Mapping[str, Any] | None = None,
+    *,
+    workers: int | None = None,
+    memory: int | None = None,
+) -> Plan:
+    """What a reconstruction would take; computes nothing.
+
+    Parameters
+    ----------
+    tilts
+        Tilt-series store.
+    config
+        Configuration keys; see :class:`ddgm_dist.plan.config.Config`.
+    workers
+        How many workers share the tiles.
+    memory
+        Bytes one worker may use.
+
+    Raises
+    ------
+    InputError
+        If the input or the configuration cannot be used, or no plan fits the memory.
+    """
+    resolved = parse_config(config)
+    problem, series = pose_problem(tilts, resolved.problem())
+    return _plan(problem, series, resolved, workers or 1, memory)
+
+
+def reconstruct(
+    tilts: str | Path,
+    out: str | Path,
+    config: Config | Mapping[str, Any] | None = None,
+    engine: str | Engine = "ray",
+    *,
+    address: str | None = None,
+    workers: int | None = None,
+    memory: int | None = None,
+    overwrite: bool = False,
+    progress: bool = False,
+) -> Result:
+    """Reconstruct a tilt series; returns when the volume is whole.
+
+    Run again on the same output with the same problem, it goes on where it stopped.
+
+    Parameters
+    ----------
+    tilts
+        Tilt-series store (DESIGN format version 1).
+    out
+        OME-Zarr 0.5 group to write; the record of the run lies in its folder ``ddgm_dist``.
+    config
+        Configuration keys; see :class:`ddgm_dist.plan.config.Config`.
+    engine
+        ``local``, ``ray`` or an engine object.
+    address, workers
+        Of the Ray cluster; number of actors. Only for ``ray``.
+    memory
+        Bytes one worker may use.
+    overwrite
+        Replace what lies at ``out``.
+    progress
+        Draw a progress bar on standard error.
+
+    Raises
+    ------
+    InputError
+        If the input cannot be used, or ``out`` holds another problem's result.
+    StorageError
+        If a store cannot be read or written; finished tiles are kept.
+    """
+    started = time.monotonic()
+    resolved = parse_config(config)
+    runner = _engine(engine, address, workers)
+    problem, series = pose_problem(tilts, resolved.problem())
+    how = _plan(problem, series, resolved, runner.workers, memory)
+    done = _open_output(Path(out), problem, how, series, overwrite)
+    record = RunRecord(out)
+    tally = Tally(problem)
+    job = Job(problem, how, str(tilts), str(out))
+    todo = [tile for tile in how.tiles if tile.name not in done]
+    total = sum(tile.read_box.size for tile in todo) * how.iterations
+    boxes = {tile.name: tile.write_box for tile in how.tiles}
+
+    with Bar(total, tally, shown=progress) as bar:
+
+        def report(event: StepEvent | Receipt) -> None:
+            if isinstance(event, Receipt):
+                box = boxes[event.tile]
+                record.add_receipt({**event.to_dict(), "start": box.start, "stop": box.stop})
+                tally.add_receipt(event)
+            else:
+                tally.add(event)
+                bar.update(event)
+
+        if todo:
+            runner.run(job, done, report)
+    result = Result(
+        path=str(out),
+        problem=problem,
+        plan=how,
+        residuals=tally.residuals(),
+        seconds=tally.seconds,
+        wall_seconds=time.monotonic() - started,
+        gradient_share=tally.gradient_share,
+    )
+    if todo:
+        record.write_json("provenance", _provenance(result, resolved, runner, series))
+    record.write_state(COMPLETE, problem.digest())
+    return result
+
+
+def _engine(engine: str | Engine, address: str | None, workers: int | None) -> Engine:
+    if engine == "ray":
+        from ddgm_dist.engine.ray import RayEngine  # takes a second: only when it is used
+
+        return RayEngine(address, workers)
+    if address is not None or workers is not None:
+        raise InputError(
+            "engine", engine, "takes neither address nor workers", "use engine='ray' for these"
+        )
+    if engine == "local":
+        return LocalEngine()
+    if isinstance(engine, str):
+        raise InputError("engine", engine, "is neither 'local' nor 'ray'")
+    return engine
+
+
+def _plan(
+    problem: Problem, series: TiltSeries, config: Config, workers: int, memory: int | None
+) -> Plan:
+    return make_plan(
+        problem,
+        PlanConfig(**{k: getattr(config, k) for k in PlanConfig.model_fields}),
+        length=period(problem.geometry, widest_read(problem)),
+        memory=memory,
+        workers=workers,
+        itemsize=series.dtype.itemsize,
+    )
+
+
+def _open_output(
+    out: Path, problem: Problem, how: Plan, series: TiltSeries, overwrite: bool
+) -> frozenset[str]:
+    """Make the output store, or find the tiles that are finished in one of the same problem."""
+    record = RunRecord(out)
+    if overwrite or not out.exists():
+        create_volume(
+            out,
+            VolumeLayout(how.shape, how.shard, how.chunk),
+            voxel_size_nm=series.meta.pixel_size_nm,
+            name=out.stem,
+            overwrite=overwrite,
+        )
+        record.write_json("problem", problem.to_dict())
+        record.write_state(RUNNING, problem.digest())
+        return frozenset()
+    saved = record.read_json("problem")
+    if saved is None:
+        raise InputError(
+            "out",
+            str(out),
+            "exists and holds no record of a reconstruction",
+            "choose another name, or replace it with --overwrite",
+        )
+    changed = differences(saved, problem.to_dict())
+    if changed:
+        more = f" and {len(changed) - 6} more" if len(changed) > 6 else ""
+        raise InputError(
+            "out",
+            str(out),
+            f"holds another problem's result; changed: {'; '.join(changed[:6])}{more}",
+            "choose another name, or replace it with --overwrite",
+        )
+    receipts = record.receipts()
+    return frozenset(
+        tile.name
+        for tile in how.tiles
+        if (found := receipts.get(tile.name)) is not None
+        and tuple(found["start"]) == tile.write_box.start
+        and tuple(found["stop"]) == tile.write_box.stop
+    )
+
+
+def _provenance(
+    result: Result, config: Config, engine: Engine, series: TiltSeries
+) -> dict[str, Any]:
+    versions = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            versions[package] = "unknown"
+    return {
+        "config": config.model_dump(),
+        "problem": result.problem.digest(),
+        "denoiser": {
+            "name": config.denoiser,
+            "sha256": result.problem.denoiser_digest,
+        },
+        "tilts": {"path": series.path, "sha256": result.problem.data_digest},
+        "versions": versions,
+        "engine": {"name": engine.name, "workers": engine.workers},
+        "tiles": len(result.plan.tiles),
+        "order": result.plan.order,
+        "wall_seconds": result.wall_seconds,
+        "worker_seconds": result.seconds,
+        "gradient_share": result.gradient_share,
+        "iterations": result.residuals,
+        "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }

@@ -1,0 +1,184 @@
+"""Bulk reads and writes of one Zarr array through tensorstore, and the checks all stores share.
+
+zarr-python creates arrays and their metadata; tensorstore moves the data. tensorstore aborts a
+process that forks after using it, so the context is made on first use and never at import.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorstore as ts
+import zarr
+from numpy.typing import NDArray
+
+from ddgm_dist.errors import InputError, StorageError
+
+__all__ = ["BulkArray", "as_float32", "is_zarr", "local_path", "prepare_output", "write_error"]
+
+_CACHE_BYTES = 128 * 2**20  # the default, 0, re-reads the shard index for every inner chunk
+
+
+@functools.cache
+def _context() -> ts.Context:
+    """One bounded context per process: several workers share a node."""
+    cores = len(os.sched_getaffinity(0))
+    return ts.Context(
+        {
+            "cache_pool": {"total_bytes_limit": _CACHE_BYTES},
+            "data_copy_concurrency": {"limit": cores},
+            "file_io_concurrency": {"limit": max(4, cores)},
+        }
+    )
+
+
+def local_path(path: str | Path, argument: str) -> Path:
+    """Absolute path of a store, refusing URLs: stores lie on a mounted file system.
+
+    Raises
+    ------
+    InputError
+        ``path`` is a URL.
+    """
+    if "://" in str(path):
+        raise InputError(
+            argument,
+            str(path),
+            "is a URL, and stores are read and written through a mounted file system",
+            "mount it, or copy the store to a disk that all workers share",
+        )
+    return Path(path).expanduser().absolute()
+
+
+def is_zarr(path: Path) -> bool:
+    """Whether the directory carries Zarr metadata (version 2 or 3)."""
+    return any((path / name).is_file() for name in ("zarr.json", ".zgroup", ".zarray"))
+
+
+def prepare_output(path: str | Path, argument: str, *, overwrite: bool) -> Path:
+    """Make room for a new store: nothing may exist at ``path``, unless it is a store to replace.
+
+    Raises
+    ------
+    InputError
+        Something exists there and ``overwrite`` is false, or it is not a Zarr store (which is
+        never deleted), or the folder above it cannot be written.
+    """
+    target = local_path(path, argument)
+    if target.exists():
+        if not overwrite:
+            raise InputError(
+                argument, str(path), "exists already", "choose another name or overwrite it"
+            )
+        if not target.is_dir() or not (is_zarr(target) or not any(target.iterdir())):
+            raise InputError(
+                argument, str(path), "is not a Zarr store, so it is not deleted to make room"
+            )
+        shutil.rmtree(target)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            argument, str(path), f"its folder cannot be made ({error.strerror})"
+        ) from error
+    if not os.access(target.parent, os.W_OK):
+        raise InputError(argument, str(path), "its folder is not writable")
+    return target
+
+
+def write_error(path: Path, nbytes: int, error: Exception) -> StorageError:
+    """The error for a write that failed: what was to be written where, and the room there is."""
+    try:
+        there = next(p for p in (path, *path.parents) if p.exists())
+        room = f"{shutil.disk_usage(there).free} bytes are free there"
+    except OSError:
+        room = "the room there is unknown"
+    return StorageError(
+        f"writing {nbytes} bytes to {path} failed; {room}; "
+        f"free space or check the disk, then run again ({error})"
+    )
+
+
+class BulkArray:
+    """A Zarr array opened in tensorstore.
+
+    Parameters
+    ----------
+    array
+        The same array as zarr-python sees it, on a local store.
+    path
+        Its directory.
+    writable
+        Whether writes are allowed.
+    """
+
+    def __init__(self, array: zarr.Array[Any], path: Path, *, writable: bool = False) -> None:
+        self.path = path
+        spec: dict[str, Any] = {
+            "driver": "zarr3" if array.metadata.zarr_format == 3 else "zarr",
+            "kvstore": {"driver": "file", "path": f"{path}/"},
+            # Otherwise a shard equal to the fill value is deleted, and a finished shard
+            # could not be told from a missing one.
+            "store_data_equal_to_fill_value": True,
+        }
+        try:
+            self._store = ts.open(
+                spec, open=True, read=True, write=writable, context=_context()
+            ).result()
+        except ValueError as error:
+            raise StorageError(f"{path} cannot be opened by tensorstore: {error}") from error
+
+    def read(self, slices: tuple[slice, slice, slice]) -> NDArray[Any]:
+        """Read a block in the stored dtype.
+
+        Raises
+        ------
+        IndexError
+            A slice reaches outside the array (a shorter block would be silently misplaced).
+        StorageError
+            Chunks are damaged or unreadable.
+        """
+        index = _checked(slices, self._store.shape)
+        try:
+            block: NDArray[Any] = self._store[index].read().result()
+        except (ValueError, OSError) as error:
+            raise StorageError(f"reading {index} of {self.path} failed: {error}") from error
+        return block
+
+    def write(self, slices: tuple[slice, slice, slice], block: NDArray[Any]) -> None:
+        """Write a block; returns once it is on disk.
+
+        Raises
+        ------
+        IndexError
+            A slice reaches outside the array.
+        StorageError
+            The write failed, for example because the disk is full.
+        """
+        index = _checked(slices, self._store.shape)
+        try:
+            self._store[index].write(block).result()
+        except (ValueError, OSError) as error:
+            raise write_error(self.path, block.nbytes, error) from error
+
+
+def _checked(slices: tuple[slice, ...], shape: tuple[int, ...]) -> tuple[slice, ...]:
+    """The slices with explicit bounds, each within the array and of step one."""
+    out = []
+    for axis, (part, extent) in enumerate(zip(slices, shape, strict=True)):
+        start = 0 if part.start is None else int(part.start)
+        stop = extent if part.stop is None else int(part.stop)
+        if not 0 <= start <= stop <= extent or part.step not in (None, 1):
+            raise IndexError(f"slice {part} of axis {axis} is not within 0..{extent}, step 1")
+        out.append(slice(start, stop))
+    return tuple(out)
+
+
+def as_float32(block: NDArray[Any]) -> NDArray[np.float32]:
+    """A fresh, writable, contiguous float32 array with the block's values."""
+    return np.array(block, dtype=np.float32, order="C", copy=True)

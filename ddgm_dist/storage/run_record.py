@@ -1,0 +1,225 @@
+"""What stands beside a result: its state, the receipts of finished tiles, the log of events.
+
+Everything lies in the folder ``ddgm_dist`` of the output store. Files are replaced atomically, so
+whatever interrupts a run, each file is either the old one or the new one. A missing shard reads
+as NaN without an error; the receipts say which tiles are finished, and ``state.json`` says whether
+the volume may be taken for whole: ``{"state": "running" | "complete", "problem": <hash>}``.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import uuid
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ddgm_dist.errors import InputError, StorageError
+from ddgm_dist.storage.array_io import local_path, write_error
+from ddgm_dist.storage.volume import SIDECAR, VolumeStore, open_volume_store
+
+__all__ = ["COMPLETE", "RUNNING", "RunRecord", "open_result"]
+
+RUNNING, COMPLETE = "running", "complete"
+_STATE, _RECEIPTS, _EVENTS = "state.json", "receipts", "events.jsonl"
+
+
+class RunRecord:
+    """The sidecar files of one output store.
+
+    Parameters
+    ----------
+    path
+        The output store (``OUT.zarr``); its folder ``ddgm_dist`` is made on the first write.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.folder = local_path(path, "out") / SIDECAR
+
+    def write_json(self, name: str, value: Any) -> None:
+        """Write ``name`` (``.json`` is added if missing) atomically and durably.
+
+        numpy numbers and arrays, tuples and paths are written as JSON numbers, lists and strings.
+
+        Raises
+        ------
+        ValueError
+            The name is not a plain file name, or the value holds NaN or infinity, which JSON
+            does not know.
+        StorageError
+            The file cannot be written.
+        """
+        text = json.dumps(value, indent=1, sort_keys=True, allow_nan=False, default=_plain)
+        _replace(self._path(name), text + "\n")
+
+    def read_json(self, name: str) -> Any | None:
+        """The value written under ``name``, or None.
+
+        Raises
+        ------
+        StorageError
+            The file is not JSON: something else damaged it.
+        """
+        return _load(self._path(name))
+
+    def _path(self, name: str) -> Path:
+        *folders, last = (_safe(part) for part in name.split("/"))
+        if len(folders) > 1:
+            raise ValueError(f"{name!r} has more than one folder")
+        return self.folder.joinpath(*folders, last if last.endswith(".json") else f"{last}.json")
+
+    def write_state(self, state: str, problem: str) -> None:
+        """Say that the volume is ``running`` or ``complete``, and of which problem (its hash)."""
+        if state not in (RUNNING, COMPLETE):
+            raise ValueError(f"state {state!r} is neither {RUNNING!r} nor {COMPLETE!r}")
+        self.write_json(_STATE, {"state": state, "problem": problem})
+
+    def read_state(self) -> dict[str, str] | None:
+        """What `write_state` wrote last, or None."""
+        state = self.read_json(_STATE)
+        if state is not None and not (isinstance(state, dict) and "state" in state):
+            raise StorageError(f"{self.folder / _STATE} does not say the state of the volume")
+        return state
+
+    def add_receipt(self, receipt: dict[str, Any]) -> None:
+        """Record a finished tile; ``receipt["tile"]`` is its name, a repeat replaces it.
+
+        Raises
+        ------
+        ValueError
+            The receipt has no name of letters, digits, ``.``, ``_`` and ``-``.
+        StorageError
+            The file cannot be written.
+        """
+        self.write_json(f"{_RECEIPTS}/{_safe(str(receipt.get('tile', '')))}", receipt)
+
+    def receipts(self) -> dict[str, dict[str, Any]]:
+        """Receipts by tile name; files that a killed writer left half-written are ignored."""
+        found = {}
+        for path in sorted((self.folder / _RECEIPTS).glob("*.json")):
+            receipt = _load(path)
+            if isinstance(receipt, dict):
+                found[str(receipt["tile"])] = receipt
+        return found
+
+    def append_event(self, event: dict[str, Any]) -> None:
+        """Append one line to ``events.jsonl``; NaN and infinity become null.
+
+        Only one process may append.
+
+        Raises
+        ------
+        StorageError
+            The line cannot be written.
+        """
+        line = json.dumps(_finite(event), allow_nan=False, default=_plain) + "\n"
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with (self.folder / _EVENTS).open("a", encoding="utf-8") as log:
+                log.write(line)
+        except OSError as error:
+            raise write_error(self.folder, len(line), error) from error
+
+    def events(self) -> list[dict[str, Any]]:
+        """All events; a last line cut off by a kill is left out."""
+        path = self.folder / _EVENTS
+        if not path.exists():
+            return []
+        found = []
+        for line in path.read_text(encoding="utf-8").splitlines():
+            try:
+                found.append(json.loads(line))
+            except json.JSONDecodeError:
+                continue
+        return found
+
+
+def open_result(path: str | Path, *, allow_partial: bool = False) -> VolumeStore:
+    """Open a volume that a run made, for reading, if it is whole.
+
+    Raises
+    ------
+    InputError
+        There is no OME-Zarr image at ``path``, or no record of a run beside it.
+    StorageError
+        The run has not finished (and ``allow_partial`` is false).
+    """
+    store = open_volume_store(path)
+    record = RunRecord(path)
+    state = record.read_state()
+    if allow_partial:
+        return store
+    if state is None:
+        raise InputError("volume", str(path), "has no record of a run beside it: is it a result?")
+    if state["state"] != COMPLETE:
+        done = len(record.receipts())
+        raise StorageError(
+            f"{path} is not whole: its run has finished {done} tiles and was interrupted or still "
+            "goes on; run reconstruct again on the same output to finish it"
+        )
+    return store
+
+
+def _safe(name: str) -> str:
+    """The name, if it cannot lead out of the folder: names come from tiles."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+        raise ValueError(f"{name!r} is not a name of letters, digits, '.', '_' and '-'")
+    return name
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write through a temporary file in the same folder, so that readers see all or nothing."""
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("x", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise write_error(path, len(text), error) from error
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename in the folder survive a power cut."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _load(path: Path) -> Any | None:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise StorageError(f"{path} cannot be read: {error}") from error
+
+
+def _plain(value: object) -> Any:
+    """What json cannot write itself, as plain values."""
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} is not JSON")
+
+
+def _finite(value: Any) -> Any:
+    """The value with NaN and infinities replaced by None: a log line must never stop a run."""
+    if isinstance(value, dict):
+        return {key: _finite(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(part) for part in value]
+    if isinstance(value, np.ndarray | np.generic):
+        return _finite(value.tolist())
+    return None if isinstance(value, float) and not math.isfinite(value) else value

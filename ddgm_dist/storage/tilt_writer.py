@@ -1,0 +1,127 @@
+"""Writing a tilt-series store, row block by row block; its attribute comes last."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import zarr
+from numpy.typing import DTypeLike, NDArray
+from zarr.codecs import ZstdCodec
+
+from ddgm_dist.errors import InputError, StorageError
+from ddgm_dist.storage.array_io import BulkArray, prepare_output, write_error
+from ddgm_dist.storage.tilt_meta import ARRAY, ATTRIBUTE, TiltSeriesMeta, check_meta, dump_meta
+
+__all__ = ["TiltSeriesWriter", "create_tilt_series"]
+
+CHUNK_ROWS, CHUNK_COLUMNS = 8, 1024
+
+
+class TiltSeriesWriter:
+    """Writes a new tilt-series store row block by row block; made by `create_tilt_series`.
+
+    As a context manager it is closed on leaving the block, unless by an exception: then the
+    store stays without its attribute and cannot be opened.
+    """
+
+    def __init__(self, path: Path, group: zarr.Group, meta: TiltSeriesMeta) -> None:
+        array = group[ARRAY]
+        assert isinstance(array, zarr.Array)
+        self.path = str(path)
+        self._group, self._meta = group, meta
+        self._shape = array.shape
+        self._bulk = BulkArray(array, path / ARRAY, writable=True)
+        self._written = np.zeros(array.shape[1], dtype=bool)
+
+    def write(self, rows: slice, block: NDArray[Any]) -> None:
+        """Write the projections ``(tilt, rows, u)`` of some rows; whole chunks of 8 rows are best.
+
+        Raises
+        ------
+        ValueError
+            The block has another shape than the rows ask for.
+        StorageError
+            The write failed, for example because the disk is full.
+        """
+        tilts, height, width = self._shape
+        start, stop, _ = rows.indices(height)
+        if block.shape != (tilts, stop - start, width):
+            raise ValueError(f"block {block.shape} is not {(tilts, stop - start, width)}")
+        self._bulk.write((slice(None), slice(start, stop), slice(None)), block)
+        self._written[start:stop] = True
+
+    def close(self) -> None:
+        """Declare the store complete: only now can it be opened.
+
+        Raises
+        ------
+        StorageError
+            Rows were never written, or the attribute cannot be written.
+        """
+        missing = np.flatnonzero(~self._written)
+        if missing.size:
+            raise StorageError(
+                f"{self.path} is incomplete: {missing.size} rows were never written, "
+                f"the first is {missing[0]}"
+            )
+        try:
+            self._group.attrs[ATTRIBUTE] = dump_meta(self._meta)
+        except OSError as error:
+            raise write_error(Path(self.path), 4096, error) from error
+
+    def __enter__(self) -> TiltSeriesWriter:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if kind is None:
+            self.close()
+
+
+def create_tilt_series(
+    path: str | Path,
+    shape: tuple[int, int, int],
+    meta: TiltSeriesMeta,
+    *,
+    dtype: DTypeLike = "float32",
+    overwrite: bool = False,
+) -> TiltSeriesWriter:
+    """Make an empty store for projections of shape ``(tilt, y, u)``.
+
+    Chunks hold all tilts of 8 rows and at most 1024 columns, compressed with zstd (level 1, with
+    checksum). The fill value of floating-point projections is NaN, so that a lost chunk is loud.
+
+    Raises
+    ------
+    InputError
+        The output exists (and ``overwrite`` is false) or is no store; the metadata fail
+        `check_meta`; the shape or the dtype is unusable.
+    StorageError
+        The store cannot be written.
+    """
+    kind = np.dtype(dtype).kind
+    if kind not in "fiu" or len(shape) != 3 or min(shape) < 1:
+        raise InputError("projections", f"{dtype} {shape}", "must be numbers of shape (tilt, y, u)")
+    check_meta(meta, shape[0], str(path))
+    folder = prepare_output(path, "out", overwrite=overwrite)
+    try:
+        group = zarr.create_group(str(folder), zarr_format=3)
+        group.create_array(
+            ARRAY,
+            shape=shape,
+            chunks=(shape[0], min(CHUNK_ROWS, shape[1]), min(CHUNK_COLUMNS, shape[2])),
+            dtype=np.dtype(dtype),
+            fill_value=float("nan") if kind == "f" else 0,
+            compressors=ZstdCodec(level=1, checksum=True),
+            dimension_names=("tilt", "y", "u"),
+        )
+    except OSError as error:
+        raise write_error(folder, 4096, error) from error
+    return TiltSeriesWriter(folder, group, meta)

@@ -1,0 +1,278 @@
+"""The result: an OME-Zarr 0.5 volume, written shard by shard, each shard by one writer.
+
+Level 0 lies at ``0``: float32 ``(z, y, x)``, sharded, zstd level 1 with checksum (plain zstd
+misses a flipped bit). The fill value is NaN: a shard that was never written, or was lost, reads
+as NaN and not as plausible voxels. Files of ours that are no part of OME-Zarr lie in the folder
+``ddgm_dist`` inside the store (`ddgm_dist.storage.run_record`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+from zarr.codecs import ZstdCodec
+
+from ddgm_dist.core.box import Box
+from ddgm_dist.errors import InputError, PlanError
+from ddgm_dist.storage.array_io import (
+    BulkArray,
+    as_float32,
+    is_zarr,
+    local_path,
+    prepare_output,
+    write_error,
+)
+
+if TYPE_CHECKING:
+    import dask.array as da
+
+__all__ = ["VolumeLayout", "VolumeStore", "block_digest", "create_volume", "open_volume_store"]
+
+Triple = tuple[int, int, int]
+LEVEL, SIDECAR = "0", "ddgm_dist"
+AXES = ("z", "y", "x")
+
+
+@dataclass(frozen=True)
+class VolumeLayout:
+    """How a volume is cut up on disk; all triples are voxels ``(z, y, x)``.
+
+    Attributes
+    ----------
+    shape
+        Extent of the volume.
+    shard
+        Extent of a file, the unit of writing; a multiple of ``chunk`` along each axis. It may
+        exceed ``shape``.
+    chunk
+        Extent of the unit of reading.
+    """
+
+    shape: Triple
+    shard: Triple
+    chunk: Triple
+
+    def __post_init__(self) -> None:
+        if min(*self.shape, *self.shard, *self.chunk) < 1:
+            raise PlanError("layout", self, "every extent must be at least 1 voxel")
+        if any(s % c for s, c in zip(self.shard, self.chunk, strict=True)):
+            raise PlanError("shard", self.shard, f"must be a multiple of the chunk {self.chunk}")
+
+    def covers_whole_shards(self, box: Box) -> bool:
+        """Whether the box is not empty and made of whole shards, clipped by the volume's edge."""
+        axes = zip(box.start, box.stop, self.shard, self.shape, strict=True)
+        return all(0 <= a < b <= n and a % s == 0 and (b % s == 0 or b == n) for a, b, s, n in axes)
+
+
+def block_digest(block: NDArray[Any]) -> str:
+    """BLAKE2b-128 (hex) of the voxels as little-endian float32 in ``(z, y, x)`` order."""
+    data = np.ascontiguousarray(block, dtype="<f4")
+    return hashlib.blake2b(data.data, digest_size=16).hexdigest()
+
+
+class VolumeStore:
+    """An open volume; made by `create_volume` or `open_volume_store`.
+
+    Attributes
+    ----------
+    path
+        Absolute path of the OME-Zarr group.
+    layout
+        Its shape, shards and chunks.
+    attributes
+        The group's attributes, ``ome`` included.
+    """
+
+    def __init__(self, path: Path, group: zarr.Group, level: str, *, writable: bool) -> None:
+        array = group[level]
+        assert isinstance(array, zarr.Array)
+        self.path = str(path)
+        self.layout = VolumeLayout(
+            _triple(array.shape), _triple(array.shards or array.chunks), _triple(array.chunks)
+        )
+        self.attributes: dict[str, Any] = group.attrs.asdict()
+        self.dtype: np.dtype[Any] = np.dtype(array.dtype)
+        self._level = level
+        self._writable = writable
+        self._bulk = BulkArray(array, path / level, writable=writable)
+
+    @property
+    def shape(self) -> Triple:
+        """Extent ``(z, y, x)``, voxels."""
+        return self.layout.shape
+
+    def __reduce__(self) -> tuple[Any, tuple[str, str]]:
+        # Workers reopen the store: handles do not cross process borders.
+        return open_volume_store, (self.path, "r+" if self._writable else "r")
+
+    def write(self, box: Box, block: NDArray[Any]) -> str:
+        """Write a box of whole shards; on return it is on disk.
+
+        Two writers of one shard lose each other's data without an error, so a box that is not
+        whole shards (clipped by the volume's edge) is refused.
+
+        Parameters
+        ----------
+        box
+            Where, in voxels of the volume.
+        block
+            Voxels of shape ``box.shape``; stored as float32.
+
+        Returns
+        -------
+        str
+            `block_digest` of what was stored.
+
+        Raises
+        ------
+        PlanError
+            The box is not whole shards.
+        ValueError
+            The block is not of the box's shape.
+        StorageError
+            The write failed, for example because the disk is full.
+        """
+        if not self.layout.covers_whole_shards(box):
+            raise PlanError(
+                "box",
+                f"{box.start}..{box.stop}",
+                f"must be whole shards of {self.layout.shard} in a volume of {self.shape}: "
+                "a shard has one writer",
+            )
+        if block.shape != box.shape:
+            raise ValueError(f"block {block.shape} is not of the box's shape {box.shape}")
+        data = np.ascontiguousarray(block, dtype=np.float32)
+        self._bulk.write(box.slices(), data)
+        return block_digest(data)
+
+    def read(self, box: Box) -> NDArray[np.float32]:
+        """The voxels of a box as a fresh float32 array; NaN where nothing was written.
+
+        Raises
+        ------
+        IndexError
+            The box reaches outside the volume.
+        StorageError
+            Shards are damaged or unreadable.
+        """
+        return as_float32(self._bulk.read(box.slices()))
+
+    def to_dask(self) -> da.Array:
+        """The volume as a lazy dask array."""
+        import dask.array as da  # 0.4 s that only this method needs
+
+        volume: da.Array = da.from_zarr(self.path, component=self._level)  # type: ignore[no-untyped-call]
+        return volume
+
+
+def create_volume(
+    path: str | Path,
+    layout: VolumeLayout,
+    *,
+    voxel_size_nm: float | None,
+    name: str,
+    attributes: Mapping[str, Any] | None = None,
+    overwrite: bool = False,
+) -> VolumeStore:
+    """Make an OME-Zarr 0.5 group with an empty (NaN) volume, open for writing.
+
+    Parameters
+    ----------
+    path
+        Where; nothing may exist there unless ``overwrite``.
+    layout
+        Shape, shards and chunks.
+    voxel_size_nm
+        Edge of a voxel, nanometres; None leaves the axes without unit and the scale 1.
+    name
+        Name of the image in the metadata.
+    attributes
+        More attributes for the group, JSON values; the key ``ome`` is taken.
+    overwrite
+        Replace a Zarr store that lies there.
+
+    Raises
+    ------
+    InputError
+        The output exists or its folder is not writable; the voxel size is not positive; ``ome``
+        is among the attributes.
+    StorageError
+        The store cannot be written.
+    """
+    if voxel_size_nm is not None and not (math.isfinite(voxel_size_nm) and voxel_size_nm > 0):
+        raise InputError("voxel_size_nm", voxel_size_nm, "must be positive, or None if unknown")
+    more = dict(attributes or {})
+    if "ome" in more:
+        raise InputError("attributes", "ome", "is the key of the OME-Zarr metadata itself")
+    folder = prepare_output(path, "out", overwrite=overwrite)
+    try:
+        group = zarr.create_group(
+            str(folder), zarr_format=3, attributes={"ome": _ome(voxel_size_nm, name), **more}
+        )
+        group.create_array(
+            LEVEL,
+            shape=layout.shape,
+            chunks=layout.chunk,
+            shards=layout.shard,
+            dtype="float32",
+            fill_value=float("nan"),
+            compressors=ZstdCodec(level=1, checksum=True),
+            dimension_names=AXES,
+        )
+        # A group too, so that listing the store's members does not warn about a foreign folder.
+        group.create_group(SIDECAR)
+    except OSError as error:
+        raise write_error(folder, 4096, error) from error
+    return VolumeStore(folder, group, LEVEL, writable=True)
+
+
+def open_volume_store(path: str | Path, mode: Literal["r", "r+"] = "r") -> VolumeStore:
+    """Open a volume made by `create_volume`, or any OME-Zarr 0.5 image of axes z, y, x.
+
+    Raises
+    ------
+    InputError
+        The store is missing or is no such image.
+    """
+    folder = local_path(path, "volume")
+    if not folder.exists():
+        raise InputError("volume", str(path), "does not exist")
+    if not is_zarr(folder):
+        raise InputError("volume", str(path), "is not a Zarr store")
+    try:
+        group = zarr.open_group(str(folder), mode=mode)
+        ome: Any = group.attrs["ome"]
+        level = str(ome["multiscales"][0]["datasets"][0]["path"])
+        array = group[level]
+    except Exception as error:  # zarr raises many types for damaged metadata
+        raise InputError(
+            "volume", str(path), f"is not an OME-Zarr 0.5 image ({type(error).__name__}: {error})"
+        ) from error
+    if not isinstance(array, zarr.Array) or array.ndim != 3:
+        raise InputError("volume", str(path), f"its level {level!r} is not an array (z, y, x)")
+    return VolumeStore(folder, group, level, writable=mode == "r+")
+
+
+def _ome(voxel_size_nm: float | None, name: str) -> dict[str, Any]:
+    """OME-Zarr 0.5 metadata of a single-level image; a lone level needs no translation."""
+    unit = {} if voxel_size_nm is None else {"unit": "nanometer"}
+    scale = [1.0 if voxel_size_nm is None else float(voxel_size_nm)] * 3
+    level = {"path": LEVEL, "coordinateTransformations": [{"type": "scale", "scale": scale}]}
+    axes = [{"name": axis, "type": "space", **unit} for axis in AXES]
+    return {
+        "version": "0.5",
+        "multiscales": [{"name": name, "axes": axes, "datasets": [level]}],
+    }
+
+
+def _triple(extent: tuple[int, ...]) -> Triple:
+    z, y, x = extent
+    return (z, y, x)

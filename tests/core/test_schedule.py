@@ -1,0 +1,79 @@
+"""The paper's schedules, the two step rules, and refusals."""
+
+import math
+
+import pytest
+
+from ddgm_dist.core.schedule import Schedule, StepRule, exponential, make_schedule
+from ddgm_dist.errors import InputError
+
+
+def test_noise_levels_decay_exponentially_between_their_ends():
+    sigma = exponential(3.0, 0.03, 50)
+    assert len(sigma) == 50
+    assert sigma[0] == 3.0
+    assert sigma[-1] == pytest.approx(0.03)
+    ratios = [b / a for a, b in zip(sigma, sigma[1:], strict=False)]
+    assert ratios == pytest.approx([(0.03 / 3.0) ** (1 / 49)] * 49)
+    assert exponential(3.0, 0.03, 1) == (3.0,)
+    assert exponential(2.0, 2.0, 3) == pytest.approx((2.0, 2.0, 2.0))
+
+
+def test_the_papers_rule_always_takes_K_steps():
+    sigma = exponential(3.0, 0.03, 5)
+    schedule = make_schedule(
+        N=5, K=25, sigma=sigma, rule="paper", step_size=1e-4, sigma_y=100.0, trust=0.01
+    )
+    assert schedule.steps == (25.0,) * 5
+    assert schedule.sigma == sigma
+    assert schedule.denoising_step == sigma
+    assert len(schedule) == 5
+
+
+def test_the_denoising_step_is_a_schedule_of_its_own():
+    schedule = make_schedule(
+        N=2, K=1, sigma=(2.0, 1.0), denoising_step=(0.5, 0.25), rule="paper", step_size=1.0
+    )
+    assert schedule.sigma == (2.0, 1.0)
+    assert schedule.denoising_step == (0.5, 0.25)
+
+
+def test_the_noise_aware_rule_caps_the_duration_of_the_flow():
+    sigma, eta, sigma_y, trust = exponential(3.0, 0.03, 30), 9e-5, 1.7, 0.8
+    schedule = make_schedule(
+        N=30, K=25, sigma=sigma, rule="noise-aware", step_size=eta, sigma_y=sigma_y, trust=trust
+    )
+    capped = [k for k in schedule.steps if k < 25]
+    assert 0 < len(capped) < 30, "both regimes must occur for this test to say anything"
+    for s, k in zip(sigma, schedule.steps, strict=True):
+        assert k * eta == pytest.approx(min(25 * eta, trust * s**2 / sigma_y**2))
+
+
+def test_without_noise_in_the_data_nothing_is_capped():
+    schedule = make_schedule(N=1, K=7, sigma=(1e-6,), rule="noise-aware", step_size=1.0)
+    assert schedule.steps == (7.0,)
+
+
+@pytest.mark.parametrize("bad", [0.0, -1.0, math.nan, math.inf])
+def test_a_noise_level_that_is_not_a_positive_number_is_refused_by_name(bad: float):
+    with pytest.raises(InputError) as caught:
+        exponential(bad, 0.03, 5)
+    assert caught.value.argument == "sigma_1"
+    with pytest.raises(InputError) as caught:
+        exponential(3.0, bad, 5)
+    assert caught.value.argument == "sigma_N"
+
+
+@pytest.mark.parametrize("rule", ["paper", "noise-aware"])
+def test_wrong_counts_are_refused_by_name(rule: StepRule):
+    with pytest.raises(InputError) as caught:
+        exponential(3.0, 0.03, 0)
+    assert caught.value.argument == "N"
+    with pytest.raises(InputError) as caught:
+        make_schedule(N=3, K=1, sigma=(1.0, 2.0), rule=rule, step_size=1.0)
+    assert caught.value.argument == "sigma"
+    with pytest.raises(InputError) as caught:
+        make_schedule(N=1, K=-1, sigma=(1.0,), rule=rule, step_size=1.0)
+    assert caught.value.argument == "K"
+    with pytest.raises(ValueError, match="unequal length"):
+        Schedule((1.0,), (1.0, 2.0), (1.0,))

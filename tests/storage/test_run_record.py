@@ -1,0 +1,133 @@
+"""The record beside a result: atomic files, receipts, and whether the volume is whole."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ddgm_dist.errors import InputError, StorageError
+from ddgm_dist.storage.run_record import COMPLETE, RUNNING, RunRecord, open_result
+from ddgm_dist.storage.volume import VolumeLayout, create_volume
+
+LAYOUT = VolumeLayout((4, 4, 4), (4, 4, 4), (4, 4, 4))
+
+
+@pytest.fixture
+def out(tmp_path):
+    path = tmp_path / "out.zarr"
+    create_volume(path, LAYOUT, voxel_size_nm=None, name="t")
+    return path
+
+
+def test_json_comes_back(out):
+    record = RunRecord(out)
+    value = {
+        "a": [1, 2.5, None],
+        "n": np.float32(0.5),
+        "k": np.arange(2),
+        "p": Path("x"),
+        "t": (1,),
+    }
+    record.write_json("timings", value)
+    assert record.read_json("timings.json") == {
+        "a": [1, 2.5, None],
+        "n": 0.5,
+        "k": [0, 1],
+        "p": "x",
+        "t": [1],
+    }
+    assert record.read_json("other") is None
+    assert (out / "ddgm_dist/timings.json").is_file()
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_litter(out, monkeypatch):
+    record = RunRecord(out)
+    record.write_json("state", {"n": 1})
+
+    def full(_self, _target):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(StorageError, match=r"bytes to .*state\.json.*No space left"):
+        record.write_json("state", {"n": 2})
+    assert record.read_json("state") == {"n": 1}
+    assert {f.name for f in (out / "ddgm_dist").iterdir()} == {"zarr.json", "state.json"}
+
+
+def test_what_json_does_not_know_is_refused(out):
+    record = RunRecord(out)
+    with pytest.raises(ValueError, match="JSON"):
+        record.write_json("a", {"x": float("nan")})
+    with pytest.raises(TypeError, match="JSON"):
+        record.write_json("a", {"x": object()})
+    assert record.read_json("a") is None
+
+
+@pytest.mark.parametrize("name", ["", "../a", "a/b/c", "/a", ".hidden", "a b", "..", "x/../y"])
+def test_names_cannot_leave_the_folder(out, name):
+    with pytest.raises(ValueError, match=r"name|folder"):
+        RunRecord(out).write_json(name, 1)
+    with pytest.raises(ValueError, match=r"name|folder"):
+        RunRecord(out).add_receipt({"tile": name})
+
+
+def test_receipts_are_kept_by_tile(out):
+    record = RunRecord(out)
+    assert record.receipts() == {}
+    record.add_receipt({"tile": "y0-x0", "digest": "a"})
+    record.add_receipt({"tile": "y8-x0", "digest": "b"})
+    record.add_receipt({"tile": "y0-x0", "digest": "c"})
+    (out / "ddgm_dist/receipts/.y9.json.123.tmp").write_text('{"tile": ')
+    assert {tile: r["digest"] for tile, r in RunRecord(out).receipts().items()} == {
+        "y0-x0": "c",
+        "y8-x0": "b",
+    }
+    with pytest.raises(ValueError, match="name"):
+        record.add_receipt({"digest": "d"})
+
+
+def test_damaged_json_is_an_error(out):
+    record = RunRecord(out)
+    record.write_json("state", 1)
+    (out / "ddgm_dist/state.json").write_text('{"sta')
+    with pytest.raises(StorageError, match=r"state\.json"):
+        record.read_json("state")
+    record.write_json("state", [1])
+    with pytest.raises(StorageError, match="state of the volume"):
+        record.read_state()
+
+
+def test_events_are_lines_and_a_cut_one_is_left_out(out):
+    record = RunRecord(out)
+    assert record.events() == []
+    record.append_event(
+        {"iteration": 1, "residual": float("nan"), "norms": [np.inf, np.float32(2)]}
+    )
+    record.append_event({"iteration": np.int64(2), "k": np.array([1.0, np.nan])})
+    path = out / "ddgm_dist/events.jsonl"
+    path.write_text(path.read_text() + '{"iterat')
+    assert RunRecord(out).events() == [
+        {"iteration": 1, "residual": None, "norms": [None, 2.0]},
+        {"iteration": 2, "k": [1.0, None]},
+    ]
+    for line in path.read_text().splitlines()[:2]:
+        json.loads(line, parse_constant=pytest.fail)
+
+
+def test_only_a_complete_result_opens(out, tmp_path):
+    record = RunRecord(out)
+    with pytest.raises(InputError, match="no record of a run"):
+        open_result(out)
+    record.write_state(RUNNING, "abc")
+    record.add_receipt({"tile": "t0"})
+    with pytest.raises(StorageError, match=r"not whole.*1 tiles"):
+        open_result(out)
+    assert open_result(out, allow_partial=True).shape == (4, 4, 4)
+    record.write_state(COMPLETE, "abc")
+    assert open_result(out).shape == (4, 4, 4)
+    assert record.read_state() == {"state": "complete", "problem": "abc"}
+    with pytest.raises(InputError, match="does not exist"):
+        open_result(tmp_path / "none.zarr")
+    with pytest.raises(ValueError, match="state"):
+        record.write_state("done", "abc")
