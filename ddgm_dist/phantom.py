@@ -1,9 +1,9 @@
 """Procedural nervous tissue: a test specimen of any size, any block of it computed when read.
 
-It imitates 8-bit FIB-SEM of neuropil at about 10 nm/voxel: cells and thin neurites of many widths,
-packed until their dark membranes touch, mitochondria, vesicles and a fine texture. It is not a model
-of any real brain; it exists so that tomograms can be simulated of specimens far larger than memory,
-with structures for which a denoiser trained on such tissue is a sensible prior.
+It imitates 8-bit FIB-SEM of neuropil at about 10 nm/voxel: cells and thin neurites of many
+widths, packed until their dark membranes touch, mitochondria, vesicles and a fine texture. It is
+not a model of any real brain; it exists so that tomograms can be simulated of specimens far larger
+than memory, with structures for which a denoiser trained on such tissue is a sensible prior.
 """
 
 from __future__ import annotations
@@ -16,15 +16,8 @@ from numpy.typing import NDArray
 
 from ddgm_dist.core.box import Box, Triple
 from ddgm_dist.errors import InputError
-from ddgm_dist.phantom_cells import (
-    CAP,
-    Capsules,
-    Coordinates,
-    hash_lattice,
-    paint,
-    smooth_noise,
-    uniform,
-)
+from ddgm_dist.phantom_cells import CAP, Capsules, Coordinates, border_distance, paint
+from ddgm_dist.phantom_noise import directions, grain, hash_lattice, smooth_noise, uniform
 
 __all__ = ["TissuePhantom"]
 
@@ -32,7 +25,7 @@ Floats = NDArray[np.float32]
 
 # Work goes by tiles of the global grid: a tile fits the processor's cache, and fixes the origin of
 # the float32 coordinates and the labels of cells, whatever box is read.
-_TILE: Triple = (32, 32, 64)
+_TILE: Triple = (48, 32, 64)
 
 
 @dataclass(frozen=True)
@@ -46,14 +39,14 @@ class _CellKind:
 
 
 _KINDS = (
-    _CellKind(1, 84, (14.0, 34.0), (0.0, 60.0)),
-    _CellKind(2, 42, (6.0, 15.0), (0.0, 60.0)),
-    _CellKind(3, 21, (1.5, 5.5), (10.0, 50.0)),
+    _CellKind(1, 96, (18.0, 46.0), (0.0, 80.0)),
+    _CellKind(2, 52, (8.0, 20.0), (0.0, 70.0)),
+    _CellKind(3, 30, (2.0, 7.5), (12.0, 60.0)),
 )
 # (lattice spacing, amplitude) of the displacement that makes straight cells curve and bulge
 _WARPS = ((48, 20.0), (14, 5.0))
 _WARP_REACH = sum(amplitude for _, amplitude in _WARPS)
-_VESICLE_SPACING = 9
+_VESICLE_SPACING = 12
 
 
 class TissuePhantom:
@@ -106,23 +99,44 @@ class TissuePhantom:
 
 def _render(seed: int, origin: Triple, box: Box) -> Floats:
     """Grey levels of a box within the tile at ``origin``."""
+    (z0, y0, x0), (z1, y1, x1) = box.start, box.stop
+    sharp = _sharp(seed, origin, Box((z0 - 1, y0 - 1, x0 - 1), (z1 + 1, y1 + 1, x1 + 1)))
+    grey = _blur(sharp)
+    grey += grain(seed, 24, 5.0, box)
+    return grey
+
+
+def _blur(sharp: Floats) -> Floats:
+    """The microscope's resolution: (1, 2, 1) / 4 along each axis; one voxel less on every side."""
+    along_z = sharp[:-2] + sharp[2:]
+    along_z += 2 * sharp[1:-1]
+    along_y = along_z[:, :-2] + along_z[:, 2:]
+    along_y += 2 * along_z[:, 1:-1]
+    along_x: Floats = along_y[..., :-2] + along_y[..., 2:]
+    along_x += 2 * along_y[..., 1:-1]
+    along_x *= np.float32(1 / 64)
+    return along_x
+
+
+def _sharp(seed: int, origin: Triple, box: Box) -> Floats:
+    """Grey levels before blur and grain; the box may reach one voxel beyond the tile."""
     at = _warped(seed, origin, box)
     cells = _cells_near(seed, origin)
-    inside, beside, label, _ = paint(cells, at)
-    depth = np.float32(0.5) * (beside - inside)  # distance to the border of the voxel's cell
+    inside, outside, label, beside = paint(cells, at)
+    outside -= inside
+    depth = border_distance(cells, at, outside, label, beside)
 
-    texture = smooth_noise(seed, 21, 3, box)
-    patches = smooth_noise(seed, 22, 9, box)
     key = np.concatenate([hash_lattice(seed, 30, (0, 0, 0), (1, 1, 1)).ravel(), cells.key])
     grey = _cytoplasm(key)[label]
-    grey += np.float32(34.0) * texture
-    grey += np.float32(40.0) * patches
+    grey += grain(seed, 21, 15.0, box)  # becomes a texture of about 3 voxels by the blur
+    grey += np.float32(40.0) * smooth_noise(seed, 22, 9, box)
+    puncta = np.maximum(smooth_noise(seed, 25, 4, box) - np.float32(0.15), np.float32(0))
+    grey -= np.float32(150.0) * puncta
     grey -= _vesicles(seed, box, _vesicle_share(key)[label])
-    _add_mitochondria(grey, cells, at, label, depth)
+    _add_mitochondria(grey, cells, at, label, outside)
     # Membranes come last: a pair of leaflets and the cleft between them, darker in some stretches.
-    level = np.float32(84.0) + np.float32(60.0) * smooth_noise(seed, 23, 16, box)
-    grey += _bump(depth, 2.6) * (level - grey)
-    grey += _grain(seed, box)
+    level = np.float32(91.0) + np.float32(60.0) * smooth_noise(seed, 23, 16, box)
+    grey += _bump(depth, 3.3) * (level - grey)
     return grey
 
 
@@ -147,7 +161,7 @@ def _cells_near(seed: int, origin: Triple) -> Capsules:
     """Every cell that can reach the tile at ``origin``, in an order that only the tile fixes."""
     parts = []
     for kind in _KINDS:
-        reach = kind.radius[1] + kind.length[1] / 2 + CAP + _WARP_REACH
+        reach = kind.radius[1] + kind.length[1] / 2 + CAP + _WARP_REACH + 1
         start = [int((o - reach) // kind.spacing) for o in origin]
         stop = [
             int((o + n + reach) // kind.spacing) + 1 for o, n in zip(origin, _TILE, strict=True)
@@ -155,41 +169,29 @@ def _cells_near(seed: int, origin: Triple) -> Capsules:
         h = hash_lattice(
             seed, kind.salt, (start[0], start[1], start[2]), (stop[0], stop[1], stop[2])
         )
-        corner = np.stack(np.indices(h.shape), axis=-1).reshape(-1, 3) + np.array(start)
+        corner = np.indices(h.shape).reshape(3, -1).T + np.array(start)
         h = h.ravel()
         jitter = np.stack([uniform(h, k) for k in range(3)], axis=-1)
         low, high = kind.radius
         cells = Capsules(
             centre=(corner + jitter) * kind.spacing - np.array(origin),
-            axis=_directions(h, 3),
+            axis=directions(h, 3),
             half=0.5 * (kind.length[0] + (kind.length[1] - kind.length[0]) * uniform(h, 15)),
             radius=low + (high - low) * uniform(h, 16) ** 2,
             key=h,
         )
-        margin = cells.extent() + _WARP_REACH
-        near = (cells.centre > -margin) & (cells.centre < np.array(_TILE) + margin)
-        parts.append(cells.keep(near.all(axis=1)))
+        margin = cells.extent() + _WARP_REACH + 1.0  # 1: the halo of the blur
+        near: NDArray[np.bool_] = (cells.centre > -margin) & (
+            cells.centre < np.array(_TILE) + margin
+        )
+        parts.append(cells.keep(near[:, 0] & near[:, 1] & near[:, 2]))
     return Capsules.join(parts)
-
-
-def _directions(h: NDArray[np.uint32], draw: int) -> NDArray[np.float64]:
-    """Unit vectors, nearly isotropic: each component is a sum of four uniform numbers.
-
-    Uses draws ``draw .. draw + 11``.
-    """
-    vector = np.stack(
-        [sum(uniform(h, draw + 4 * a + k) for k in range(4)) - 2.0 for a in range(3)], axis=-1
-    )
-    squares = vector * vector
-    length = np.sqrt(squares[:, 0] + squares[:, 1] + squares[:, 2])
-    unit: NDArray[np.float64] = vector / np.maximum(length, 1e-6)[:, None]
-    return unit
 
 
 def _cytoplasm(key: NDArray[np.uint32]) -> Floats:
     """Grey level of each label's cytoplasm; label 0 is the dense glia between the cells."""
     u = uniform(key, 17)
-    grey = np.where(u < 0.25, 108.0 + 120.0 * u, 150.0 + 40.0 * u)
+    grey = np.where(u < 0.25, 104.0 + 140.0 * u, 154.0 + 38.0 * u)
     grey[0] = 112.0
     return grey.astype(np.float32)
 
@@ -228,23 +230,29 @@ def _vesicles(seed: int, box: Box, share: Floats) -> Floats:
 
 
 def _add_mitochondria(
-    grey: Floats, cells: Capsules, at: Coordinates, label: NDArray[np.int32], depth: Floats
+    grey: Floats, cells: Capsules, at: Coordinates, label: NDArray[np.int32], gap: Floats
 ) -> None:
-    """Draw mitochondria into the cells that own them: dark matrix, membrane, faint cristae."""
+    """Draw mitochondria into the cells that own them: dark matrix, membrane, faint cristae.
+
+    ``gap`` is the difference of the distances to the voxel's cell and to the next one.
+    """
     bodies, owner = _mitochondria_of(cells)
-    surface, _, which, _ = paint(bodies, at)
-    # Inside its cell, three voxels of cytoplasm from the membrane, whatever the two shapes are.
-    outside = np.maximum(surface, np.float32(4.0) - depth)
-    hit = np.nonzero((which > 0) & (owner[which] == label) & (outside < np.float32(1.5)))
+    surface, surface2, which, which2 = paint(bodies, at)
+    # A body that sticks out of its own cell may be nearest inside another one.
+    own = owner[which] == label
+    which = np.where(own, which, which2)
+    # Inside its cell, four voxels from the border, whatever the two shapes are.
+    edge = np.maximum(np.where(own, surface, surface2), np.float32(4.0) - np.float32(0.5) * gap)
+    hit = np.nonzero((which > 0) & (owner[which] == label) & (edge < np.float32(1.5)))
     if len(hit[0]) == 0:
         return
-    edge, body = outside[hit], which[hit] - 1
+    edge, body = edge[hit], which[hit] - 1
     axis = bodies.axis.astype(np.float32)
     along = at.z[hit] * axis[body, 0] + at.y[hit] * axis[body, 1] + at.x[hit] * axis[body, 2]
     along *= np.float32(1 / 7.0)
     stripe = np.abs(np.float32(2.0) * (along - np.floor(along)) - np.float32(1.0))
     matrix = (68.0 + 28.0 * uniform(bodies.key, 30)).astype(np.float32)[body]
-    matrix += np.float32(14.0) * (stripe - np.float32(0.5))
+    matrix += np.float32(12.0) * (stripe - np.float32(0.5))
     matrix -= np.float32(14.0) * _bump(edge + np.float32(1.0), 1.8)
     cover = np.clip(np.float32(0.5) - edge * np.float32(1 / 3.0), np.float32(0), np.float32(1))
     before = grey[hit]
@@ -254,14 +262,17 @@ def _add_mitochondria(
 
 def _mitochondria_of(cells: Capsules) -> tuple[Capsules, NDArray[np.int32]]:
     """Mitochondria of the wider cells, and the label of each one's cell (label 0 owns none)."""
-    parts, owners = [], [np.array([-1])]
+    parts: list[Capsules] = []
+    owners = [np.array([-1])]
     for slot in range(2):
         draw = 40 + 20 * slot
-        has = (cells.radius > 6.5) & (uniform(cells.key, draw) < (0.75, 0.4)[slot])
+        has: NDArray[np.bool_] = (cells.radius > 8.5) & (
+            uniform(cells.key, draw) < (0.75, 0.4)[slot]
+        )
         home = cells.keep(has)
         h = home.key + np.uint32(slot)
         place = (2.0 * uniform(h, draw + 1) - 1.0) * home.half
-        aside = _directions(h, draw + 2)
+        aside = directions(h, draw + 2)
         axis = home.axis + 0.5 * aside
         axis /= np.sqrt(axis[:, 0] ** 2 + axis[:, 1] ** 2 + axis[:, 2] ** 2)[:, None]
         parts.append(
@@ -271,7 +282,7 @@ def _mitochondria_of(cells: Capsules) -> tuple[Capsules, NDArray[np.int32]]:
                 + aside * (0.4 * home.radius)[:, None],
                 axis=axis,
                 half=4.0 + 18.0 * uniform(h, draw + 14),
-                radius=np.minimum(home.radius * (0.45 + 0.3 * uniform(h, draw + 15)), 19.0),
+                radius=np.minimum(home.radius * (0.5 + 0.3 * uniform(h, draw + 15)), 24.0),
                 key=h,
             )
         )
@@ -287,14 +298,3 @@ def _bump(distance: Floats, width: float) -> Floats:
     np.maximum(value, np.float32(0), out=value)
     value *= value
     return value
-
-
-def _grain(seed: int, box: Box) -> Floats:
-    """Noise of each voxel on its own: the sum of four bytes of its hash, std about 4 levels."""
-    h = hash_lattice(seed, 24, box.start, box.stop)
-    total = (h & np.uint32(0xFF)).astype(np.float32)
-    for shift in (8, 16, 24):
-        total += (h >> np.uint32(shift)) & np.uint32(0xFF)
-    total -= np.float32(510.0)
-    total *= np.float32(4.0 / 147.8)
-    return total

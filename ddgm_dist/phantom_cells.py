@@ -1,9 +1,7 @@
-"""Random fields and capsule-shaped cells computed from global coordinates alone.
+"""Capsule-shaped cells: which of them a voxel lies in, and how far from the border to the next.
 
-Everything here is a function of the seed and of integer lattice coordinates (a counter-based
-hash), so any block of an unlimited volume can be made without its neighbours. Voxels are only ever
-combined by exactly rounded operations (+ - * / sqrt, integer operations): the bits of a voxel do
-not depend on the block it is computed in, whatever vector instructions numpy picks.
+Voxels are only ever combined by exactly rounded operations (+ - * / sqrt, integer operations): the
+bits of a voxel do not depend on the block it is computed in, whatever instructions numpy picks.
 """
 
 from __future__ import annotations
@@ -13,92 +11,18 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ddgm_dist.core.box import Box, Triple
-
-__all__ = ["CAP", "Capsules", "Coordinates", "hash_lattice", "paint", "smooth_noise", "uniform"]
+__all__ = ["CAP", "Capsules", "Coordinates", "border_distance", "paint"]
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
 Hashes = NDArray[np.uint32]
 
-CAP = 3.5
+CAP = 9.0
 """Voxels beyond its surface that a capsule still claims; what no capsule claims is label 0."""
 
 # A painted value is distance and label in one int32, so that one integer minimum carries both:
 # (distance + OFFSET) * SCALE in the high 20 bits, the label in the low 11.
-_OFFSET, _SCALE, _LABEL_BITS = 48.0, 8192.0, 11
-
-
-def _mix(h: Hashes) -> Hashes:
-    """Bijective scrambling of 32 bits (the constants of C. Wellons' lowbias32)."""
-    h = h ^ (h >> np.uint32(16))
-    h *= np.uint32(0x7FEB352D)
-    h ^= h >> np.uint32(15)
-    h *= np.uint32(0x846CA68B)
-    h ^= h >> np.uint32(16)
-    return h
-
-
-def hash_lattice(seed: int, salt: int, start: Triple, stop: Triple) -> Hashes:
-    """One 32-bit hash for each lattice point of ``start <= point < stop``, shape ``(z, y, x)``."""
-    key = np.array([seed & 0xFFFFFFFF, (seed >> 32) & 0xFFFFFFFF, salt], np.uint32)
-    h = np.zeros(1, np.uint32)
-    for word in key:
-        h = _mix(h * np.uint32(0x9E3779B1) + word + np.uint32(1))
-    for axis, (a, b) in enumerate(zip(start, stop, strict=True)):
-        steps = (np.arange(a, b, dtype=np.int64) & 0xFFFFFFFF).astype(np.uint32)
-        steps *= np.uint32(0x85EBCA6B)
-        h = _mix(h + steps if axis == 0 else h[..., None] + steps)
-    return h
-
-
-def uniform(h: Hashes, draw: int) -> Doubles:
-    """The ``draw``-th number in [0, 1) of each hash."""
-    bits = _mix(h + np.uint32((draw + 1) * 0x9E3779B9 & 0xFFFFFFFF)) >> np.uint32(8)
-    return bits * 2.0**-24
-
-
-def smooth_noise(seed: int, salt: int, spacing: int, box: Box) -> Floats:
-    """Cubic B-spline through uniform lattice values of -1..1: C2, bounded by 1, std about 0.2.
-
-    Parameters
-    ----------
-    spacing
-        Lattice spacing in voxels: the correlation length is about 1.5 times that.
-    box
-        Voxels wanted.
-
-    Returns
-    -------
-    Array of the box's shape.
-    """
-    first = [a // spacing - 1 for a in box.start]
-    last = [(b - 1) // spacing + 3 for b in box.stop]
-    h = hash_lattice(seed, salt, (first[0], first[1], first[2]), (last[0], last[1], last[2]))
-    values = (uniform(h, 0) * 2.0 - 1.0).astype(np.float32)
-    for axis in (2, 1, 0):  # x first, while the array is small; z last, where rows are copied whole
-        voxel = np.arange(box.start[axis], box.stop[axis])
-        node = voxel // spacing - 1 - first[axis]
-        t = (voxel % spacing) / spacing
-        weights = (
-            (1 - t) ** 3 / 6,
-            (3 * t**3 - 6 * t**2 + 4) / 6,
-            (-3 * t**3 + 3 * t**2 + 3 * t + 1) / 6,
-            t**3 / 6,
-        )
-        column = [1, 1, 1]
-        column[axis] = -1
-        total: Floats | None = None
-        for k, weight in enumerate(weights):
-            term = values.take(node + k, axis=axis)
-            term *= weight.astype(np.float32).reshape(column)
-            if total is None:
-                total = term
-            else:
-                total += term
-        assert total is not None
-        values = total
-    return values
+_OFFSET, _SCALE, _LABEL_BITS = 64.0, 8192.0, 11
 
 
 @dataclass(frozen=True)
@@ -201,7 +125,8 @@ def _distance(capsules: Capsules, i: int, at: Coordinates, crop: tuple[slice, sl
     cz, cy, cx = capsules.centre[i].astype(np.float32)
     uz, uy, ux = capsules.axis[i].astype(np.float32)
     half = np.float32(capsules.half[i])
-    dz, dy, dx = at.z[crop] - cz, at.y[crop] - cy, at.x[crop] - cx
+    dz: Floats = at.z[crop] - cz
+    dy, dx = at.y[crop] - cy, at.x[crop] - cx
     along = dz * uz
     step = dy * uy
     along += step
@@ -222,6 +147,62 @@ def _distance(capsules: Capsules, i: int, at: Coordinates, crop: tuple[slice, sl
     np.sqrt(dz, out=dz)
     dz -= np.float32(capsules.radius[i])
     return dz
+
+
+def border_distance(
+    capsules: Capsules,
+    at: Coordinates,
+    gap: Floats,
+    label: NDArray[np.int32],
+    beside: NDArray[np.int32],
+) -> Floats:
+    """Distance of each voxel to the border between its own label and the one beside it.
+
+    Parameters
+    ----------
+    gap
+        Difference of the two distances that `paint` gave. It grows with the distance from the
+        border at a rate that depends on the angle between the two gradients, 2 where they are
+        opposed; dividing by that rate makes borders equally wide everywhere.
+    label, beside
+        The two labels that `paint` gave.
+    """
+    mine, other = _towards(capsules, at, label), _towards(capsules, at, beside)
+    cosine = mine[0] * other[0]
+    for k in (1, 2):
+        cosine += mine[k] * other[k]
+    # |g - h|^2 = 2 - 2 g.h; at least 1, for two nearly parallel surfaces hardly have a border.
+    cosine *= np.float32(-2)
+    cosine += np.float32(2)
+    np.maximum(cosine, np.float32(1), out=cosine)
+    np.sqrt(cosine, out=cosine)
+    np.divide(gap, cosine, out=cosine)
+    return cosine
+
+
+def _towards(capsules: Capsules, at: Coordinates, label: NDArray[np.int32]) -> list[Floats]:
+    """Unit vectors from the labels' segments to the voxels; 0 for label 0."""
+    zero = np.zeros((1, 3))
+    centre = np.concatenate([zero, capsules.centre]).astype(np.float32)
+    axis = np.concatenate([zero, capsules.axis]).astype(np.float32)
+    half = np.concatenate([[0.0], capsules.half]).astype(np.float32)[label]
+    vector = [p - centre[:, k].take(label) for k, p in enumerate((at.z, at.y, at.x))]
+    along = np.zeros(label.shape, np.float32)
+    axes = [axis[:, k].take(label) for k in range(3)]
+    for v, u in zip(vector, axes, strict=True):
+        along += v * u
+    np.minimum(along, half, out=along)
+    np.maximum(along, -half, out=along)
+    square = np.full(label.shape, 1e-6, np.float32)
+    for k in range(3):
+        axes[k] *= along
+        vector[k] -= axes[k]
+        square += vector[k] * vector[k]
+    np.sqrt(square, out=square)
+    scale = np.divide(label > 0, square, dtype=np.float32)
+    for k in range(3):
+        vector[k] *= scale
+    return vector
 
 
 def _unpack(packed: NDArray[np.int32]) -> Floats:

@@ -52,6 +52,7 @@ def pose_problem(tilts: str | Path, config: ProblemConfig) -> tuple[Problem, Til
         N=config.N,
         K=config.K,
         sigma=sigma,
+        added_noise=config.added_noise,
         denoising_step=denoising,
         rule=config.step_rule,
         step_size=step_size,

@@ -31,7 +31,7 @@ def ddgm_step(
     x
         Current estimate.
     schedule
-        K_n, sigma_n and s_n.
+        K_n, the added noise, sigma_n and s_n.
     descend
         Gradient steps on the reconstruction error, ``(x, K) -> x``.
     noise
@@ -41,7 +41,7 @@ def ddgm_step(
     """
     sigma_n, s_n = schedule.sigma[n], schedule.denoising_step[n]
     x = descend(x, schedule.steps[n])
-    x = x + sigma_n * noise(n)
+    x = x + schedule.added[n] * noise(n)
     eps_hat = (x - denoise(x, sigma_n, n)) / sigma_n
     return x - s_n * eps_hat
 

@@ -4,6 +4,8 @@ The volume is ``mean + std * f`` with f of zero mean and unit variance, the prio
 projections are ``mean * path + std * A f`` with the path of a constant background,
 ``thickness / cos(theta)`` through a slab.
 
+Only rays that stay within the field are used: what they would cross outside is unknown.
+
 *mean*: each tilt's mean divided by its path; the median over tilts.
 
 *std*: the power spectrum of a projection is, by the Fourier slice theorem, the volume's power
@@ -30,6 +32,10 @@ from ddgm_dist.core.geometry import Geometry
 from ddgm_dist.errors import InputError
 
 __all__ = ["Intensity", "estimate_intensity", "estimate_noise"]
+
+# Frequencies that the spectrum is kept at, and the fewest columns that can tell one.
+_FREQUENCIES = 1024
+_NARROWEST = 16
 
 
 @dataclass(frozen=True)
@@ -105,38 +111,73 @@ def estimate_intensity(
     InputError
         If the projections hold no contrast above their noise.
     """
-    p = projections.double()
-    noise = estimate_noise(p) if sigma_y is None else sigma_y
-    cosine = torch.cos(torch.tensor(geometry.angles, dtype=torch.float64))
+    noise = estimate_noise(projections) if sigma_y is None else sigma_y
     isolated = geometry.specimen == "isolated"
-    # An isolated specimen's mass is the same at each tilt; a slab's path grows with the tilt.
-    path = torch.full_like(cosine, geometry.thickness) if isolated else geometry.thickness / cosine
-    mean = float((p.mean(dim=(1, 2)) / path).median())
-    spectrum = _radial_spectrum(p, path, noise)
-    columns = p.shape[-1]
-    omega = 2 * math.pi * torch.arange(len(spectrum), dtype=torch.float64) / columns
-    variance = float((spectrum * omega).sum() / columns)
+    means, lengths = [], []
+    omega = torch.linspace(0, math.pi, _FREQUENCIES + 1, dtype=torch.float64)
+    spectrum = torch.zeros_like(omega)
+    for projection, angle, (first, stop) in zip(
+        projections.double(), geometry.angles, _inner_columns(geometry), strict=True
+    ):
+        # An isolated specimen's mass is the same at each tilt; a slab's path grows with the tilt.
+        path = geometry.thickness / (1.0 if isolated else math.cos(angle))
+        part = projection[:, first:stop]
+        means.append(float(part.mean()) / path)
+        if stop - first >= _NARROWEST:
+            power = (_power(part, omega) - noise * noise) / path
+            spectrum += power * (stop - first)
+            lengths.append((stop - first, path))
+    total = sum(columns for columns, _ in lengths)
+    variance = 0.0
+    if total:
+        floor = 0.1 * noise * noise * sum(c / path for c, path in lengths) / total
+        radial = _above_floor(spectrum / total, floor)
+        step = math.pi / _FREQUENCIES
+        variance = float((radial * omega).sum()) * step / (2 * math.pi)
     if not variance > 0:
         raise InputError(
             "projections",
-            f"standard deviation {float(p.std()):.3g}",
+            f"standard deviation {float(projections.double().std()):.3g}",
             f"hold no contrast above their noise of {noise:.3g}, so their scale cannot be estimated",
             "give mean and std of the volume explicitly",
         )
-    return Intensity(mean, math.sqrt(variance), noise)
+    return Intensity(float(torch.tensor(means).median()), math.sqrt(variance), noise)
 
 
-def _radial_spectrum(p: Tensor, path: Tensor, noise: float) -> Tensor:
-    """Power of the volume per radial frequency, float64 ``(columns // 2 + 1,)``."""
-    columns = p.shape[-1]
+def _inner_columns(geometry: Geometry) -> list[tuple[int, int]]:
+    """Detector columns, per tilt, whose rays stay within the field: what lies outside is unknown.
+
+    All columns for an isolated specimen, and for a tilt so steep that none stays within.
+    """
+    found = []
+    for tilt, angle in enumerate(geometry.angles):
+        spread = geometry.thickness / 2 * abs(math.tan(angle))
+        half = (geometry.field / 2 - spread) * math.cos(angle)
+        centre = geometry.field / 2 + geometry.shift(tilt)[1]
+        first, stop = max(0, math.ceil(centre - half)), min(geometry.field, int(centre + half))
+        usable = geometry.specimen == "slab" and stop - first >= _NARROWEST
+        found.append((first, stop) if usable else (0, geometry.field))
+    return found
+
+
+def _power(rows: Tensor, omega: Tensor) -> Tensor:
+    """Power spectral density of rows ``(rows, columns)`` at the given frequencies, float64."""
+    columns = rows.shape[-1]
     taper = torch.hann_window(columns, periodic=True, dtype=torch.float64)
-    centred = (p - p.mean(dim=(1, 2), keepdim=True)) * taper
-    power = torch.fft.rfft(centred).abs().square() / taper.square().sum()
-    power = (power.mean(dim=1) - noise * noise) / path[:, None]
-    mean = power.mean(dim=0)
-    # Past the first frequency where noise hides the specimen there is nothing to add.
-    floor = 0.1 * noise * noise * float((1 / path).mean())
-    below = torch.nonzero(mean[2:] < floor).flatten()
+    centred = (rows - rows.mean()) * taper
+    power = torch.fft.rfft(centred, n=2 * _FREQUENCIES).abs().square() / taper.square().sum()
+    if columns > 2 * _FREQUENCIES:
+        position = omega / math.pi * (columns // 2)
+        full = torch.fft.rfft(centred).abs().square().mean(dim=0) / taper.square().sum()
+        below = position.floor().long().clamp(max=len(full) - 2)
+        return torch.lerp(full[below], full[below + 1], position - below)
+    return power.mean(dim=0)
+
+
+def _above_floor(spectrum: Tensor, floor: float) -> Tensor:
+    """The spectrum up to the first frequency where noise hides the specimen, zero beyond."""
+    below = torch.nonzero(spectrum[2:] < floor).flatten()
+    kept = spectrum.clone()
     if len(below):
-        mean[2 + int(below[0]) :] = 0
-    return mean.clamp(min=0)
+        kept[2 + int(below[0]) :] = 0
+    return kept.clamp(min=0)

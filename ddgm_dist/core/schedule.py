@@ -20,7 +20,10 @@ class Schedule:
     Attributes
     ----------
     sigma
-        Standard deviation of the noise that is added, and the level the denoiser is told.
+        The noise level that the denoiser is told.
+    added
+        Standard deviation of the noise that is added. The paper adds sigma. Less leaves room for the
+        estimate's own error, which the denoiser has to remove as well.
     denoising_step
         s_n: how much of the predicted noise is removed, ``x - s_n * eps_hat``.
     steps
@@ -28,14 +31,16 @@ class Schedule:
     """
 
     sigma: tuple[float, ...]
+    added: tuple[float, ...]
     denoising_step: tuple[float, ...]
     steps: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        if not len(self.sigma) == len(self.denoising_step) == len(self.steps):
+        lengths = {len(self.sigma), len(self.added), len(self.denoising_step), len(self.steps)}
+        if len(lengths) > 1:
             raise ValueError(
                 f"schedules of unequal length: {len(self.sigma)} noise levels, "
-                f"{len(self.denoising_step)} denoising steps, {len(self.steps)} gradient phases"
+                f"{len(self.added)} of added noise, {len(self.denoising_step)} denoising steps, {len(self.steps)} gradient phases"
             )
 
     def __len__(self) -> int:
@@ -59,6 +64,7 @@ def make_schedule(
     N: int,
     K: float,
     sigma: tuple[float, ...],
+    added_noise: float = 1.0,
     denoising_step: tuple[float, ...] | None = None,
     rule: StepRule,
     step_size: float,
@@ -77,6 +83,8 @@ def make_schedule(
         Iterations; gradient steps per iteration (at most, for ``noise-aware``).
     sigma
         Noise levels, N of them.
+    added_noise
+        Noise that is added as a fraction of sigma; 1 in the paper.
     denoising_step
         s_n; equal to ``sigma`` when None.
     rule, step_size, sigma_y, trust
@@ -89,9 +97,12 @@ def make_schedule(
     """
     if len(sigma) != N:
         raise InputError("sigma", f"{len(sigma)} values", f"N = {N} iterations need one each")
+    if added_noise < 0:
+        raise InputError("added_noise", added_noise, "a standard deviation cannot be negative")
     if K < 0:
         raise InputError("K", K, "the number of gradient steps cannot be negative")
     steps = tuple(float(K) for _ in sigma)
     if rule == "noise-aware" and sigma_y > 0:
         steps = tuple(min(float(K), trust * s * s / (sigma_y * sigma_y * step_size)) for s in sigma)
-    return Schedule(sigma, sigma if denoising_step is None else denoising_step, steps)
+    added = tuple(added_noise * s for s in sigma)
+    return Schedule(sigma, added, sigma if denoising_step is None else denoising_step, steps)

@@ -28,6 +28,9 @@ class ProblemConfig(BaseModel):
     sigma_N: float = Field(0.03, gt=0, description="noise level of the last iteration")
     s_1: float | None = Field(None, gt=0, description="first denoising step; sigma_1 if null")
     s_N: float | None = Field(None, gt=0, description="last denoising step; sigma_N if null")
+    added_noise: float = Field(
+        0.5, ge=0, description="noise that is added, as a fraction of sigma_n; 1 in the paper"
+    )
     step_rule: Literal["paper", "noise-aware"] = Field(
         "noise-aware", description="always K steps, or capped by the noise of the data"
     )

@@ -12,12 +12,16 @@ from ddgm_dist.errors import PlanError
 from ddgm_dist.plan.config import PlanConfig
 from ddgm_dist.plan.memory import MIB, MemoryModel
 from ddgm_dist.plan.problem import Problem
-from ddgm_dist.plan.tiling import Tile, default_margin, make_tiles
+from ddgm_dist.plan.tiling import (
+    Tile,
+    chunk_columns,
+    default_margin,
+    equal_columns,
+    make_tiles,
+)
 
 __all__ = ["Plan", "columns_and_margin", "make_plan", "widest_read"]
 
-# Columns per chunk of the output, in wide and in narrow volumes.
-WIDE_CHUNK, NARROW_CHUNK, NARROW_FIELD = 64, 16, 1024
 # Domains up to this width are solved whole unless tile_columns says otherwise.
 WHOLE_WIDTH = 8192
 COUPLED_WIDTH = 4096
@@ -38,8 +42,8 @@ class Plan:
     length
         Period of the Fourier transform along x, the same for all tiles, columns.
     order
-        ``tile-major``: each tile runs all iterations in one go. ``step-major``: the tiles of a group
-        exchange halos once per iteration.
+        ``tile-major``: each tile runs all iterations in one go. ``step-major``: the tiles of a
+        group exchange halos once per iteration.
     memory
         Projected memory of one worker.
     denoiser_calls
@@ -88,13 +92,13 @@ class Plan:
                 if coupled > 1
                 else ": no tile talks to another"
             ),
-            f"halo            {100 * (self.voxels / owned - 1):.1f} % of the volume is solved twice "
-            "or lies outside the field",
+            f"halo            {100 * (self.voxels / owned - 1):.1f} % of the volume is solved "
+            "twice or lies outside the field",
             f"shards          {self.shard} voxels in chunks of {self.chunk}, one writer each",
             f"iterations      {self.iterations}",
             f"denoiser calls  {self.denoiser_calls}",
-            f"bytes           {_bytes(self.bytes_read)} read, {_bytes(self.bytes_written)} written, "
-            f"{_bytes(self.bytes_exchanged)} exchanged per iteration",
+            f"bytes           {_bytes(self.bytes_read)} read, {_bytes(self.bytes_written)} "
+            f"written, {_bytes(self.bytes_exchanged)} exchanged per iteration",
             f"worker memory   {_bytes(self.memory.total)} (libraries {_bytes(self.memory.BASE)}, "
             f"operator {_bytes(self.memory.operator)}, state {_bytes(self.memory.state)}, gradient "
             f"{_bytes(self.memory.block)}, denoiser {_bytes(self.memory.denoiser)})",
@@ -193,14 +197,7 @@ def columns_and_margin(problem: Problem) -> tuple[int, int]:
     wanted = config.tile_columns
     if wanted is None:
         wanted = g.field if g.field <= WHOLE_WIDTH else COUPLED_WIDTH
-    chunk = chunk_columns(g.field)
-    even = math.ceil(g.field / math.ceil(g.field / wanted))
-    return math.ceil(even / chunk) * chunk, config.margin or default_margin(g)
-
-
-def chunk_columns(field: int) -> int:
-    """Columns per chunk; tiles are cut at multiples of it."""
-    return WIDE_CHUNK if field >= NARROW_FIELD else NARROW_CHUNK
+    return equal_columns(g.field, wanted), config.margin or default_margin(g)
 
 
 def widest_read(problem: Problem) -> int:

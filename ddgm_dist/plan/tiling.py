@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 from ddgm_dist.core.box import Box
 from ddgm_dist.core.geometry import Geometry
@@ -13,6 +14,8 @@ __all__ = ["Tile", "blend_half_width", "default_margin", "make_tiles"]
 
 # Half the zone, in columns, over which coupled tiles are blended around a cut.
 BLEND = 32
+# Columns per chunk of the output, in wide and in narrow volumes.
+WIDE_CHUNK, NARROW_CHUNK, NARROW_FIELD = 64, 16, 1024
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,24 @@ def column_cuts(field: int, tile_columns: int) -> list[int]:
     return [*range(0, field, tile_columns), field]
 
 
+def chunk_columns(field: int) -> int:
+    """Columns per chunk; tiles are cut at multiples of it."""
+    return WIDE_CHUNK if field >= NARROW_FIELD else NARROW_CHUNK
+
+
+def equal_columns(field: int, wanted: int) -> int:
+    """Columns per tile: as few equal tiles as ``wanted`` allows, rounded up to whole chunks."""
+    chunk = chunk_columns(field)
+    even = math.ceil(field / math.ceil(field / wanted))
+    return math.ceil(even / chunk) * chunk
+
+
+def narrowest_tile(field: int, tile_columns: int) -> int:
+    """Columns of the narrowest tile."""
+    xs = column_cuts(field, tile_columns)
+    return min(b - a for a, b in pairwise(xs))
+
+
 def make_tiles(
     geometry: Geometry, *, tile_rows: int, tile_columns: int, margin: int
 ) -> tuple[Tile, ...]:
@@ -72,20 +93,23 @@ def make_tiles(
     first, last = geometry.domain
     xs = column_cuts(geometry.field, tile_columns)
     half = blend_half_width(margin)
-    narrowest = min(b - a for a, b in zip(xs, xs[1:], strict=False))
+    narrowest = narrowest_tile(geometry.field, tile_columns)
     if len(xs) > 2 and narrowest < 2 * half:
+        counts = range(len(xs) - 2, 0, -1)
+        widths = [equal_columns(geometry.field, math.ceil(geometry.field / n)) for n in counts]
+        wide = [w for w in widths if narrowest_tile(geometry.field, w) >= 2 * half]
         raise PlanError(
             "tile_columns",
             tile_columns,
             f"cuts {geometry.field} columns so that a tile is {narrowest} wide; blending needs at "
             f"least {2 * half}",
-            f"try {math.ceil(geometry.field / max(1, geometry.field // tile_columns))}",
+            f"try {max(16, (wide or [geometry.field])[0])}",
         )
     tiles = []
     ys = row_cuts(geometry.rows, tile_rows)
     depth = geometry.thickness
-    for group, (y0, y1) in enumerate(zip(ys, ys[1:], strict=False)):
-        for x0, x1 in zip(xs, xs[1:], strict=False):
+    for group, (y0, y1) in enumerate(pairwise(ys)):
+        for x0, x1 in pairwise(xs):
             read0 = first if x0 == 0 else max(first, x0 - margin)
             read1 = last if x1 == geometry.field else min(last, x1 + margin)
             tiles.append(

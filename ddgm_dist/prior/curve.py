@@ -32,7 +32,7 @@ def draw_curve(path: Path, history: History) -> None:
         steps, losses = zip(*points, strict=True)
         judged.plot(steps, losses, marker="." if len(steps) < 3 else "", label=band)
     if bands:
-        judged.legend(fontsize="small", ncols=2)
+        figure.legend(loc="outside right center", title="sigma", fontsize="small")
     partial = path.with_name(path.name + ".partial")
     # The canvas is chosen here and not through pyplot, whose backend is the caller's own affair.
     FigureCanvasAgg(figure)

@@ -73,7 +73,8 @@ def save_weights(path: Path, net: UNet, recipe: dict[str, Any]) -> str:
     if path.suffix != ".safetensors":
         raise InputError("weights", str(path), "the name must end in .safetensors")
     state = {k: v.detach().cpu().half().contiguous() for k, v in net.state_dict().items()}
-    content = save_tensors(state, metadata={"format": FORMAT, "version": str(VERSION)})
+    # One entry: safetensors writes several in random order, and the digest would be random too.
+    content = save_tensors(state, metadata={"format": f"{FORMAT}/{VERSION}"})
     digest = hashlib.sha256(content).hexdigest()
     full = {"format": FORMAT, "version": VERSION, "architecture": asdict(net.spec)}
     text = json.dumps({**full, **recipe, "sha256": digest}, indent=1)

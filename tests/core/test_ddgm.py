@@ -77,7 +77,7 @@ def test_each_part_is_asked_once_per_iteration_with_its_own_schedule():
         asked.append(("denoise", sigma))
         return x
 
-    own = Schedule((2.0, 1.0), (0.0, 0.0), (3.0, 1.5))
+    own = Schedule((2.0, 1.0), (2.0, 1.0), (0.0, 0.0), (3.0, 1.5))
     ddgm(torch.zeros(BOX.shape), schedule=own, descend=descend, noise=draw, denoise=denoise)
     one, two = ("descend", 3.0), ("descend", 1.5)
     assert asked == [one, ("noise", 0), ("denoise", 2.0), two, ("noise", 1), ("denoise", 1.0)]

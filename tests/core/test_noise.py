@@ -10,7 +10,7 @@ from ddgm_dist.core.box import Box
 from ddgm_dist.core.noise import LATTICE_STREAM, addressed_integer, addressed_noise, threefry
 
 WHOLE = Box((0, 0, -70), (12, 5, 90))
-CUBE = Box((0, 0, 0), (64, 64, 64))
+CUBE = Box((0, 0, 0), (48, 48, 48))
 
 
 def spans(low: int, high: int) -> st.SearchStrategy[tuple[int, int]]:
@@ -37,7 +37,7 @@ def test_threefry_gives_the_published_known_answers(
     assert all(torch.equal(a, b) for a, b in zip(words, kept, strict=True)), "counters were changed"
 
 
-@settings(deadline=None, max_examples=60, derandomize=True)
+@settings(deadline=None, max_examples=40, derandomize=True)
 @given(spans(0, 12), spans(0, 5), spans(-70, 90))
 def test_any_part_of_a_box_draws_the_same_bits(
     z: tuple[int, int], y: tuple[int, int], x: tuple[int, int]
@@ -78,7 +78,7 @@ def test_it_is_standard_normal():
 @pytest.mark.parametrize("lag", [1, 2])
 def test_neighbours_are_uncorrelated(axis: int, lag: int):
     sample = addressed_noise(5, 2, CUBE).double()
-    a, b = sample.narrow(axis, 0, 64 - lag), sample.narrow(axis, lag, 64 - lag)
+    a, b = sample.narrow(axis, 0, 48 - lag), sample.narrow(axis, lag, 48 - lag)
     for f in (lambda v: v, torch.square, torch.sign):
         pair = torch.stack((f(a).flatten(), f(b).flatten()))
         assert abs(float(torch.corrcoef(pair)[0, 1])) < 4.5 / a.numel() ** 0.5
@@ -91,10 +91,12 @@ def test_iterations_and_seeds_are_uncorrelated():
 
 
 def test_addressed_integers_are_uniform_and_repeatable():
-    draws = [addressed_integer(7, n, 10, stream=LATTICE_STREAM) for n in range(2000)]
-    assert draws == [addressed_integer(7, n, 10, stream=LATTICE_STREAM) for n in range(2000)]
-    assert set(draws) == set(range(10))
-    counts = [draws.count(i) for i in range(10)]
-    assert stats.chisquare(counts).pvalue > 1e-3
-    assert draws != [addressed_integer(8, n, 10, stream=LATTICE_STREAM) for n in range(2000)]
-    assert draws != [addressed_integer(7, n, 10, stream=LATTICE_STREAM + 1) for n in range(2000)]
+    def draws(seed: int, stream: int) -> list[int]:
+        return [addressed_integer(seed, n, 5, stream=stream) for n in range(300)]
+
+    first = draws(7, LATTICE_STREAM)
+    assert set(first) == set(range(5))
+    assert stats.chisquare([first.count(i) for i in range(5)]).pvalue > 1e-3
+    assert first == draws(7, LATTICE_STREAM)
+    assert first != draws(8, LATTICE_STREAM)
+    assert first != draws(7, LATTICE_STREAM + 1)

@@ -1,6 +1,7 @@
 """The paper's schedules, the two step rules, and refusals."""
 
 import math
+from itertools import pairwise
 
 import pytest
 
@@ -13,7 +14,7 @@ def test_noise_levels_decay_exponentially_between_their_ends():
     assert len(sigma) == 50
     assert sigma[0] == 3.0
     assert sigma[-1] == pytest.approx(0.03)
-    ratios = [b / a for a, b in zip(sigma, sigma[1:], strict=False)]
+    ratios = [b / a for a, b in pairwise(sigma)]
     assert ratios == pytest.approx([(0.03 / 3.0) ** (1 / 49)] * 49)
     assert exponential(3.0, 0.03, 1) == (3.0,)
     assert exponential(2.0, 2.0, 3) == pytest.approx((2.0, 2.0, 2.0))
@@ -76,4 +77,4 @@ def test_wrong_counts_are_refused_by_name(rule: StepRule):
         make_schedule(N=1, K=-1, sigma=(1.0,), rule=rule, step_size=1.0)
     assert caught.value.argument == "K"
     with pytest.raises(ValueError, match="unequal length"):
-        Schedule((1.0,), (1.0, 2.0), (1.0,))
+        Schedule((1.0,), (1.0,), (1.0, 2.0), (1.0,))

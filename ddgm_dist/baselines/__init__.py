@@ -1,0 +1,1 @@
+"""Solvers that DDGM is compared with, on the same operator."""

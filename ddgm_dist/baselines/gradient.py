@@ -1,0 +1,54 @@
+"""Gradient descent with early stopping: DDGM without its denoiser."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from ddgm_dist.operators.slab import SlabData, SlabOperator
+
+__all__ = ["gradient_descent"]
+
+
+def gradient_descent(
+    operator: SlabOperator,
+    data: SlabData,
+    steps: Sequence[int],
+    step_size: float,
+    *,
+    start: float = 0.0,
+    impute_every: int = 5,
+) -> Iterator[tuple[int, Tensor]]:
+    """``x <- x - eta A^T S (A x - b)`` from a constant, with the estimate after each of ``steps``.
+
+    Parameters
+    ----------
+    operator, data
+        A, and b with its mask S.
+    steps
+        Increasing numbers of steps to stop at.
+    step_size
+        eta.
+    start
+        Value of the first estimate.
+    impute_every
+        Steps between two imputations of unmeasured samples; the steps in between are in closed
+        form. 1 is masked descent itself.
+
+    Yields
+    ------
+    K, x
+        Number of steps so far and the estimate, float32 ``(z, rows, columns)``.
+    """
+    rows = data.stretched.shape[1]
+    width = operator.columns[1] - operator.columns[0]
+    x = torch.full((operator.geometry.thickness, rows, width), start, device=operator.device)
+    done = 0
+    for K in steps:
+        while done < K:
+            run = min(impute_every, K - done)
+            x, _ = operator.descend(x, data, run, step_size)
+            done += run
+        yield K, x

@@ -1,0 +1,108 @@
+"""The noise of a simulated detector, a function of (seed, tilt, row)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ddgm_dist.errors import InputError
+
+__all__ = ["NOISE_STREAM", "SHIFT_STREAM", "Detector", "Noise", "addressed_random", "parse_noise"]
+
+Floats = NDArray[np.float32]
+NoiseKind = Literal["none", "gaussian", "poisson"]
+
+# Streams of random numbers; part of the key, so that they never meet.
+NOISE_STREAM, SHIFT_STREAM = 1, 2
+# Float32 resolves no more, and numpy draws no counts near 2^63.
+MAX_DOSE = 1e12
+
+
+@dataclass(frozen=True)
+class Noise:
+    """What the detector adds.
+
+    Attributes
+    ----------
+    kind
+        ``none``, ``gaussian`` or ``poisson``.
+    amount
+        ``gaussian``: fraction of the noise-free projections' standard deviation.
+        ``poisson``: mean expected counts per pixel at zero tilt.
+    """
+
+    kind: NoiseKind = "none"
+    amount: float = 0.0
+
+
+def parse_noise(text: str) -> Noise:
+    """``none``, ``gaussian:F`` or ``poisson:DOSE``.
+
+    Raises
+    ------
+    InputError
+        It is none of these; F is negative, DOSE is not above 0 and at most 1e12.
+    """
+    hint = "write none, gaussian:0.05 or poisson:1000"
+    kind, colon, number = text.strip().partition(":")
+    if kind == "none" and not colon:
+        return Noise()
+    if kind not in ("gaussian", "poisson") or not colon:
+        raise InputError("noise", text, "is no kind of noise with its amount", hint)
+    try:
+        amount = float(number)
+    except ValueError:
+        raise InputError("noise", text, f"{number!r} is not a number", hint) from None
+    if kind == "gaussian":
+        if not (math.isfinite(amount) and amount >= 0):
+            raise InputError("noise", text, "the fraction must be finite and at least 0", hint)
+        return Noise("gaussian", amount)
+    if not 0 < amount <= MAX_DOSE:
+        raise InputError("noise", text, f"the dose must be above 0 and at most {MAX_DOSE:g}", hint)
+    return Noise("poisson", amount)
+
+
+def addressed_random(seed: int, stream: int, tilt: int, row: int) -> np.random.Generator:
+    """A generator for one row of one tilt: Philox counts in its two low words, 2^128 draws."""
+    key = np.array([seed, stream], dtype=np.uint64)
+    counter = np.array([0, 0, row, tilt], dtype=np.uint64)
+    return np.random.Generator(np.random.Philox(key=key, counter=counter))
+
+
+@dataclass(frozen=True)
+class Detector:
+    """Turns noise-free projections into recorded ones.
+
+    Attributes
+    ----------
+    kind
+        Of the noise.
+    scale
+        ``gaussian``: its standard deviation; ``poisson``: expected counts per unit of the
+        projections.
+    seed
+        Of the noise.
+    """
+
+    kind: NoiseKind
+    scale: float
+    seed: int
+
+    def record(self, clean: Floats, first_row: int) -> Floats:
+        """Projections ``(tilt, rows, u)`` with noise; ``first_row`` is where they start in y."""
+        if self.kind == "none":
+            return clean
+        out = np.empty_like(clean)
+        for tilt, image in enumerate(clean):
+            for i, row in enumerate(image):
+                random = addressed_random(self.seed, NOISE_STREAM, tilt, first_row + i)
+                if self.kind == "gaussian":
+                    out[tilt, i] = row + self.scale * random.standard_normal(len(row))
+                else:
+                    expected = np.maximum(row, 0).astype(np.float64) * self.scale
+                    out[tilt, i] = random.poisson(expected) / self.scale
+        return out

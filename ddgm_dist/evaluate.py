@@ -1,0 +1,303 @@
+"""Scores of a volume against a reference, on a region away from the edges.
+
+Both are read a few rows at a time, so neither needs to fit into memory.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from skimage.metrics import structural_similarity
+
+from ddgm_dist.core.box import Box
+from ddgm_dist.core.geometry import Geometry
+from ddgm_dist.errors import InputError
+from ddgm_dist.formats.base import ArrayVolume, Triple, VolumeSource
+from ddgm_dist.formats.volumes import open_volume
+from ddgm_dist.storage.run_record import RunRecord, open_result
+from ddgm_dist.storage.volume import VolumeStore
+
+__all__ = ["Scores", "evaluate"]
+
+Floats = NDArray[np.float64]
+_Readable = VolumeSource | VolumeStore
+
+_BLOCK_BYTES = 32 * 2**20
+# Edge of the Gaussian window of SSIM at its usual sigma of 1.5, voxels.
+_SSIM_WINDOW = 11
+# Share of the width trimmed off each side where the reach is not known.
+_TRIM = 8
+
+
+@dataclass(frozen=True)
+class Scores:
+    """How far a volume lies from a reference.
+
+    Attributes
+    ----------
+    mse
+        Mean squared difference over the region.
+    nmse
+        ``mse`` as a fraction of the reference's variance over the region.
+    psnr
+        ``10 log10(range^2 / mse)`` in dB with the reference's range (largest minus smallest value)
+        over the region; infinite for equal volumes.
+    ssim
+        Structural similarity (Wang et al. 2004, IEEE Trans. Image Process. 13, 600: Gaussian
+        window of sigma 1.5) of the region's (z, x) slices, mean over rows, with the same range;
+        None where the region is smaller than the window of 11 voxels in z or x.
+    region
+        Name of the region, and how it was found.
+    box
+        The region in voxels of the volume, ``z0:z1,y0:y1,x0:x1``.
+    voxels
+        Number of voxels in it.
+    """
+
+    mse: float
+    nmse: float
+    psnr: float
+    ssim: float | None
+    region: str
+    box: str
+    voxels: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """The scores as JSON values; an infinite PSNR becomes None."""
+        return asdict(self) | ({} if math.isfinite(self.psnr) else {"psnr": None})
+
+
+def evaluate(
+    volume: str | Path | VolumeSource | NDArray[Any],
+    reference: str | Path | VolumeSource | NDArray[Any],
+    *,
+    inner: str | Box = "inner",
+) -> Scores:
+    """Compare a volume with a reference over a region.
+
+    Parameters
+    ----------
+    volume
+        ``(z, y, x)``: a finished result of `ddgm_dist.reconstruct`, anything else that
+        `ddgm_dist.formats.volumes.open_volume` reads, a volume source, or an array.
+    reference
+        The same kinds of thing, of the same extent in z. It may be wider in x (then its central
+        part is taken; the difference must be even) and have more rows (then its first are taken).
+    inner
+        ``inner``: all z and y, and x without what rays from outside the field reach on each side.
+        That reach is taken from the record of the run beside the volume; where there is none, an
+        eighth of the width is trimmed. ``all``: the whole volume. Or a box in voxels of the
+        volume, as a `Box` or ``z0:z1,y0:y1,x0:x1`` (either end may be left out).
+
+    Returns
+    -------
+    Scores
+        Of the region.
+
+    Raises
+    ------
+    InputError
+        A path cannot be opened; the shapes do not go together; the region is empty, not within
+        the volume or not understood; the region holds NaN or infinite voxels; the reference is
+        constant there.
+    StorageError
+        The volume is the result of a run that has not finished, or cannot be read.
+    """
+    ours, theirs = _open(volume, "volume"), _open(reference, "reference")
+    offset = _offset(ours.shape, theirs.shape)
+    box, region = _region(inner, ours.shape, volume)
+    pair = _Pair(ours, theirs, box, offset)
+    mse, variance, span = _moments(pair)
+    if span == 0:
+        raise InputError(
+            "reference", "a constant", f"over {_text(box)} it has no structure to compare with"
+        )
+    return Scores(
+        mse=mse,
+        nmse=mse / variance,
+        psnr=10 * math.log10(span**2 / mse) if mse > 0 else math.inf,
+        ssim=_similarity(pair, span),
+        region=region,
+        box=_text(box),
+        voxels=box.size,
+    )
+
+
+def _open(volume: str | Path | VolumeSource | NDArray[Any], argument: str) -> _Readable:
+    if isinstance(volume, np.ndarray):
+        return ArrayVolume(volume, argument)
+    if not isinstance(volume, str | Path):
+        return volume
+    if _is_result(volume):
+        return open_result(volume)
+    return open_volume(volume)
+
+
+def _is_result(volume: object) -> bool:
+    """Whether there is the record of a run beside the volume."""
+    if not isinstance(volume, str | Path) or not Path(volume).is_dir():
+        return False
+    return RunRecord(volume).read_state() is not None
+
+
+def _offset(ours: Triple, theirs: Triple) -> Triple:
+    """Where the volume's first voxel lies in the reference."""
+    spare = theirs[2] - ours[2]
+    if theirs[0] != ours[0] or theirs[1] < ours[1] or spare < 0:
+        raise InputError(
+            "reference",
+            f"shape {theirs}",
+            f"must be as thick as the volume of shape (z, y, x) = {ours}, with at least its rows "
+            "and its width",
+        )
+    if spare % 2:
+        raise InputError(
+            "reference",
+            f"shape {theirs}",
+            f"is wider than the volume's {ours[2]} columns by an odd number, so that its centre "
+            "lies half a voxel off",
+            "crop it by one column",
+        )
+    return (0, 0, spare // 2)
+
+
+def _region(inner: str | Box, shape: Triple, volume: object) -> tuple[Box, str]:
+    """The box to compare over, and its name."""
+    depth, rows, width = shape
+    if isinstance(inner, Box):
+        return _checked(inner, shape, _text(inner)), "box"
+    if inner == "all":
+        return Box((0, 0, 0), shape), "all"
+    if inner != "inner":
+        return _checked(_parse(inner, shape), shape, inner), "box"
+    reach = _reach(volume)
+    trim = width // _TRIM if reach is None else reach
+    source = "an eighth of the width" if reach is None else "the reach of the run's rays"
+    if 2 * trim >= width:
+        raise InputError(
+            "inner",
+            "inner",
+            f"trimming {trim} columns ({source}) off each side leaves nothing of {width}",
+            "evaluate over 'all', or give a box z0:z1,y0:y1,x0:x1",
+        )
+    box = Box((0, 0, trim), (depth, rows, width - trim))
+    return box, f"inner: x trimmed by {trim} on each side ({source})"
+
+
+def _reach(volume: object) -> int | None:
+    """How far rays from outside the field reach in, by the record of the run; None if unknown."""
+    if not isinstance(volume, str | Path) or not _is_result(volume):
+        return None
+    problem = RunRecord(volume).read_json("problem")
+    try:
+        found: dict[str, Any] = problem["geometry"]  # type: ignore[index]
+        geometry = Geometry(tuple(found["angles_deg"]), int(found["thickness"]), rows=1, field=1)
+    except (KeyError, TypeError):
+        return None
+    return geometry.reach
+
+
+def _parse(text: str, shape: Triple) -> Box:
+    bounds = re.fullmatch(r"(\d*):(\d*),(\d*):(\d*),(\d*):(\d*)", text.replace(" ", ""))
+    if bounds is None:
+        raise InputError(
+            "inner", text, "is not a region", "write inner, all or a box z0:z1,y0:y1,x0:x1"
+        )
+    ends = bounds.groups()
+    z0, y0, x0 = (int(end or 0) for end in ends[0::2])
+    z1, y1, x1 = (int(end or n) for end, n in zip(ends[1::2], shape, strict=True))
+    if z1 <= z0 or y1 <= y0 or x1 <= x0:
+        raise InputError("inner", text, "is empty: each stop must be larger than its start")
+    return Box((z0, y0, x0), (z1, y1, x1))
+
+
+def _checked(box: Box, shape: Triple, text: str) -> Box:
+    if box.size == 0:
+        raise InputError("inner", text, "is empty")
+    if not Box((0, 0, 0), shape).contains(box):
+        raise InputError("inner", text, f"must lie within the volume of shape (z, y, x) = {shape}")
+    return box
+
+
+def _text(box: Box) -> str:
+    return ",".join(f"{a}:{b}" for a, b in zip(box.start, box.stop, strict=True))
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """The region in both volumes."""
+
+    volume: _Readable
+    reference: _Readable
+    box: Box
+    offset: Triple
+
+    def blocks(self) -> Iterator[tuple[Floats, Floats]]:
+        """Volume and reference ``(z, rows, x)`` over the region, a few rows at a time."""
+        (z0, y0, x0), (z1, y1, x1) = self.box.start, self.box.stop
+        step = max(1, _BLOCK_BYTES // (8 * (z1 - z0) * (x1 - x0)))
+        dz, dy, dx = self.offset
+        for start in range(y0, y1, step):
+            stop = min(start + step, y1)
+            here = Box((z0, start, x0), (z1, stop, x1))
+            there = Box((z0 + dz, start + dy, x0 + dx), (z1 + dz, stop + dy, x1 + dx))
+            yield (
+                _finite(self.volume.read(here), "volume", here),
+                _finite(self.reference.read(there), "reference", there),
+            )
+
+
+def _finite(block: NDArray[np.float32], argument: str, box: Box) -> Floats:
+    bad = int(np.count_nonzero(~np.isfinite(block)))
+    if bad:
+        raise InputError(
+            argument,
+            f"{bad} NaN or infinite voxels",
+            f"they lie in {_text(box)}, where it cannot be compared",
+            "a part that was never written, or was lost, reads as NaN",
+        )
+    return block.astype(np.float64)
+
+
+def _moments(pair: _Pair) -> tuple[float, float, float]:
+    """Mean squared difference; variance and range of the reference."""
+    count, error, mean, square = 0, 0.0, 0.0, 0.0
+    low, high = math.inf, -math.inf
+    for ours, theirs in pair.blocks():
+        error += float(((ours - theirs) ** 2).sum())
+        low, high = min(low, float(theirs.min())), max(high, float(theirs.max()))
+        # Mean and squares of blocks, merged (Chan et al. 1983): no cancellation of large sums.
+        centre = float(theirs.mean())
+        total = count + theirs.size
+        square += float(((theirs - centre) ** 2).sum())
+        square += (centre - mean) ** 2 * count * theirs.size / total
+        mean += (centre - mean) * theirs.size / total
+        count = total
+    return error / count, square / count, high - low
+
+
+def _similarity(pair: _Pair, span: float) -> float | None:
+    """SSIM of the (z, x) slices, mean over rows."""
+    depth, rows, width = pair.box.shape
+    if min(depth, width) < _SSIM_WINDOW:
+        return None
+    total = 0.0
+    for ours, theirs in pair.blocks():
+        for row in range(ours.shape[1]):
+            total += float(
+                structural_similarity(  # type: ignore[no-untyped-call]
+                    theirs[:, row],
+                    ours[:, row],
+                    data_range=span,
+                    gaussian_weights=True,
+                    use_sample_covariance=False,
+                )
+            )
+    return total / rows

@@ -1,0 +1,154 @@
+"""Small tilt series with a known volume, and denoisers as a user would bring them."""
+
+import importlib
+import itertools
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.ndimage as ndi
+
+from ddgm_dist.engine.base import Engine
+from ddgm_dist.engine.local import LocalEngine
+from ddgm_dist.reconstruct import Result, reconstruct
+from ddgm_dist.storage.tilt_series import TiltSeriesMeta, write_tilt_series
+
+ANGLES = tuple(range(-50, 51, 10))
+
+# What the tests of engines compare; a weak prior that works at every size of image.
+SMOOTHER = '''
+"""A denoiser that has never seen a tissue."""
+
+import os
+import signal
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+
+FAULT = Path(__file__).with_name("fault")
+KERNEL = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0]) / 16
+calls = 0
+
+
+def _blur(x):
+    x = F.conv2d(F.pad(x, (2, 2, 0, 0)), KERNEL.view(1, 1, 1, 5))
+    return F.conv2d(F.pad(x, (0, 0, 2, 2)), KERNEL.view(1, 1, 5, 1))
+
+
+def smooth(x, sigma):
+    """The posterior mean of white noise, blurred where there is much noise."""
+    share = sigma * sigma / (1 + sigma * sigma)
+    return (1 - share) * x + share * _blur(x[:, None])[:, 0] / (1 + sigma)
+
+
+def deadly(x, sigma):
+    """Kills its process in the fifth call, if the file ``fault`` is there to be removed."""
+    global calls
+    calls += 1
+    if calls == 5:
+        try:
+            FAULT.unlink()
+        except FileNotFoundError:
+            pass
+        else:
+            os.kill(os.getpid(), signal.SIGKILL)
+    return smooth(x, sigma)
+
+
+def wrong(x, sigma):
+    """Gives what is no number."""
+    return x * float("nan")
+'''
+
+
+def specimen(thickness: int, rows: int, columns: int, *, seed: int = 0) -> np.ndarray:
+    """A smooth volume of mean 100 and standard deviation 20."""
+    noise = np.random.default_rng(seed).standard_normal((thickness, rows, columns))
+    smooth = ndi.gaussian_filter(noise, 1.5, mode="wrap")
+    return 100 + 20 * smooth / smooth.std()
+
+
+def project(volume: np.ndarray, field: int, angles: tuple[float, ...]) -> np.ndarray:
+    """Line integrals of a volume that may be wider than the detector's ``field``."""
+    thickness, rows, columns = volume.shape
+    u = np.arange(field) - (field - 1) / 2
+    z = np.arange(thickness) - (thickness - 1) / 2
+    x = np.arange(columns) - (columns - 1) / 2
+    out = np.zeros((len(angles), rows, field), np.float32)
+    for (t, angle), k, y in itertools.product(
+        enumerate(np.deg2rad(angles)), range(thickness), range(rows)
+    ):
+        along = (u - z[k] * np.sin(angle)) / np.cos(angle)
+        out[t, y] += np.interp(along, x, volume[k, y], 0, 0) / np.cos(angle)
+    return out
+
+
+MakeTilts = Callable[..., Path]
+
+
+@pytest.fixture(scope="session")
+def make_tilts(tmp_path_factory: pytest.TempPathFactory) -> MakeTilts:
+    """A tilt series of a slab, or of an isolated specimen, with or without shifts and noise."""
+
+    def make(
+        *,
+        thickness: int = 12,
+        rows: int = 8,
+        field: int = 100,
+        isolated: bool = False,
+        shifts: tuple[tuple[float, float], ...] | None = None,
+        noise: float = 5.0,
+    ) -> Path:
+        volume = specimen(thickness, rows, field if isolated else field + 80)
+        if isolated:
+            volume[:, :, :20] = volume[:, :, -20:] = 0
+        data = project(volume, field, ANGLES)
+        data += noise * np.random.default_rng(1).standard_normal(data.shape).astype(np.float32)
+        path = tmp_path_factory.mktemp("tilts") / "tilts.zarr"
+        write_tilt_series(path, data, TiltSeriesMeta(ANGLES, shifts, thickness_px=thickness))
+        return path
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tilts(make_tilts: MakeTilts) -> Path:
+    return make_tilts()
+
+
+@pytest.fixture(scope="session")
+def denoisers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Folder of ``smoother.py``, importable here and in processes that are started from now on."""
+    folder = tmp_path_factory.mktemp("denoisers")
+    (folder / "smoother.py").write_text(SMOOTHER)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(folder))
+        patch.syspath_prepend(folder)
+        importlib.import_module("smoother")
+        yield folder
+    del sys.modules["smoother"]
+
+
+Solve = Callable[..., tuple[np.ndarray, Result]]
+
+
+@pytest.fixture
+def solve(denoisers: Path, tmp_path: Path) -> Solve:
+    """Reconstruct into a fresh store; returns the volume and the result."""
+    outputs = itertools.count()
+
+    def run(
+        tilts: Path, engine: str | Engine | None = None, **keys: Any
+    ) -> tuple[np.ndarray, Result]:
+        config = {"N": 3, "K": 5, "rows_per_call": 2, "denoiser": "smoother:smooth", **keys}
+        out = tmp_path / f"volume{next(outputs)}.zarr"
+        result = reconstruct(tilts, out, config, engine or LocalEngine())
+        volume = result.to_dask().compute()
+        assert np.isfinite(volume).all()
+        return volume, result
+
+    return run

@@ -1,0 +1,137 @@
+"""The answer does not depend on the plan: tiles, threads, neighbours."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from ddgm_dist.engine.base import Receipt, StepEvent
+from ddgm_dist.engine.local import LocalEngine
+from ddgm_dist.reconstruct import Result
+
+Solve = Callable[..., tuple[np.ndarray, Result]]
+MakeTilts = Callable[..., Path]
+
+# Three tiles of 48, 48 and 4 + 44 columns would be narrower than the blending zone: 112 = 48+48+16.
+COUPLED = {"tile_columns": 48, "margin": 24}
+SHIFTS = tuple((0.25 * (t % 5) - 0.5, 0.5 * (t % 3)) for t in range(11))
+
+
+def psnr(a: np.ndarray, b: np.ndarray) -> float:
+    return float(20 * np.log10((b.max() - b.min()) / np.sqrt(np.mean((a - b) ** 2))))
+
+
+@pytest.mark.parametrize("specimen", ["slab", "isolated"])
+@pytest.mark.parametrize("shifts", [None, SHIFTS], ids=["aligned", "shifted"])
+def test_cuts_along_y_do_not_change_a_bit(
+    make_tilts: MakeTilts, solve: Solve, specimen: str, shifts: Any
+) -> None:
+    tilts = make_tilts(rows=7, isolated=specimen == "isolated", shifts=shifts)
+    whole, _ = solve(tilts, specimen=specimen, tile_rows=8)
+    assert whole.shape == (12, 7, 100)
+    for rows in (2, 4):
+        split, result = solve(tilts, specimen=specimen, tile_rows=rows)
+        assert len(result.plan.tiles) == -(-7 // rows)
+        np.testing.assert_array_equal(split, whole)
+
+
+def test_cuts_along_y_do_not_change_a_bit_of_coupled_tiles(
+    make_tilts: MakeTilts, solve: Solve
+) -> None:
+    tilts = make_tilts(field=144)
+    whole, result = solve(tilts, tile_rows=8, **COUPLED)
+    assert result.plan.order == "step-major"
+    assert len(result.plan.groups[0]) == 3
+    split, result = solve(tilts, tile_rows=2, **COUPLED)
+    assert len(result.plan.groups) == 4
+    np.testing.assert_array_equal(split, whole)
+
+
+def test_the_estimated_volume_is_near_the_truth(make_tilts: MakeTilts, solve: Solve) -> None:
+    """A sanity check of units, axes and signs, not of quality."""
+    tilts = make_tilts(noise=0)
+    volume, result = solve(tilts, N=8, K=20)
+    assert result.problem.intensity.mean == pytest.approx(100, rel=0.02)
+    assert result.problem.intensity.std == pytest.approx(20, rel=0.3)
+    noise = np.random.default_rng(0)  # the same as the fixture's specimen
+    from scipy.ndimage import gaussian_filter
+
+    truth = gaussian_filter(noise.standard_normal((12, 8, 180)), 1.5, mode="wrap")[:, :, 40:-40]
+    inner = slice(10, -10)
+    assert np.corrcoef(volume[..., inner].ravel(), truth[..., inner].ravel())[0, 1] > 0.8
+
+
+@pytest.mark.parametrize("specimen", ["slab", "isolated"])
+def test_cuts_along_x_change_next_to_nothing(
+    make_tilts: MakeTilts, solve: Solve, specimen: str
+) -> None:
+    tilts = make_tilts(field=144, rows=4, isolated=specimen == "isolated")
+    keys = {"specimen": specimen, "N": 6}
+    whole, _ = solve(tilts, **keys)
+    # As many windows as before: the lattice of denoiser windows is not the tiles'.
+    for cut in (COUPLED, {"tile_columns": 80, "margin": 40}):
+        split, result = solve(tilts, **keys, **cut)
+        assert len(result.plan.groups[0]) > 1
+        assert psnr(split, whole) >= 40
+
+
+def test_the_number_of_threads_does_not_change_a_bit(
+    make_tilts: MakeTilts, solve: Solve
+) -> None:
+    """With the network, whose convolutions are what threads share."""
+    tilts = make_tilts(thickness=16, rows=2, field=60)
+    threads = torch.get_num_threads()
+    try:
+        found = []
+        for count in (1, 2):
+            torch.set_num_threads(count)
+            found.append(solve(tilts, denoiser="fibsem", N=2)[0])
+    finally:
+        torch.set_num_threads(threads)
+    np.testing.assert_array_equal(found[0], found[1])
+
+
+def test_windows_do_not_depend_on_tiles(make_tilts: MakeTilts, solve: Solve) -> None:
+    """Several denoiser windows across the field, cut along y."""
+    tilts = make_tilts(rows=4)
+    keys = {"window": 64, "overlap": 16, "N": 2}
+    whole, result = solve(tilts, tile_rows=4, **keys)
+    assert not result.problem.lattice.single
+    np.testing.assert_array_equal(solve(tilts, tile_rows=2, **keys)[0], whole)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("seed", 1), ("N", 2), ("K", 4), ("sigma_1", 2.0), ("trust", 0.01)]
+)
+def test_another_problem_has_another_answer(
+    tilts: Path, solve: Solve, key: str, value: float
+) -> None:
+    assert not np.array_equal(solve(tilts)[0], solve(tilts, **{key: value})[0])
+
+
+@pytest.mark.parametrize("cut", [{}, {"tile_columns": 48, "margin": 16}], ids=["free", "coupled"])
+def test_every_block_and_tile_is_reported_once(
+    make_tilts: MakeTilts, solve: Solve, cut: dict[str, Any]
+) -> None:
+    seen: list[StepEvent | Receipt] = []
+
+    class Listening(LocalEngine):
+        def run(self, job: Any, done: Any, report: Any) -> None:
+            def both(event: StepEvent | Receipt) -> None:
+                seen.append(event)
+                report(event)
+
+            super().run(job, done, both)
+
+    _, result = solve(make_tilts(field=96), Listening(), tile_rows=4, **cut)
+    receipts = [e for e in seen if isinstance(e, Receipt)]
+    steps = [e for e in seen if isinstance(e, StepEvent)]
+    assert sorted(r.tile for r in receipts) == sorted(t.name for t in result.plan.tiles)
+    assert len({r.digest for r in receipts}) == len(receipts)
+    assert len(steps) == 2 * len(receipts) * result.plan.iterations  # two blocks per tile
+    assert sum(s.voxels for s in steps) == result.plan.voxels * result.plan.iterations
+    for phase in ("read", "setup", "gradient", "noise", "denoise", "write"):
+        assert all(r.seconds.get(phase, -1) >= 0 for r in receipts)

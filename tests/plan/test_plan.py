@@ -1,0 +1,202 @@
+"""Plans: tiles partition the volume, fit its shards, and what cannot work is refused."""
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ddgm_dist.errors import PlanError
+from ddgm_dist.plan.config import PlanConfig
+from ddgm_dist.plan.memory import MIB, MemoryModel
+from ddgm_dist.plan.plan import Plan, make_plan, widest_read
+from ddgm_dist.plan.problem import Problem
+from ddgm_dist.plan.tiling import blend_half_width
+from ddgm_dist.storage.volume import VolumeLayout
+
+MakeProblem = Callable[..., Problem]
+
+
+def planned(problem: Problem, tile_rows: int | None = None, **others: Any) -> Plan:
+    keys = PlanConfig(tile_rows=tile_rows)
+    return make_plan(problem, keys, length=widest_read(problem), **others)
+
+
+@st.composite
+def problems(draw: st.DrawFn) -> dict[str, Any]:
+    return {
+        "thickness": draw(st.integers(1, 40)),
+        "rows": draw(st.integers(1, 40)),
+        "field": draw(st.one_of(st.integers(1, 400), st.integers(1000, 1500))),
+        "tilt": draw(st.sampled_from([5.0, 45.0, 70.0, 84.0])),
+        "specimen": draw(st.sampled_from(["slab", "isolated"])),
+        "rows_per_call": draw(st.integers(1, 6)),
+        "tile_columns": draw(st.one_of(st.none(), st.integers(16, 500))),
+        "margin": draw(st.one_of(st.none(), st.integers(1, 200))),
+    }
+
+
+@settings(max_examples=150, deadline=None)
+@given(keys=problems(), split=st.one_of(st.none(), st.integers(1, 8)), workers=st.integers(1, 9))
+def test_tiles_partition_the_volume(
+    make_problem: MakeProblem, keys: dict[str, Any], split: int | None, workers: int
+) -> None:
+    problem = make_problem(**keys)
+    try:
+        plan = planned(
+            problem, None if split is None else split * problem.rows_per_call, workers=workers
+        )
+    except PlanError as error:
+        if error.argument != "tile_columns":
+            raise
+        return
+    g = problem.geometry
+    first, last = g.domain
+    layout = VolumeLayout(plan.shape, plan.shard, plan.chunk)  # refuses shards of part chunks
+    owned = np.zeros((g.rows, g.field), int)
+    for tile in plan.tiles:
+        own, read = tile.write_box, tile.read_box
+        owned[own.y, own.x] += 1
+        assert layout.covers_whole_shards(own)
+        assert (own.start[0], own.stop[0]) == (0, g.thickness)
+        assert own.start[1] % problem.rows_per_call == 0
+        assert read.contains(own)
+        assert own.y == read.y  # tiles are coupled along x alone
+        assert first <= read.start[2]
+        assert read.stop[2] <= last
+        assert read.shape[2] <= widest_read(problem)
+    assert (owned == 1).all()
+    assert len({tile.name for tile in plan.tiles}) == len(plan.tiles)
+    half = blend_half_width(plan.margin)
+    for group in plan.groups:
+        assert len({tile.write_box.y.start for tile in group}) == 1
+        assert group[0].read_box.start[2] == first
+        assert group[-1].read_box.stop[2] == last
+        for left, right in pairwise(group):
+            # Both know the blending zone around their cut, and what lies beyond it.
+            assert left.read_box.stop[2] >= left.write_box.stop[2] + half
+            assert right.read_box.start[2] <= right.write_box.start[2] - half
+    assert sum(len(group) for group in plan.groups) == len(plan.tiles)
+    coupled = len(plan.groups[0]) > 1
+    assert plan.order == ("step-major" if coupled else "tile-major")
+    assert (plan.bytes_exchanged > 0) == coupled
+
+
+@settings(max_examples=100, deadline=None)
+@given(keys=problems())
+def test_advice_on_narrow_tiles_can_be_followed(
+    make_problem: MakeProblem, keys: dict[str, Any]
+) -> None:
+    problem = make_problem(**keys)
+    try:
+        planned(problem)
+    except PlanError as error:
+        advice = re.search(r"try (\d+)", error.hint)
+        assert advice
+        planned(make_problem(**{**keys, "tile_columns": int(advice[1])}))
+
+
+@pytest.mark.parametrize(("field", "chunk"), [(1023, 16), (1024, 64)])
+def test_chunks_are_wider_in_wide_volumes(
+    make_problem: MakeProblem, field: int, chunk: int
+) -> None:
+    assert planned(make_problem(field=field)).chunk == (12, 4, chunk)
+
+
+def test_a_field_is_not_cut_along_x_unless_asked_or_huge(make_problem: MakeProblem) -> None:
+    assert len(planned(make_problem(field=8192)).groups[0]) == 1
+    assert len(planned(make_problem(field=8193)).groups[0]) == 3
+    cut = planned(make_problem(field=200, tile_columns=100, margin=40))
+    assert [t.write_box.x for t in cut.groups[0]] == [slice(0, 112), slice(112, 200)]
+
+
+def test_more_workers_get_more_tiles(make_problem: MakeProblem) -> None:
+    problem = make_problem(rows=64)
+    assert [len(planned(problem, workers=w).tiles) for w in (1, 2, 4, 16)] == [4, 8, 16, 16]
+
+
+def test_refuses_tiles_of_part_blocks(make_problem: MakeProblem) -> None:
+    with pytest.raises(PlanError, match=r"tile_rows = 6: .*rows_per_call = 4.*try 8"):
+        planned(make_problem(), tile_rows=6)
+
+
+def test_refuses_too_little_memory_and_says_what_to_change(make_problem: MakeProblem) -> None:
+    problem = make_problem(rows=64)
+    needs = planned(problem).memory.total
+    assert planned(problem, memory=needs).memory.total == needs
+    with pytest.raises(PlanError, match="memory") as caught:
+        planned(problem, memory=needs - 1)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert f"{needs / MIB:.4g} MiB" in message
+    for key in ("tile_columns", "window", "rows_per_call"):
+        assert key in message
+
+
+def test_coupled_tiles_shrink_to_fit_the_memory(make_problem: MakeProblem) -> None:
+    problem = make_problem(rows=512, field=2000, tile_columns=640, thickness=40)
+    roomy, least = planned(problem), planned(problem, tile_rows=4)
+    budget = (roomy.memory.total + least.memory.total) // 2
+    tight = planned(problem, memory=budget)
+    assert len(tight.tiles) > len(roomy.tiles)
+    assert tight.memory.total <= budget
+    # Tiles that were asked for are not silently made smaller.
+    with pytest.raises(PlanError, match="memory"):
+        planned(problem, tile_rows=roomy.tiles[0].write_box.shape[1], memory=budget)
+
+
+@given(
+    values=st.tuples(*[st.integers(1, 5000)] * 6),
+    key=st.sampled_from(
+        ["thickness", "tilts", "length", "rows_per_call", "window", "resident_rows"]
+    ),
+    more=st.integers(1, 5000),
+)
+def test_more_of_anything_never_takes_less_memory(
+    values: tuple[int, ...], key: str, more: int
+) -> None:
+    model = MemoryModel(*values)
+    assert replace(model, **{key: getattr(model, key) + more}).total >= model.total
+    assert model.total >= model.BASE + model.operator + model.state
+    assert model.total >= model.BASE + model.denoiser
+
+
+def test_memory_of_a_tile_does_not_depend_on_the_volume(make_problem: MakeProblem) -> None:
+    """Uncoupled tiles keep one block; more rows are more work, not more memory."""
+    few, many = (planned(make_problem(rows=n)).memory.total for n in (4, 4000))
+    assert few == many
+
+
+@pytest.mark.parametrize("coupled", [False, True])
+def test_the_description_tells_the_facts(make_problem: MakeProblem, coupled: bool) -> None:
+    keys = {"tile_columns": 64, "margin": 32} if coupled else {}
+    plan = planned(make_problem(field=192, N=7, **keys))
+    text = plan.describe()
+    facts = [
+        "12 x 8 x 192",
+        f"tiles           {len(plan.tiles)} ({len(plan.groups)} along y",
+        plan.order,
+        "iterations      7",
+        f"denoiser calls  {plan.denoiser_calls}",
+        str(plan.shard),
+        str(plan.chunk),
+        f"{plan.memory.total / MIB:.4g} MiB",
+        "3 coupled tiles along x" if coupled else "no tile talks to another",
+    ]
+    assert [fact for fact in facts if fact not in text] == []
+    assert all(len(line) < 250 for line in text.splitlines())
+
+
+def test_work_is_counted(make_problem: MakeProblem) -> None:
+    problem = make_problem(rows=8, field=96, N=5)
+    plan = planned(problem, itemsize=2)
+    reach = problem.geometry.reach
+    assert plan.denoiser_calls == 5 * 2  # one window; two blocks of four rows
+    assert plan.voxels == 12 * 8 * (96 + 2 * reach)
+    assert plan.bytes_read == 3 * 8 * 96 * 2
+    assert plan.bytes_written == 4 * 12 * 8 * 96

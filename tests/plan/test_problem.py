@@ -1,0 +1,100 @@
+"""The problem's hash stands for everything that fixes the answer, and for nothing else."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from ddgm_dist.plan.config import Config, ProblemConfig
+from ddgm_dist.plan.problem import Problem, differences
+
+MakeProblem = Callable[..., Problem]
+
+# A legal value other than the default for every key of the problem.
+OTHER: dict[str, Any] = {
+    "N": 7,
+    "K": 3.5,
+    "sigma_1": 2.0,
+    "sigma_N": 0.05,
+    "s_1": 1.0,
+    "s_N": 0.01,
+    "step_rule": "paper",
+    "trust": 0.5,
+    "step_size": 1e-5,
+    "sigma_y": 0.2,
+    "mean": 1.0,
+    "std": 2.0,
+    "seed": 1,
+    "thickness": 13,
+    "specimen": "isolated",
+    "mask_bad": True,
+    "denoiser": "mine:smooth",
+    "precision": "float32",
+    "window": 512,
+    "overlap": 64,
+    "rows_per_call": 2,
+    "tile_columns": 64,
+    "margin": 40,
+}
+
+
+def test_every_problem_key_changes_the_hash(make_problem: MakeProblem) -> None:
+    assert OTHER.keys() == ProblemConfig.model_fields.keys()
+    base = make_problem()
+    digests = {base.digest()}
+    for key, value in OTHER.items():
+        changed = replace(base, config=ProblemConfig(**{key: value}))
+        found = differences(base.to_dict(), changed.to_dict())
+        default = ProblemConfig.model_fields[key].default
+        assert found == [f"config.{key}: {json.dumps(default)} -> {json.dumps(value)}"]
+        digests.add(changed.digest())
+    assert len(digests) == len(OTHER) + 1
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("step_size", 2e-3),
+        ("rows_per_call", 3),
+        ("data_digest", "f" * 64),
+        ("denoiser_digest", "f" * 64),
+    ],
+)
+def test_data_and_denoiser_change_the_hash(
+    make_problem: MakeProblem, name: str, value: Any
+) -> None:
+    base = make_problem()
+    changed = replace(base, **{name: value})
+    assert changed.digest() != base.digest()
+    assert [d.split(":")[0] for d in differences(base.to_dict(), changed.to_dict())] == [name]
+
+
+def test_geometry_intensity_and_schedule_change_the_hash(make_problem: MakeProblem) -> None:
+    base = make_problem()
+    others = [
+        replace(base, geometry=replace(base.geometry, shifts_px=((0, 1),) * 3)),
+        replace(base, intensity=replace(base.intensity, sigma_y=2.0)),
+        replace(base, schedule=replace(base.schedule, steps=(1.0,) * 50)),
+        replace(base, lattice=replace(base.lattice, width=512)),
+    ]
+    assert len({p.digest() for p in [base, *others]}) == 5
+
+
+def test_plan_keys_do_not_reach_the_problem() -> None:
+    assert Config(tile_rows=4).problem() == Config(tile_rows=400).problem() == Config().problem()
+
+
+def test_a_problem_read_back_from_json_has_no_differences(make_problem: MakeProblem) -> None:
+    problem = make_problem().to_dict()
+    assert differences(json.loads(json.dumps(problem)), problem) == []
+
+
+def test_differences_are_short_and_name_what_is_missing() -> None:
+    old = {"a": {"b": 1, "gone": 2}, "c": "x" * 100}
+    new = {"a": {"b": 1}, "c": "y" * 100, "d": None, "e": [1]}
+    found = differences(old, new)
+    assert found[0] == "a.gone: 2 -> null"
+    assert [f.split(":")[0] for f in found] == ["a.gone", "c", "e"]
+    assert max(map(len, found)) < 100

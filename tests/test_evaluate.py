@@ -1,0 +1,197 @@
+"""Scores by their definitions, regions, crops, and what cannot be compared."""
+
+import json
+import math
+from importlib import import_module
+
+import numpy as np
+import pytest
+from skimage.metrics import structural_similarity
+
+from ddgm_dist.core.box import Box
+from ddgm_dist.core.geometry import Geometry
+from ddgm_dist.errors import DdgmError, InputError, StorageError
+from ddgm_dist.evaluate import evaluate
+from ddgm_dist.formats.base import ArrayVolume
+from ddgm_dist.storage.run_record import RunRecord
+from ddgm_dist.storage.volume import VolumeLayout, create_volume
+
+# The package offers the function under the same name.
+MODULE = import_module("ddgm_dist.evaluate")
+RANDOM = np.random.default_rng(0)
+TRUTH = RANDOM.normal(130, 35, size=(16, 9, 48)).astype(np.float32)
+VOLUME = (TRUTH + RANDOM.normal(0, 10, size=TRUTH.shape)).astype(np.float32)
+
+
+def result(path, data, *, state="complete", geometry=None):
+    """A store as a reconstruction leaves it."""
+    layout = VolumeLayout(data.shape, data.shape, data.shape)
+    store = create_volume(path, layout, voxel_size_nm=None, name="v")
+    store.write(Box((0, 0, 0), data.shape), data)
+    record = RunRecord(path)
+    if geometry is not None:
+        record.write_json("problem", {"geometry": geometry})
+    if state is not None:
+        record.write_state(state, "0")
+    return path
+
+
+def geometry(thickness, *angles):
+    return {"angles_deg": list(angles), "thickness": thickness, "rows": 9, "field": 48}
+
+
+def test_scores_follow_their_definitions():
+    scores = evaluate(VOLUME, TRUTH, inner="2:15,1:8,5:40")
+    a, b = (v[2:15, 1:8, 5:40].astype(float) for v in (VOLUME, TRUTH))
+    mse, span = ((a - b) ** 2).mean(), b.max() - b.min()
+    assert scores.mse == pytest.approx(mse, rel=1e-9)
+    assert scores.nmse == pytest.approx(mse / b.var(), rel=1e-9)
+    assert scores.psnr == pytest.approx(10 * np.log10(span**2 / mse), rel=1e-9)
+    slices = [
+        structural_similarity(
+            b[:, y], a[:, y], data_range=span, gaussian_weights=True, use_sample_covariance=False
+        )
+        for y in range(7)
+    ]
+    assert scores.ssim == pytest.approx(np.mean(slices), rel=1e-9)
+    assert (scores.region, scores.box, scores.voxels) == ("box", "2:15,1:8,5:40", a.size)
+
+
+def test_blocks_of_rows_do_not_show(monkeypatch):
+    ramp = np.linspace(0, 500, 9, dtype=np.float32)[:, None]
+    whole = evaluate(VOLUME + ramp, TRUTH + ramp, inner="all").to_dict()
+    monkeypatch.setattr(MODULE, "_BLOCK_BYTES", 0)
+    seen = []
+
+    class Recorder(ArrayVolume):
+        def read(self, box):
+            seen.append(box.shape[1])
+            return super().read(box)
+
+    split = evaluate(Recorder(VOLUME + ramp), Recorder(TRUTH + ramp), inner="all").to_dict()
+    assert set(seen) == {1}
+    for name in ("mse", "nmse", "psnr", "ssim"):
+        assert split[name] == pytest.approx(whole[name], rel=1e-9)
+
+
+def test_equal_volumes_are_perfect_and_json_can_say_so():
+    scores = evaluate(TRUTH, TRUTH)
+    assert (scores.mse, scores.nmse, scores.psnr) == (0, 0, math.inf)
+    assert scores.ssim == pytest.approx(1)
+    said = json.loads(json.dumps(scores.to_dict(), allow_nan=False))
+    assert said["psnr"] is None
+    assert list(said) == ["mse", "nmse", "psnr", "ssim", "region", "box", "voxels"]
+
+
+def test_the_mean_has_a_normalised_error_of_one():
+    assert evaluate(np.full_like(TRUTH, TRUTH.mean()), TRUTH, inner="all").nmse == pytest.approx(1)
+
+
+def test_without_a_record_an_eighth_is_trimmed():
+    scores = evaluate(VOLUME, TRUTH)
+    assert scores.box == "0:16,0:9,6:42"
+    assert "trimmed by 6" in scores.region
+    assert "eighth" in scores.region
+
+
+def test_the_reach_of_the_run_is_trimmed(tmp_path):
+    found = geometry(16, -50.0, 10.0, 40.0)
+    path = result(tmp_path / "v.zarr", VOLUME, geometry=found)
+    reach = Geometry((-50.0, 10.0, 40.0), 16, 9, 48).reach
+    scores = evaluate(path, TRUTH)
+    assert scores.box == f"0:16,0:9,{reach}:{48 - reach}"
+    assert f"trimmed by {reach}" in scores.region
+    assert "reach" in scores.region
+    assert scores.mse == evaluate(VOLUME, TRUTH, inner=scores.box).mse
+
+
+def test_a_result_without_a_problem_is_trimmed_by_an_eighth(tmp_path):
+    assert "eighth" in evaluate(result(tmp_path / "v.zarr", VOLUME), TRUTH).region
+
+
+@pytest.mark.parametrize(
+    ("inner", "box"),
+    [
+        ("all", "0:16,0:9,0:48"),
+        (Box((1, 2, 3), (16, 9, 20)), "1:16,2:9,3:20"),
+        (":,2:, :20", "0:16,2:9,0:20"),
+        ("0:16,0:9,6:42", "0:16,0:9,6:42"),
+    ],
+)
+def test_regions(inner, box):
+    assert evaluate(VOLUME, TRUTH, inner=inner).box == box
+
+
+def test_a_larger_reference_is_cropped():
+    large = RANDOM.normal(size=(16, 14, 60)).astype(np.float32)
+    large[:, :9, 6:54] = TRUTH
+    assert evaluate(VOLUME, large) == evaluate(VOLUME, TRUTH)
+
+
+def test_paths_and_sources_give_the_same(tmp_path):
+    np.save(tmp_path / "truth.npy", TRUTH)
+    np.save(tmp_path / "volume.npy", VOLUME)
+    want = evaluate(VOLUME, TRUTH)
+    assert evaluate(tmp_path / "volume.npy", str(tmp_path / "truth.npy")) == want
+    assert evaluate(ArrayVolume(VOLUME), ArrayVolume(TRUTH)) == want
+    stored = result(tmp_path / "v.zarr", VOLUME)
+    assert evaluate(stored, result(tmp_path / "r.zarr", TRUTH)) == want
+
+
+def test_small_regions_have_no_ssim():
+    scores = evaluate(VOLUME, TRUTH, inner="0:10,:,:")
+    assert scores.ssim is None
+    assert scores.mse > 0
+    assert evaluate(VOLUME, TRUTH, inner="0:11,:,0:11").ssim is not None
+
+
+def test_an_unfinished_result_is_refused(tmp_path):
+    path = result(tmp_path / "v.zarr", VOLUME, state="running")
+    with pytest.raises(StorageError, match="not whole"):
+        evaluate(path, TRUTH)
+    with pytest.raises(StorageError, match="not whole"):
+        evaluate(TRUTH, path)
+
+
+def holed(value):
+    broken = TRUTH.copy()
+    broken[3, 4, 20] = value
+    return broken
+
+
+@pytest.mark.parametrize(
+    ("change", "argument"),
+    [
+        ({"reference": TRUTH[:15]}, "reference"),
+        ({"reference": TRUTH[:, :8]}, "reference"),
+        ({"reference": TRUTH[:, :, :46]}, "reference"),
+        ({"volume": VOLUME[:, :, :47]}, "reference"),
+        ({"reference": np.ones_like(TRUTH)}, "reference"),
+        ({"reference": holed(np.nan)}, "reference"),
+        ({"volume": holed(np.inf)}, "volume"),
+        ({"volume": "nowhere.zarr"}, "volume"),
+        ({"inner": "middle"}, "inner"),
+        ({"inner": "0:1,0:1"}, "inner"),
+        ({"inner": "-4:,:,:"}, "inner"),
+        ({"inner": "0:16,4:4,0:48"}, "inner"),
+        ({"inner": "0:16,0:9,40:30"}, "inner"),
+        ({"inner": "0:16,0:10,0:48"}, "inner"),
+        ({"inner": Box((0, 0, 0), (4, 0, 4))}, "inner"),
+        ({"inner": Box((0, 0, -1), (4, 4, 4))}, "inner"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(change, argument):
+    with pytest.raises(InputError) as caught:
+        evaluate(**({"volume": VOLUME, "reference": TRUTH} | change))
+    assert caught.value.argument == argument
+
+
+def test_a_hole_outside_the_region_does_not_matter():
+    assert evaluate(holed(np.nan), TRUTH, inner="4:16,:,:").mse == 0
+
+
+def test_a_reach_beyond_the_middle_leaves_no_inner_region(tmp_path):
+    path = result(tmp_path / "v.zarr", VOLUME, geometry=geometry(16, 72.0))
+    with pytest.raises(DdgmError, match="leaves nothing"):
+        evaluate(path, TRUTH)
+    assert evaluate(path, TRUTH, inner="all").voxels == TRUTH.size
