@@ -22,12 +22,16 @@ import ddgm_dist as dd
 from ddgm_dist.compare import descend_only
 
 HERE = Path(__file__).resolve().parent
+PAPER = {"step_rule": "paper", "K": 25, "sigma_N": 0.03, "added_noise": 1.0}
 EXPERIMENTS = {
     "DDGM (defaults)": {},
-    "DDGM, paper's rule": {"step_rule": "paper"},
-    "N = 10, K = 1": {"N": 10, "K": 1, "step_rule": "paper"},
-    "N = 10, K = 25": {"N": 10, "K": 25, "step_rule": "paper"},
-    "sigma_1 = 30": {"sigma_1": 30.0, "step_rule": "paper"},
+    "DDGM, paper's rule": PAPER,
+    "paper's rule, N = 10, K = 1": {**PAPER, "N": 10, "K": 1},
+    "paper's rule, N = 10, K = 25": {**PAPER, "N": 10},
+    "paper's rule, sigma_1 = 30": {**PAPER, "sigma_1": 30.0},
+    "N = 10, K = 1": {"N": 10, "K": 1},
+    "N = 10": {"N": 10},
+    "sigma_1 = 30": {"sigma_1": 30.0},
 }
 
 
@@ -48,6 +52,7 @@ def specimens(data: Path) -> dict[str, tuple[np.ndarray, int]]:
 def rows_of_case(name: str, volume: np.ndarray, field: int, noise: float, work: Path) -> list[dict]:
     """All methods on one tilt series."""
     tilts = work / "tilts.zarr"
+    volume = surround(volume, field)
     dd.simulate(volume, tilts, noise=f"gaussian:{noise}", field=field, overwrite=True)
     case = {"specimen": name, "noise": noise}
     rows = []
@@ -68,6 +73,19 @@ def rows_of_case(name: str, volume: np.ndarray, field: int, noise: float, work: 
         row["best_descent"] = row is best
         row["ssim_above_any_descent"] = row["ssim"] > best_ssim
     return rows
+
+
+def surround(volume: np.ndarray, field: int) -> np.ndarray:
+    """Mirror the slab at its ends until no recorded ray leaves it sideways.
+
+    The specimens are cut out of a tissue that goes on; without this the steepest rays near the
+    edges of the field would cross tissue and then a vacuum that no section has.
+    """
+    thickness, _, width = volume.shape
+    steepest = np.deg2rad(60)
+    needed = int(np.ceil(field / np.cos(steepest) + thickness * np.tan(steepest))) + 4
+    pad = max(0, (needed - width + 1) // 2)
+    return np.pad(volume, ((0, 0), (0, 0), (pad, pad)), mode="symmetric")
 
 
 def inner(tilts: Path) -> str:

@@ -169,7 +169,8 @@ def reconstruct(
     done = _open_output(Path(out), problem, how, series, overwrite)
     record = RunRecord(out)
     tally = Tally(problem)
-    job = Job(problem, how, str(tilts), str(out))
+    # Absolute: workers may run in another folder.
+    job = Job(problem, how, series.path, str(Path(out).resolve()))
     todo = [tile for tile in how.tiles if tile.name not in done]
     total = sum(tile.read_box.size for tile in todo) * how.iterations
     boxes = {tile.name: tile.write_box for tile in how.tiles}
@@ -264,13 +265,20 @@ def _open_output(
             f"holds another problem's result; changed: {'; '.join(changed[:6])}{more}",
             "choose another name, or replace it with --overwrite",
         )
-    receipts = record.receipts()
+    return _finished(how, record.receipts())
+
+
+def _finished(how: Plan, receipts: Mapping[str, Mapping[str, Any]]) -> frozenset[str]:
+    """Tiles whose rows have all been written, in tiles that may have been cut otherwise along y."""
+    rows: dict[tuple[int, int], set[int]] = {}
+    for receipt in receipts.values():
+        (_, y0, x0), (_, y1, x1) = receipt["start"], receipt["stop"]
+        rows.setdefault((x0, x1), set()).update(range(y0, y1))
     return frozenset(
         tile.name
         for tile in how.tiles
-        if (found := receipts.get(tile.name)) is not None
-        and tuple(found["start"]) == tile.write_box.start
-        and tuple(found["stop"]) == tile.write_box.stop
+        if rows.get((tile.write_box.start[2], tile.write_box.stop[2]), set())
+        >= set(range(tile.write_box.start[1], tile.write_box.stop[1]))
     )
 
 

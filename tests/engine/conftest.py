@@ -1,5 +1,6 @@
 """Small tilt series with a known volume, and denoisers as a user would bring them."""
 
+import functools
 import importlib
 import itertools
 import sys
@@ -94,6 +95,7 @@ MakeTilts = Callable[..., Path]
 def make_tilts(tmp_path_factory: pytest.TempPathFactory) -> MakeTilts:
     """A tilt series of a slab, or of an isolated specimen, with or without shifts and noise."""
 
+    @functools.cache
     def make(
         *,
         thickness: int = 12,
@@ -113,6 +115,12 @@ def make_tilts(tmp_path_factory: pytest.TempPathFactory) -> MakeTilts:
         return path
 
     return make
+
+
+@pytest.fixture(scope="session")
+def truth() -> np.ndarray:
+    """The slab of the default tilt series, within its field."""
+    return specimen(12, 8, 180)[:, :, 40:-40]
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,6 @@ from ddgm_dist.reconstruct import Result
 Solve = Callable[..., tuple[np.ndarray, Result]]
 MakeTilts = Callable[..., Path]
 
-# Three tiles of 48, 48 and 4 + 44 columns would be narrower than the blending zone: 112 = 48+48+16.
 COUPLED = {"tile_columns": 48, "margin": 24}
 SHIFTS = tuple((0.25 * (t % 5) - 0.5, 0.5 * (t % 3)) for t in range(11))
 
@@ -50,18 +49,15 @@ def test_cuts_along_y_do_not_change_a_bit_of_coupled_tiles(
     np.testing.assert_array_equal(split, whole)
 
 
-def test_the_estimated_volume_is_near_the_truth(make_tilts: MakeTilts, solve: Solve) -> None:
-    """A sanity check of units, axes and signs, not of quality."""
-    tilts = make_tilts(noise=0)
-    volume, result = solve(tilts, N=8, K=20)
+def test_the_volume_is_near_the_truth(
+    make_tilts: MakeTilts, solve: Solve, truth: np.ndarray
+) -> None:
+    """A check of units, axes and signs, not of quality."""
+    volume, result = solve(make_tilts(noise=0.0), N=8, K=20)
     assert result.problem.intensity.mean == pytest.approx(100, rel=0.02)
     assert result.problem.intensity.std == pytest.approx(20, rel=0.3)
-    noise = np.random.default_rng(0)  # the same as the fixture's specimen
-    from scipy.ndimage import gaussian_filter
-
-    truth = gaussian_filter(noise.standard_normal((12, 8, 180)), 1.5, mode="wrap")[:, :, 40:-40]
-    inner = slice(10, -10)
-    assert np.corrcoef(volume[..., inner].ravel(), truth[..., inner].ravel())[0, 1] > 0.8
+    inner = (..., slice(10, -10))
+    assert np.corrcoef(volume[inner].ravel(), truth[inner].ravel())[0, 1] > 0.8
 
 
 @pytest.mark.parametrize("specimen", ["slab", "isolated"])
@@ -71,24 +67,21 @@ def test_cuts_along_x_change_next_to_nothing(
     tilts = make_tilts(field=144, rows=4, isolated=specimen == "isolated")
     keys = {"specimen": specimen, "N": 6}
     whole, _ = solve(tilts, **keys)
-    # As many windows as before: the lattice of denoiser windows is not the tiles'.
     for cut in (COUPLED, {"tile_columns": 80, "margin": 40}):
         split, result = solve(tilts, **keys, **cut)
         assert len(result.plan.groups[0]) > 1
         assert psnr(split, whole) >= 40
 
 
-def test_the_number_of_threads_does_not_change_a_bit(
-    make_tilts: MakeTilts, solve: Solve
-) -> None:
+def test_the_number_of_threads_does_not_change_a_bit(make_tilts: MakeTilts, solve: Solve) -> None:
     """With the network, whose convolutions are what threads share."""
-    tilts = make_tilts(thickness=16, rows=2, field=60)
+    tilts = make_tilts(rows=2, field=24)
     threads = torch.get_num_threads()
     try:
         found = []
         for count in (1, 2):
             torch.set_num_threads(count)
-            found.append(solve(tilts, denoiser="fibsem", N=2)[0])
+            found.append(solve(tilts, denoiser="fibsem", N=1)[0])
     finally:
         torch.set_num_threads(threads)
     np.testing.assert_array_equal(found[0], found[1])

@@ -8,11 +8,13 @@ import pytest
 import torch
 
 from ddgm_dist.errors import InputError
+from ddgm_dist.prior.denoisers import UNetDenoiser
 from ddgm_dist.prior.patches import PatchSampler
 from ddgm_dist.prior.training import (
     SIGMA_BANDS,
     History,
     TrainingOptions,
+    _loss,
     train_network,
     validation_bands,
 )
@@ -61,6 +63,33 @@ def test_a_few_steps(sampler: PatchSampler) -> None:
     assert all(math.isfinite(loss) for loss in bands.values())
     assert history.seconds > 0
     assert torch.equal(before, torch.get_rng_state())  # the caller's generator is left alone
+
+
+class Exact(torch.nn.Module):
+    """The F for which the denoiser's D is the clean image, whatever the noise."""
+
+    spec = TINY
+
+    def __init__(self, clean: torch.Tensor) -> None:
+        super().__init__()
+        self.clean = clean
+
+    def forward(self, x: torch.Tensor, sigma: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
+        s = sigma[:, None, None]
+        scale = torch.rsqrt(1 + s * s)
+        return (self.clean - x * scale) / (s * scale)
+
+
+def test_the_loss_is_zero_for_the_network_whose_denoiser_is_perfect() -> None:
+    clean, noise = torch.randn(2, 4, 16, 16)
+    net, inside, sigma = Exact(clean), torch.ones_like(clean), torch.tensor([0.03, 0.3, 2.0, 20.0])
+    inside[:, 10:] = 0
+    denoised = UNetDenoiser(net, precision="float32")(clean + 2 * noise, 2.0, inside)
+    torch.testing.assert_close(denoised, clean, rtol=1e-4, atol=1e-4)
+    assert float(_loss(net, clean, inside, sigma, noise).max()) < 1e-6
+    # What lies outside the specimen is not asked for.
+    elsewhere = clean + (1 - inside)
+    assert float(_loss(net, elsewhere, inside, sigma, noise).max()) < 1e-6
 
 
 def test_it_learns_and_validation_is_fixed(sampler: PatchSampler) -> None:

@@ -1,0 +1,130 @@
+"""Coupled tiles are blended by windows that sum to one, in an order of their own."""
+
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ddgm_dist.core.box import Box
+from ddgm_dist.engine.blending import Piece, blend, blend_window, cut_pieces, piece_receivers
+from ddgm_dist.plan.tiling import Tile, blend_half_width
+
+
+@st.composite
+def groups(draw: st.DrawFn) -> tuple[list[Tile], int]:
+    """Tiles that partition ``[0, field)`` at random cuts, as wide as blending needs."""
+    margin = draw(st.integers(1, 90))
+    pad = draw(st.integers(0, 30))
+    narrow = 2 * blend_half_width(margin)
+    widths = draw(st.lists(st.integers(narrow, narrow + 60), min_size=1, max_size=5))
+    cuts = np.cumsum([0, *widths]).tolist()
+    field = cuts[-1]
+    tiles = []
+    for a, b in pairwise(cuts):
+        first = -pad if a == 0 else max(-pad, a - margin)
+        last = field + pad if b == field else min(field + pad, b + margin)
+        tiles.append(
+            Tile(f"x{a:06d}", Box((0, 4, a), (3, 6, b)), Box((0, 4, first), (3, 6, last)), 0)
+        )
+    return tiles, margin
+
+
+def exchanged(tiles: list[Tile], margin: int, values: torch.Tensor) -> list[dict[str, Piece]]:
+    """What each tile receives when all hold their part of ``values`` over the domain."""
+    start = tiles[0].read_box.start[2]
+    mail: dict[str, dict[str, Piece]] = {tile.name: {} for tile in tiles}
+    for tile in tiles:
+        part = values[..., tile.read_box.start[2] - start : tile.read_box.stop[2] - start]
+        for name, piece in cut_pieces(tile, part, tiles, margin).items():
+            mail[name][tile.name] = piece
+    return [mail[tile.name] for tile in tiles]
+
+
+@settings(max_examples=80, deadline=None)
+@given(group=groups())
+def test_windows_sum_to_one_over_the_domain(group: tuple[list[Tile], int]) -> None:
+    tiles, margin = group
+    first, last = tiles[0].read_box.start[2], tiles[-1].read_box.stop[2]
+    total = np.zeros(last - first)
+    half = blend_half_width(margin)
+    for tile in tiles:
+        start, weight = blend_window(tile, tiles, margin)
+        assert weight.dtype == torch.float32
+        assert bool(((weight >= 0) & (weight <= 1)).all())
+        # A window lies in what its tile reads, and away from the border of what it knows.
+        assert tile.read_box.start[2] <= start
+        assert start + len(weight) <= tile.read_box.stop[2]
+        core = slice(tile.write_box.start[2] + half - start, tile.write_box.stop[2] - half - start)
+        assert bool((weight[core] == 1).all())
+        total[start - first : start - first + len(weight)] += weight.numpy()
+    np.testing.assert_allclose(total, 1, atol=1e-6)
+
+
+@settings(max_examples=40, deadline=None)
+@given(group=groups(), seed=st.integers(0, 99))
+def test_tiles_that_agree_are_left_as_they_are(group: tuple[list[Tile], int], seed: int) -> None:
+    tiles, margin = group
+    start, stop = tiles[0].read_box.start[2], tiles[-1].read_box.stop[2]
+    generator = torch.Generator().manual_seed(seed)
+    values = torch.randn(3, 2, stop - start, generator=generator)
+    for tile, mail in zip(tiles, exchanged(tiles, margin, values), strict=True):
+        box = tile.read_box
+        expected = values[..., box.start[2] - start : box.stop[2] - start]
+        torch.testing.assert_close(blend(box, mail), expected, rtol=1e-5, atol=1e-5)
+
+
+@settings(max_examples=40, deadline=None)
+@given(group=groups(), order=st.randoms())
+def test_the_sum_does_not_depend_on_the_order(group: tuple[list[Tile], int], order: object) -> None:
+    tiles, margin = group
+    start, stop = tiles[0].read_box.start[2], tiles[-1].read_box.stop[2]
+    values = torch.randn(3, 2, stop - start, generator=torch.Generator().manual_seed(0))
+    for tile, mail in zip(tiles, exchanged(tiles, margin, values), strict=True):
+        names = list(mail)
+        order.shuffle(names)  # type: ignore[attr-defined]
+        again = blend(tile.read_box, {name: mail[name] for name in names})
+        assert torch.equal(again, blend(tile.read_box, mail))
+
+
+@settings(max_examples=60, deadline=None)
+@given(group=groups())
+def test_receivers_are_known_before_the_pieces_are(group: tuple[list[Tile], int]) -> None:
+    """Ray asks how many results a call has before it is made."""
+    tiles, margin = group
+    for tile in tiles:
+        pieces = cut_pieces(tile, torch.zeros(tile.read_box.shape), tiles, margin)
+        assert list(pieces) == piece_receivers(tile, tiles, margin)
+        assert tile.name in pieces
+
+
+def test_neighbours_see_the_same_voxels_afterwards() -> None:
+    """What two tiles disagree on is settled for both: their common columns are equal."""
+    tiles = [
+        Tile("a", Box((0, 0, 0), (1, 1, 64)), Box((0, 0, 0), (1, 1, 96)), 0),
+        Tile("b", Box((0, 0, 64), (1, 1, 128)), Box((0, 0, 32), (1, 1, 128)), 0),
+    ]
+    mail: dict[str, dict[str, Piece]] = {"a": {}, "b": {}}
+    for tile, value in zip(tiles, (0.0, 1.0), strict=True):
+        for name, piece in cut_pieces(
+            tile, torch.full(tile.read_box.shape, value), tiles, 32
+        ).items():
+            mail[name][tile.name] = piece
+    a, b = (blend(tile.read_box, mail[tile.name])[0, 0] for tile in tiles)
+    assert torch.equal(a[32:96], b[:64])
+    assert bool((a[:48] == 0).all())
+    assert bool((b[80 - 32 :] == 1).all())
+    assert bool((b.diff() >= 0).all())
+    assert float(b[32 - 1 : 32 + 1].mean()) == pytest.approx(0.5)
+
+
+def test_read_only_pieces_are_not_written_to() -> None:
+    """Arrays from the object store are read-only and shared."""
+    box = Box((0, 0, 0), (1, 1, 8))
+    values = np.ones((1, 1, 8), np.float32)
+    values.setflags(write=False)
+    piece = Piece(box, values)
+    assert torch.equal(blend(box, {"a": piece, "b": replace(piece)}), torch.full((1, 1, 8), 2.0))

@@ -1,0 +1,165 @@
+"""Rows of the tilt series: shifted, masked, normalised; the same in any block."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ddgm_dist.core.geometry import Geometry
+from ddgm_dist.core.intensity import Intensity
+from ddgm_dist.engine.measurements import read_rows, repair
+from ddgm_dist.storage.tilt_series import TiltSeries, TiltSeriesMeta, write_tilt_series
+
+ROWS, FIELD = 20, 12
+ANGLES = (-30.0, 0.0, 45.0)
+UNIT = Intensity(0.0, 1.0, 0.0)
+
+
+def store(tmp_path: Path, data: np.ndarray) -> TiltSeries:
+    return write_tilt_series(
+        tmp_path / "t.zarr", data.astype(np.float32), TiltSeriesMeta(ANGLES), overwrite=True
+    )
+
+
+def geometry(*dy: float) -> Geometry:
+    shifts = tuple((d, 0.0) for d in dy)
+    return Geometry(ANGLES, thickness=4, rows=ROWS, field=FIELD, shifts_px=shifts)
+
+
+def noise() -> np.ndarray:
+    shape = (len(ANGLES), ROWS, FIELD)
+    return np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+
+
+def test_unshifted_rows_are_the_rows(tmp_path: Path) -> None:
+    data = noise()
+    read, valid = read_rows(store(tmp_path, data), geometry(), UNIT, 3, 7)
+    np.testing.assert_array_equal(read, data[:, 3:7])
+    assert valid is None
+
+
+def test_whole_shifts_move_rows(tmp_path: Path) -> None:
+    """Row y of the volume is seen at row y + dy of the detector."""
+    data = noise()
+    read, valid = read_rows(store(tmp_path, data), geometry(2, -3, 0), UNIT, 0, ROWS)
+    assert valid is not None
+    np.testing.assert_array_equal(read[0, :-2], data[0, 2:])
+    np.testing.assert_array_equal(read[1, 3:], data[1, :-3])
+    np.testing.assert_array_equal(read[2], data[2])
+    expected = np.ones_like(data)
+    expected[0, -2:] = 0
+    expected[1, :3] = 0
+    np.testing.assert_array_equal(valid, expected)
+    assert bool((read[valid == 0] == 0).all())
+
+
+def test_fractional_shifts_interpolate(tmp_path: Path) -> None:
+    dy = (0.5, -1.25, 0.0)
+    position = np.arange(ROWS) + np.array(dy)[:, None]
+
+    def seen(y: np.ndarray) -> np.ndarray:
+        return np.sin(0.5 * y)[:, :, None] * np.ones(FIELD)
+
+    data = seen(np.broadcast_to(np.arange(ROWS), (3, ROWS)))
+    read, valid = read_rows(store(tmp_path, data), geometry(*dy), UNIT, 0, ROWS)
+    assert valid is not None
+    inside = (position >= 0) & (position <= ROWS - 1)
+    np.testing.assert_array_equal(valid, np.repeat(inside[:, :, None], FIELD, axis=2))
+    far = (position >= 4) & (position <= ROWS - 5)  # where the kernel has all its taps
+    np.testing.assert_allclose(read[far], seen(position)[far], atol=0.01)
+    near = inside & ~far
+    np.testing.assert_allclose(read[near], seen(position)[near], atol=0.2)
+
+
+def test_rows_beyond_the_end_are_empty(tmp_path: Path) -> None:
+    """The last block is filled up, so that all blocks have one shape."""
+    data = noise()
+    for dy in ((), (0, 0, 0), (1, 0, 0), (0.5, 0, 0)):
+        read, valid = read_rows(store(tmp_path, data), geometry(*dy), UNIT, ROWS - 2, ROWS + 2)
+        assert read.shape == (3, 4, FIELD)
+        assert valid is not None
+        assert bool((valid[:, 2:] == 0).all())
+        assert bool((read[:, 2:] == 0).all())
+        np.testing.assert_array_equal(read[1:, :2], data[1:, -2:])
+
+
+@pytest.mark.parametrize("dy", [(), (1, 0, -2), (0.5, 0, -0.25)])
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_bad_pixels_are_masked_and_do_not_spread(
+    tmp_path: Path, dy: tuple[float, ...], bad: float
+) -> None:
+    data = np.full((3, ROWS, FIELD), 7.0)
+    data[0, 10, 5] = data[2, 9, :] = bad
+    read, valid = read_rows(store(tmp_path, data), geometry(*dy), UNIT, 0, ROWS)
+    assert valid is not None
+    assert bool(torch.isfinite(read).all())
+    shift = dy or (0, 0, 0)
+    y, first = np.arange(ROWS), np.asarray(valid)
+    touched = np.abs(y + shift[0] - 10) < 1
+    assert (first[0, touched, 5] == 0).all()
+    inside = (y + shift[0] >= 0) & (y + shift[0] <= ROWS - 1)
+    assert (first[0, inside & ~touched] == 1).all()
+    assert (first[0, touched][:, np.arange(FIELD) != 5] == 1).all()
+    assert (first[2, np.abs(y + shift[2] - 9) < 1] == 0).all()
+    if not dy:  # a constant line is bridged by that constant
+        np.testing.assert_array_equal(read[0], 7)
+
+
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    dy=st.lists(
+        st.one_of(st.integers(-6, 6), st.integers(-48, 48).map(lambda k: k / 8)),
+        min_size=3,
+        max_size=3,
+    ),
+    size=st.integers(1, 7),
+    bad=st.booleans(),
+)
+def test_blocks_read_what_the_whole_reads(
+    tmp_path: Path, dy: list[float], size: int, bad: bool
+) -> None:
+    data = noise()
+    if bad:
+        data[1, 3:5, 2] = np.nan
+    tilts, g = store(tmp_path, data), geometry(*dy)
+    intensity = Intensity(0.25, 2.0, 0.1)
+    stop = -(-ROWS // size) * size
+    whole = read_rows(tilts, g, intensity, 0, stop)
+    trusted = torch.ones(3, ROWS, FIELD) if whole[1] is None else whole[1]
+    for start in range(0, stop, size):
+        read, valid = read_rows(tilts, g, intensity, start, start + size)
+        np.testing.assert_array_equal(read, whole[0][:, start : start + size])
+        ok = torch.ones_like(read) if valid is None else valid
+        np.testing.assert_array_equal(ok, trusted[:, start : start + size])
+
+
+def test_rows_are_normalised(tmp_path: Path) -> None:
+    """The projections of ``mean + std f`` come out as those of f, along slanted rays too."""
+    intensity = Intensity(mean=50.0, std=8.0, sigma_y=0.0)
+    path = 4 / np.cos(np.deg2rad(ANGLES))
+    data = noise()
+    seen = 50.0 * path[:, None, None] + 8.0 * data
+    read, _ = read_rows(store(tmp_path, seen), geometry(), intensity, 0, ROWS)
+    np.testing.assert_allclose(read, data, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("line", "mended"),
+    [
+        ([0, np.nan, 2, 3], [0, 1, 2, 3]),
+        ([np.nan, 5, np.inf, 7], [5, 5, 6, 7]),
+        ([1, 2, -np.inf, np.nan], [1, 2, 2, 2]),
+        ([np.nan] * 4, [0] * 4),
+    ],
+)
+def test_bad_pixels_are_bridged_along_the_row(line: list[Any], mended: list[Any]) -> None:
+    raw = np.array([[line, [9, 9, 9, 9]]], np.float32)
+    before = raw.copy()
+    np.testing.assert_array_equal(repair(raw, np.isfinite(raw)), [[mended, [9] * 4]])
+    np.testing.assert_array_equal(raw, before)

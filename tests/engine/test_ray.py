@@ -1,0 +1,168 @@
+"""Ray gives the bits that the for-loop gives, whatever is cut, shared out or killed."""
+
+import contextlib
+import logging
+import os
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from ddgm_dist.errors import DdgmError, InputError
+from ddgm_dist.reconstruct import Result, reconstruct
+from ddgm_dist.storage.run_record import RunRecord
+
+Solve = Callable[..., tuple[np.ndarray, Result]]
+MakeTilts = Callable[..., Path]
+
+COUPLED = {"tile_columns": 48, "margin": 24}
+
+pytestmark = [
+    pytest.mark.ray,
+    # Ray leaves the handles of its log files and sockets to the garbage collector.
+    pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),
+]
+
+
+@pytest.fixture(scope="module")
+def cluster(denoisers: Path) -> Iterator[None]:
+    """One Ray for all tests, which the engine uses as it is; its workers find the denoisers."""
+    import ray
+
+    handler = signal.getsignal(signal.SIGTERM)
+    ray.init(num_cpus=4, include_dashboard=False, configure_logging=False, log_to_driver=False)
+    signal.signal(signal.SIGTERM, handler)
+    yield
+    ray.shutdown()
+
+
+def ray_engine(**options: Any) -> Any:
+    from ddgm_dist.engine.ray import RayEngine
+
+    return RayEngine(**options)
+
+
+@contextlib.contextmanager
+def unchanged() -> Iterator[None]:
+    """The process is left as it was found."""
+
+    def state() -> tuple[Any, ...]:
+        handlers = {s: signal.getsignal(s) for s in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)}
+        root = logging.getLogger()
+        return handlers, list(root.handlers), root.level, dict(os.environ), torch.get_num_threads()
+
+    before = state()
+    yield
+    assert state() == before
+
+
+def test_an_own_cluster_leaves_no_trace(
+    make_tilts: MakeTilts, solve: Solve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import ray
+
+    monkeypatch.setattr(os, "cpu_count", lambda: 1)
+    tilts = make_tilts(rows=2)
+    with unchanged():
+        volume, _ = solve(tilts, "ray", N=1)
+        assert not ray.is_initialized()
+    np.testing.assert_array_equal(volume, solve(tilts, N=1)[0])
+
+
+@pytest.mark.usefixtures("cluster")
+@pytest.mark.parametrize(("workers", "rows"), [(1, 8), (2, 4), (4, 2)])
+def test_workers_and_cuts_along_y_do_not_change_a_bit(
+    tilts: Path, solve: Solve, workers: int, rows: int
+) -> None:
+    expected, reference = solve(tilts)
+    with unchanged():
+        volume, result = solve(tilts, ray_engine(workers=workers), tile_rows=rows)
+    np.testing.assert_array_equal(volume, expected)
+    assert [r["residual"] for r in result.residuals] == pytest.approx(
+        [r["residual"] for r in reference.residuals]
+    )
+    receipts = RunRecord(result.path).receipts()
+    assert receipts.keys() == {tile.name for tile in result.plan.tiles}
+    assert {r["worker"] for r in receipts.values()} <= {f"worker-{i}" for i in range(workers)}
+
+
+@pytest.mark.usefixtures("cluster")
+def test_coupled_tiles_do_not_change_a_bit(make_tilts: MakeTilts, solve: Solve) -> None:
+    """Three tiles on two workers: one talks to a neighbour on its own worker and to another."""
+    tilts = make_tilts(field=144)
+    expected, _ = solve(tilts, **COUPLED)
+    volume, result = solve(tilts, ray_engine(workers=2), tile_rows=4, **COUPLED)
+    assert [len(group) for group in result.plan.groups] == [3, 3]
+    np.testing.assert_array_equal(volume, expected)
+
+
+@pytest.mark.usefixtures("cluster")
+@pytest.mark.parametrize("cut", [{}, COUPLED], ids=["free", "coupled"])
+def test_a_killed_worker_does_not_change_a_bit(
+    make_tilts: MakeTilts, solve: Solve, denoisers: Path, cut: dict[str, Any]
+) -> None:
+    tilts = make_tilts(field=144)
+    keys = {"tile_rows": 4, "denoiser": "smoother:deadly", **cut}
+    expected, _ = solve(tilts, **keys)
+    fault = denoisers / "fault"
+    fault.touch()
+    volume, _ = solve(tilts, ray_engine(workers=2), **keys)
+    assert not fault.exists()  # so a worker did die, of SIGKILL, in the midst of a tile
+    np.testing.assert_array_equal(volume, expected)
+
+
+@pytest.mark.usefixtures("cluster")
+def test_too_many_lost_workers_end_the_run_and_it_can_go_on(
+    tilts: Path, solve: Solve, denoisers: Path, tmp_path: Path
+) -> None:
+    keys = {"N": 3, "rows_per_call": 2, "tile_rows": 2, "denoiser": "smoother:deadly"}
+    fault, out = denoisers / "fault", tmp_path / "out.zarr"
+    fault.touch()
+    with pytest.raises(DdgmError, match="1 workers were lost, more than the 0 allowed") as caught:
+        reconstruct(tilts, out, keys, ray_engine(workers=1, retries=0))
+    assert "\n" not in str(caught.value)
+    done = set(RunRecord(out).receipts())
+    assert len(done) == 1  # five calls are one tile of three iterations and most of another
+    result = reconstruct(tilts, out, keys, "local")
+    np.testing.assert_array_equal(result.to_dask().compute(), solve(tilts, **keys, K=25)[0])
+
+
+@pytest.mark.usefixtures("cluster")
+@pytest.mark.parametrize("cut", [{}, COUPLED], ids=["free", "coupled"])
+def test_a_worker_that_cannot_start_fails_the_run_at_once(
+    make_tilts: MakeTilts,
+    solve: Solve,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    cut: dict[str, Any],
+) -> None:
+    """The denoiser can be imported here, and not there: the cluster is older than its folder."""
+    (tmp_path / "only_here.py").write_text("def smooth(x, sigma):\n    return x\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(DdgmError, match=r"worker could not start: .*only_here") as caught:
+        solve(make_tilts(field=144), ray_engine(workers=1), denoiser="only_here:smooth", **cut)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.usefixtures("cluster")
+def test_bad_input_found_by_a_worker_is_told_as_it_is(
+    tilts: Path, solve: Solve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And paths may be relative, although the cluster was started elsewhere."""
+    monkeypatch.chdir(tmp_path)
+    relative = Path(os.path.relpath(tilts))
+    keys = {"N": 1, "denoiser": "smoother:wrong"}
+    with pytest.raises(InputError, match="gave NaN or infinity") as caught:
+        reconstruct(relative, "out.zarr", keys, ray_engine(workers=1))
+    assert str(caught.value).startswith("denoiser = smoother:wrong: ")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("workers", [0, -1])
+def test_refuses_no_workers(workers: int) -> None:
+    with pytest.raises(InputError, match="workers"):
+        ray_engine(workers=workers)

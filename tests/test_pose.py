@@ -1,0 +1,189 @@
+"""Posing the problem: what is estimated, what is taken as given, what is refused."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import zarr
+
+from ddgm_dist.core.intensity import Intensity
+from ddgm_dist.errors import InputError
+from ddgm_dist.plan.config import Config
+from ddgm_dist.plan.problem import Problem
+from ddgm_dist.pose import pose_problem
+from ddgm_dist.prior.weights import shipped_weights
+from ddgm_dist.storage.tilt_series import TiltSeriesMeta, write_tilt_series
+
+ANGLES = tuple(range(-50, 51, 20))
+
+
+def noisy_data(rows: int = 6, field: int = 40) -> np.ndarray:
+    """Not projections of anything, but with contrast at all frequencies."""
+    noise = np.random.default_rng(0).standard_normal((len(ANGLES), rows, field))
+    smooth = np.cumsum(noise, axis=2)
+    return (1000 + 30 * smooth + noise).astype(np.float32)
+
+
+@pytest.fixture
+def tilts(tmp_path: Path) -> Path:
+    return write(tmp_path)
+
+
+@pytest.fixture(autouse=True)
+def _same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A denoiser that takes no time to load."""
+    (tmp_path / "same_denoiser.py").write_text("def same(x, sigma):\n    return x\n")
+    monkeypatch.syspath_prepend(tmp_path)
+
+
+def write(folder: Path, data: np.ndarray | None = None, **meta: Any) -> Path:
+    path = folder / "tilts.zarr"
+    known = TiltSeriesMeta(ANGLES, **{"thickness_px": 12, **meta})
+    write_tilt_series(path, noisy_data() if data is None else data, known, overwrite=True)
+    return path
+
+
+def pose(path: Path, **keys: Any) -> Problem:
+    keys = {"denoiser": "same_denoiser:same", **keys}
+    return pose_problem(path, Config(**keys).problem())[0]
+
+
+def refused(path: Path, **keys: Any) -> InputError:
+    with pytest.raises(InputError) as caught:
+        pose(path, **keys)
+    assert "\n" not in str(caught.value)
+    return caught.value
+
+
+def test_the_same_problem_is_posed_twice(tilts: Path) -> None:
+    first = pose(tilts)
+    assert pose(tilts) == first
+    assert pose(tilts, tile_rows=4).digest() == first.digest()
+    assert first.geometry.thickness == 12
+    assert (first.geometry.rows, first.geometry.field) == (6, 40)
+    assert len(first.schedule) == first.config.N
+
+
+def test_what_is_given_is_taken(tilts: Path) -> None:
+    given = {"mean": 90.0, "std": 25.0, "sigma_y": 2.0}
+    estimated = pose(tilts).intensity
+    assert pose(tilts, **given).intensity == Intensity(**given)
+    for key, value in given.items():
+        found = pose(tilts, **{key: value}).intensity
+        assert getattr(found, key) == value
+        if key != "sigma_y":  # noise that is known is taken off the contrast
+            kept = {k for k in given if k != key}
+            assert all(getattr(found, k) == getattr(estimated, k) for k in kept)
+    assert pose(tilts, sigma_y=0.0).intensity.sigma_y == 0
+
+
+def test_thickness_is_the_store_s_unless_given(tmp_path: Path, tilts: Path) -> None:
+    assert pose(tilts, thickness=8).geometry.thickness == 8
+    bare = write(tmp_path, thickness_px=None)
+    assert pose(bare, thickness=8).geometry.thickness == 8
+    error = refused(bare)
+    assert error.argument == "thickness"
+    assert "--thickness" in str(error)
+
+
+def test_few_rows_make_a_smaller_block(tilts: Path) -> None:
+    assert pose(tilts).rows_per_call == 4
+    assert pose(tilts, rows_per_call=64).rows_per_call == 6
+
+
+def test_data_and_weights_are_part_of_the_problem(tmp_path: Path, tilts: Path) -> None:
+    first = pose(tilts)
+    data = noisy_data()
+    data[0, 0, 0] += 1
+    write(tmp_path, data)
+    assert pose(tilts).data_digest != first.data_digest
+    assert pose(tilts, denoiser="fibsem").denoiser_digest != first.denoiser_digest
+
+
+def test_many_rows_are_sampled_all_over(tmp_path: Path) -> None:
+    """The contrast of the last rows counts although they are not the first."""
+    data = noisy_data(rows=200, field=24)
+    plain = pose(write(tmp_path, data)).intensity
+    data[:, 150:] = 1000 + 3 * (data[:, 150:] - 1000)
+    assert pose(write(tmp_path, data)).intensity.std > 1.2 * plain.std
+
+
+def test_bad_pixels_are_counted_or_masked(tmp_path: Path) -> None:
+    data = noisy_data()
+    clean = pose(write(tmp_path, data)).intensity
+    data[1, 2, 3] = np.nan
+    data[2, 4, 5:8] = np.inf
+    path = write(tmp_path, data)
+    error = refused(path)
+    assert error.argument == "tilts"
+    assert "4 NaN or infinite pixels, first at (tilt, y, u) = (1, 2, 3)" in str(error)
+    assert "--mask-bad" in str(error)
+    found = pose(path, mask_bad=True).intensity
+    assert (found.mean, found.std) == pytest.approx((clean.mean, clean.std), rel=0.02)
+
+
+def test_a_series_without_a_finite_pixel_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path, np.full((len(ANGLES), 4, 8), np.nan, np.float32))
+    assert "no finite pixel" in str(refused(path, mask_bad=True))
+
+
+def test_a_series_without_contrast_is_refused_unless_scaled(tmp_path: Path) -> None:
+    path = write(tmp_path, np.ones((len(ANGLES), 4, 24), np.float32))
+    assert "contrast" in str(refused(path))
+    assert pose(path, mean=0.1, std=1.0, sigma_y=0.1).intensity.std == 1
+
+
+def test_a_missing_store_is_refused(tmp_path: Path) -> None:
+    error = refused(tmp_path / "nowhere.zarr")
+    assert error.argument == "tilts"
+    assert "nowhere.zarr" in str(error)
+
+
+def test_rays_along_the_slab_are_refused(tilts: Path) -> None:
+    group = zarr.open_group(str(tilts))
+    attribute: dict[str, Any] = dict(group.attrs["ddgm_dist"])  # type: ignore[call-overload]
+    attribute["angles_deg"] = [*ANGLES[:-1], 85.0]
+    group.attrs["ddgm_dist"] = attribute
+    assert "85" in str(refused(tilts))
+
+
+@pytest.mark.parametrize("key", ["sigma_1", "sigma_N"])
+@pytest.mark.parametrize("level", [1e-4, 1e4])
+def test_noise_levels_that_the_denoiser_never_saw_are_refused(
+    tilts: Path, key: str, level: float
+) -> None:
+    error = refused(tilts, denoiser="fibsem", **{key: level})
+    assert (error.argument, error.value) == (key, level)
+    low, high = json.loads(shipped_weights().with_suffix(".json").read_text())["sigma_range"]
+    assert f"{low:g} to {high:g}" in str(error)
+
+
+def test_a_step_that_diverges_is_refused(tilts: Path) -> None:
+    fine = pose(tilts).step_size
+    assert pose(tilts, step_size=1.9 * fine).step_size == 1.9 * fine
+    error = refused(tilts, step_size=2.1 * fine)
+    assert error.argument == "step_size"
+    assert "2/||A||^2" in str(error)
+
+
+def test_missing_and_damaged_weights_are_refused(tilts: Path, tmp_path: Path) -> None:
+    assert "no such file" in str(refused(tilts, denoiser=str(tmp_path / "nowhere.safetensors")))
+    source, copy = shipped_weights(), tmp_path / "copy.safetensors"
+    shutil.copy(source.with_suffix(".json"), copy.with_suffix(".json"))
+    content = bytearray(source.read_bytes())
+    content[-1] ^= 1
+    copy.write_bytes(content)
+    assert "is damaged" in str(refused(tilts, denoiser=str(copy)))
+
+
+@pytest.mark.parametrize("name", ["nothing", "nowhere:smooth", "json:nothing"])
+def test_a_denoiser_that_is_none_is_refused(tilts: Path, name: str) -> None:
+    error = refused(tilts, denoiser=name)
+    assert (error.argument, error.value) == ("denoiser", name)
+
+
+def test_windows_too_narrow_for_their_overlap_are_refused(tilts: Path) -> None:
+    assert refused(tilts, window=40, overlap=24).argument == "window"
