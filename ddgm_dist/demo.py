@@ -62,9 +62,7 @@ def _tissue(folder: Path, report: Callable[[str], None]) -> dict[Path, str]:
     report(f"Procedural tissue, {z} x {y} x {x} voxels: 61 tilts within 60 degrees, noise {NOISE},")
     report(f"recorded over the middle {FIELD} columns.")
     simulate(phantom, tilts, noise=NOISE, field=FIELD, pixel_size_nm=10.0, overwrite=True)
-    result = reconstruct(
-        tilts, out, engine="ray", workers=WORKERS, overwrite=True, progress=True
-    )
+    result = reconstruct(tilts, out, engine="ray", workers=WORKERS, overwrite=True, progress=True)
     report(result.describe())
     scores = {
         f"gradient descent, K = {K}": (volume, evaluate(volume, phantom).to_dict())
@@ -100,7 +98,11 @@ def _tissue(folder: Path, report: Callable[[str], None]) -> dict[Path, str]:
 
 def _needle(folder: Path, report: Callable[[str], None]) -> dict[Path, str]:
     """A real electron tilt series, isolated in vacuum."""
-    tilts, out, picture = folder / "needle-tilts.zarr", folder / "needle.zarr", folder / "needle.png"
+    tilts, out, picture = (
+        folder / "needle-tilts.zarr",
+        folder / "needle.zarr",
+        folder / "needle.png",
+    )
     report("Real electron tilt series of a needle (HAADF-STEM, 77 tilts within 76 degrees):")
     ingest(sample_path("needle"), tilts, thickness=NEEDLE_THICKNESS, overwrite=True)
     result = reconstruct(

@@ -1,4 +1,4 @@
-"""Posing the problem: from a tilt-series store and a configuration to everything that fixes the answer."""
+"""Posing the problem: from a store and a configuration to everything that fixes the answer."""
 
 from __future__ import annotations
 

@@ -285,7 +285,7 @@ def test_an_interrupted_run_goes_on_where_it_stopped(
 
 
 def test_a_run_cut_otherwise_goes_on_too(tilts: Path, tmp_path: Path) -> None:
-    """Tiles are the plan's: another number of workers, or another tile_rows, is the same problem."""
+    """Tiles are the plan's: another tile_rows, or number of workers, is the same problem."""
     whole = run(tilts, tmp_path / "whole.zarr").to_dask().compute()
     out = tmp_path / "volume.zarr"
     interrupted(tilts, out, 3)  # rows 0 to 5
@@ -388,5 +388,3 @@ def test_progress_is_drawn_on_standard_error_when_asked(
     shown = capfd.readouterr()
     assert shown.out == ""
     assert "sigma" in shown.err
-
-

@@ -68,7 +68,7 @@ def denoise_rows(
     sigma, lattice, seed, iteration
         Noise level; windows; what the lattice's shift is a function of.
     """
-    thickness, rows, columns = x.shape
+    thickness = x.shape[0]
     start, stop = box.start[2], box.stop[2]
     depth = -(-thickness // denoiser.stride) * denoiser.stride
     images = x.permute(1, 0, 2)

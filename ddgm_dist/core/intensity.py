@@ -170,8 +170,9 @@ def _power(rows: Tensor, omega: Tensor) -> Tensor:
         position = omega / math.pi * (columns // 2)
         full = torch.fft.rfft(centred).abs().square().mean(dim=0) / taper.square().sum()
         below = position.floor().long().clamp(max=len(full) - 2)
-        return torch.lerp(full[below], full[below + 1], position - below)
-    return power.mean(dim=0)
+        power = torch.lerp(full[below], full[below + 1], position - below)[None]
+    mean: Tensor = power.mean(dim=0)
+    return mean
 
 
 def _above_floor(spectrum: Tensor, floor: float) -> Tensor:

@@ -40,7 +40,8 @@ class Schedule:
         if len(lengths) > 1:
             raise ValueError(
                 f"schedules of unequal length: {len(self.sigma)} noise levels, "
-                f"{len(self.added)} of added noise, {len(self.denoising_step)} denoising steps, {len(self.steps)} gradient phases"
+                f"{len(self.added)} of added noise, {len(self.denoising_step)} denoising steps, "
+                f"{len(self.steps)} gradient phases"
             )
 
     def __len__(self) -> int:

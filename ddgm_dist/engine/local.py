@@ -17,7 +17,7 @@ class LocalEngine:
     workers = 1
 
     def run(self, job: Job, done: frozenset[str], report: Report) -> None:
-        """Compute and write every tile that is not done; see :class:`ddgm_dist.engine.base.Engine`."""
+        """Compute and write every tile not done; see :class:`ddgm_dist.engine.base.Engine`."""
         solver = TileSolver(job)
         for group in job.plan.groups:
             if len(group) == 1:

@@ -31,7 +31,6 @@ __all__ = ["RayEngine"]
 POLL_SECONDS = 0.5
 
 
-@ray.remote(max_restarts=0, max_task_retries=0, concurrency_groups={"events": 1})
 class Worker:
     """One actor: a tile solver, its threads, and the events it has not reported yet."""
 
@@ -133,7 +132,7 @@ class _Pool:
     """Actors of one job, replaced when lost, against a budget."""
 
     def __init__(self, job: Job, workers: int | None, retries: int) -> None:
-        resources = ray.cluster_resources()
+        resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
         gpus, cpus = int(resources.get("GPU", 0)), max(1, int(resources.get("CPU", 1)))
         widest = len(job.plan.groups[0])
         useful = widest if widest > 1 else len(job.plan.tiles)
@@ -141,13 +140,20 @@ class _Pool:
         self.threads = max(1, cpus // count)
         # Fractions let more workers than CPUs or GPUs start, as the user asked.
         share = min(1.0, gpus / count) if gpus else 0.0
-        self.options = {"num_gpus": share, "num_cpus": min(1.0, cpus / count) * self.threads}
+        self.options = {
+            "max_restarts": 0,
+            "max_task_retries": 0,
+            "concurrency_groups": {"events": 1},
+            "num_gpus": share,
+            "num_cpus": min(1.0, cpus / count) * self.threads,
+        }
         self.job, self.retries, self.lost = job, retries, 0
         self.actors = [self._make(i) for i in range(count)]
 
     def _make(self, index: int) -> Any:
-        actor: Any = Worker  # the decorator's type is opaque to type checkers
-        return actor.options(**self.options).remote(self.job, f"worker-{index}", self.threads)
+        # Retries are the driver's: it knows which tile was lost.
+        make: Any = ray.remote(Worker)
+        return make.options(**self.options).remote(self.job, f"worker-{index}", self.threads)
 
     def replace(self, index: int, error: RayActorError) -> None:
         """Make a new actor for a lost one.

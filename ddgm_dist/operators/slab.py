@@ -314,7 +314,8 @@ class SlabOperator:
 
     def _from_fourier(self, spectrum: Tensor, rows: int) -> Tensor:
         parts = torch.complex(spectrum[..., :rows].contiguous(), spectrum[..., rows:].contiguous())
-        return torch.fft.irfft(parts.permute(1, 2, 0), n=self.length, norm="ortho")
+        values: Tensor = torch.fft.irfft(parts.permute(1, 2, 0), n=self.length, norm="ortho")
+        return values
 
 
 def _fold(spectrum: Tensor) -> Tensor:
@@ -363,7 +364,8 @@ def _eigenbasis(geometry: Geometry, length: int, device: torch.device) -> tuple[
     """Eigenbasis of G per frequency, in slices so that float64 copies stay small."""
     matrix = _real_matrix(geometry, length)
     values, vectors = [], []
-    for part in matrix.split(64):
+    for first in range(0, len(matrix), 64):
+        part = matrix[first : first + 64]
         value, vector = torch.linalg.eigh(part.mT @ part)
         values.append(value.clamp(min=0))
         vectors.append(vector.to(device, torch.float32))

@@ -43,7 +43,8 @@ def _kernel(distance: Tensor, half_width: int) -> Tensor:
     window = torch.special.i0(_BETA * inside.sqrt()) / torch.special.i0(
         torch.tensor(_BETA, dtype=torch.float64)
     )
-    return torch.sinc(distance) * window * (distance.abs() < half_width)
+    kernel: Tensor = torch.sinc(distance) * window * (distance.abs() < half_width)
+    return kernel
 
 
 def interpolation_taps(

@@ -47,6 +47,13 @@ def test_a_full_denoising_step_takes_the_denoisers_word():
     assert torch.allclose(got, shrink(diffused, SIGMA[1], 1), atol=1e-5)
 
 
+def test_less_noise_may_be_added_than_the_denoiser_is_told():
+    own = Schedule((2.0,), (0.5,), (2.0,), (4.0,))
+    x = torch.linspace(-2, 2, BOX.size).reshape(BOX.shape)
+    got = ddgm_step(x, 0, schedule=own, descend=halve, noise=noise, denoise=shrink)
+    assert torch.allclose(got, shrink(halve(x, 4.0) + 0.5 * noise(0), 2.0, 0), atol=1e-5)
+
+
 def test_without_noise_or_denoising_it_is_gradient_descent():
     x = torch.ones(BOX.shape)
     got = ddgm(
@@ -77,7 +84,7 @@ def test_each_part_is_asked_once_per_iteration_with_its_own_schedule():
         asked.append(("denoise", sigma))
         return x
 
-    own = Schedule((2.0, 1.0), (2.0, 1.0), (0.0, 0.0), (3.0, 1.5))
+    own = Schedule((2.0, 1.0), (9.0, 8.0), (0.0, 0.0), (3.0, 1.5))
     ddgm(torch.zeros(BOX.shape), schedule=own, descend=descend, noise=draw, denoise=denoise)
     one, two = ("descend", 3.0), ("descend", 1.5)
     assert asked == [one, ("noise", 0), ("denoise", 2.0), two, ("noise", 1), ("denoise", 1.0)]

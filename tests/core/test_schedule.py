@@ -39,6 +39,16 @@ def test_the_denoising_step_is_a_schedule_of_its_own():
     assert schedule.denoising_step == (0.5, 0.25)
 
 
+def test_added_noise_is_a_fraction_of_the_noise_level_and_all_of_it_in_the_paper():
+    paper = make_schedule(N=2, K=1, sigma=(2.0, 1.0), rule="paper", step_size=1.0)
+    assert paper.added == paper.sigma == (2.0, 1.0)
+    less = make_schedule(N=2, K=1, sigma=(2.0, 1.0), rule="paper", step_size=1.0, added_noise=0.25)
+    assert (less.added, less.sigma) == ((0.5, 0.25), (2.0, 1.0))
+    with pytest.raises(InputError) as caught:
+        make_schedule(N=1, K=1, sigma=(1.0,), rule="paper", step_size=1.0, added_noise=-0.1)
+    assert caught.value.argument == "added_noise"
+
+
 def test_the_noise_aware_rule_caps_the_duration_of_the_flow():
     sigma, eta, sigma_y, trust = exponential(3.0, 0.03, 30), 9e-5, 1.7, 0.8
     schedule = make_schedule(
