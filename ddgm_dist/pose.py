@@ -16,6 +16,7 @@ from ddgm_dist.engine.measurements import repair
 from ddgm_dist.errors import InputError
 from ddgm_dist.operators.slab import norm_squared
 from ddgm_dist.plan.config import ProblemConfig
+from ddgm_dist.plan.plan import widest_read
 from ddgm_dist.plan.problem import Problem
 from ddgm_dist.prior.denoisers import LoadedDenoiser, load_denoiser
 from ddgm_dist.storage.tilt_series import TiltSeries, open_tilt_series
@@ -64,6 +65,7 @@ def pose_problem(tilts: str | Path, config: ProblemConfig) -> tuple[Problem, Til
         max_width=config.window,
         overlap=config.overlap,
         stride=loaded.denoiser.stride,
+        extent=widest_read(geometry, config),
     )
     problem = Problem(
         config=config,

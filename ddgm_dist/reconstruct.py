@@ -225,7 +225,7 @@ def _plan(
     return make_plan(
         problem,
         PlanConfig(**{k: getattr(config, k) for k in PlanConfig.model_fields}),
-        length=period(problem.geometry, widest_read(problem)),
+        length=period(problem.geometry, widest_read(problem.geometry, problem.config)),
         memory=memory,
         workers=workers,
         itemsize=series.dtype.itemsize,

@@ -124,7 +124,7 @@ def estimate_intensity(
         part = projection[:, first:stop]
         means.append(float(part.mean()) / path)
         if stop - first >= _NARROWEST:
-            power = (_power(part, omega) - noise * noise) / path
+            power = (_power(part, omega, whole=isolated) - noise * noise) / path
             spectrum += power * (stop - first)
             lengths.append((stop - first, path))
     total = sum(columns for columns, _ in lengths)
@@ -134,6 +134,9 @@ def estimate_intensity(
         radial = _above_floor(spectrum / total, floor)
         step = math.pi / _FREQUENCIES
         variance = float((radial * omega).sum()) * step / (2 * math.pi)
+    mean = float(torch.tensor(means).median())
+    if isolated:
+        variance -= mean * mean  # its spectrum is that of the specimen on an empty background
     if not variance > 0:
         raise InputError(
             "projections",
@@ -141,7 +144,7 @@ def estimate_intensity(
             f"hold no contrast above their noise of {noise:.3g}, so their scale cannot be estimated",
             "give mean and std of the volume explicitly",
         )
-    return Intensity(float(torch.tensor(means).median()), math.sqrt(variance), noise)
+    return Intensity(mean, math.sqrt(variance), noise)
 
 
 def _inner_columns(geometry: Geometry) -> list[tuple[int, int]]:
@@ -160,11 +163,17 @@ def _inner_columns(geometry: Geometry) -> list[tuple[int, int]]:
     return found
 
 
-def _power(rows: Tensor, omega: Tensor) -> Tensor:
-    """Power spectral density of rows ``(rows, columns)`` at the given frequencies, float64."""
+def _power(rows: Tensor, omega: Tensor, *, whole: bool) -> Tensor:
+    """Power spectral density of rows ``(rows, columns)`` at the given frequencies, float64.
+
+    Rows that are cut out of longer ones are centred and tapered; those of a ``whole`` specimen, which
+    end in a vacuum, are taken as they are.
+    """
     columns = rows.shape[-1]
-    taper = torch.hann_window(columns, periodic=True, dtype=torch.float64)
-    centred = (rows - rows.mean()) * taper
+    taper = torch.ones(columns, dtype=torch.float64)
+    if not whole:
+        taper = torch.hann_window(columns, periodic=True, dtype=torch.float64)
+    centred = (rows if whole else rows - rows.mean()) * taper
     power = torch.fft.rfft(centred, n=2 * _FREQUENCIES).abs().square() / taper.square().sum()
     if columns > 2 * _FREQUENCIES:
         position = omega / math.pi * (columns // 2)

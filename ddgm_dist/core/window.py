@@ -18,8 +18,8 @@ class WindowLattice:
     """Columns of the denoiser's windows.
 
     Windows start at ``origin + shift + j * (width - overlap)`` for all integers j, where the shift is
-    drawn anew at each iteration, so that a seam never falls twice on the same voxels. When the
-    whole domain fits one window there is one, and no seam.
+    drawn anew at each iteration, so that a seam never falls twice on the same voxels. When a whole
+    read box fits one window there is one per box, and no seam inside it.
 
     Attributes
     ----------
@@ -30,19 +30,22 @@ class WindowLattice:
     overlap
         Columns that neighbouring windows share. Its outer quarters carry no weight: an output near
         a window's border lacks context.
+    stride
+        Of the denoiser: windows that cover a box start at a multiple of it from the origin.
     single
-        Whether one window covers the domain.
+        Whether one window covers a read box.
     """
 
     origin: int
     width: int
     overlap: int
+    stride: int
     single: bool
 
     def starts(self, start: int, stop: int, *, seed: int, iteration: int) -> list[int]:
         """First columns of the windows that carry weight somewhere in ``[start, stop)``."""
         if self.single:
-            return [self.origin]
+            return [start - (start - self.origin) % self.stride]
         pitch = self.width - self.overlap
         shift = self.origin + addressed_integer(seed, iteration, pitch, stream=LATTICE_STREAM)
         guard = self.overlap // 4
@@ -81,19 +84,35 @@ def blending_profile(width: int, overlap: int, *, device: torch.device | str = "
 
 
 def make_lattice(
-    domain: tuple[int, int], *, max_width: int, overlap: int, stride: int
+    domain: tuple[int, int],
+    *,
+    max_width: int,
+    overlap: int,
+    stride: int,
+    extent: int | None = None,
 ) -> WindowLattice:
-    """The lattice of a domain: one window if it fits ``max_width``, else windows that overlap.
+    """The lattice of a domain: a window per read box if it fits, else windows that overlap.
+
+    Parameters
+    ----------
+    domain
+        First and last column (exclusive) of the problem.
+    max_width, overlap, stride
+        Widest window; columns shared; of the denoiser.
+    extent
+        Columns of the widest read box; the whole domain when None.
 
     Raises
     ------
     InputError
         If windows this narrow cannot overlap that much.
     """
-    extent = domain[1] - domain[0]
-    whole = -(-extent // stride) * stride
+    columns = domain[1] - domain[0]
+    # A read box that starts inside the domain may start up to a stride after its window.
+    slack = stride - 1 if extent is not None and extent < columns else 0
+    whole = -(-(min(columns, extent or columns) + slack) // stride) * stride
     if whole <= max_width:
-        return WindowLattice(domain[0], whole, 0, single=True)
+        return WindowLattice(domain[0], whole, 0, stride, single=True)
     width = max_width // stride * stride
     if width < 2 * overlap:
         raise InputError(
@@ -103,4 +122,4 @@ def make_lattice(
             "denoised more than twice",
             "choose a wider window or a smaller overlap",
         )
-    return WindowLattice(domain[0], width, overlap, single=False)
+    return WindowLattice(domain[0], width, overlap, stride, single=False)

@@ -53,7 +53,7 @@ class ProblemConfig(BaseModel):
         "fibsem", description="fibsem, NAME.safetensors, a TorchScript file or module:callable"
     )
     precision: Literal["bfloat16", "float32"] = Field("bfloat16", description="of the denoiser")
-    window: int = Field(1024, ge=16, description="widest denoiser window, columns")
+    window: int = Field(2048, ge=16, description="widest denoiser window, columns")
     overlap: int = Field(128, ge=0, description="columns that neighbouring windows share")
     rows_per_call: int = Field(4, ge=1, description="rows that one denoiser call takes")
     tile_columns: int | None = Field(

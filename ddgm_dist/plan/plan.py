@@ -8,8 +8,9 @@ from itertools import groupby
 from typing import Literal
 
 from ddgm_dist.core.box import Box, Triple
+from ddgm_dist.core.geometry import Geometry
 from ddgm_dist.errors import PlanError
-from ddgm_dist.plan.config import PlanConfig
+from ddgm_dist.plan.config import PlanConfig, ProblemConfig
 from ddgm_dist.plan.memory import MIB, MemoryModel
 from ddgm_dist.plan.problem import Problem
 from ddgm_dist.plan.tiling import (
@@ -137,7 +138,7 @@ def make_plan(
     """
     g = problem.geometry
     block = problem.rows_per_call
-    tile_columns, margin = columns_and_margin(problem)
+    tile_columns, margin = columns_and_margin(g, problem.config)
     shard = (g.thickness, block, tile_columns)
     coupled = tile_columns < g.field
     rows = config.tile_rows or _tile_rows(g.rows, block, workers)
@@ -188,23 +189,22 @@ def make_plan(
     )
 
 
-def columns_and_margin(problem: Problem) -> tuple[int, int]:
+def columns_and_margin(geometry: Geometry, config: ProblemConfig) -> tuple[int, int]:
     """Width of tiles along x and the margin they read beyond it.
 
     As few equal tiles as ``tile_columns`` allows, rounded up to whole chunks.
     """
-    g, config = problem.geometry, problem.config
     wanted = config.tile_columns
     if wanted is None:
-        wanted = g.field if g.field <= WHOLE_WIDTH else COUPLED_WIDTH
-    return equal_columns(g.field, wanted), config.margin or default_margin(g)
+        wanted = geometry.field if geometry.field <= WHOLE_WIDTH else COUPLED_WIDTH
+    return equal_columns(geometry.field, wanted), config.margin or default_margin(geometry)
 
 
-def widest_read(problem: Problem) -> int:
+def widest_read(geometry: Geometry, config: ProblemConfig) -> int:
     """Columns of the widest read box."""
-    first, last = problem.geometry.domain
-    tile_columns, margin = columns_and_margin(problem)
-    if tile_columns >= problem.geometry.field:
+    first, last = geometry.domain
+    tile_columns, margin = columns_and_margin(geometry, config)
+    if tile_columns >= geometry.field:
         return last - first
     return min(last - first, tile_columns + 2 * max(margin, -first))
 

@@ -9,7 +9,7 @@ from ddgm_dist.core.window import WindowLattice, blending_profile, make_lattice
 from ddgm_dist.errors import InputError
 
 lattices = st.builds(
-    lambda origin, overlap, extra: WindowLattice(origin, 2 * overlap + extra, overlap, False),
+    lambda origin, overlap, extra: WindowLattice(origin, 2 * overlap + extra, overlap, 1, False),
     st.integers(-50, 50),
     st.integers(0, 23),
     st.integers(1, 40),
@@ -52,7 +52,7 @@ def test_a_part_sees_the_windows_of_the_whole(
 
 
 def test_seams_move_from_iteration_to_iteration_and_with_the_seed():
-    lattice = WindowLattice(0, 64, 16, False)
+    lattice = WindowLattice(0, 64, 16, 1, False)
     starts = [lattice.starts(0, 500, seed=0, iteration=n)[0] for n in range(200)]
     assert len({s % 48 for s in starts}) > 40, "any shift of the pitch occurs"
     assert starts != [lattice.starts(0, 500, seed=1, iteration=n)[0] for n in range(200)]

@@ -28,19 +28,6 @@ pytestmark = [
 ]
 
 
-@pytest.fixture(scope="module")
-def cluster(denoisers: Path) -> Iterator[None]:
-    """One Ray for all tests, which the engine uses as it is; its workers find the denoisers."""
-    import ray
-
-    handler = signal.getsignal(signal.SIGTERM)
-    # One worker gets two threads, four get one each.
-    ray.init(num_cpus=2, include_dashboard=False, configure_logging=False, log_to_driver=False)
-    signal.signal(signal.SIGTERM, handler)
-    yield
-    ray.shutdown()
-
-
 def ray_engine(**options: Any) -> Any:
     from ddgm_dist.engine.ray import RayEngine
 
@@ -61,17 +48,23 @@ def unchanged() -> Iterator[None]:
     assert state() == before
 
 
-def test_an_own_cluster_leaves_no_trace(
-    make_tilts: MakeTilts, solve: Solve, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture(scope="module")
+def cluster(denoisers: Path) -> Iterator[None]:
+    """The engine's own cluster, kept for all tests; its workers find the denoisers."""
     import ray
 
-    monkeypatch.setattr(os, "cpu_count", lambda: 1)
-    tilts = make_tilts(rows=2)
+    from ddgm_dist.engine.ray import _connected
+
     with unchanged():
-        volume, _ = solve(tilts, "ray", N=1)
+        with pytest.MonkeyPatch.context() as patch:
+            # One worker gets two threads, four get one each.
+            patch.setattr(os, "cpu_count", lambda: 2)
+            own = _connected(None)
+            own.__enter__()
+        yield
+        assert ray.is_initialized()  # what a run finds it leaves as it is
+        own.__exit__(None, None, None)
         assert not ray.is_initialized()
-    np.testing.assert_array_equal(volume, solve(tilts, N=1)[0])
 
 
 @pytest.mark.usefixtures("cluster")

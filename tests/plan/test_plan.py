@@ -24,7 +24,7 @@ MakeProblem = Callable[..., Problem]
 
 def planned(problem: Problem, tile_rows: int | None = None, **others: Any) -> Plan:
     keys = PlanConfig(tile_rows=tile_rows)
-    return make_plan(problem, keys, length=widest_read(problem), **others)
+    return make_plan(problem, keys, length=widest_read(problem.geometry, problem.config), **others)
 
 
 @st.composite
@@ -69,7 +69,7 @@ def test_tiles_partition_the_volume(
         assert own.y == read.y  # tiles are coupled along x alone
         assert first <= read.start[2]
         assert read.stop[2] <= last
-        assert read.shape[2] <= widest_read(problem)
+        assert read.shape[2] <= widest_read(problem.geometry, problem.config)
     assert (owned == 1).all()
     assert len({tile.name for tile in plan.tiles}) == len(plan.tiles)
     half = blend_half_width(plan.margin)
