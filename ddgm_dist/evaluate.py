@@ -1,6 +1,6 @@
 """Scores of a volume against a reference, on a region away from the edges.
 
-Both are read a few rows at a time, so neither needs to fit into memory.
+Both are read a few rows at a time, so neither need fit into memory.
 """
 
 from __future__ import annotations
@@ -255,8 +255,7 @@ class _Pair:
 
 
 def _finite(block: NDArray[np.float32], argument: str, box: Box) -> Floats:
-    bad = int(np.count_nonzero(~np.isfinite(block)))
-    if bad:
+    if bad := int(np.count_nonzero(~np.isfinite(block))):
         raise InputError(
             argument,
             f"{bad} NaN or infinite voxels",

@@ -188,6 +188,7 @@ def hole():
         ({"shifts": float("nan")}, "shifts"),
         ({"shifts": [(0, 0)]}, "shifts"),
         ({"shifts": [(0, float("nan"))] * 4}, "shifts_px"),
+        ({"shifts": [(float("nan"), 0)] * 4, "noise": "gaussian:1"}, "shifts_px"),
         ({"angles": ()}, "angles_deg"),
         ({"angles": (0.0, 89.0)}, "angles_deg"),
         ({"pixel_size_nm": -1.0}, "pixel_size_nm"),

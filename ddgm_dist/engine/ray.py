@@ -151,9 +151,10 @@ class _Pool:
         self.actors = [self._make(i) for i in range(count)]
 
     def _make(self, index: int) -> Any:
-        # Retries are the driver's: it knows which tile was lost.
-        make: Any = ray.remote(Worker)
-        return make.options(**self.options).remote(self.job, f"worker-{index}", self.threads)
+        # Retries are the driver's: it knows which tile was lost. All options go to the decorator:
+        # `.options()` refuses concurrency groups.
+        decorate: Any = ray.remote
+        return decorate(**self.options)(Worker).remote(self.job, f"worker-{index}", self.threads)
 
     def replace(self, index: int, error: RayActorError) -> None:
         """Make a new actor for a lost one.

@@ -206,11 +206,14 @@ class SlabOperator:
     # -- the operator ---------------------------------------------------------------------------
 
     def A(self, x: Tensor) -> Tensor:
-        """Project: float32 ``(z, rows, columns)`` to ``(tilt, rows, length)``."""
+        """Project: float32 ``(z, rows, columns)`` to ``(tilt, rows, length)``.
+
+        Outside the columns the volume is ``background``; with one other than 0 this is affine.
+        """
         return self._from_fourier(self.matrix @ self._volume_to_fourier(x), x.shape[1])
 
     def T(self, y: Tensor) -> Tensor:
-        """Adjoint of :meth:`A`: float32 ``(tilt, rows, length)`` to ``(z, rows, columns)``."""
+        """Adjoint of the linear part of :meth:`A`, ``(tilt, rows, length)`` to ``(z, rows, columns)``."""
         return self._volume_from_fourier(self.matrix.mT @ self._to_fourier(y), y.shape[1])
 
     # -- the data -------------------------------------------------------------------------------
@@ -296,11 +299,8 @@ class SlabOperator:
 
     def _volume_to_fourier(self, x: Tensor) -> Tensor:
         """Volume block to its even and odd parts in z, real ``(frequency, z, 2 rows)``."""
-        columns = x.shape[-1]
-        shifted = x - self.background if self.background else x
-        padded = torch.nn.functional.pad(
-            shifted, (self.margin, self.length - columns - self.margin)
-        )
+        pad = (self.margin, self.length - x.shape[-1] - self.margin)
+        padded = torch.nn.functional.pad(x, pad, value=self.background)
         return _fold(self._to_fourier(padded))
 
     def _volume_from_fourier(self, folded: Tensor, rows: int) -> Tensor:

@@ -74,8 +74,18 @@ def test_a_domain_that_fits_has_one_window_and_no_seam():
     lattice = make_lattice((-13, 100), max_width=128, overlap=32, stride=8)
     assert lattice.single
     assert lattice.width == 120
-    assert lattice.starts(20, 50, seed=0, iteration=5) == [-13]
+    assert lattice.starts(-13, 100, seed=0, iteration=5) == [-13]
     assert torch.equal(lattice.profile(), torch.ones(120))
+
+
+def test_a_read_box_that_fits_has_one_window_on_the_stride_of_the_domain():
+    lattice = make_lattice((-13, 500), max_width=128, overlap=32, stride=8, extent=113)
+    assert (lattice.single, lattice.width) == (True, 120)
+    for start in range(-13, 380, 7):
+        (first,) = lattice.starts(start, start + 113, seed=0, iteration=0)
+        assert (first + 13) % 8 == 0
+        assert first <= start
+        assert start + 113 <= first + lattice.width
 
 
 def test_a_wider_domain_has_windows_of_whole_strides():

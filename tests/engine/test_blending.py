@@ -1,7 +1,7 @@
 """Coupled tiles are blended by windows that sum to one, in an order of their own."""
 
 from dataclasses import replace
-from itertools import pairwise
+from itertools import pairwise, permutations
 
 import numpy as np
 import pytest
@@ -77,17 +77,14 @@ def test_tiles_that_agree_are_left_as_they_are(group: tuple[list[Tile], int], se
         torch.testing.assert_close(blend(box, mail), expected, rtol=1e-5, atol=1e-5)
 
 
-@settings(max_examples=40, deadline=None)
-@given(group=groups(), order=st.randoms())
-def test_the_sum_does_not_depend_on_the_order(group: tuple[list[Tile], int], order: object) -> None:
-    tiles, margin = group
-    start, stop = tiles[0].read_box.start[2], tiles[-1].read_box.stop[2]
-    values = torch.randn(3, 2, stop - start, generator=torch.Generator().manual_seed(0))
-    for tile, mail in zip(tiles, exchanged(tiles, margin, values), strict=True):
-        names = list(mail)
-        order.shuffle(names)  # type: ignore[attr-defined]
-        again = blend(tile.read_box, {name: mail[name] for name in names})
-        assert torch.equal(again, blend(tile.read_box, mail))
+def test_the_sum_does_not_depend_on_the_order() -> None:
+    """Of three terms, floating point tells; windows overlap in twos, but need not forever."""
+    box = Box((0, 0, 0), (4, 4, 64))
+    noise = np.random.default_rng(0).standard_normal((3, *box.shape)).astype(np.float32)
+    pieces = {name: Piece(box, part) for name, part in zip("abc", noise, strict=True)}
+    expected = blend(box, pieces)
+    for names in permutations("abc"):
+        assert torch.equal(blend(box, {name: pieces[name] for name in names}), expected)
 
 
 @settings(max_examples=60, deadline=None)

@@ -16,6 +16,7 @@ MakeProblem = Callable[..., Problem]
 OTHER: dict[str, Any] = {
     "N": 7,
     "K": 3.5,
+    "added_noise": 0.7,
     "sigma_1": 2.0,
     "sigma_N": 0.05,
     "s_1": 1.0,
