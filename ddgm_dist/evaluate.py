@@ -193,26 +193,24 @@ def _region(inner: str | Box, shape: Triple, volume: object) -> tuple[Box, str]:
 
 def _reach(volume: object) -> int | None:
     """How far rays from outside the field reach in, by the record of the run; None if unknown."""
-    if not isinstance(volume, str | Path) or not _is_result(volume):
+    if not (isinstance(volume, str | Path) and _is_result(volume)):
         return None
     problem = RunRecord(volume).read_json("problem")
     try:
         found: dict[str, Any] = problem["geometry"]  # type: ignore[index]
-        geometry = Geometry(tuple(found["angles_deg"]), int(found["thickness"]), rows=1, field=1)
+        return Geometry(tuple(found["angles_deg"]), int(found["thickness"]), rows=1, field=1).reach
     except (KeyError, TypeError):
         return None
-    return geometry.reach
 
 
 def _parse(text: str, shape: Triple) -> Box:
-    bounds = re.fullmatch(r"(\d*):(\d*),(\d*):(\d*),(\d*):(\d*)", text.replace(" ", ""))
+    bounds = re.fullmatch(",".join([r"(\d*):(\d*)"] * 3), text.replace(" ", ""))
     if bounds is None:
         raise InputError(
             "inner", text, "is not a region", "write inner, all or a box z0:z1,y0:y1,x0:x1"
         )
-    ends = bounds.groups()
-    z0, y0, x0 = (int(end or 0) for end in ends[0::2])
-    z1, y1, x1 = (int(end or n) for end, n in zip(ends[1::2], shape, strict=True))
+    z0, y0, x0 = (int(end or 0) for end in bounds.groups()[0::2])
+    z1, y1, x1 = (int(end or n) for end, n in zip(bounds.groups()[1::2], shape, strict=True))
     if z1 <= z0 or y1 <= y0 or x1 <= x0:
         raise InputError("inner", text, "is empty: each stop must be larger than its start")
     return Box((z0, y0, x0), (z1, y1, x1))

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from ddgm_dist.core.geometry import Geometry
-from ddgm_dist.core.intensity import Intensity, estimate_intensity
+from ddgm_dist.core.intensity import Intensity, estimate_intensity, estimate_noise
 from ddgm_dist.core.schedule import exponential, make_schedule
 from ddgm_dist.core.window import make_lattice
 from ddgm_dist.engine.measurements import repair
@@ -133,22 +133,25 @@ def _intensity(series: TiltSeries, geometry: Geometry, config: ProblemConfig) ->
     """The estimated map over groups of rows, with what is given explicitly put in its place."""
     if config.mean is not None and config.std is not None and config.sigma_y is not None:
         return Intensity(config.mean, config.std, config.sigma_y)
-    found = []
+    samples = []
     for rows in _sample_rows(geometry.rows):
         raw = series.read(rows)
         finite = np.isfinite(raw)
-        values = torch.from_numpy(raw if finite.all() else repair(raw, finite))
-        found.append(estimate_intensity(values, geometry, sigma_y=config.sigma_y))
-    estimate = Intensity(
-        mean=float(np.median([f.mean for f in found])),
-        std=math.sqrt(float(np.mean([f.std**2 for f in found]))),
-        sigma_y=math.sqrt(float(np.mean([f.sigma_y**2 for f in found]))),
-    )
+        samples.append(torch.from_numpy(raw if finite.all() else repair(raw, finite)))
+    if config.mean is not None and config.std is not None:
+        # Data whose scale cannot be estimated must be no obstacle when it is given.
+        noise = [estimate_noise(values) for values in samples]
+        return Intensity(config.mean, config.std, _rms(noise))
+    found = [estimate_intensity(values, geometry, sigma_y=config.sigma_y) for values in samples]
     return Intensity(
-        mean=estimate.mean if config.mean is None else config.mean,
-        std=estimate.std if config.std is None else config.std,
-        sigma_y=estimate.sigma_y,
+        mean=float(np.median([f.mean for f in found])) if config.mean is None else config.mean,
+        std=_rms([f.std for f in found]) if config.std is None else config.std,
+        sigma_y=_rms([f.sigma_y for f in found]),
     )
+
+
+def _rms(values: list[float]) -> float:
+    return math.sqrt(float(np.mean(np.square(values))))
 
 
 def _sample_rows(rows: int) -> list[slice]:

@@ -134,6 +134,7 @@ def test_a_series_without_contrast_is_refused_unless_scaled(tmp_path: Path) -> N
     path = write(tmp_path, np.ones((len(ANGLES), 4, 24), np.float32))
     assert "contrast" in str(refused(path))
     assert pose(path, mean=0.1, std=1.0, sigma_y=0.1).intensity.std == 1
+    assert pose(path, mean=0.1, std=1.0).intensity == Intensity(0.1, 1.0, 0.0)
 
 
 def test_a_missing_store_is_refused(tmp_path: Path) -> None:

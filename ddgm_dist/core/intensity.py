@@ -137,6 +137,11 @@ def estimate_intensity(
     mean = float(torch.tensor(means).median())
     if isolated:
         variance -= mean * mean  # its spectrum is that of the specimen on an empty background
+        # A flat specimen's energy lies where no tilt looks; but no volume varies less than its
+        # means along the rays of a tilt do.
+        along = projections.double() / geometry.thickness
+        least = along.var(dim=(1, 2)).median() - (noise / geometry.thickness) ** 2
+        variance = max(variance, float(least))
     if not variance > 0:
         raise InputError(
             "projections",

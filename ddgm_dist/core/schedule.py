@@ -100,7 +100,9 @@ def make_schedule(
         raise InputError("sigma", f"{len(sigma)} values", f"N = {N} iterations need one each")
     if added_noise < 0:
         raise InputError("added_noise", added_noise, "a standard deviation cannot be negative")
-    if K < 0:
+    if rule not in ("paper", "noise-aware"):
+        raise InputError("step_rule", rule, "is neither 'paper' nor 'noise-aware'")
+    if not K >= 0:
         raise InputError("K", K, "the number of gradient steps cannot be negative")
     steps = tuple(float(K) for _ in sigma)
     if rule == "noise-aware" and sigma_y > 0:

@@ -114,7 +114,7 @@ def make_lattice(
     if whole <= max_width:
         return WindowLattice(domain[0], whole, 0, stride, single=True)
     width = max_width // stride * stride
-    if width < 2 * overlap:
+    if width < max(stride, 2 * overlap):
         raise InputError(
             "window",
             max_width,

@@ -17,7 +17,7 @@ from typing import Any
 
 import ray
 import torch
-from ray.exceptions import RayActorError, RayTaskError
+from ray.exceptions import GetTimeoutError, ObjectLostError, RayActorError, RayError, RayTaskError
 
 from ddgm_dist.engine.base import Job, Receipt, Report, StepEvent
 from ddgm_dist.engine.blending import Piece, piece_receivers
@@ -148,6 +148,7 @@ class _Pool:
             "num_cpus": min(1.0, cpus / count) * self.threads,
         }
         self.job, self.retries, self.lost = job, retries, 0
+        self.asked: dict[int, Any] = {}
         self.actors = [self._make(i) for i in range(count)]
 
     def _make(self, index: int) -> Any:
@@ -156,13 +157,13 @@ class _Pool:
         decorate: Any = ray.remote
         return decorate(**self.options)(Worker).remote(self.job, f"worker-{index}", self.threads)
 
-    def replace(self, index: int, error: RayActorError) -> None:
-        """Make a new actor for a lost one.
+    def count_loss(self, error: Exception) -> None:
+        """Take a lost actor or object off the budget.
 
         Raises
         ------
         DdgmError
-            When the budget is spent.
+            When an actor could not start, or the budget is spent.
         """
         if getattr(error, "actor_init_failed", False):
             raise DdgmError(
@@ -176,21 +177,33 @@ class _Pool:
                 f"{_last_line(error)}; "
                 "finished tiles are kept, run the same command again to go on"
             ) from error
-        with contextlib.suppress(Exception):
+
+    def renew(self, index: int) -> None:
+        """Make a new actor for a lost one."""
+        self.asked.pop(index, None)
+        with contextlib.suppress(RayError):
             ray.kill(self.actors[index])
         self.actors[index] = self._make(index)
 
-    def drain(self, report: Report) -> None:
-        """Report what the actors have done since the last call; silent about lost ones."""
-        for events in [actor.drain.remote() for actor in self.actors]:
-            with contextlib.suppress(Exception):
-                for event in ray.get(events, timeout=5):
-                    report(event)
+    def drain(self, report: Report, *, patience: float = 0.0) -> None:
+        """Report what the actors have done; an answer that is late is taken next time."""
+        for index, actor in enumerate(self.actors):
+            ref = self.asked.pop(index, None) or actor.drain.remote()
+            ready, _ = ray.wait([ref], timeout=patience)
+            if not ready:
+                self.asked[index] = ref
+                continue
+            try:
+                events = ray.get(ref)
+            except RayError:  # a lost actor: its tile tells
+                continue
+            for event in events:
+                report(event)
 
     def close(self) -> None:
         """End all actors."""
         for actor in self.actors:
-            with contextlib.suppress(Exception):
+            with contextlib.suppress(RayError):
                 ray.kill(actor)
 
 
@@ -210,9 +223,12 @@ def _run_tiles(pool: _Pool, tiles: Sequence[Tile], report: Report) -> None:
             try:
                 report(_get(ref, tile.name))
             except RayActorError as error:
-                pool.replace(index, error)
+                pool.count_loss(error)
+                pool.renew(index)
                 waiting.appendleft(tile)
             idle.append(index)
+    for _ in range(2):  # an answer asked for earlier, then what came after it
+        pool.drain(report, patience=30)
 
 
 def _run_group(pool: _Pool, plan: Plan, group: Sequence[Tile], report: Report) -> None:
@@ -223,12 +239,13 @@ def _run_group(pool: _Pool, plan: Plan, group: Sequence[Tile], report: Report) -
             for receipt in _iterate_group(pool, plan, group, home, report):
                 report(receipt)
             return
-        except RayActorError as error:
+        except (RayActorError, ObjectLostError) as error:
+            pool.count_loss(error)
             for index, actor in enumerate(pool.actors):
                 try:
                     ray.get(actor.ready.remote(), timeout=60)
-                except RayActorError:
-                    pool.replace(index, error)
+                except (RayActorError, GetTimeoutError):
+                    pool.renew(index)
 
 
 def _iterate_group(
@@ -269,7 +286,7 @@ def _get(ref: Any, what: str) -> Any:
     try:
         return ray.get(ref)
     except RayTaskError as error:
-        if isinstance(error.cause, DdgmError):
+        if isinstance(error.cause, (DdgmError, RayActorError, ObjectLostError)):
             raise error.cause from None
         raise DdgmError(f"{what}: {error}") from error
 

@@ -17,7 +17,8 @@ with the unmasked ``G = A^H A``; its K steps are, with ``r = S (b - A x)``,
 
     x + Q A^H r,    Q = (I - (I - eta G)^K) G^+    (K eta on the null space),
 
-so the masked error never rises. G is eigendecomposed once per frequency in float64.
+so the masked error never rises. (An isolated specimen is then set back to vacuum outside its columns,
+a projection that the K steps do not see.) G is eigendecomposed once per frequency in float64.
 """
 
 from __future__ import annotations
@@ -213,7 +214,7 @@ class SlabOperator:
         return self._from_fourier(self.matrix @ self._volume_to_fourier(x), x.shape[1])
 
     def T(self, y: Tensor) -> Tensor:
-        """Adjoint of the linear part of :meth:`A`, ``(tilt, rows, length)`` to ``(z, rows, columns)``."""
+        """Adjoint of the linear part: ``(tilt, rows, length)`` to ``(z, rows, columns)``."""
         return self._volume_from_fourier(self.matrix.mT @ self._to_fourier(y), y.shape[1])
 
     # -- the data -------------------------------------------------------------------------------
@@ -245,16 +246,20 @@ class SlabOperator:
         return SlabData(stretched * (measured > 0), measured)
 
     def _measured_columns(self, tilt: int) -> Tensor:
-        """S of one tilt: the ray hits the detector and, in a slab, stays inside the columns."""
+        """S of one tilt: the ray hits the detector and crosses nothing unknown."""
         g = self.geometry
         angle = g.angles[tilt]
         stop = self.grid_start + self.length
         u = stretched_positions(angle, g.shift(tilt)[1], self.grid_start, stop, g.field)
         hit = (u >= 0) & (u <= g.field - 1)
-        if g.specimen == "slab":
-            spread = (g.thickness - 1) / 2 * abs(math.tan(angle))
-            s = torch.arange(self.grid_start, stop, dtype=torch.float64)
-            hit &= (s - spread >= self.columns[0]) & (s + spread <= self.columns[1] - 1)
+        spread = (g.thickness - 1) / 2 * abs(math.tan(angle))
+        s = torch.arange(self.grid_start, stop, dtype=torch.float64)
+        # Beyond an isolated specimen's domain is vacuum, which is known; beyond a cut is not.
+        first, last = g.domain
+        if g.specimen == "slab" or self.columns[0] > first:
+            hit &= s - spread >= self.columns[0]
+        if g.specimen == "slab" or self.columns[1] < last:
+            hit &= s + spread <= self.columns[1] - 1
         return hit.to(self.device, torch.float32)
 
     def _valid_columns(self, valid: Tensor, tilt: int) -> Tensor:
@@ -364,9 +369,15 @@ def _eigenbasis(geometry: Geometry, length: int, device: torch.device) -> tuple[
     """Eigenbasis of G per frequency, in slices so that float64 copies stay small."""
     matrix = _real_matrix(geometry, length)
     values, vectors = [], []
-    for first in range(0, len(matrix), 64):
-        part = matrix[first : first + 64]
-        value, vector = torch.linalg.eigh(part.mT @ part)
-        values.append(value.clamp(min=0))
-        vectors.append(vector.to(device, torch.float32))
+    threads = torch.get_num_threads()
+    # LAPACK rounds differently with the number of threads, and one is fastest at these sizes.
+    torch.set_num_threads(1)
+    try:
+        for first in range(0, len(matrix), 64):
+            part = matrix[first : first + 64]
+            value, vector = torch.linalg.eigh(part.mT @ part)
+            values.append(value.clamp(min=0))
+            vectors.append(vector.to(device, torch.float32))
+    finally:
+        torch.set_num_threads(threads)
     return torch.cat(values).to(device), torch.cat(vectors)

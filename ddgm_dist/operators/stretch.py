@@ -33,8 +33,8 @@ from torch import Tensor
 
 __all__ = ["HALF_WIDTH", "interpolate_rows", "stretch", "stretched_positions"]
 
-HALF_WIDTH = 8
-_BETA = 6.0
+HALF_WIDTH = 16
+_BETA = 7.0
 
 
 def _kernel(distance: Tensor, half_width: int) -> Tensor:

@@ -23,13 +23,13 @@ class ProblemConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     N: int = Field(50, ge=1, description="iterations, one denoiser call each")
-    K: float = Field(50, ge=0, description="gradient steps per iteration (at most, if noise-aware)")
+    K: float = Field(100, ge=0, description="gradient steps per iteration (at most, if noise-aware)")
     sigma_1: float = Field(3.0, gt=0, description="noise level of the first iteration")
-    sigma_N: float = Field(0.03, gt=0, description="noise level of the last iteration")
+    sigma_N: float = Field(0.1, gt=0, description="noise level of the last iteration")
     s_1: float | None = Field(None, gt=0, description="first denoising step; sigma_1 if null")
     s_N: float | None = Field(None, gt=0, description="last denoising step; sigma_N if null")
     added_noise: float = Field(
-        0.4, ge=0, description="noise that is added, as a fraction of sigma_n; 1 in the paper"
+        0.3, ge=0, description="noise that is added, as a fraction of sigma_n; 1 in the paper"
     )
     step_rule: Literal["paper", "noise-aware"] = Field(
         "noise-aware", description="always K steps, or capped by the noise of the data"

@@ -52,7 +52,7 @@ def local_path(path: str | Path, argument: str) -> Path:
             "is a URL, and stores are read and written through a mounted file system",
             "mount it, or copy the store to a disk that all workers share",
         )
-    return Path(path).expanduser().absolute()
+    return Path(path).expanduser().resolve()  # tensorstore refuses ".."
 
 
 def is_zarr(path: Path) -> bool:

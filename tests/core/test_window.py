@@ -98,3 +98,19 @@ def test_windows_too_narrow_for_their_overlap_are_refused():
     with pytest.raises(InputError, match="twice the overlap of 32") as caught:
         make_lattice((0, 500), max_width=63, overlap=32, stride=8)
     assert caught.value.argument == "window"
+
+
+@settings(deadline=None, max_examples=60, derandomize=True)
+@given(st.integers(-50, 50), st.integers(1, 100), st.integers(0, 300), st.sampled_from([1, 4, 8]))
+def test_one_window_covers_any_read_box_on_the_strides_grid(
+    origin: int, extent: int, first: int, stride: int
+):
+    domain = (origin, origin + 400)
+    lattice = make_lattice(domain, max_width=128, overlap=32, stride=stride, extent=extent)
+    assert lattice.single
+    assert lattice.width % stride == 0
+    start, stop = origin + first, origin + first + extent
+    (window,) = lattice.starts(start, stop, seed=0, iteration=0)
+    assert window <= start
+    assert stop <= window + lattice.width
+    assert (window - origin) % stride == 0
