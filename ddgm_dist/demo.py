@@ -130,9 +130,10 @@ def _needle(folder: Path, report: Callable[[str], None]) -> dict[Path, str]:
 
 
 def _draw(path: Path, panels: dict[str, Volume]) -> None:
-    """Grey images one above the other; the first sets the scale, a difference is centred on zero."""
+    """Grey images one above the other, on one scale; a difference is centred on zero."""
     images = list(panels.values())
-    low, high = np.percentile(images[0], (0.5, 99.5))
+    shown = [image.ravel() for title, image in panels.items() if " - " not in title]
+    low, high = np.percentile(np.concatenate(shown), (0.5, 99.8))
     widest = max(image.shape[1] for image in images)
     heights = [image.shape[0] for image in images]
     width = 9.0
