@@ -13,7 +13,6 @@ from rich.progress import (
     Progress,
     TaskProgressColumn,
     TextColumn,
-    TimeElapsedColumn,
     TimeRemainingColumn,
 )
 
@@ -102,13 +101,11 @@ class Bar:
         self.tally = tally
         self.started = time.monotonic()
         self.progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
+            BarColumn(bar_width=14),
             TaskProgressColumn(),
             TextColumn("{task.fields[figures]}"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
+            TextColumn("ETA"),
+            TimeRemainingColumn(compact=True),
             console=Console(stderr=True),
             disable=not shown,
         )
@@ -131,6 +128,7 @@ class Bar:
         rate = self.tally.voxels / max(time.monotonic() - self.started, 1e-6)
         residual = self.tally.residual(event.iteration)
         noise = self.tally.problem.intensity.sigma_y
-        shown = f"{residual / noise:.3g} sigma_y" if noise > 0 else f"{residual:.3g}"
-        figures = f"sigma {event.sigma:.3g}  residual {shown}  {rate / 1e6:.3g} Mvoxel/s"
+        shown = f"{residual / noise:.2g} sigma_y" if noise > 0 else f"{residual:.3g}"
+        # Fits a terminal of 80 columns.
+        figures = f"sigma {event.sigma:.2g}, residual {shown}, {rate / 1e6:.2g} Mvoxel/s"
         self.progress.update(self.task, advance=event.voxels, figures=figures)
