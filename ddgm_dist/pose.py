@@ -14,7 +14,7 @@ from ddgm_dist.core.schedule import exponential, make_schedule
 from ddgm_dist.core.window import make_lattice
 from ddgm_dist.engine.measurements import repair
 from ddgm_dist.errors import InputError
-from ddgm_dist.operators.slab import norm_squared
+from ddgm_dist.operators.slab_basis import norm_squared
 from ddgm_dist.plan.config import ProblemConfig
 from ddgm_dist.plan.plan import widest_read
 from ddgm_dist.plan.problem import Problem

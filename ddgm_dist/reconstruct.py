@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ddgm_dist.engine.base import Engine, Job, Receipt, StepEvent
 from ddgm_dist.engine.local import LocalEngine
 from ddgm_dist.errors import InputError
-from ddgm_dist.operators.slab import period
+from ddgm_dist.operators.slab_basis import period
 from ddgm_dist.plan.config import Config, PlanConfig, parse_config
 from ddgm_dist.plan.plan import Plan, make_plan, widest_read
 from ddgm_dist.plan.problem import Problem, differences

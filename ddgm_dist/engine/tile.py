@@ -19,7 +19,8 @@ from ddgm_dist.core.noise import addressed_noise
 from ddgm_dist.engine.base import Job, Receipt, StepEvent, Timer
 from ddgm_dist.engine.blending import Piece, blend, cut_pieces
 from ddgm_dist.engine.measurements import read_block
-from ddgm_dist.operators.slab import SlabBasis, SlabData, SlabOperator
+from ddgm_dist.operators.slab import SlabData, SlabOperator
+from ddgm_dist.operators.slab_basis import SlabBasis
 from ddgm_dist.plan.tiling import Tile
 from ddgm_dist.prior.denoisers import load_denoiser
 from ddgm_dist.storage.tilt_series import open_tilt_series

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from ddgm_dist.core.geometry import Geometry, Specimen
 from ddgm_dist.operators.interpolated import InterpolatedOperator
-from ddgm_dist.operators.slab import SlabOperator, norm_squared
+from ddgm_dist.operators.slab import SlabOperator
+from ddgm_dist.operators.slab_basis import norm_squared
 
 Blob = tuple[float, float, float, float]  # height, z, x (from the centre), standard deviation
 BLOBS: tuple[Blob, ...] = (

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ddgm_dist.core.geometry import Geometry
 from ddgm_dist.operators.interpolated import InterpolatedOperator, cubic_weights
-from ddgm_dist.operators.slab import norm_squared
+from ddgm_dist.operators.slab_basis import norm_squared
 
 FAN = tuple(float(a) for a in range(-60, 61, 15))
 SHIFTS = tuple((0.0, 0.7 * t - 3) for t in range(len(FAN)))

@@ -14,14 +14,8 @@ from ddgm_dist.core.descent import explicit_descent
 from ddgm_dist.core.geometry import Geometry
 from ddgm_dist.errors import InputError
 from ddgm_dist.operators.interpolated import InterpolatedOperator
-from ddgm_dist.operators.slab import (
-    SlabBasis,
-    SlabData,
-    SlabOperator,
-    fast_length,
-    norm_squared,
-    step_factor,
-)
+from ddgm_dist.operators.slab import SlabData, SlabOperator
+from ddgm_dist.operators.slab_basis import SlabBasis, fast_length, norm_squared, step_factor
 
 FAN = tuple(float(a) for a in range(-60, 61, 10))
 SHIFTS = tuple((0.0, 0.7 * t - 4) for t in range(len(FAN)))

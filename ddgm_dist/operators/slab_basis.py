@@ -1,0 +1,134 @@
+"""The slab operator's matrices and their eigenbasis, per frequency along x.
+
+See :mod:`ddgm_dist.operators.slab` for the formulas.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from ddgm_dist.core.geometry import Geometry
+
+__all__ = ["SlabBasis", "fast_length", "norm_squared", "period", "period_margin", "step_factor"]
+
+
+def norm_squared(geometry: Geometry) -> float:
+    """``||A||^2`` of the slab operator.
+
+    Every entry of ``G_k`` is bounded by the corresponding entry of ``G_0``, which is constant: the
+    norm is attained at k = 0 and is ``thickness * sum_t 1 / cos(theta_t)``.
+    """
+    return geometry.thickness * sum(1 / math.cos(a) for a in geometry.angles)
+
+
+def fast_length(columns: int) -> int:
+    """Smallest even 7-smooth number at least ``columns``: a length the FFT likes."""
+    length = columns + columns % 2
+    while True:
+        rest = length
+        for prime in (2, 3, 5, 7):
+            while rest % prime == 0:
+                rest //= prime
+        if rest == 1:
+            return length
+        length += 2
+
+
+def period_margin(geometry: Geometry) -> int:
+    """Empty columns on each side that keep an isolated specimen's projections from wrapping."""
+    return geometry.reach if geometry.specimen == "isolated" else 0
+
+
+def period(geometry: Geometry, columns: int) -> int:
+    """Period of the Fourier transform for that many columns of volume."""
+    return fast_length(columns + 2 * period_margin(geometry))
+
+
+def step_factor(eigenvalue: Tensor, steps: float, step_size: float) -> Tensor:
+    """``(1 - (1 - eta lambda)^K) / lambda``, and ``K eta`` where lambda vanishes.
+
+    A fractional K ends with a step of that fraction of eta, as explicit descent does.
+    """
+    whole = math.floor(steps)
+    fraction = steps - whole
+    rate = 1 - step_size * eigenvalue
+    left = rate.pow(whole) * (1 - fraction * step_size * eigenvalue)
+    small = eigenvalue * step_size * max(steps, 1.0) < 1e-9
+    return torch.where(small, steps * step_size, (1 - left) / eigenvalue.clamp(min=1e-300))
+
+
+class SlabBasis:
+    """Matrices of the slab operator and their eigenbasis, per frequency.
+
+    They depend on angles, thickness and period alone, so operators over other columns of the same
+    period share them.
+
+    Parameters
+    ----------
+    geometry
+        Of the tilt series.
+    length
+        Period along x, columns; even.
+    device
+        Where tensors live. The eigendecomposition is always made on the CPU in float64, so that
+        every device works with the same numbers.
+    """
+
+    def __init__(self, geometry: Geometry, length: int, device: torch.device | str = "cpu") -> None:
+        self.geometry, self.length, self.device = geometry, length, torch.device(device)
+        self.matrix = _real_matrix(geometry, length).to(self.device, torch.float32)
+        self._eigen: tuple[Tensor, Tensor] | None = None
+        self._factor: tuple[tuple[float, float], Tensor] | None = None
+
+    @property
+    def vectors(self) -> Tensor:
+        """Eigenvectors of G, float32 ``(frequency, z, z)``."""
+        return self._eigenbasis()[1]
+
+    def step_factor(self, steps: float, step_size: float) -> Tensor:
+        """:func:`step_factor` of the eigenvalues, float32 ``(frequency, z)``."""
+        if self._factor is None or self._factor[0] != (steps, step_size):
+            factor = step_factor(self._eigenbasis()[0], steps, step_size)
+            self._factor = ((steps, step_size), factor.to(torch.float32))
+        return self._factor[1]
+
+    def _eigenbasis(self) -> tuple[Tensor, Tensor]:
+        if self._eigen is None:
+            self._eigen = _eigenbasis(self.geometry, self.length, self.device)
+        return self._eigen
+
+
+def _real_matrix(geometry: Geometry, length: int) -> Tensor:
+    """A in the even/odd basis, float64 ``(frequency, tilt, z)``."""
+    depth = geometry.thickness
+    half = depth // 2
+    k = 2 * math.pi * torch.arange(length // 2 + 1, dtype=torch.float64) / length
+    angles = torch.tensor(geometry.angles, dtype=torch.float64)
+    z = torch.arange(depth - half, depth, dtype=torch.float64) - (depth - 1) / 2
+    phase = k[:, None, None] * torch.tan(angles)[:, None] * z
+    centre = torch.ones((*phase.shape[:2], depth - 2 * half), dtype=torch.float64)
+    columns = math.sqrt(2) * torch.cos(phase), math.sqrt(2) * torch.sin(phase)
+    matrix = torch.cat((centre, *columns), dim=2)
+    in_band = k[:, None] <= math.pi * torch.cos(angles) + 1e-12
+    return matrix * (in_band * torch.rsqrt(torch.cos(angles)))[:, :, None]
+
+
+def _eigenbasis(geometry: Geometry, length: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Eigenbasis of G per frequency, in slices so that float64 copies stay small."""
+    matrix = _real_matrix(geometry, length)
+    values, vectors = [], []
+    threads = torch.get_num_threads()
+    # LAPACK rounds differently with the number of threads, and one is fastest at these sizes.
+    torch.set_num_threads(1)
+    try:
+        for first in range(0, len(matrix), 64):
+            part = matrix[first : first + 64]
+            value, vector = torch.linalg.eigh(part.mT @ part)
+            values.append(value.clamp(min=0))
+            vectors.append(vector.to(device, torch.float32))
+    finally:
+        torch.set_num_threads(threads)
+    return torch.cat(values).to(device), torch.cat(vectors)
