@@ -14,6 +14,7 @@ import json
 import shutil
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -34,20 +35,23 @@ EXPERIMENTS = {
 
 def specimens(data: Path) -> dict[str, tuple[list[np.ndarray], int]]:
     """Name -> slabs (z, y, x) wider than the recorded field, and the field."""
+    return {name: (slabs, field) for name, slabs, field in _specimens(data)}
+
+
+def _specimens(data: Path) -> Iterator[tuple[str, list[np.ndarray], int]]:
     train = dd.open_volume(data / "fibsem_medulla" / "train")
     val = dd.open_volume(data / "fibsem_medulla" / "val")
     kept_out = train.read(dd.Box((352, 0, 0), (416, 520, 520)))
     cube = val.read(dd.Box((0, 0, 0), (250, 250, 250)))
     thick = kept_out.transpose(1, 0, 2)  # thickness along the volume's y, rows along its z
-    return {
-        "medulla z 352-415, 64 thick": ([kept_out[:, 256:264]], 400),
-        # The field's inner part is only 88 columns wide: one slab says little.
-        "validation cube, 3 slabs, 64 thick": (
-            [cube[z : z + 64, 121:129] for z in (0, 93, 186)],
-            200,
-        ),
-        "medulla, 128 thick": ([np.ascontiguousarray(thick[196:324, 28:36])], 400),
-    }
+    # The field's inner part is only 88 columns wide in the cube: one slab says little.
+    slabs = [cube[z : z + 64, 121:129] for z in (0, 93, 186)]
+    slab = kept_out[:, 256:264]
+    thicker = np.ascontiguousarray(thick[196:324, 28:36])
+    yield "medulla z 352-415, 64 thick", [surround(slab, 400)], 400
+    yield "validation cube, 3 slabs, 64 thick", [surround(s, 200) for s in slabs], 200
+    yield "the same, vacuum beyond 250", slabs, 200
+    yield "medulla, 128 thick", [surround(thicker, 400)], 400
 
 
 def rows_of_case(
@@ -55,8 +59,7 @@ def rows_of_case(
 ) -> list[dict]:
     """All methods on the tilt series of a specimen; figures are means over its slabs."""
     found: dict[str, list[dict]] = {}
-    for slab in slabs:
-        volume = surround(slab, field)
+    for volume in slabs:
         tilts = work / "tilts.zarr"
         dd.simulate(volume, tilts, noise=f"gaussian:{noise}", field=field, overwrite=True)
         region = inner(tilts)

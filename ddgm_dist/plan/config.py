@@ -23,9 +23,7 @@ class ProblemConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     N: int = Field(50, ge=1, description="iterations, one denoiser call each")
-    K: float = Field(
-        100, ge=0, description="gradient steps per iteration (at most, if noise-aware)"
-    )
+    K: float = Field(25, ge=0, description="gradient steps per iteration (at most, if noise-aware)")
     sigma_1: float = Field(3.0, gt=0, description="noise level of the first iteration")
     sigma_N: float = Field(0.1, gt=0, description="noise level of the last iteration")
     s_1: float | None = Field(None, gt=0, description="first denoising step; sigma_1 if null")
