@@ -10,7 +10,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ddgm_dist.engine.base import Engine, Job, Receipt, StepEvent
+from ddgm_dist.engine.base import Engine, Event, Job, Receipt, StepEvent
 from ddgm_dist.engine.local import LocalEngine
 from ddgm_dist.errors import InputError
 from ddgm_dist.operators.slab_basis import period
@@ -177,12 +177,12 @@ def reconstruct(
 
     with Bar(total, tally, shown=progress) as bar:
 
-        def report(event: StepEvent | Receipt) -> None:
+        def report(event: Event) -> None:
             if isinstance(event, Receipt):
                 box = boxes[event.tile]
                 record.add_receipt({**event.to_dict(), "start": box.start, "stop": box.stop})
                 tally.add_receipt(event)
-            else:
+            elif isinstance(event, StepEvent):
                 tally.add(event)
                 bar.update(event)
 

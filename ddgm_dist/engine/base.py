@@ -10,7 +10,17 @@ from typing import Any, Protocol
 from ddgm_dist.plan.plan import Plan
 from ddgm_dist.plan.problem import Problem
 
-__all__ = ["Engine", "Job", "Receipt", "Report", "StepEvent", "Timer"]
+__all__ = [
+    "Engine",
+    "Event",
+    "FaultEvent",
+    "Job",
+    "Receipt",
+    "Report",
+    "SaveEvent",
+    "StepEvent",
+    "Timer",
+]
 
 
 @dataclass(frozen=True)
@@ -52,6 +62,10 @@ class StepEvent:
         Voxels solved for.
     seconds
         By phase: gradient, noise, denoise.
+    worker
+        Who did it.
+    started
+        When, seconds since the epoch.
     """
 
     tile: str
@@ -61,6 +75,59 @@ class StepEvent:
     measured: float
     voxels: int
     seconds: dict[str, float]
+    worker: str = "local"
+    started: float = 0.0
+
+
+@dataclass(frozen=True)
+class SaveEvent:
+    """A checkpoint of one tile is written.
+
+    Attributes
+    ----------
+    tile, iteration
+        Which; ``iteration`` iterations are done in it.
+    bytes
+        Written, before compression.
+    seconds
+        It took.
+    worker, started
+        Who, and when (seconds since the epoch).
+    """
+
+    tile: str
+    iteration: int
+    bytes: int
+    seconds: float
+    worker: str = "local"
+    started: float = 0.0
+
+
+@dataclass(frozen=True)
+class FaultEvent:
+    """Something was lost, and what was done about it.
+
+    Attributes
+    ----------
+    kind
+        ``worker-lost``, ``preempted``, ``unavailable``, ``object-lost``, ``out-of-memory``,
+        ``store-full``, ``stalled``, ``draining``, ``checkpoint-damaged`` or ``joined``.
+    worker, tile
+        Where; empty when it concerns none.
+    action
+        What was decided.
+    detail
+        One line of the error.
+    time
+        Seconds since the epoch.
+    """
+
+    kind: str
+    worker: str
+    tile: str
+    action: str
+    detail: str
+    time: float
 
 
 @dataclass(frozen=True)
@@ -77,12 +144,15 @@ class Receipt:
         Wall time by phase.
     worker
         Who did it.
+    started
+        When the tile's work began, seconds since the epoch.
     """
 
     tile: str
     digest: str
     seconds: dict[str, float]
     worker: str
+    started: float = 0.0
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -94,8 +164,9 @@ class Receipt:
         }
 
 
-# Called in the driver for every event and receipt, in no particular order.
-Report = Callable[[StepEvent | Receipt], None]
+Event = StepEvent | SaveEvent | FaultEvent | Receipt
+# Called in the driver for every event, in no particular order.
+Report = Callable[[Event], None]
 
 
 class Engine(Protocol):
