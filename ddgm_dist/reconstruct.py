@@ -14,14 +14,15 @@ from ddgm_dist.engine.base import Engine, Event, Job, Receipt, StepEvent
 from ddgm_dist.engine.local import LocalEngine
 from ddgm_dist.errors import InputError
 from ddgm_dist.operators.slab_basis import period
+from ddgm_dist.output import Output
 from ddgm_dist.plan.config import Config, PlanConfig, parse_config
 from ddgm_dist.plan.plan import Plan, make_plan, widest_read
-from ddgm_dist.plan.problem import Problem, differences
+from ddgm_dist.plan.problem import Problem
 from ddgm_dist.pose import pose_problem
 from ddgm_dist.progress import Bar, Tally
-from ddgm_dist.storage.run_record import COMPLETE, RUNNING, RunRecord, open_result
+from ddgm_dist.storage.run_record import open_result
 from ddgm_dist.storage.tilt_series import TiltSeries
-from ddgm_dist.storage.volume import VolumeLayout, VolumeStore, create_volume
+from ddgm_dist.storage.volume import VolumeStore
 
 if TYPE_CHECKING:
     import dask.array as da
@@ -116,7 +117,7 @@ def plan(
     """
     resolved = parse_config(config)
     problem, series = pose_problem(tilts, resolved.problem())
-    return _plan(problem, series, resolved, workers or 1, memory)
+    return _plan(problem, series, resolved, memory)
 
 
 def reconstruct(
@@ -164,42 +165,48 @@ def reconstruct(
     started = time.monotonic()
     resolved = parse_config(config)
     runner = _engine(engine, address, workers)
-    problem, series = pose_problem(tilts, resolved.problem())
-    how = _plan(problem, series, resolved, runner.workers, memory)
-    done = _open_output(Path(out), problem, how, series, overwrite)
-    record = RunRecord(out)
-    tally = Tally(problem)
-    # Absolute: workers may run in another folder.
-    job = Job(problem, how, series.path, str(Path(out).resolve()))
-    todo = [tile for tile in how.tiles if tile.name not in done]
-    total = sum(tile.read_box.size for tile in todo) * how.iterations
-    boxes = {tile.name: tile.write_box for tile in how.tiles}
+    # First of all, so that a cluster that is not there is told before any work.
+    with runner.connected():
+        problem, series = pose_problem(tilts, resolved.problem())
+        budget = memory or runner.memory()
+        how = _plan(problem, series, resolved, budget)
+        output = Output.open(out, problem, how, series.meta.pixel_size_nm, overwrite=overwrite)
+        done = output.finished()
+        job = Job(
+            problem,
+            how,
+            series.path,
+            output.path,
+            output.digest,
+            checkpoint_every=resolved.checkpoint_every,
+            state=resolved.state,
+            memory=budget,
+            reserve=memory,
+        )
+        tally = Tally(problem)
+        todo = [tile for tile in how.tiles if tile.name not in done]
+        total = sum(tile.read_box.size for tile in todo) * how.iterations
+        with Bar(total, tally, shown=progress) as bar:
 
-    with Bar(total, tally, shown=progress) as bar:
+            def report(event: Event) -> None:
+                if isinstance(event, Receipt):
+                    tally.add_receipt(event)
+                elif isinstance(event, StepEvent):
+                    tally.add(event)
+                    bar.update(event)
 
-        def report(event: Event) -> None:
-            if isinstance(event, Receipt):
-                box = boxes[event.tile]
-                record.add_receipt({**event.to_dict(), "start": box.start, "stop": box.stop})
-                tally.add_receipt(event)
-            elif isinstance(event, StepEvent):
-                tally.add(event)
-                bar.update(event)
-
-        if todo:
-            runner.run(job, done, report)
-    result = Result(
-        path=str(out),
-        problem=problem,
-        plan=how,
-        residuals=tally.residuals(),
-        seconds=tally.seconds,
-        wall_seconds=time.monotonic() - started,
-        gradient_share=tally.gradient_share,
-    )
-    if todo:
-        record.write_json("provenance", _provenance(result, resolved, runner, series))
-    record.write_state(COMPLETE, problem.digest())
+            if todo:
+                runner.run(job, done, report)
+        result = Result(
+            path=str(out),
+            problem=problem,
+            plan=how,
+            residuals=tally.residuals(),
+            seconds=tally.seconds,
+            wall_seconds=time.monotonic() - started,
+            gradient_share=tally.gradient_share,
+        )
+        output.complete(_provenance(result, resolved, runner, series) if todo else None)
     return result
 
 
@@ -219,66 +226,13 @@ def _engine(engine: str | Engine, address: str | None, workers: int | None) -> E
     return engine
 
 
-def _plan(
-    problem: Problem, series: TiltSeries, config: Config, workers: int, memory: int | None
-) -> Plan:
+def _plan(problem: Problem, series: TiltSeries, config: Config, memory: int | None) -> Plan:
     return make_plan(
         problem,
         PlanConfig(**{k: getattr(config, k) for k in PlanConfig.model_fields}),
         length=period(problem.geometry, widest_read(problem.geometry, problem.config)),
         memory=memory,
-        workers=workers,
         itemsize=series.dtype.itemsize,
-    )
-
-
-def _open_output(
-    out: Path, problem: Problem, how: Plan, series: TiltSeries, overwrite: bool
-) -> frozenset[str]:
-    """Make the output store, or find the tiles that are finished in one of the same problem."""
-    record = RunRecord(out)
-    if overwrite or not out.exists():
-        create_volume(
-            out,
-            VolumeLayout(how.shape, how.shard, how.chunk),
-            voxel_size_nm=series.meta.pixel_size_nm,
-            name=out.stem,
-            overwrite=overwrite,
-        )
-        record.write_json("problem", problem.to_dict())
-        record.write_state(RUNNING, problem.digest())
-        return frozenset()
-    saved = record.read_json("problem")
-    if saved is None:
-        raise InputError(
-            "out",
-            str(out),
-            "exists and holds no record of a reconstruction",
-            "choose another name, or replace it with --overwrite",
-        )
-    changed = differences(saved, problem.to_dict())
-    if changed:
-        more = f" and {len(changed) - 6} more" if len(changed) > 6 else ""
-        raise InputError(
-            "out",
-            str(out),
-            f"holds another problem's result; changed: {'; '.join(changed[:6])}{more}",
-            "choose another name, or replace it with --overwrite",
-        )
-    return _finished(how, record.receipts())
-
-
-def _finished(how: Plan, receipts: Mapping[str, Mapping[str, Any]]) -> frozenset[str]:
-    """Tiles whose rows have all been written, in tiles that may have been cut otherwise along y."""
-    rows: dict[tuple[int, int], set[int]] = {}
-    for receipt in receipts.values():
-        (_, y0, x0), (_, y1, x1) = receipt["start"], receipt["stop"]
-        rows.setdefault((x0, x1), set()).update(range(y0, y1))
-    return frozenset(
-        tile.name
-        for tile in how.tiles
-        if rows.get((tile.write_box.start[2], tile.write_box.stop[2]), set())
-        >= set(range(tile.write_box.start[1], tile.write_box.stop[1]))
     )
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from ddgm_dist.plan.plan import Plan
 from ddgm_dist.plan.problem import Problem
@@ -33,6 +35,16 @@ class Job:
         What and how.
     tilts, out
         Paths of the tilt-series store and the output store.
+    digest
+        Hash of the problem.
+    checkpoint_every
+        Seconds between checkpoints of unfinished tiles.
+    state
+        Whether the states of coupled tiles stay with the workers; see :meth:`resident`.
+    memory
+        Bytes one worker may use; None when unknown.
+    reserve
+        Bytes that a scheduler is to set aside for each worker, if the user said.
     device
         ``cpu``, ``cuda`` or ``auto``.
     """
@@ -41,7 +53,28 @@ class Job:
     plan: Plan
     tilts: str
     out: str
+    digest: str
+    checkpoint_every: float = 300.0
+    state: Literal["auto", "resident", "streamed"] = "auto"
+    memory: int | None = None
+    reserve: int | None = None
     device: str = "auto"
+
+    @property
+    def cache(self) -> int:
+        """Bytes of measurements that a worker keeps of streamed tiles: those of a few."""
+        return 2 * self.plan.memory.state
+
+    def resident(self, workers: int) -> bool:
+        """Whether the tiles of the widest group fit the workers' memory all at once.
+
+        Then their states stay there and halos go from worker to worker; otherwise both go through
+        the store at each iteration. The result is the same.
+        """
+        if self.state != "auto" or self.memory is None:
+            return self.state != "streamed"
+        tiles = max(2, math.ceil(max(len(group) for group in self.plan.groups) / workers)) + 1
+        return self.plan.memory.total + (tiles - 1) * self.plan.memory.state <= self.memory
 
 
 @dataclass(frozen=True)
@@ -180,6 +213,12 @@ class Engine(Protocol):
     def workers(self) -> int:
         """How many tiles are computed at the same time."""
 
+    def memory(self) -> int | None:
+        """Bytes that a worker may use if nobody says; None when that is unknown."""
+
+    def connected(self) -> contextlib.AbstractContextManager[None]:
+        """What the engine needs, for the time of a run; fails at once if it is not there."""
+
     def run(self, job: Job, done: frozenset[str], report: Report) -> None:
         """Compute and write every tile whose name is not in ``done``."""
 
@@ -197,3 +236,9 @@ class Timer:
         elapsed, self._last = now - self._last, now
         self.seconds[phase] = self.seconds.get(phase, 0.0) + elapsed
         return elapsed
+
+    def add(self, seconds: Mapping[str, float]) -> None:
+        """Book what others measured since the last call, and begin anew."""
+        for phase, value in seconds.items():
+            self.seconds[phase] = self.seconds.get(phase, 0.0) + value
+        self._last = time.perf_counter()

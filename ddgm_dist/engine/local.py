@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-from ddgm_dist.engine.base import Job, Receipt, Report
+import contextlib
+import time
+from collections.abc import Iterator, Sequence
+
+from ddgm_dist.engine.base import Event, FaultEvent, Job, Report
 from ddgm_dist.engine.blending import Piece
-from ddgm_dist.engine.tile import TileSolver
+from ddgm_dist.engine.host import available_memory
+from ddgm_dist.engine.resume import History
+from ddgm_dist.engine.tile import Paused, TileSolver
 from ddgm_dist.plan.tiling import Tile
+from ddgm_dist.storage.checkpoint import CheckpointDamagedError, Generation
 
 __all__ = ["LocalEngine"]
 
@@ -16,33 +23,92 @@ class LocalEngine:
     name = "local"
     workers = 1
 
+    @contextlib.contextmanager
+    def connected(self) -> Iterator[None]:
+        """Nothing to connect to."""
+        yield
+
+    def memory(self) -> int | None:
+        """Most of what is free on this machine."""
+        return available_memory()
+
     def run(self, job: Job, done: frozenset[str], report: Report) -> None:
         """Compute and write every tile not done; see :class:`ddgm_dist.engine.base.Engine`."""
-        solver = TileSolver(job)
+        solver, resident = TileSolver(job), job.resident(workers=1)
+        history = History(solver.checkpoints, solver.grid)
         for group in job.plan.groups:
+            if all(tile.name in done for tile in group):
+                continue
             if len(group) == 1:
-                for tile in group:
-                    if tile.name not in done:
-                        for event in solver.run(tile):
-                            report(event)
-            elif not all(tile.name in done for tile in group):
-                _run_coupled(solver, job, group, report)
+                (tile,) = group
+                for event in solver.run(tile, history.newest([tile])):
+                    if not isinstance(event, Paused):
+                        report(event)
+            else:
+                _run_coupled(solver, group, history, resident, report)
 
 
-def _run_coupled(solver: TileSolver, job: Job, group: tuple[Tile, ...], report: Report) -> None:
-    """Step-major: all tiles take iteration n, then exchange and blend, then n + 1."""
-    for tile in group:
-        solver.start(tile)
-    for n in range(job.plan.iterations):
-        mail: dict[str, dict[str, Piece]] = {tile.name: {} for tile in group}
+def _run_coupled(
+    solver: TileSolver, group: Sequence[Tile], history: History, resident: bool, report: Report
+) -> None:
+    """Step-major, from the last checkpoint; from the one before if that is damaged."""
+    while True:
+        start = history.newest(group)
+        try:
+            _iterate(solver, group, start, history, resident, report)
+            return
+        except CheckpointDamagedError as error:
+            history.damaged(error)
+            report(
+                FaultEvent(
+                    kind="checkpoint-damaged",
+                    worker=solver.worker,
+                    tile="",
+                    action="go back to the checkpoint before",
+                    detail=str(error),
+                    time=time.time(),
+                )
+            )
+
+
+def _iterate(
+    solver: TileSolver,
+    group: Sequence[Tile],
+    start: Generation | None,
+    history: History,
+    resident: bool,
+    report: Report,
+) -> None:
+    """All tiles take iteration n, then exchange and blend, then n + 1."""
+    job, unit = solver.job, group[0].name
+    load, saved = start, time.monotonic()
+    mail: dict[str, dict[str, Piece]] = {tile.name: {} for tile in group}
+    for n in range(start.iteration if start else 0, job.plan.iterations):
+        due = time.monotonic() - saved >= job.checkpoint_every
+        save = not resident or (due and n + 1 < job.plan.iterations)
+        digests: dict[str, str] = {}
+        arriving: dict[str, dict[str, Piece]] = {tile.name: {} for tile in group}
         for tile in group:
-            events, pieces = solver.step(tile, n)
-            for event in events:
-                report(event)
-            for receiver, piece in pieces.items():
-                mail[receiver][tile.name] = piece
-        for tile in group:
-            solver.exchange(tile, mail[tile.name])
+            stepped = solver.step(tile, n, mail[tile.name], load=load, save=save, keep=resident)
+            _report(stepped.events, report)
+            digests.update(stepped.digests)
+            if resident:
+                others = [t for t in solver.grid.receivers(tile) if t is not tile]
+                for other, piece in zip(others, solver.pieces(tile, others), strict=True):
+                    if piece is not None:
+                        arriving[other.name][tile.name] = piece
+        load, mail = None, arriving
+        if save:
+            generation = Generation(n + 1, digests)
+            history.commit(unit, generation)
+            saved = time.monotonic()
+            load = None if resident else generation
     for tile in group:
-        receipt: Receipt = solver.finish(tile)
-        report(receipt)
+        report(solver.finish(tile, mail[tile.name], load))
+    solver.drop([tile.name for tile in group])
+    solver.checkpoints.forget(unit)
+
+
+def _report(events: Sequence[Event], report: Report) -> None:
+    for event in events:
+        report(event)

@@ -3,219 +3,370 @@
 The unit of computation is a *block*: ``rows_per_call`` rows over a read box's columns, starting at a
 multiple of ``rows_per_call``; a block cut off by the volume's end is filled up with empty rows. So
 each kernel sees the same shapes however rows are dealt out to tiles, and rounds the same way.
+
+Between iterations a tile is its *state*: estimate times blending window (:mod:`.blending`). An
+iteration starts from the blend of the states around, wherever they come from: this solver's memory,
+pieces handed over by others, or a generation in the store (:mod:`ddgm_dist.storage.checkpoint`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from ddgm_dist.core.box import Box
-from ddgm_dist.core.ddgm import ddgm_step
-from ddgm_dist.core.denoiser import denoise_rows
-from ddgm_dist.core.noise import addressed_noise
-from ddgm_dist.engine.base import Job, Receipt, StepEvent, Timer
-from ddgm_dist.engine.blending import Piece, blend, cut_pieces
-from ddgm_dist.engine.measurements import read_block
-from ddgm_dist.operators.slab import SlabData, SlabOperator
-from ddgm_dist.operators.slab_basis import SlabBasis
+from ddgm_dist.engine.base import Event, FaultEvent, Job, Receipt, SaveEvent, StepEvent, Timer
+from ddgm_dist.engine.blending import Piece, blend, blend_window, cut_piece
+from ddgm_dist.engine.grid import TileGrid
+from ddgm_dist.engine.iterate import Iteration
+from ddgm_dist.engine.measured import MeasuredBlocks
+from ddgm_dist.errors import DdgmError
 from ddgm_dist.plan.tiling import Tile
 from ddgm_dist.prior.denoisers import load_denoiser
+from ddgm_dist.storage.checkpoint import CheckpointDamagedError, Checkpoints, Generation
+from ddgm_dist.storage.run_record import RunRecord
 from ddgm_dist.storage.tilt_series import open_tilt_series
 from ddgm_dist.storage.volume import open_volume_store
 
-__all__ = ["TileSolver"]
+__all__ = ["Paused", "StaleStepError", "Stepped", "TileSolver"]
+
+
+class StaleStepError(DdgmError):
+    """A step was asked for that does not follow what this solver holds: it was given up."""
+
+
+@dataclass(frozen=True)
+class Paused:
+    """A tile was put aside on request; its checkpoint is committed.
+
+    Attributes
+    ----------
+    tile, iteration
+        Which; iterations done.
+    """
+
+    tile: str
+    iteration: int
+
+
+@dataclass(frozen=True)
+class Stepped:
+    """One iteration of a coupled tile is done.
+
+    Attributes
+    ----------
+    events
+        What to report.
+    digests
+        Of the checkpoint's chunks, when one was asked for; else empty.
+    """
+
+    events: list[Event]
+    digests: dict[str, str]
+
+
+@dataclass
+class _Held:
+    """A coupled tile's state between iterations."""
+
+    iteration: int
+    state: Tensor
+    outcome: Stepped
 
 
 class TileSolver:
-    """Solves tiles of one job; holds the denoiser and the operator between them.
+    """Solves tiles of one job; holds the denoiser, the operator and states between calls.
+
+    Methods may be called from several threads: reading and writing overlap with computing, and one
+    computes at a time.
 
     Parameters
     ----------
     job
         What to compute.
     worker
-        Name that goes into receipts.
+        Name that goes into receipts and events.
     """
 
     def __init__(self, job: Job, worker: str = "local") -> None:
         self.job, self.worker = job, worker
-        self.problem = job.problem
+        problem = self.problem = job.problem
         device = job.device
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
         self.device = torch.device(device)
-        config = job.problem.config
-        self.denoiser = load_denoiser(
+        config = problem.config
+        denoiser = load_denoiser(
             config.denoiser, device=self.device, precision=config.precision
         ).denoiser
-        self.tilts = open_tilt_series(job.tilts)
+        self.iterate = Iteration(problem, denoiser, self.device)
+        self.data = MeasuredBlocks(
+            problem,
+            job.plan.length,
+            open_tilt_series(job.tilts),
+            self.device,
+        )
         self.out = open_volume_store(job.out, mode="r+")
-        self._basis: SlabBasis | None = None
-        self._operators: dict[tuple[int, int], SlabOperator] = {}
-        self._coupled: dict[str, CoupledTile] = {}
+        self.record = RunRecord(job.out)
+        self.grid = TileGrid(job.plan, problem.geometry, problem.rows_per_call)
+        self.checkpoints = Checkpoints(job.out, self.grid.layout, job.digest)
+        self.computing = threading.Lock()
+        self._held: dict[str, _Held] = {}
 
     # -- uncoupled tiles ------------------------------------------------------------------------
 
-    def run(self, tile: Tile) -> Iterator[StepEvent | Receipt]:
-        """All iterations of an uncoupled tile, block by block, and its write."""
-        timer = Timer()
-        result = torch.empty(tile.write_box.shape)
-        for box in self._blocks(tile):
-            operator, data = self._read(tile, box, timer)
-            x = torch.zeros(box.shape, device=self.device)
-            for n in range(len(self.problem.schedule)):
-                x, event = self._step(tile, box, operator, data, x, n)
-                _add(timer, event)
+    def run(
+        self,
+        tile: Tile,
+        hint: Generation | None = None,
+        paused: Callable[[], bool] = lambda: False,
+    ) -> Iterator[Event | Paused]:
+        """All iterations of an uncoupled tile, from its last checkpoint, and its write.
+
+        Parameters
+        ----------
+        tile
+            Of a group of its own.
+        hint
+            A committed generation that covers it, from a run that was cut otherwise.
+        paused
+            Asked between iterations; when true the tile is checkpointed and put aside.
+        """
+        began, timer = time.time(), Timer()
+        data = self.data.load(tile, timer)
+        last = self.job.plan.iterations
+        with self.computing:
+            timer.lap("wait")
+            n, state, faults = self._resume(tile, hint)
+            yield from faults
+            saved = time.monotonic()
+            while n < last:
+                state, event = self._step(tile, state, n, data)
+                timer.add(event.seconds)
                 yield event
-            self._keep(tile, box, x, result)
-        yield self._write(tile, result, timer)
+                n += 1
+                due = time.monotonic() - saved >= self.job.checkpoint_every
+                if n < last and (due or paused()):
+                    yield self._commit(tile, state, n)
+                    saved = time.monotonic()
+                    if paused():
+                        yield Paused(tile.name, n)
+                        return
+        yield self._write(tile, self._own(tile, state), timer, began)
+        self.data.drop(tile.name)
+        self.checkpoints.forget(tile.name)
+
+    def _resume(self, tile: Tile, hint: Generation | None) -> tuple[int, Tensor, list[FaultEvent]]:
+        """Iterations done and the state after them: of the newest generation that is sound."""
+        known = self.checkpoints.generations(tile.name) + ([hint] if hint else [])
+        faults = []
+        for generation in sorted(known, key=lambda g: -g.iteration):
+            try:
+                state = self._load(tile, generation)
+            except CheckpointDamagedError as error:
+                faults.append(
+                    FaultEvent(
+                        kind="checkpoint-damaged",
+                        worker=self.worker,
+                        tile=tile.name,
+                        action="go back to the checkpoint before",
+                        detail=str(error),
+                        time=time.time(),
+                    )
+                )
+                continue
+            return generation.iteration, state, faults
+        return 0, self._zero(tile), faults
+
+    def _commit(self, tile: Tile, state: Tensor, n: int) -> SaveEvent:
+        event, digests = self._save(tile, state, n)
+        self.checkpoints.commit(tile.name, Generation(n, digests))
+        return event
 
     # -- coupled tiles --------------------------------------------------------------------------
 
-    def start(self, tile: Tile) -> None:
-        """Read a coupled tile and set its estimate to zero."""
+    def step(
+        self,
+        tile: Tile,
+        n: int,
+        pieces: Mapping[str, Piece],
+        *,
+        load: Generation | None = None,
+        save: bool = False,
+        keep: bool = True,
+    ) -> Stepped:
+        """Iteration n (from 0) of a coupled tile.
+
+        Parameters
+        ----------
+        tile, n
+            Which.
+        pieces
+            Of the tiles around after n iterations, by name; without its own.
+        load
+            Read the states around (its own too) from this generation, of n iterations, instead.
+        save
+            Write the new state as a part of generation n + 1.
+        keep
+            Keep state and data for the next iteration. Otherwise ``job.cache`` bytes of data stay,
+            those used last.
+
+        Raises
+        ------
+        StaleStepError
+            The solver does not hold the tile after n iterations.
+        CheckpointDamagedError
+            The generation cannot be loaded.
+        """
         timer = Timer()
-        blocks = []
-        for box in self._blocks(tile):
-            _, data = self._read(tile, box, timer)
-            blocks.append((box, data, torch.zeros(box.shape, device=self.device)))
-        self._coupled[tile.name] = CoupledTile(tile, blocks, timer)
-
-    def step(self, tile: Tile, n: int) -> tuple[list[StepEvent], dict[str, Piece]]:
-        """Iteration n of a coupled tile; returns the pieces its neighbours (and itself) blend."""
-        state = self._coupled[tile.name]
-        operator = self._operator(tile)
-        events = []
-        for index, (box, data, x) in enumerate(state.blocks):
-            new, event = self._step(tile, box, operator, data, x, n)
-            _add(state.timer, event)
-            events.append(event)
-            state.blocks[index] = (box, data, new)
-        group = [t for t in self.job.plan.tiles if t.group == tile.group]
-        return events, cut_pieces(tile, state.estimate(), group, self.job.plan.margin)
-
-    def exchange(self, tile: Tile, pieces: Mapping[str, Piece]) -> None:
-        """Replace a coupled tile's estimate by the blend of the pieces that reach it."""
-        state = self._coupled[tile.name]
-        state.timer.lap("wait")
-        blended = blend(tile.read_box, pieces).to(self.device)
-        for index, (box, data, _) in enumerate(state.blocks):
-            first = box.start[1] - tile.read_box.start[1]
-            x = torch.zeros(box.shape, device=self.device)
-            part = blended[:, first : first + box.shape[1]]
-            x[:, : part.shape[1]] = part
-            state.blocks[index] = (box, data, x)
-        state.timer.lap("exchange")
-
-    def finish(self, tile: Tile) -> Receipt:
-        """Write a coupled tile and forget it."""
-        state = self._coupled.pop(tile.name)
-        result = torch.empty(tile.write_box.shape)
-        for box, _, x in state.blocks:
-            self._keep(tile, box, x, result)
-        return self._write(tile, result, state.timer)
-
-    # -- one block ------------------------------------------------------------------------------
-
-    def _blocks(self, tile: Tile) -> list[Box]:
-        """Blocks of a tile: whole multiples of ``rows_per_call`` rows over its read box."""
-        rows = self.problem.rows_per_call
-        (z0, y0, x0), (z1, y1, x1) = tile.read_box.start, tile.read_box.stop
-        return [Box((z0, y, x0), (z1, y + rows, x1)) for y in range(y0, y1, rows)]
-
-    def _operator(self, tile: Tile) -> SlabOperator:
-        columns = (tile.read_box.start[2], tile.read_box.stop[2])
-        if columns not in self._operators:
-            geometry = self.problem.geometry
-            if self._basis is None:
-                self._basis = SlabBasis(geometry, self.job.plan.length, self.device)
-            isolated = geometry.specimen == "isolated"
-            self._operators[columns] = SlabOperator(
-                geometry,
-                columns,
-                background=self.problem.intensity.vacuum if isolated else 0.0,
-                basis=self._basis,
-            )
-        return self._operators[columns]
-
-    def _read(self, tile: Tile, box: Box, timer: Timer) -> tuple[SlabOperator, SlabData]:
-        timer.lap("other")
-        projections, valid = read_block(self.tilts, self.problem, box)
+        data = self.data.load(tile, timer)
+        if load is not None:
+            pieces = self._loaded(tile, load)
         timer.lap("read")
-        operator = self._operator(tile)
-        data = operator.prepare(
-            projections.to(self.device), None if valid is None else valid.to(self.device)
-        )
-        timer.lap("setup")
-        return operator, data
+        with self.computing:
+            timer.lap("wait")
+            held = self._held.get(tile.name)
+            again = held is not None and held.iteration == n + 1 and load is None
+            if held is not None and again and (held.outcome.digests or not save):
+                return held.outcome  # asked before: the answer was lost
+            if n == 0:
+                start = self._zero(tile)
+            elif load is None:
+                start = self._blend(tile, self._with_own(tile, n, pieces))
+            else:
+                start = blend(tile.read_box, pieces, self.device)
+            timer.lap("exchange")
+            state, event = self._step(tile, start, n, data)
+            seconds = {**timer.seconds, **event.seconds}
+            events: list[Event] = [_with_seconds(event, seconds)]
+            outcome = Stepped(events, {})
+            if keep:
+                self._held[tile.name] = _Held(n + 1, state, outcome)
+        if save:
+            saved, digests = self._save(tile, state, n + 1)
+            outcome = Stepped([*events, saved], digests)
+            with self.computing:
+                if keep and tile.name in self._held:
+                    self._held[tile.name].outcome = outcome
+        if not keep:
+            self.data.trim(self.job.cache)
+        return outcome
+
+    def pieces(self, tile: Tile, receivers: Sequence[Tile]) -> list[Piece | None]:
+        """What each receiver needs of a tile that was stepped here."""
+        state = self._held[tile.name].state
+        return [cut_piece(self._state_box(tile), state, other) for other in receivers]
+
+    def finish(
+        self, tile: Tile, pieces: Mapping[str, Piece], load: Generation | None = None
+    ) -> Receipt:
+        """Blend a coupled tile for the last time and write it.
+
+        Parameters and errors as of :meth:`step`, n being the number of iterations.
+        """
+        began, timer, n = time.time(), Timer(), self.job.plan.iterations
+        if load is not None:
+            pieces = self._loaded(tile, load)
+        timer.lap("read")
+        with self.computing:
+            timer.lap("wait")
+            if load is None:
+                pieces = self._with_own(tile, n, pieces)
+            own = blend(tile.read_box, pieces, self.device)
+            timer.lap("exchange")
+        return self._write(tile, self._crop(tile, own), timer, began)
+
+    def drop(self, tiles: Sequence[str]) -> None:
+        """Forget the states of coupled tiles."""
+        with self.computing:
+            for name in tiles:
+                self._held.pop(name, None)
+                self.data.drop(name)
+
+    def _with_own(self, tile: Tile, n: int, pieces: Mapping[str, Piece]) -> dict[str, Piece]:
+        held = self._held.get(tile.name)
+        if held is None or held.iteration != n:
+            raise StaleStepError(f"{tile.name} is not held after {n} iterations")
+        return {**pieces, tile.name: Piece(self._state_box(tile), held.state)}
+
+    def _loaded(self, tile: Tile, generation: Generation) -> dict[str, Piece]:
+        """Pieces of the tiles around (and its own) from a generation."""
+        pieces = {}
+        for sender in self.grid.senders(tile):
+            box = self._state_box(sender).intersection(tile.read_box)
+            if box is not None:
+                start, _ = self.grid.support(sender)
+                state = self.checkpoints.read(
+                    generation, self.grid.column(sender), box.start[1], box.stop[1]
+                )
+                part = state[..., box.start[2] - start : box.stop[2] - start]
+                pieces[sender.name] = Piece(box, part)
+        return pieces
+
+    # -- one tile -------------------------------------------------------------------------------
 
     def _step(
-        self, tile: Tile, box: Box, operator: SlabOperator, data: SlabData, x: Tensor, n: int
+        self, tile: Tile, start: Tensor, n: int, data: MeasuredBlocks.Loaded
     ) -> tuple[Tensor, StepEvent]:
-        problem, timer, residual = self.problem, Timer(), 0.0
-        seed = problem.config.seed
+        """Iteration n from the blended estimate over the read box to the tile's new state."""
+        began = time.time()
+        estimate, event = self.iterate(tile, start, n, data, self.worker, began)
+        first, weight = blend_window(tile, self.grid.field, self.job.plan.margin)
+        offset = first - tile.read_box.start[2]
+        part = estimate[..., offset : offset + len(weight)]
+        return part * weight.to(part), event
 
-        def descend(x: Tensor, steps: float) -> Tensor:
-            nonlocal residual
-            x, error = operator.descend(x, data, steps, problem.step_size)
-            residual = float(error)  # also waits for the device, so that phases are timed
-            timer.lap("gradient")
-            return x
+    def _blend(self, tile: Tile, pieces: Mapping[str, Piece]) -> Tensor:
+        return blend(tile.read_box, pieces, self.device)
 
-        def noise(n: int) -> Tensor:
-            eps = addressed_noise(seed, n, box, device=self.device)
-            timer.lap("noise")
-            return eps
+    def _zero(self, tile: Tile) -> Tensor:
+        return torch.zeros(tile.read_box.shape, device=self.device)
 
-        def denoise(x: Tensor, sigma: float, n: int) -> Tensor:
-            return denoise_rows(
-                self.denoiser, x, sigma, box=box, lattice=problem.lattice, seed=seed, iteration=n
-            )
+    def _load(self, tile: Tile, generation: Generation) -> Tensor:
+        return blend(tile.read_box, self._loaded(tile, generation), self.device)
 
-        x = ddgm_step(
-            x, n, schedule=problem.schedule, descend=descend, noise=noise, denoise=denoise
-        )
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-        timer.lap("denoise")
-        measured = float(data.measured.expand(data.stretched.shape).sum())
-        sigma = problem.schedule.sigma[n]
-        return x, StepEvent(tile.name, n, sigma, residual, measured, box.size, timer.seconds)
+    def _state_box(self, tile: Tile) -> Box:
+        (z0, y0, _), (z1, y1, _) = tile.write_box.start, tile.write_box.stop
+        start, stop = self.grid.support(tile)
+        return Box((z0, y0, start), (z1, y1, stop))
 
-    def _keep(self, tile: Tile, box: Box, x: Tensor, result: Tensor) -> None:
-        """Copy the voxels of a block that the tile owns, in the data's unit."""
-        own = tile.write_box
-        first = own.start[2] - box.start[2]
-        rows = slice(box.start[1] - own.start[1], min(box.stop[1], own.stop[1]) - own.start[1])
-        part = x[:, : rows.stop - rows.start, first : first + own.shape[2]]
-        result[:, rows] = self.problem.intensity.restore(part).cpu()
+    def _save(self, tile: Tile, state: Tensor, n: int) -> tuple[SaveEvent, dict[str, str]]:
+        began, clock = time.time(), time.perf_counter()
+        values = state.cpu().numpy()
+        digests = self.checkpoints.write(n, self.grid.column(tile), tile.write_box.start[1], values)
+        seconds = time.perf_counter() - clock
+        return SaveEvent(tile.name, n, values.nbytes, seconds, self.worker, began), digests
 
-    def _write(self, tile: Tile, result: Tensor, timer: Timer) -> Receipt:
+    def _own(self, tile: Tile, state: Tensor) -> Tensor:
+        """The voxels an uncoupled tile owns, of its state."""
+        offset = tile.write_box.start[2] - self.grid.support(tile)[0]
+        return state[..., offset : offset + tile.write_box.shape[2]]
+
+    def _crop(self, tile: Tile, estimate: Tensor) -> Tensor:
+        return estimate[tile.write_box.slices(tile.read_box.start)]
+
+    def _write(self, tile: Tile, own: Tensor, timer: Timer, began: float) -> Receipt:
+        """Write the voxels a tile owns, in the data's unit, and then the receipt."""
         timer.lap("other")
-        digest = self.out.write(tile.write_box, result.numpy())
+        digest = self.out.write(tile.write_box, self.problem.intensity.restore(own).cpu().numpy())
         timer.lap("write")
-        return Receipt(tile.name, digest, timer.seconds, self.worker)
+        receipt = Receipt(tile.name, digest, timer.seconds, self.worker, began)
+        box = tile.write_box
+        self.record.add_receipt(
+            {
+                **receipt.to_dict(),
+                "start": box.start,
+                "stop": box.stop,
+                "problem": self.job.digest,
+            }
+        )
+        return receipt
 
 
-class CoupledTile:
-    """State of a coupled tile between iterations."""
-
-    def __init__(
-        self, tile: Tile, blocks: list[tuple[Box, SlabData, Tensor]], timer: Timer
-    ) -> None:
-        self.tile, self.blocks, self.timer = tile, blocks, timer
-
-    def estimate(self) -> Tensor:
-        """The estimate over the read box, without the rows that fill up the last block."""
-        rows = self.tile.read_box.shape[1]
-        return torch.cat([x for _, _, x in self.blocks], dim=1)[:, :rows]
-
-
-def _add(timer: Timer, event: StepEvent) -> None:
-    for phase, seconds in event.seconds.items():
-        timer.seconds[phase] = timer.seconds.get(phase, 0.0) + seconds
-    timer.lap("overlap")
-    timer.seconds.pop("overlap")
+def _with_seconds(event: StepEvent, seconds: dict[str, float]) -> StepEvent:
+    return StepEvent(**{**event.__dict__, "seconds": seconds})

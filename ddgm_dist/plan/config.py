@@ -74,6 +74,12 @@ class PlanConfig(BaseModel):
     tile_rows: int | None = Field(
         None, ge=1, description="rows per tile, a multiple of rows_per_call; chosen if null"
     )
+    checkpoint_every: float = Field(
+        300.0, ge=0, description="seconds between checkpoints of unfinished tiles"
+    )
+    state: Literal["auto", "resident", "streamed"] = Field(
+        "auto", description="keep coupled tiles with the workers, or in the store, or as they fit"
+    )
 
 
 class Config(ProblemConfig, PlanConfig):

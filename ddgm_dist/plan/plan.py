@@ -26,6 +26,8 @@ __all__ = ["Plan", "columns_and_margin", "make_plan", "widest_read"]
 # Domains up to this width are solved whole unless tile_columns says otherwise.
 WHOLE_WIDTH = 8192
 COUPLED_WIDTH = 4096
+# Voxels of a coupled tile, about: an iteration of one takes a GPU a few tenths of a second.
+COUPLED_VOXELS = 2**24
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,6 @@ def make_plan(
     *,
     length: int,
     memory: int | None = None,
-    workers: int = 1,
     itemsize: int = 4,
 ) -> Plan:
     """Cut a problem into tiles and project its cost.
@@ -126,8 +127,6 @@ def make_plan(
         Period of the Fourier transform of the widest read box (:func:`widest_read`), columns.
     memory
         Bytes one worker may use; unbounded when None.
-    workers
-        How many will share the tiles; more tiles than workers even out the load.
     itemsize
         Bytes per pixel of the stored tilt series.
 
@@ -141,7 +140,7 @@ def make_plan(
     tile_columns, margin = columns_and_margin(g, problem.config)
     shard = (g.thickness, block, tile_columns)
     coupled = tile_columns < g.field
-    rows = config.tile_rows or _tile_rows(g.rows, block, workers)
+    rows = config.tile_rows or (_coupled_rows(g, block, length) if coupled else block)
     if rows % block:
         raise PlanError(
             "tile_rows",
@@ -209,10 +208,13 @@ def widest_read(geometry: Geometry, config: ProblemConfig) -> int:
     return min(last - first, tile_columns + 2 * max(margin, -first))
 
 
-def _tile_rows(rows: int, block: int, workers: int) -> int:
-    """Rows per tile: about four tiles per worker, so that a slow worker delays little."""
-    wanted = math.ceil(rows / max(1, 4 * workers))
-    return max(block, math.ceil(wanted / block) * block)
+def _coupled_rows(geometry: Geometry, block: int, length: int) -> int:
+    """Rows of a coupled tile: enough work per exchange, however many workers there are.
+
+    So a run that is resumed elsewhere is cut the same way.
+    """
+    blocks = COUPLED_VOXELS // (geometry.thickness * block * length)
+    return block * min(max(1, blocks), math.ceil(geometry.rows / block))
 
 
 def _calls(tile: Tile, problem: Problem) -> int:

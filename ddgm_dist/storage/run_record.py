@@ -12,6 +12,7 @@ import json
 import math
 import os
 import re
+import shutil
 import uuid
 from pathlib import Path
 from typing import Any
@@ -105,6 +106,18 @@ class RunRecord:
             if isinstance(receipt, dict):
                 found[str(receipt["tile"])] = receipt
         return found
+
+    def names(self, folder: str) -> list[str]:
+        """Names of the JSON files in one of the record's folders, without ``.json``."""
+        return sorted(path.stem for path in (self.folder / _safe(folder)).glob("[!.]*.json"))
+
+    def delete(self, name: str) -> None:
+        """Delete what `write_json` wrote, if it is there."""
+        self._path(name).unlink(missing_ok=True)
+
+    def delete_folder(self, folder: str) -> None:
+        """Delete one of the record's folders and all in it."""
+        shutil.rmtree(self.folder / _safe(folder), ignore_errors=True)
 
     def append_event(self, event: dict[str, Any]) -> None:
         """Append one line to ``events.jsonl``; NaN and infinity become null.

@@ -71,6 +71,14 @@ class VolumeLayout:
         axes = zip(box.start, box.stop, self.shard, self.shape, strict=True)
         return all(0 <= a < b <= n and a % s == 0 and (b % s == 0 or b == n) for a, b, s, n in axes)
 
+    def shards_of(self, box: Box) -> frozenset[Triple]:
+        """Indices of the shards that a box of whole shards is made of."""
+        ranges = [
+            range(a // s, -(-b // s))
+            for a, b, s in zip(box.start, box.stop, self.shard, strict=True)
+        ]
+        return frozenset((z, y, x) for z in ranges[0] for y in ranges[1] for x in ranges[2])
+
 
 def block_digest(block: NDArray[Any]) -> str:
     """BLAKE2b-128 (hex) of the voxels as little-endian float32 in ``(z, y, x)`` order."""
@@ -108,6 +116,16 @@ class VolumeStore:
     def shape(self) -> Triple:
         """Extent ``(z, y, x)``, voxels."""
         return self.layout.shape
+
+    def shards(self) -> frozenset[Triple]:
+        """Indices of the shards that are there; what they hold is not looked at."""
+        folder = Path(self.path) / self._level / "c"
+        found = []
+        for path in folder.glob("*/*/*"):
+            z, y, x = path.relative_to(folder).parts
+            if x.isdigit():
+                found.append((int(z), int(y), int(x)))
+        return frozenset(found)
 
     def __reduce__(self) -> tuple[Any, tuple[str, str]]:
         # Workers reopen the store: handles do not cross process borders.

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ddgm_dist.core.box import Box
-from ddgm_dist.engine.blending import Piece, blend, blend_window, cut_pieces, piece_receivers
+from ddgm_dist.engine.blending import Piece, blend, blend_window, cut_piece
 from ddgm_dist.plan.tiling import Tile, blend_half_width
 
 
@@ -33,15 +33,30 @@ def groups(draw: st.DrawFn) -> tuple[list[Tile], int]:
     return tiles, margin
 
 
+def states(tiles: list[Tile], margin: int, values: torch.Tensor) -> dict[str, Piece]:
+    """Each tile's part of ``values``, which lie over the domain, times its window."""
+    first, field = tiles[0].read_box.start[2], tiles[-1].write_box.stop[2]
+    found = {}
+    for tile in tiles:
+        start, weight = blend_window(tile, field, margin)
+        stop = start + len(weight)
+        (z0, y0, _), (z1, y1, _) = tile.write_box.start, tile.write_box.stop
+        state = values[..., start - first : stop - first] * weight
+        found[tile.name] = Piece(Box((z0, y0, start), (z1, y1, stop)), state)
+    return found
+
+
 def exchanged(tiles: list[Tile], margin: int, values: torch.Tensor) -> list[dict[str, Piece]]:
     """What each tile receives when all hold their part of ``values`` over the domain."""
-    start = tiles[0].read_box.start[2]
-    mail: dict[str, dict[str, Piece]] = {tile.name: {} for tile in tiles}
-    for tile in tiles:
-        part = values[..., tile.read_box.start[2] - start : tile.read_box.stop[2] - start]
-        for name, piece in cut_pieces(tile, part, tiles, margin).items():
-            mail[name][tile.name] = piece
-    return [mail[tile.name] for tile in tiles]
+    mail: list[dict[str, Piece]] = []
+    held = states(tiles, margin, values)
+    for receiver in tiles:
+        pieces = {
+            name: cut_piece(state.box, torch.as_tensor(state.values), receiver)
+            for name, state in held.items()
+        }
+        mail.append({name: piece for name, piece in pieces.items() if piece is not None})
+    return mail
 
 
 @settings(max_examples=80, deadline=None)
@@ -52,7 +67,7 @@ def test_windows_sum_to_one_over_the_domain(group: tuple[list[Tile], int]) -> No
     total = np.zeros(last - first)
     half = blend_half_width(margin)
     for tile in tiles:
-        start, weight = blend_window(tile, tiles, margin)
+        start, weight = blend_window(tile, tiles[-1].write_box.stop[2], margin)
         assert weight.dtype == torch.float32
         assert bool(((weight >= 0) & (weight <= 1)).all())
         # A window lies in what its tile reads, and away from the border of what it knows.
@@ -87,29 +102,23 @@ def test_the_sum_does_not_depend_on_the_order() -> None:
         assert torch.equal(blend(box, {name: pieces[name] for name in names}), expected)
 
 
-@settings(max_examples=60, deadline=None)
-@given(group=groups())
-def test_receivers_are_known_before_the_pieces_are(group: tuple[list[Tile], int]) -> None:
-    """Ray asks how many results a call has before it is made."""
-    tiles, margin = group
-    for tile in tiles:
-        pieces = cut_pieces(tile, torch.zeros(tile.read_box.shape), tiles, margin)
-        assert list(pieces) == piece_receivers(tile, tiles, margin)
-        assert tile.name in pieces
-
-
 def test_neighbours_see_the_same_voxels_afterwards() -> None:
     """What two tiles disagree on is settled for both: their common columns are equal."""
     tiles = [
         Tile("a", Box((0, 0, 0), (1, 1, 64)), Box((0, 0, 0), (1, 1, 96)), 0),
         Tile("b", Box((0, 0, 64), (1, 1, 128)), Box((0, 0, 32), (1, 1, 128)), 0),
     ]
-    mail: dict[str, dict[str, Piece]] = {"a": {}, "b": {}}
-    for tile, value in zip(tiles, (0.0, 1.0), strict=True):
-        for name, piece in cut_pieces(
-            tile, torch.full(tile.read_box.shape, value), tiles, 32
-        ).items():
-            mail[name][tile.name] = piece
+    values = torch.ones(1, 1, 128)
+    held = states(tiles, 32, values)
+    held["a"] = replace(held["a"], values=torch.as_tensor(held["a"].values) * 0)
+    mail = {
+        tile.name: {
+            name: piece
+            for name, state in held.items()
+            if (piece := cut_piece(state.box, torch.as_tensor(state.values), tile))
+        }
+        for tile in tiles
+    }
     a, b = (blend(tile.read_box, mail[tile.name])[0, 0] for tile in tiles)
     assert torch.equal(a[32:96], b[:64])
     assert bool((a[:48] == 0).all())

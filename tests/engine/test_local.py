@@ -112,14 +112,14 @@ def test_another_problem_has_another_answer(
 
 
 @pytest.mark.parametrize("cut", [{}, {"tile_columns": 48, "margin": 16}], ids=["free", "coupled"])
-def test_every_block_and_tile_is_reported_once(
+def test_every_step_and_tile_is_reported_once(
     make_tilts: MakeTilts, solve: Solve, cut: dict[str, Any]
 ) -> None:
     seen: list[StepEvent | Receipt] = []
 
     class Listening(LocalEngine):
         def run(self, job: Any, done: Any, report: Any) -> None:
-            def both(event: StepEvent | Receipt) -> None:
+            def both(event: Any) -> None:
                 seen.append(event)
                 report(event)
 
@@ -130,7 +130,8 @@ def test_every_block_and_tile_is_reported_once(
     steps = [e for e in seen if isinstance(e, StepEvent)]
     assert sorted(r.tile for r in receipts) == sorted(t.name for t in result.plan.tiles)
     assert len({r.digest for r in receipts}) == len(receipts)
-    assert len(steps) == 2 * len(receipts) * result.plan.iterations  # two blocks per tile
+    assert len(steps) == len(receipts) * result.plan.iterations
     assert sum(s.voxels for s in steps) == result.plan.voxels * result.plan.iterations
-    for phase in ("read", "setup", "gradient", "noise", "denoise", "write"):
-        assert all(r.seconds.get(phase, -1) >= 0 for r in receipts)
+    for phase in ("gradient", "noise", "denoise"):
+        assert all(s.seconds.get(phase, -1) >= 0 for s in steps)
+    assert all(r.seconds.get("write", -1) >= 0 for r in receipts)

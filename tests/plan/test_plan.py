@@ -42,15 +42,13 @@ def problems(draw: st.DrawFn) -> dict[str, Any]:
 
 
 @settings(max_examples=150, deadline=None)
-@given(keys=problems(), split=st.one_of(st.none(), st.integers(1, 8)), workers=st.integers(1, 9))
+@given(keys=problems(), split=st.one_of(st.none(), st.integers(1, 8)))
 def test_tiles_partition_the_volume(
-    make_problem: MakeProblem, keys: dict[str, Any], split: int | None, workers: int
+    make_problem: MakeProblem, keys: dict[str, Any], split: int | None
 ) -> None:
     problem = make_problem(**keys)
     try:
-        plan = planned(
-            problem, None if split is None else split * problem.rows_per_call, workers=workers
-        )
+        plan = planned(problem, None if split is None else split * problem.rows_per_call)
     except PlanError as error:
         if error.argument != "tile_columns":
             raise
@@ -113,11 +111,6 @@ def test_a_field_is_not_cut_along_x_unless_asked_or_huge(make_problem: MakeProbl
     assert len(planned(make_problem(field=8193)).groups[0]) == 3
     cut = planned(make_problem(field=200, tile_columns=100, margin=40))
     assert [t.write_box.x for t in cut.groups[0]] == [slice(0, 112), slice(112, 200)]
-
-
-def test_more_workers_get_more_tiles(make_problem: MakeProblem) -> None:
-    problem = make_problem(rows=64)
-    assert [len(planned(problem, workers=w).tiles) for w in (1, 2, 4, 16)] == [4, 8, 16, 16]
 
 
 def test_refuses_tiles_of_part_blocks(make_problem: MakeProblem) -> None:

@@ -1,0 +1,166 @@
+"""Connecting to a cluster, and what it can take."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+
+from ddgm_dist.errors import InputError
+
+__all__ = ["Shares", "connected", "memory_per_worker", "nodes", "shares"]
+
+
+@contextlib.contextmanager
+def connected(address: str | None) -> Iterator[None]:
+    """A connection to Ray for the time of a run, leaving one that exists as it is.
+
+    Raises
+    ------
+    InputError
+        Nothing answers at the address, or what answers is another version.
+    """
+    if ray.is_initialized():
+        yield
+        return
+    before = dict(os.environ)
+    handler = signal.getsignal(signal.SIGTERM)
+    options: dict[str, Any] = {"configure_logging": False, "log_to_driver": False}
+    if address is None:
+        # A cluster of our own. Where RAY_AUTH_MODE is unset Ray makes it ask for a token (and keeps
+        # one in ~/.ray), so that other users of the network cannot talk to it.
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        options |= {"include_dashboard": False, "num_cpus": os.cpu_count()}
+    try:
+        try:
+            ray.init(address=address, **options)
+        except (ConnectionError, ray.exceptions.RayError) as error:
+            raise InputError(
+                "address",
+                address,
+                f"no Ray cluster answers there ({_first_line(error)})",
+                "is `ray start` running, and is the address that of its head (port 6379)?",
+            ) from error
+        except (RuntimeError, ValueError) as error:
+            raise InputError("address", address, _first_line(error)) from error
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, handler)  # ray.init takes it; a library must not
+        yield
+    finally:
+        ray.shutdown()
+        for key in set(os.environ) - set(before):
+            del os.environ[key]
+        os.environ.update(before)
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__
+
+
+def nodes() -> list[dict[str, float]]:
+    """Resources of the nodes that are alive."""
+    found: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    return [node.get("Resources", {}) for node in found if node.get("Alive")]
+
+
+@dataclass(frozen=True)
+class Shares:
+    """How many workers, and what each asks of its node.
+
+    Attributes
+    ----------
+    workers
+        Count.
+    threads
+        Of torch, per worker.
+    cpus, gpus
+        Ray's resources per worker; fractions let more workers than CPUs start, if asked to.
+    memory
+        Bytes per worker; 0 asks for none.
+    """
+
+    workers: int
+    threads: int
+    cpus: float
+    gpus: float
+    memory: int
+
+
+def shares(
+    found: list[dict[str, float]], workers: int | None, useful: int, memory: int | None
+) -> Shares:
+    """Divide a cluster's nodes among workers.
+
+    Parameters
+    ----------
+    found
+        Resources by node.
+    workers
+        As asked; None takes one per GPU, or per CPU where there is none, up to ``useful``.
+    useful
+        Number of things that can be done at a time.
+    memory
+        Bytes that a worker is allowed; None when unknown.
+
+    Raises
+    ------
+    InputError
+        The cluster has too little.
+    """
+    gpus, cpus = (sum(node.get(kind, 0) for node in found) for kind in ("GPU", "CPU"))
+    count = workers or max(1, min(int(gpus or cpus), useful))
+    if cpus <= 0:
+        raise InputError(
+            "workers",
+            count,
+            "need at least a part of a CPU each, and the cluster has none for them "
+            f"({_list(found)})",
+            "start nodes with CPUs (--num-cpus of `ray start`)",
+        )
+    threads = max(1, int(cpus // count))
+    while threads > 1 and _fit(found, "CPU", threads) < count:
+        threads -= 1
+    share = float(threads)
+    while _fit(found, "CPU", share) < count:
+        share /= 2
+    gpu = 1.0 if gpus else 0.0
+    while gpu and _fit(found, "GPU", gpu) < count:
+        gpu /= 2
+    if memory is not None and _fit(found, "memory", memory) < (count if workers else 1):
+        raise InputError(
+            "workers",
+            count,
+            f"of {memory / 2**30:.3g} GiB each do not fit the cluster ({_list(found)})",
+            "ask for fewer workers or less --memory, or add nodes",
+        )
+    if memory is not None and workers is None:
+        count = min(count, _fit(found, "memory", memory))
+    return Shares(count, threads, share, gpu, memory or 0)
+
+
+def memory_per_worker(found: list[dict[str, float]], workers: int) -> int | None:
+    """Bytes that a worker may take when all nodes are shared evenly; None if Ray does not tell."""
+    known = [node["memory"] for node in found if node.get("memory")]
+    if not known:
+        return None
+    return int(min(known) / max(1, -(-workers // len(known))))
+
+
+def _fit(found: list[dict[str, float]], kind: str, share: float) -> int:
+    return sum(int(node.get(kind, 0) / share + 1e-9) for node in found)
+
+
+def _list(found: list[dict[str, float]]) -> str:
+    parts = [
+        f"{node.get('CPU', 0):g} CPU, {node.get('GPU', 0):g} GPU, "
+        f"{node.get('memory', 0) / 2**30:.3g} GiB"
+        for node in found
+    ]
+    return f"{len(found)} nodes: " + "; ".join(parts[:8]) + ("; ..." if len(parts) > 8 else "")

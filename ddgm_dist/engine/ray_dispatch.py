@@ -1,0 +1,415 @@
+"""The driver's loop: hands calls to actors, takes answers, and deals with what goes wrong.
+
+It knows when; `work` knows what, `faults` what follows from a fault, `ray_pool` who. Calls are kept
+short in number (two per actor): that is the backpressure.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import ray
+from ray.exceptions import RayError, RayTaskError
+
+from ddgm_dist.engine.base import FaultEvent, Job, Receipt, Report, SaveEvent
+from ddgm_dist.engine.faults import Action, Decision, Fault, Limits, Past, decide
+from ddgm_dist.engine.ray_compat import draining_nodes
+from ddgm_dist.engine.ray_faults import fault_of, last_line
+from ddgm_dist.engine.ray_pool import Member, Pool
+from ddgm_dist.engine.resume import History
+from ddgm_dist.engine.tile import Paused, Stepped
+from ddgm_dist.engine.work import Task, Work
+from ddgm_dist.errors import DdgmError
+
+__all__ = ["Dispatcher", "Patience"]
+
+
+@dataclass(frozen=True)
+class Patience:
+    """Times of the driver, seconds.
+
+    Attributes
+    ----------
+    start
+        Without any worker ready, until the run fails.
+    stall
+        Without a worker's progress, until it is probed; as long again until it is replaced. Twenty
+        times the longest step so far if that is more.
+    pulse, drain, resize
+        Between looks at running tiles, at nodes about to go, at the cluster's size.
+    """
+
+    start: float = 300.0
+    stall: float = 300.0
+    pulse: float = 1.0
+    drain: float = 2.0
+    resize: float = 5.0
+
+
+@dataclass(eq=False)
+class _Call:
+    """A call in flight."""
+
+    member: Member
+    task: Task
+    mail: tuple[Any, ...]
+    pieces: list[Any] = field(default_factory=list)
+    attempts: int = 0
+    since: float = field(default_factory=time.monotonic)
+
+
+class Dispatcher:
+    """Runs a job's work on a pool.
+
+    Parameters
+    ----------
+    job, pool, work, history
+        What; who; the order; where commits are kept.
+    report
+        Takes events.
+    limits, patience
+        When to give up; times.
+
+    Attributes
+    ----------
+    own_seconds
+        Time the loop spent on its own work, not waiting.
+    steps
+        Calls that ended well.
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        pool: Pool,
+        work: Work,
+        history: History,
+        report: Report,
+        limits: Limits,
+        patience: Patience,
+    ) -> None:
+        self.job, self.pool, self.work, self.history = job, pool, work, history
+        self.report, self.limits, self.patience = report, limits, patience
+        self.own_seconds, self.steps = 0.0, 0
+        self._calls: dict[Any, _Call] = {}
+        self._later: list[tuple[float, Callable[[], None]]] = []
+        self._depth = 2
+        self._streamed = False
+        self._losses = 0
+        self._tile_losses: dict[str, int] = {}
+        self._longest = 0.0
+        self._idle_since = time.monotonic()
+        self._saved = time.monotonic()
+        self._next = dict.fromkeys(("pulse", "drain", "resize"), 0.0)
+
+    def run(self) -> None:
+        """Until nothing is left.
+
+        Raises
+        ------
+        DdgmError
+            The run cannot go on; what is finished or committed is kept.
+        """
+        while not self.work.finished:
+            began = time.perf_counter()
+            self._keep_house()
+            self._submit()
+            refs = list(self._calls)
+            self.own_seconds += time.perf_counter() - began
+            if refs:
+                ready, _ = ray.wait(refs, num_returns=1, timeout=0.2, fetch_local=False)
+            else:
+                ready = []
+                time.sleep(0.02)
+            began = time.perf_counter()
+            if ready and len(refs) > 1:
+                ready, _ = ray.wait(refs, num_returns=len(refs), timeout=0, fetch_local=False)
+            for ref in ready:
+                if ref in self._calls:
+                    self._collect(ref)
+            self._commit()
+            self.own_seconds += time.perf_counter() - began
+        self._pulse(wait=10.0)
+
+    # -- calls -----------------------------------------------------------------------------------
+
+    def _submit(self) -> None:
+        """Give each worker a call, then a second one to read ahead."""
+        for depth in range(1, self._depth + 1):
+            for member in self.pool.ready:
+                if len(member.calls) >= depth or member.leaving:
+                    continue
+                found = self.work.next(member.name, ahead=depth > 1)
+                if found is not None:
+                    if not member.calls:
+                        member.mark = time.monotonic()
+                    self._call(_Call(member, *found))
+
+    def _call(self, call: _Call) -> None:
+        actor, task = call.member.actor, call.task
+        if task.kind == "run":
+            refs = [actor.run.remote(task)]
+        elif task.kind == "finish":
+            refs = [actor.finish.remote(task, *call.mail)]
+        else:
+            count = 1 + len(task.receivers)
+            made = actor.step.options(num_returns=count).remote(task, *call.mail)
+            refs = [made] if count == 1 else made
+        call.pieces = refs[1:]
+        call.since = time.monotonic()
+        self._calls[refs[0]] = call
+        call.member.calls.append(refs[0])
+
+    def _collect(self, ref: Any) -> None:
+        call = self._calls.pop(ref)
+        call.member.calls.remove(ref)
+        try:
+            answer: Any = ray.get(ref)
+        except (RayError, DdgmError) as error:
+            self._failed(call, error)
+            return
+        now = time.monotonic()
+        call.member.mark = now
+        if call.task.kind != "run":
+            self._longest = max(self._longest, now - call.since)
+        self._losses = 0
+        self._tile_losses.pop(call.task.tile.name, None)
+        outcome: Receipt | Paused | Stepped
+        outcome, events = answer if isinstance(answer, tuple) else (answer, [])
+        for event in outcome.events if isinstance(outcome, Stepped) else events:
+            self.report(event)
+        if isinstance(outcome, Receipt):
+            self.report(outcome)
+        if self.work.void(call.task):
+            return
+        if isinstance(outcome, Paused):
+            self.work.again(call.task)
+            return
+        self.steps += 1
+        digests = outcome.digests if isinstance(outcome, Stepped) else {}
+        self.work.done(call.task, digests, call.pieces)
+
+    def _commit(self) -> None:
+        for unit, generation in self.work.commits():
+            self.history.commit(unit, generation)
+            self.work.committed(unit, generation)
+            self._saved = time.monotonic()
+        for name, tiles in self.work.drops():
+            if name in self.pool.members:
+                self.pool.members[name].actor.drop.remote(tiles)
+
+    # -- faults ----------------------------------------------------------------------------------
+
+    def _failed(self, call: _Call, error: Exception) -> None:
+        """A call raised, or its worker is gone."""
+        fault, tile = fault_of(error), call.task.tile.name
+        if self.work.void(call.task) and isinstance(error, RayTaskError):
+            return  # of a step that had been given up
+        decision = decide(fault, self._past(call), self.limits)
+        self._tell(fault, call.member.name, tile, decision.action, last_line(error))
+        where = f"{tile}, iteration {call.task.n}" if call.task.kind == "step" else tile
+        match decision.action:
+            case Action.FAIL:
+                raise _failure(error, fault, where, decision)
+            case Action.REDO:
+                self._after(decision.delay, lambda: self._repeat(call))
+            case Action.RESUBMIT:
+                call.attempts += 1
+                self._after(decision.delay, lambda: self._resubmit(call))
+            case Action.ROLL_BACK:
+                if isinstance(getattr(error, "cause", None), DdgmError):
+                    self.history.damaged(error.cause)  # type: ignore[attr-defined]
+                self.work.roll_back(call.task)
+            case Action.STREAM:
+                self._streamed = True
+                self.work.stream()
+            case Action.REPLACE | Action.LIGHTEN:
+                if decision.action is Action.LIGHTEN:
+                    self._depth = 1
+                self._lose(call.member, fault, call)
+
+    def _past(self, call: _Call) -> Past:
+        return Past(
+            losses=self._losses,
+            tile_losses=self._tile_losses.get(call.task.tile.name, 0),
+            attempts=call.attempts,
+            light=self._depth == 1,
+            streamed=self._streamed,
+        )
+
+    def _repeat(self, call: _Call) -> None:
+        """Let any worker do a call again, keeping count of how often."""
+        call.attempts += 1
+        if call.member.name in self.pool.members and not self.work.void(call.task):
+            self._call(call)
+        else:
+            self.work.again(call.task)
+
+    def _resubmit(self, call: _Call) -> None:
+        """Ask the same worker again; the call may have been done, which it then tells."""
+        if call.member.name in self.pool.members and not self.work.void(call.task):
+            self._call(call)
+
+    def _lose(self, member: Member, fault: Fault, call: _Call | None) -> None:
+        """A worker is gone: others redo what it held, and a new one is started."""
+        if member.name not in self.pool.members:
+            if call is not None:
+                self.work.again(call.task)
+            return
+        lost = [self._calls.pop(ref) for ref in member.calls if ref in self._calls]
+        member.calls.clear()
+        self.pool.remove(member)
+        if fault is not Fault.PREEMPTED:
+            self._losses += 1
+            if call is not None:
+                name = call.task.tile.name
+                self._tile_losses[name] = self._tile_losses.get(name, 0) + 1
+        self.work.lost(member.name)
+        for other in ([call] if call else []) + lost:
+            self.work.again(other.task)
+        self.pool.grow()
+        self._assign()
+
+    def _assign(self) -> None:
+        names = [m.name for m in self.pool.ready]
+        if names:
+            self.work.assign(names)
+
+    def _after(self, delay: float, action: Callable[[], None]) -> None:
+        self._later.append((time.monotonic() + delay, action))
+
+    def _tell(self, kind: str, worker: str, tile: str, action: str, detail: str) -> None:
+        self.report(
+            FaultEvent(str(kind), worker, tile, str(action), " ".join(detail.split()), time.time())
+        )
+
+    # -- housekeeping ----------------------------------------------------------------------------
+
+    def _keep_house(self) -> None:
+        now = time.monotonic()
+        due, self._later = (
+            [x for x in self._later if x[0] <= now],
+            [x for x in self._later if x[0] > now],
+        )
+        for _, action in due:
+            action()
+        self._admit(now)
+        if now - self._saved >= self.job.checkpoint_every:
+            self.work.checkpoint()
+            self._saved = now
+        if self._is_due("pulse", now):
+            self._pulse()
+            self._probe(now)
+        if self._is_due("drain", now):
+            self._drain()
+        if self._is_due("resize", now):
+            self.pool.resize()
+
+    def _is_due(self, what: str, now: float) -> bool:
+        if now < self._next[what]:
+            return False
+        self._next[what] = now + getattr(self.patience, what)
+        return True
+
+    def _admit(self, now: float) -> None:
+        """Let workers that have come up take part."""
+        try:
+            joined = self.pool.admit()
+        except RayError as error:
+            fault = fault_of(error)
+            if fault is Fault.START:
+                raise DdgmError(
+                    f"a worker could not start: {last_line(error)}; is the same environment, with "
+                    "ddgm-dist in it, on every node?"
+                ) from error
+            self._losses += 1
+            if self._losses > self.limits.losses:
+                raise _failure(error, fault, "starting a worker", Decision(Action.FAIL)) from error
+            for member in [m for m in self.pool.members.values() if m.hello is None]:
+                self.pool.remove(member)
+            self.pool.grow()
+            return
+        if joined:
+            self._assign()
+        if self.pool.ready:
+            self._idle_since = now
+        elif now - self._idle_since > self.patience.start:
+            raise DdgmError(
+                f"no worker has started for {self.patience.start:.0f} s: each asks for "
+                f"{self.pool.shares.cpus:g} CPU, {self.pool.shares.gpus:g} GPU, "
+                f"{self.pool.shares.memory} bytes; `ray status` tells what the cluster has; "
+                "run the same command again to go on"
+            )
+
+    def _pulse(self, wait: float = 0.0) -> None:
+        """Take the events of running tiles; an answer that is late is taken next time."""
+        for member in self.pool.ready:
+            if member.pulse is None and any(
+                self._calls[ref].task.kind == "run" for ref in member.calls if ref in self._calls
+            ):
+                member.pulse = member.actor.pulse.remote()
+        for member in self.pool.ready:
+            if member.pulse is None:
+                continue
+            ready, _ = ray.wait([member.pulse], timeout=wait)
+            if not ready:
+                continue
+            with contextlib.suppress(RayError):  # a lost worker: its call tells
+                pulse = ray.get(member.pulse)
+                if pulse.count != member.count:
+                    member.count, member.mark = pulse.count, time.monotonic()
+                    self._losses = 0
+                for event in pulse.events:
+                    if isinstance(event, SaveEvent):
+                        self._tile_losses.pop(event.tile, None)
+                    self.report(event)
+            member.pulse = None
+
+    def _probe(self, now: float) -> None:
+        """Replace workers that neither progress nor, asked for a sign of life, progress later."""
+        bound = max(self.patience.stall, 20 * self._longest)
+        for member in self.pool.ready:
+            idle = now - member.mark
+            if not member.calls or idle < bound:
+                continue
+            if member.pulse is None:
+                member.pulse = member.actor.pulse.remote()
+            if idle > 2 * bound:
+                call = next((self._calls[r] for r in member.calls if r in self._calls), None)
+                tile = call.task.tile.name if call else ""
+                error = TimeoutError(f"{member.name} has not progressed for {idle:.0f} s")
+                decision = decide(Fault.STALLED, self._past(call) if call else Past(), self.limits)
+                self._tell(Fault.STALLED, member.name, tile, decision.action, str(error))
+                if decision.action is Action.FAIL:
+                    raise _failure(error, Fault.STALLED, tile, decision)
+                if call is not None:
+                    self._calls = {r: c for r, c in self._calls.items() if c is not call}
+                self._lose(member, Fault.STALLED, call)
+
+    def _drain(self) -> None:
+        """Move work away from nodes that are about to go, and let the nodes go."""
+        draining = draining_nodes()
+        for member in self.pool.ready:
+            if member.hello is None or member.hello.node not in draining:
+                continue
+            if not member.leaving:
+                member.leaving = True
+                member.actor.leave.remote()
+                self._tell("draining", member.name, "", "move its work", member.hello.node)
+            if self.work.evacuate(member.name) and not member.calls:
+                self._lose(member, Fault.PREEMPTED, None)
+
+
+def _failure(error: Exception, fault: Fault, where: str, decision: Decision) -> Exception:
+    """What the run ends with."""
+    cause = getattr(error, "cause", None)
+    if fault in (Fault.INPUT, Fault.STORAGE) and isinstance(cause, DdgmError):
+        return cause
+    advice = f"; {decision.advice}" if decision.advice else ""
+    if fault is Fault.BUG:
+        return DdgmError(f"{where}: {error}")
+    return DdgmError(f"{where}: {fault}: {last_line(error)}{advice}")

@@ -1,0 +1,68 @@
+"""Which fault an error of Ray's is."""
+
+from __future__ import annotations
+
+from ray.exceptions import (
+    ActorDiedError,
+    ActorUnavailableError,
+    GetTimeoutError,
+    ObjectLostError,
+    ObjectStoreFullError,
+    OutOfDiskError,
+    OutOfMemoryError,
+    RayActorError,
+    RayTaskError,
+)
+
+from ddgm_dist.engine.faults import Fault
+from ddgm_dist.engine.tile import StaleStepError
+from ddgm_dist.errors import DdgmError, StorageError
+from ddgm_dist.storage.checkpoint import CheckpointDamagedError
+
+__all__ = ["fault_of", "last_line"]
+
+# The memory monitor's words in an actor's cause of death.
+_LOW_MEMORY = "low on memory"
+
+# In this order: the first that fits.
+_KINDS: tuple[tuple[type[Exception] | tuple[type[Exception], ...], Fault], ...] = (
+    (CheckpointDamagedError, Fault.CHECKPOINT_DAMAGED),
+    (StaleStepError, Fault.STALE),
+    (StorageError, Fault.STORAGE),
+    (DdgmError, Fault.INPUT),
+    (OutOfMemoryError, Fault.OUT_OF_MEMORY),
+    ((ObjectStoreFullError, OutOfDiskError), Fault.STORE_FULL),
+    (ObjectLostError, Fault.OBJECT_LOST),
+    (GetTimeoutError, Fault.STALLED),
+    (ActorUnavailableError, Fault.UNAVAILABLE),
+)
+
+
+def fault_of(error: BaseException) -> Fault:
+    """The fault that an error of a call or of a worker's start means."""
+    if isinstance(error, RayTaskError):
+        cause = error.cause
+        # Only what a call raised itself is a bug; what it met with is a fault of that kind.
+        if isinstance(cause, RayActorError):
+            return Fault.OBJECT_LOST  # the piece it was to take died with its worker
+        return _known(cause) or Fault.BUG
+    if isinstance(error, ActorDiedError):
+        if error.actor_init_failed:
+            return Fault.START
+        if _LOW_MEMORY in str(error):
+            return Fault.OUT_OF_MEMORY
+        return Fault.PREEMPTED if error.preempted else Fault.LOST
+    return _known(error) or Fault.LOST
+
+
+def _known(error: BaseException | None) -> Fault | None:
+    for kinds, fault in _KINDS:
+        if isinstance(error, kinds):
+            return fault
+    return None
+
+
+def last_line(error: BaseException) -> str:
+    """What went wrong, without the remote traceback."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__

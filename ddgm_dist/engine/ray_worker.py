@@ -1,0 +1,147 @@
+"""The Ray actor: a tile solver behind calls that overlap reading, computing and writing."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import threading
+from collections import deque
+from dataclasses import dataclass
+from importlib import metadata
+from typing import Any
+
+import ray
+import torch
+
+from ddgm_dist.engine.base import Event, Job, Receipt
+from ddgm_dist.engine.blending import Piece
+from ddgm_dist.engine.tile import Paused, TileSolver
+from ddgm_dist.engine.work import Task
+
+__all__ = ["CONCURRENCY", "Hello", "Pulse", "Worker", "versions"]
+
+# Two calls at a time: while one computes, the other reads its input or writes its output.
+CONCURRENCY = {"calls": 2, "signs": 1}
+_PACKAGES = ("ddgm-dist", "torch", "numpy", "zarr", "tensorstore")
+
+
+def versions() -> dict[str, str]:
+    """Versions that must agree between driver and workers, for results to be the same bits."""
+    found = {"python": ".".join(platform.python_version_tuple()[:2])}
+    for package in _PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            found[package] = "unknown"
+    return found
+
+
+@dataclass(frozen=True)
+class Hello:
+    """Who a worker is."""
+
+    node: str
+    pid: int
+    versions: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Pulse:
+    """A sign of life: events since the last one, and how many there ever were."""
+
+    events: list[Event]
+    count: int
+
+
+class Worker:
+    """One actor.
+
+    Parameters
+    ----------
+    job, name
+        What to compute; the worker's name in receipts and events.
+    threads
+        That torch computes with.
+    """
+
+    def __init__(self, job: Job, name: str, threads: int) -> None:
+        self.threads = threads
+        self._events: deque[Event] = deque()
+        self._count = 0
+        self._leaving = threading.Event()
+        torch.set_num_threads(threads)
+        self.solver = TileSolver(job, name)
+
+    @ray.method(concurrency_group="signs")
+    def hello(self) -> Hello:
+        """Answer once the actor is up."""
+        return Hello(ray.get_runtime_context().get_node_id(), os.getpid(), versions())
+
+    @ray.method(concurrency_group="signs")
+    def pulse(self) -> Pulse:
+        """Events of tiles that are running; answered while they do."""
+        return Pulse(self._take(), self._count)
+
+    @ray.method(concurrency_group="signs")
+    def leave(self) -> None:
+        """Put running tiles aside: the node is about to go."""
+        self._leaving.set()
+
+    @ray.method(concurrency_group="calls")
+    def drop(self, tiles: list[str]) -> None:
+        """Forget the states of tiles that others solve now."""
+        self.solver.drop(tiles)
+
+    @ray.method(concurrency_group="calls")
+    def run(self, task: Task) -> tuple[Receipt | Paused, list[Event]]:
+        """All iterations of an uncoupled tile; with its events that no pulse has told."""
+        self._threads()
+        outcome: Receipt | Paused | None = None
+        for event in self.solver.run(task.tile, task.load, self._leaving.is_set):
+            self._count += 1
+            if isinstance(event, Receipt | Paused):
+                outcome = event
+            else:
+                self._events.append(event)
+        assert outcome is not None
+        return outcome, self._take()
+
+    @ray.method(concurrency_group="calls")
+    def step(self, task: Task, *pieces: Piece) -> Any:
+        """An iteration of a coupled tile: what happened, then a piece for each receiver."""
+        self._threads()
+        stepped = self.solver.step(
+            task.tile,
+            task.n,
+            dict(zip(task.senders, pieces, strict=True)),
+            load=task.load,
+            save=task.save,
+            keep=task.keep,
+        )
+        self._count += 1
+        if not task.receivers:
+            return stepped
+        return [stepped, *self.solver.pieces(task.tile, task.receivers)]
+
+    @ray.method(concurrency_group="calls")
+    def finish(self, task: Task, *pieces: Piece) -> Receipt:
+        """Write a coupled tile."""
+        self._threads()
+        receipt = self.solver.finish(
+            task.tile, dict(zip(task.senders, pieces, strict=True)), task.load
+        )
+        self._count += 1
+        return receipt
+
+    def _take(self) -> list[Event]:
+        found = []
+        while self._events:
+            with contextlib.suppress(IndexError):  # the other thread took it
+                found.append(self._events.popleft())
+        return found
+
+    def _threads(self) -> None:
+        # OpenMP keeps the number per thread, and calls come in several.
+        if torch.get_num_threads() != self.threads:
+            torch.set_num_threads(self.threads)

@@ -1,0 +1,57 @@
+"""Where units of tiles go on: the newest generation that is committed for all their chunks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ddgm_dist.engine.grid import TileGrid
+from ddgm_dist.plan.tiling import Tile
+from ddgm_dist.storage.checkpoint import CheckpointDamagedError, Checkpoints, Generation
+
+__all__ = ["History"]
+
+
+class History:
+    """Committed chunks by generation, whatever units they were committed by.
+
+    Parameters
+    ----------
+    checkpoints
+        Of the run.
+    grid
+        Tells the chunks of a tile.
+    """
+
+    def __init__(self, checkpoints: Checkpoints, grid: TileGrid) -> None:
+        self.checkpoints, self.grid = checkpoints, grid
+        self._digests: dict[int, dict[str, str]] = {}
+        for generation in checkpoints.committed():
+            self._add(generation)
+
+    def _add(self, generation: Generation) -> None:
+        self._digests.setdefault(generation.iteration, {}).update(generation.digests)
+
+    def newest(self, tiles: Sequence[Tile]) -> Generation | None:
+        """The newest generation that holds all these tiles; None when there is none."""
+        keys = [key for tile in tiles for key in self.grid.chunks(tile)]
+        for iteration in sorted(self._digests, reverse=True):
+            digests = self._digests[iteration]
+            if all(key in digests for key in keys):
+                return Generation(iteration, {key: digests[key] for key in keys})
+        return None
+
+    def commit(self, unit: str, generation: Generation) -> None:
+        """Commit a generation of a unit; the one before the previous is forgotten."""
+        dropped = self.checkpoints.commit(unit, generation)
+        self._add(generation)
+        for old in dropped:
+            for key in old.digests:
+                self._digests.get(old.iteration, {}).pop(key, None)
+
+    def damaged(self, error: CheckpointDamagedError) -> None:
+        """Forget a chunk that could not be loaded."""
+        self._digests.get(error.iteration, {}).pop(error.chunk, None)
+
+    def forget(self, unit: str) -> None:
+        """A unit is finished: its checkpoints are of no use."""
+        self.checkpoints.forget(unit)

@@ -1,0 +1,293 @@
+"""Checkpoints of unfinished tiles: generations of state in Zarr, and commit records written last.
+
+The state of a tile after n iterations is its estimate times its blending window, over the window's
+support. *Generation* n is the state of all tiles after n iterations: a Zarr array
+``ddgm_dist/generations/<n>`` of shape ``(column of tiles, z, y, support)`` in chunks of one tile
+column and one block of rows, with crc32c (noise does not compress). What a chunk of generation n
+holds is fixed by the problem and n, so it never matters who wrote it, how often, or how late: a
+worker that was given up may go on writing without harm.
+
+A *commit record* ``ddgm_dist/commits/<unit>.json`` says which generations are whole: the digest of
+every chunk, of the newest generation and the one before. It is replaced atomically after the last
+chunk is on disk, so a record never speaks of what is not there. Chunks older than the previous
+generation are deleted after that. A chunk that is missing, damaged or not the recorded one raises
+`CheckpointDamagedError`; the run then goes on from the generation before.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import tensorstore as ts
+from numpy.typing import NDArray
+
+from ddgm_dist.errors import DdgmError
+from ddgm_dist.storage.array_io import local_path, write_error
+from ddgm_dist.storage.run_record import RunRecord
+from ddgm_dist.storage.volume import SIDECAR, block_digest
+
+__all__ = ["CheckpointDamagedError", "CheckpointLayout", "Checkpoints", "Generation"]
+
+_GENERATIONS, _COMMITS = "generations", "commits"
+_KEPT = 2
+
+
+class CheckpointDamagedError(DdgmError):
+    """A committed chunk is missing or not what was recorded.
+
+    Attributes
+    ----------
+    iteration
+        Of the generation.
+    chunk
+        Its key.
+    """
+
+    def __init__(self, iteration: int, chunk: str, why: str) -> None:
+        self.iteration, self.chunk, self.why = iteration, chunk, why
+        super().__init__(f"checkpoint of iteration {iteration}, chunk {chunk}: {why}")
+
+    def __reduce__(self) -> tuple[type, tuple[int, str, str]]:
+        return type(self), (self.iteration, self.chunk, self.why)
+
+
+@dataclass(frozen=True)
+class Generation:
+    """State after ``iteration`` iterations, with the digest of each chunk."""
+
+    iteration: int
+    digests: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class CheckpointLayout:
+    """Shape of a generation; fixed by the problem, so that other cuts along y can read it.
+
+    Attributes
+    ----------
+    columns
+        Tiles along x.
+    depth, rows
+        Of the volume, voxels.
+    support
+        Columns of the widest blending window.
+    block
+        Rows per chunk: ``rows_per_call``.
+    """
+
+    columns: int
+    depth: int
+    rows: int
+    support: int
+    block: int
+
+    def keys(self, column: int, start: int, stop: int) -> list[str]:
+        """Chunks of a tile column that hold the rows ``[start, stop)``."""
+        first, last = start // self.block, -(-stop // self.block)
+        return [f"{column}/{block}" for block in range(first, last)]
+
+
+class Checkpoints:
+    """Generations and commit records of one output store.
+
+    Parameters
+    ----------
+    out
+        The output store.
+    layout
+        Of the generations.
+    problem
+        Hash of the problem; records of another one are not seen.
+    """
+
+    def __init__(self, out: str, layout: CheckpointLayout, problem: str) -> None:
+        self.record, self.layout, self.problem = RunRecord(out), layout, problem
+        self._folder = local_path(out, "out") / SIDECAR / _GENERATIONS
+        self._arrays: dict[int, Any] = {}
+        # No cache: chunks are read once and written whole.
+        self._context = ts.Context({"file_io_concurrency": {"limit": 4}})
+
+    # -- chunks ---------------------------------------------------------------------------------
+
+    def write(
+        self, iteration: int, column: int, first_row: int, state: NDArray[np.float32]
+    ) -> dict[str, str]:
+        """Write the state of a tile; returns once it is on disk.
+
+        Parameters
+        ----------
+        iteration
+            Iterations done.
+        column
+            Of tiles.
+        first_row
+            A multiple of the block.
+        state
+            Float32 ``(z, rows, columns of the window)``.
+
+        Returns
+        -------
+        dict
+            Digest by chunk.
+
+        Raises
+        ------
+        StorageError
+            The disk is full or fails.
+        """
+        layout, array = self.layout, self._open(iteration)
+        depth, rows, width = state.shape
+        digests, writes = {}, []
+        for first in range(0, rows, layout.block):
+            part = state[:, first : first + layout.block]
+            # Whole chunks, so that none is read before it is written.
+            chunk = np.zeros((depth, layout.block, layout.support), np.float32)
+            chunk[:, : part.shape[1], :width] = part
+            y = first_row + first
+            (key,) = layout.keys(column, y, y + 1)
+            digests[key] = block_digest(chunk)
+            writes.append(array[column, :, y : y + layout.block].write(chunk))
+        try:
+            for write in writes:
+                write.result()
+        except (ValueError, OSError) as error:
+            raise write_error(self._folder, state.nbytes, error) from error
+        return digests
+
+    def read(
+        self, generation: Generation, column: int, start: int, stop: int
+    ) -> NDArray[np.float32]:
+        """State of a tile column over the rows ``[start, stop)``, checked against its digests.
+
+        Returns
+        -------
+        ndarray
+            Float32 ``(z, stop - start, support)``.
+
+        Raises
+        ------
+        CheckpointDamagedError
+            A chunk is missing, unreadable or not the recorded one.
+        """
+        layout, array = self.layout, self._open(generation.iteration)
+        keys = layout.keys(column, start, stop)
+        rows = [int(key.split("/")[1]) * layout.block for key in keys]
+        reads = [array[column, :, y : y + layout.block].read() for y in rows]
+        parts = []
+        for key, read in zip(keys, reads, strict=True):
+            try:
+                chunk: NDArray[np.float32] = read.result()
+            except (ValueError, OSError) as error:
+                raise CheckpointDamagedError(
+                    generation.iteration, key, f"unreadable: {error}"
+                ) from None
+            if key in generation.digests and block_digest(chunk) != generation.digests[key]:
+                lost = bool(np.isnan(chunk).all())
+                why = "it is missing" if lost else "its content is not what was written"
+                raise CheckpointDamagedError(generation.iteration, key, why)
+            parts.append(chunk)
+        joined = np.concatenate(parts, axis=1)
+        return joined[:, start - rows[0] : stop - rows[0]]
+
+    def _open(self, iteration: int) -> Any:
+        """The array of a generation, made if it is not there; several may make it at once."""
+        if iteration not in self._arrays:
+            layout = self.layout
+            rows = -(-layout.rows // layout.block) * layout.block
+            spec = {
+                "driver": "zarr3",
+                "kvstore": {"driver": "file", "path": f"{self._folder / str(iteration)}/"},
+                "metadata": {
+                    "shape": [layout.columns, layout.depth, rows, layout.support],
+                    "chunk_grid": {
+                        "name": "regular",
+                        "configuration": {
+                            "chunk_shape": [1, layout.depth, layout.block, layout.support]
+                        },
+                    },
+                    "data_type": "float32",
+                    "fill_value": "NaN",
+                    "codecs": [
+                        {"name": "bytes", "configuration": {"endian": "little"}},
+                        {"name": "crc32c"},
+                    ],
+                    "dimension_names": ["tile", "z", "y", "x"],
+                },
+                "store_data_equal_to_fill_value": True,
+            }
+            try:
+                self._arrays[iteration] = ts.open(
+                    spec, open=True, create=True, read=True, write=True, context=self._context
+                ).result()
+            except (ValueError, OSError) as error:
+                raise write_error(self._folder, 1024, error) from error
+            for old in sorted(self._arrays)[:-4]:
+                del self._arrays[old]
+        return self._arrays[iteration]
+
+    # -- commit records -------------------------------------------------------------------------
+
+    def commit(self, unit: str, generation: Generation) -> list[Generation]:
+        """Record that a generation of a unit is whole, and drop what it makes dispensable.
+
+        Returns
+        -------
+        list
+            What was dropped.
+        """
+        known = [g for g in self.generations(unit) if g.iteration < generation.iteration]
+        kept, dropped = [generation, *known][:_KEPT], known[_KEPT - 1 :]
+        self.record.write_json(
+            f"{_COMMITS}/{unit}",
+            {
+                "problem": self.problem,
+                "time": time.time(),
+                "generations": [
+                    {"iteration": g.iteration, "digests": dict(g.digests)} for g in kept
+                ],
+            },
+        )
+        for old in dropped:
+            self.drop(old.iteration, old.digests)
+        return dropped
+
+    def generations(self, unit: str) -> list[Generation]:
+        """Committed generations of a unit, the newest first."""
+        return self._parse(self.record.read_json(f"{_COMMITS}/{unit}"))
+
+    def committed(self) -> list[Generation]:
+        """Committed generations of all units, also of runs that were cut otherwise along y."""
+        found = []
+        for name in self.record.names(_COMMITS):
+            found += self.generations(name)
+        return found
+
+    def _parse(self, record: Any) -> list[Generation]:
+        if not isinstance(record, dict) or record.get("problem") != self.problem:
+            return []
+        return [Generation(int(g["iteration"]), g["digests"]) for g in record["generations"]]
+
+    def drop(self, iteration: int, chunks: Iterable[str]) -> None:
+        """Delete chunks; what cannot be deleted is only a waste of room."""
+        for key in chunks:
+            column, block = key.split("/")
+            path = self._folder / str(iteration) / "c" / column / "0" / block / "0"
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
+
+    def forget(self, unit: str) -> None:
+        """Delete a finished unit's record and chunks."""
+        known = self.generations(unit)
+        self.record.delete(f"{_COMMITS}/{unit}")
+        for generation in known:
+            self.drop(generation.iteration, generation.digests)
+
+    def clear(self) -> None:
+        """Delete all generations and records."""
+        self.record.delete_folder(_COMMITS)
+        self.record.delete_folder(_GENERATIONS)
