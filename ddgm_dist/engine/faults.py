@@ -55,11 +55,14 @@ class Limits:
         Workers lost by the same tile: it is the tile that kills them.
     attempts
         Resubmissions of one call, or repetitions after a failed read or write.
+    rollbacks
+        Times that groups went back without a checkpoint or a finished tile in between.
     """
 
     losses: int = 8
     tile_losses: int = 4
     attempts: int = 6
+    rollbacks: int = 16
 
 
 @dataclass(frozen=True)
@@ -69,11 +72,13 @@ class Past:
     Attributes
     ----------
     losses
-        Workers lost since work was last done.
+        Workers lost since a call last ended well.
     tile_losses
-        Workers that this tile has lost.
+        Workers that this tile has lost since the last checkpoint or finished tile.
     attempts
         Repetitions of this call so far.
+    rollbacks
+        Since the last checkpoint or finished tile.
     light
         Whether one call is in flight per worker already.
     streamed
@@ -83,6 +88,7 @@ class Past:
     losses: int = 0
     tile_losses: int = 0
     attempts: int = 0
+    rollbacks: int = 0
     light: bool = False
     streamed: bool = False
 
@@ -135,6 +141,10 @@ def decide(fault: Fault, past: Past, limits: Limits) -> Decision:
             decision = Decision(Action.FAIL, advice=f"give Ray a larger object store; {_AGAIN}")
         case Fault.STORE_FULL:
             decision = Decision(Action.STREAM)
+        case Fault.OBJECT_LOST | Fault.STALE | Fault.CHECKPOINT_DAMAGED if (
+            past.rollbacks >= limits.rollbacks
+        ):
+            decision = Decision(Action.FAIL, advice=_AGAIN)
         case Fault.OBJECT_LOST | Fault.STALE | Fault.CHECKPOINT_DAMAGED:
             decision = Decision(Action.ROLL_BACK)
     return decision

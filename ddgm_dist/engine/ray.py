@@ -11,13 +11,14 @@ import contextlib
 import os
 
 from ddgm_dist.engine.base import Job, Report
+from ddgm_dist.engine.coupled import GroupWork
 from ddgm_dist.engine.faults import Limits
 from ddgm_dist.engine.grid import TileGrid
 from ddgm_dist.engine.ray_cluster import connected, memory_per_worker, nodes, shares
 from ddgm_dist.engine.ray_dispatch import Dispatcher, Patience
 from ddgm_dist.engine.ray_pool import Pool
 from ddgm_dist.engine.resume import History
-from ddgm_dist.engine.work import GroupWork, TileWork, Work
+from ddgm_dist.engine.work import TileWork, Work
 from ddgm_dist.errors import InputError
 from ddgm_dist.storage.checkpoint import Checkpoints
 

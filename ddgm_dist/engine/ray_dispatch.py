@@ -24,6 +24,7 @@ from ddgm_dist.engine.resume import History
 from ddgm_dist.engine.tile import Paused, Stepped
 from ddgm_dist.engine.work import Task, Work
 from ddgm_dist.errors import DdgmError
+from ddgm_dist.storage.checkpoint import CheckpointDamagedError
 
 __all__ = ["Dispatcher", "Patience"]
 
@@ -101,6 +102,7 @@ class Dispatcher:
         self._streamed = False
         self._losses = 0
         self._tile_losses: dict[str, int] = {}
+        self._rollbacks = 0
         self._longest = 0.0
         self._idle_since = time.monotonic()
         self._saved = time.monotonic()
@@ -141,7 +143,7 @@ class Dispatcher:
         """Give each worker a call, then a second one to read ahead."""
         for depth in range(1, self._depth + 1):
             for member in self.pool.ready:
-                if len(member.calls) >= depth or member.leaving:
+                if len(member.calls) >= depth:
                     continue
                 found = self.work.next(member.name, ahead=depth > 1)
                 if found is not None:
@@ -177,12 +179,12 @@ class Dispatcher:
         if call.task.kind != "run":
             self._longest = max(self._longest, now - call.since)
         self._losses = 0
-        self._tile_losses.pop(call.task.tile.name, None)
         outcome: Receipt | Paused | Stepped
         outcome, events = answer if isinstance(answer, tuple) else (answer, [])
         for event in outcome.events if isinstance(outcome, Stepped) else events:
             self.report(event)
         if isinstance(outcome, Receipt):
+            self._advanced()
             self.report(outcome)
         if self.work.void(call.task):
             return
@@ -198,6 +200,7 @@ class Dispatcher:
             self.history.commit(unit, generation)
             self.work.committed(unit, generation)
             self._saved = time.monotonic()
+            self._advanced()
         for name, tiles in self.work.drops():
             if name in self.pool.members:
                 self.pool.members[name].actor.drop.remote(tiles)
@@ -221,8 +224,10 @@ class Dispatcher:
                 call.attempts += 1
                 self._after(decision.delay, lambda: self._resubmit(call))
             case Action.ROLL_BACK:
-                if isinstance(getattr(error, "cause", None), DdgmError):
-                    self.history.damaged(error.cause)  # type: ignore[attr-defined]
+                self._rollbacks += 1
+                cause = getattr(error, "cause", None)
+                if isinstance(cause, CheckpointDamagedError):
+                    self.history.damaged(cause)
                 self.work.roll_back(call.task)
             case Action.STREAM:
                 self._streamed = True
@@ -232,11 +237,17 @@ class Dispatcher:
                     self._depth = 1
                 self._lose(call.member, fault, call)
 
+    def _advanced(self) -> None:
+        """Something is on disk that no fault takes away."""
+        self._tile_losses.clear()
+        self._rollbacks = 0
+
     def _past(self, call: _Call) -> Past:
         return Past(
             losses=self._losses,
             tile_losses=self._tile_losses.get(call.task.tile.name, 0),
             attempts=call.attempts,
+            rollbacks=self._rollbacks,
             light=self._depth == 1,
             streamed=self._streamed,
         )
@@ -365,7 +376,7 @@ class Dispatcher:
                     self._losses = 0
                 for event in pulse.events:
                     if isinstance(event, SaveEvent):
-                        self._tile_losses.pop(event.tile, None)
+                        self._advanced()
                     self.report(event)
             member.pulse = None
 
