@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ddgm_dist.engine.grid import TileGrid
-from ddgm_dist.engine.resume import History
+from ddgm_dist.engine.resume import History, unit_name
 from ddgm_dist.engine.work import Assignment, Task
 from ddgm_dist.plan.plan import Plan
 from ddgm_dist.plan.tiling import Tile
@@ -44,7 +44,7 @@ class _Group:
     digests
         Of chunks, by iterations done.
     saving
-        Iteration count at which a checkpoint is made.
+        Iteration counts at which a checkpoint is being made.
     hold
         Iteration count beyond which no tile goes: at this checkpoint tiles change workers.
     """
@@ -63,7 +63,7 @@ class _Group:
     mail: dict[str, dict[int, dict[str, Any]]] = field(default_factory=dict)
     digests: dict[int, dict[str, str]] = field(default_factory=dict)
     parts: dict[int, set[str]] = field(default_factory=dict)
-    saving: int | None = None
+    saving: set[int] = field(default_factory=set)
     hold: int | None = None
     committed: int = 0
 
@@ -200,7 +200,7 @@ class GroupWork:
     def checkpoint(self) -> None:
         """Begin a checkpoint of every group that has none under way."""
         for group in self._open.values():
-            if group.resident and group.saving is None:
+            if group.resident and not group.saving:
                 self._begin_saving(group)
 
     def commits(self) -> list[tuple[str, Generation]]:
@@ -214,8 +214,7 @@ class GroupWork:
         if group is None:
             return
         group.committed = generation.iteration
-        if group.saving == generation.iteration:
-            group.saving = None
+        group.saving = {n for n in group.saving if n > generation.iteration}
         if group.hold == generation.iteration:
             self._roll_back(group)  # to where all its tiles are: they only change workers
 
@@ -258,7 +257,7 @@ class GroupWork:
             tiles = self._waiting.popleft()
             near = {t.name: [s.name for s in self.grid.senders(t) if s is not t] for t in tiles}
             group = _Group(
-                unit=tiles[0].name,
+                unit=unit_name(tiles),
                 tiles={t.name: t for t in tiles},
                 senders={name: tuple(names) for name, names in near.items()},
                 receivers={
@@ -276,7 +275,7 @@ class GroupWork:
         """Set all tiles to the newest generation."""
         start = self.history.newest(list(group.tiles.values()))
         n = start.iteration if start else 0
-        group.committed, group.saving, group.hold = n, None, None
+        group.committed, group.saving, group.hold = n, set(), None
         group.done = dict.fromkeys(group.tiles, n)
         group.busy.clear()
         group.load = dict.fromkeys(group.tiles, start)
@@ -296,9 +295,7 @@ class GroupWork:
     def _hold(self, group: _Group) -> None:
         """Stop at the next checkpoint, so that tiles can change workers there."""
         if group.hold is None:
-            if group.saving is None:
-                self._begin_saving(group)
-            group.hold = group.saving
+            group.hold = self._begin_saving(group)
 
     def _settle(self, group: _Group) -> None:
         """Give the tiles homes: neighbours on the same worker, as evenly as it goes."""
@@ -367,7 +364,7 @@ class GroupWork:
             tile=tile,
             n=n,
             load=load,
-            save=not last and (not group.resident or group.saving == n + 1),
+            save=not last and (not group.resident or n + 1 in group.saving),
             keep=group.resident,
             senders=senders,
             receivers=tuple(group.tiles[r] for r in group.receivers[name])
@@ -389,11 +386,13 @@ class GroupWork:
 
     # -- checkpoints -----------------------------------------------------------------------------
 
-    def _begin_saving(self, group: _Group) -> None:
-        """Choose the first iteration that no tile has begun."""
+    def _begin_saving(self, group: _Group) -> int | None:
+        """Checkpoint the first iteration that no tile has begun; None when that is the last."""
         n = 1 + max(n + (name in group.busy) for name, n in group.done.items())
-        if n < self.plan.iterations:
-            group.saving = n
+        if n >= self.plan.iterations:
+            return None
+        group.saving.add(n)
+        return n
 
     def _whole(self, group: _Group, n: int) -> None:
         """All chunks of a generation are on disk."""

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from ddgm_dist.engine.base import Event, FaultEvent, Job, Report
 from ddgm_dist.engine.blending import Piece
 from ddgm_dist.engine.host import available_memory
-from ddgm_dist.engine.resume import History
+from ddgm_dist.engine.resume import History, unit_name
 from ddgm_dist.engine.tile import Paused, TileSolver
 from ddgm_dist.plan.tiling import Tile
 from ddgm_dist.storage.checkpoint import CheckpointDamagedError, Generation
@@ -80,7 +80,7 @@ def _iterate(
     report: Report,
 ) -> None:
     """All tiles take iteration n, then exchange and blend, then n + 1."""
-    job, unit = solver.job, group[0].name
+    job, unit = solver.job, unit_name(group)
     load, saved = start, time.monotonic()
     mail: dict[str, dict[str, Piece]] = {tile.name: {} for tile in group}
     for n in range(start.iteration if start else 0, job.plan.iterations):

@@ -8,7 +8,13 @@ from ddgm_dist.engine.grid import TileGrid
 from ddgm_dist.plan.tiling import Tile
 from ddgm_dist.storage.checkpoint import CheckpointDamagedError, Checkpoints, Generation
 
-__all__ = ["History"]
+__all__ = ["History", "unit_name"]
+
+
+def unit_name(tiles: Sequence[Tile]) -> str:
+    """Name that a group's checkpoints are committed under; other cuts along y have other names."""
+    rows = max(tile.write_box.stop[1] for tile in tiles)
+    return f"{tiles[0].name}-y{rows:06d}"
 
 
 class History:

@@ -25,6 +25,7 @@ from ddgm_dist.engine.blending import Piece, blend, blend_window, cut_piece
 from ddgm_dist.engine.grid import TileGrid
 from ddgm_dist.engine.iterate import Iteration
 from ddgm_dist.engine.measured import MeasuredBlocks
+from ddgm_dist.engine.resume import unit_name
 from ddgm_dist.errors import DdgmError
 from ddgm_dist.plan.tiling import Tile
 from ddgm_dist.prior.denoisers import load_denoiser
@@ -159,11 +160,13 @@ class TileSolver:
                         return
         yield self._write(tile, self._own(tile, state), timer, began)
         self.data.drop(tile.name)
-        self.checkpoints.forget(tile.name)
+        self.checkpoints.forget(unit_name([tile]))
 
     def _resume(self, tile: Tile, hint: Generation | None) -> tuple[int, Tensor, list[FaultEvent]]:
         """Iterations done and the state after them: of the newest generation that is sound."""
-        known = self.checkpoints.generations(tile.name) + ([hint] if hint else [])
+        known = self.checkpoints.generations(unit_name([tile]))
+        if hint is not None and all(hint.iteration != g.iteration for g in known):
+            known.append(hint)
         faults = []
         for generation in sorted(known, key=lambda g: -g.iteration):
             try:
@@ -185,7 +188,7 @@ class TileSolver:
 
     def _commit(self, tile: Tile, state: Tensor, n: int) -> SaveEvent:
         event, digests = self._save(tile, state, n)
-        self.checkpoints.commit(tile.name, Generation(n, digests))
+        self.checkpoints.commit(unit_name([tile]), Generation(n, digests))
         return event
 
     # -- coupled tiles --------------------------------------------------------------------------

@@ -184,7 +184,8 @@ class Simulation:
                     if worker in self.held:
                         self.held[worker].pop(name, None)
             for worker in list(leaving):
-                if worker in self.held and work.evacuate(worker):
+                busy = any(w == worker for w, _ in flying)
+                if worker in self.held and work.evacuate(worker) and not busy:
                     self.join()
                     flying = self.lose(work, flying, worker)
         raise AssertionError("it never ends")

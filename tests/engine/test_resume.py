@@ -1,0 +1,142 @@
+"""A run that was interrupted, wherever, ends as one that was not."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ddgm_dist.engine.base import Event, FaultEvent, Job, Receipt, Report, SaveEvent, StepEvent
+from ddgm_dist.engine.local import LocalEngine
+from ddgm_dist.reconstruct import Result, reconstruct
+from ddgm_dist.storage.run_record import RunRecord
+
+Solve = Callable[..., tuple[np.ndarray, Result]]
+MakeTilts = Callable[..., Path]
+
+COUPLED = {"tile_columns": 48, "margin": 24}
+KEYS: dict[str, Any] = {"N": 4, "K": 5, "rows_per_call": 2, "denoiser": "smoother:smooth"}
+CUTS = pytest.mark.parametrize(
+    "cut", [{}, COUPLED, {**COUPLED, "state": "streamed"}], ids=["free", "resident", "streamed"]
+)
+
+
+class InterruptedError(Exception):
+    pass
+
+
+class Interrupted(LocalEngine):
+    """Stops after so many events; keeps those it has seen."""
+
+    def __init__(self, after: int) -> None:
+        self.after, self.seen = after, list[Event]()
+
+    def run(self, job: Job, done: frozenset[str], report: Report) -> None:
+        def listen(event: Event) -> None:
+            self.seen.append(event)
+            report(event)
+            if len(self.seen) == self.after:
+                raise InterruptedError
+
+        super().run(job, done, listen)
+
+    def count(self, kind: type) -> int:
+        return sum(isinstance(event, kind) for event in self.seen)
+
+
+@pytest.fixture
+def tilts(make_tilts: MakeTilts) -> Path:
+    return make_tilts(field=144, rows=6)
+
+
+@CUTS
+@pytest.mark.usefixtures("denoisers")
+def test_resumed_is_uninterrupted(
+    tilts: Path, solve: Solve, tmp_path: Path, cut: dict[str, Any]
+) -> None:
+    """At every event; with a checkpoint after each iteration at most one is done again."""
+    keys = {**KEYS, **cut, "tile_rows": 4, "checkpoint_every": 0}
+    expected, _ = solve(tilts, **{**KEYS, **cut, "state": "auto"})
+    whole = Interrupted(-1)
+    reconstruct(tilts, tmp_path / "whole.zarr", keys, whole)
+    tiles = whole.count(Receipt)
+    per_group = 3 if cut else 1
+    for after in range(1, len(whole.seen) + 1):
+        out = tmp_path / f"{after}.zarr"
+        first, second = Interrupted(after), Interrupted(-1)
+        with pytest.raises(InterruptedError):
+            reconstruct(tilts, out, keys, first)
+        result = reconstruct(tilts, out, keys, second)
+        np.testing.assert_array_equal(result.to_dask().compute(), expected)
+        again = first.count(StepEvent) + second.count(StepEvent) - 4 * tiles
+        # What was in flight, of a group that goes from checkpoint to checkpoint in step.
+        assert 0 <= again <= 2 * per_group
+        assert RunRecord(out).names("commits") == []
+
+
+@CUTS
+@pytest.mark.usefixtures("denoisers")
+def test_other_cuts_along_y_go_on_from_the_same_checkpoint(
+    tilts: Path, solve: Solve, tmp_path: Path, cut: dict[str, Any]
+) -> None:
+    expected, _ = solve(tilts, **{**KEYS, **cut, "state": "auto"})
+    keys = {**KEYS, **cut, "checkpoint_every": 0}
+    per_group = 3 if cut else 1
+    # All of a group (or tile) of six rows is three iterations on.
+    steps = 3 * per_group
+    first, second = Interrupted(2 * steps + per_group), Interrupted(-1)
+    with pytest.raises(InterruptedError):
+        reconstruct(tilts, tmp_path / "out.zarr", {**keys, "tile_rows": 6}, first)
+    assert first.count(SaveEvent) >= 2 * per_group
+    result = reconstruct(tilts, tmp_path / "out.zarr", {**keys, "tile_rows": 2}, second)
+    np.testing.assert_array_equal(result.to_dask().compute(), expected)
+    assert second.count(StepEvent) <= 2 * 3 * per_group  # two iterations of three cuts at most
+    assert second.count(Receipt) == 3 * per_group
+
+
+@CUTS
+@pytest.mark.usefixtures("denoisers")
+@pytest.mark.parametrize("generations", [1, 2])
+def test_a_damaged_checkpoint_costs_one_generation(
+    tilts: Path, solve: Solve, tmp_path: Path, cut: dict[str, Any], generations: int
+) -> None:
+    expected, _ = solve(tilts, **{**KEYS, **cut, "state": "auto"})
+    keys = {**KEYS, **cut, "checkpoint_every": 0, "tile_rows": 6}
+    per_group = 3 if cut else 1
+    out = tmp_path / "out.zarr"
+    first, second = Interrupted(2 * 3 * per_group + 1), Interrupted(-1)
+    with pytest.raises(InterruptedError):
+        reconstruct(tilts, out, keys, first)
+    (unit,) = RunRecord(out).names("commits")
+    newest = RunRecord(out).read_json(f"commits/{unit}")["generations"][:generations]
+    for generation in newest:
+        chunk = out / f"ddgm_dist/generations/{generation['iteration']}/c/0/0/1/0"
+        data = bytearray(chunk.read_bytes())
+        data[100] ^= 4
+        chunk.write_bytes(data)
+    result = reconstruct(tilts, out, keys, second)
+    np.testing.assert_array_equal(result.to_dask().compute(), expected)
+    faults = [e for e in second.seen if isinstance(e, FaultEvent)]
+    assert [f.kind for f in faults] == ["checkpoint-damaged"] * generations
+    assert "chunk 0/1" in faults[0].detail
+
+
+@pytest.mark.usefixtures("denoisers")
+def test_streamed_is_resident(tilts: Path, solve: Solve) -> None:
+    resident, _ = solve(tilts, **KEYS, **COUPLED, state="resident")
+    streamed, _ = solve(tilts, **KEYS, **COUPLED, state="streamed")
+    np.testing.assert_array_equal(streamed, resident)
+
+
+@pytest.mark.usefixtures("denoisers")
+def test_a_finished_tile_whose_shard_is_lost_is_done_again(
+    tilts: Path, solve: Solve, tmp_path: Path
+) -> None:
+    expected, _ = solve(tilts, **KEYS)
+    out, engine = tmp_path / "out.zarr", Interrupted(-1)
+    reconstruct(tilts, out, KEYS, "local")
+    (out / "0/c/0/1/0").unlink()
+    result = reconstruct(tilts, out, KEYS, engine)
+    assert engine.count(Receipt) == 1
+    np.testing.assert_array_equal(result.to_dask().compute(), expected)

@@ -1,0 +1,111 @@
+"""A committed generation is what was written, or is refused."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ddgm_dist.storage.checkpoint import (
+    CheckpointDamagedError,
+    CheckpointLayout,
+    Checkpoints,
+    Generation,
+)
+
+LAYOUT = CheckpointLayout(columns=3, depth=2, rows=7, support=20, block=2)
+
+
+@pytest.fixture
+def checkpoints(tmp_path: Path) -> Checkpoints:
+    return Checkpoints(str(tmp_path / "out.zarr"), LAYOUT, "problem")
+
+
+def state(seed: int, rows: int = 4, width: int = 20) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal((2, rows, width)).astype(np.float32)
+
+
+def chunks(tmp_path: Path) -> set[str]:
+    folder = tmp_path / "out.zarr/ddgm_dist/generations"
+    return {str(p.relative_to(folder)) for p in folder.glob("*/c/*/*/*/*")}
+
+
+def test_what_is_written_is_read_by_any_rows(checkpoints: Checkpoints) -> None:
+    written = state(1, rows=5)
+    digests = checkpoints.write(3, 1, 2, written)
+    assert set(digests) == {"1/1", "1/2", "1/3"}
+    generation = Generation(3, digests)
+    np.testing.assert_array_equal(checkpoints.read(generation, 1, 2, 7), written)
+    np.testing.assert_array_equal(checkpoints.read(generation, 1, 3, 5), written[:, 1:3])
+
+
+def test_a_narrow_window_takes_the_first_columns(checkpoints: Checkpoints) -> None:
+    written = state(1, width=11)
+    generation = Generation(1, checkpoints.write(1, 0, 0, written))
+    np.testing.assert_array_equal(checkpoints.read(generation, 0, 0, 4)[..., :11], written)
+
+
+def test_the_same_state_has_the_same_digest_whoever_writes_it(checkpoints: Checkpoints) -> None:
+    whole = checkpoints.write(1, 0, 0, state(1))
+    again = checkpoints.write(1, 0, 0, state(1))
+    halves = checkpoints.write(1, 0, 0, state(1)[:, :2])
+    halves |= checkpoints.write(1, 0, 2, state(1)[:, 2:])
+    assert whole == again == halves
+    assert whole != checkpoints.write(1, 0, 0, state(2))
+
+
+@pytest.mark.parametrize("damage", ["flip", "cut", "remove"])
+def test_damage_is_found(checkpoints: Checkpoints, tmp_path: Path, damage: str) -> None:
+    generation = Generation(1, checkpoints.write(1, 2, 0, state(1)))
+    path = tmp_path / "out.zarr/ddgm_dist/generations/1/c/2/0/1/0"
+    data = bytearray(path.read_bytes())
+    if damage == "remove":
+        path.unlink()
+    else:
+        data[40] ^= 1
+        path.write_bytes(data[:-9] if damage == "cut" else data)
+    checkpoints.read(generation, 2, 0, 2)  # the chunk beside it is sound
+    with pytest.raises(CheckpointDamagedError, match="iteration 1, chunk 2/1") as caught:
+        checkpoints.read(generation, 2, 0, 4)
+    assert (caught.value.iteration, caught.value.chunk) == (1, "2/1")
+
+
+def test_a_chunk_of_another_time_is_found(checkpoints: Checkpoints) -> None:
+    """It is sound by its checksum, and not what was committed."""
+    generation = Generation(1, checkpoints.write(1, 0, 0, state(1)))
+    checkpoints.write(1, 0, 0, state(2))
+    with pytest.raises(CheckpointDamagedError, match="not what was written"):
+        checkpoints.read(generation, 0, 0, 4)
+
+
+def test_two_generations_are_kept(checkpoints: Checkpoints, tmp_path: Path) -> None:
+    for n in (2, 5, 9):
+        checkpoints.commit("unit", Generation(n, checkpoints.write(n, 0, 0, state(n))))
+    kept = checkpoints.generations("unit")
+    assert [g.iteration for g in kept] == [9, 5]
+    for g in kept:
+        np.testing.assert_array_equal(checkpoints.read(g, 0, 0, 4), state(g.iteration))
+    assert chunks(tmp_path) == {f"{n}/c/0/0/{y}/0" for n in (5, 9) for y in (0, 1)}
+    checkpoints.forget("unit")
+    assert checkpoints.generations("unit") == []
+    assert chunks(tmp_path) == set()
+
+
+def test_committing_again_what_is_committed_changes_nothing(checkpoints: Checkpoints) -> None:
+    """After a roll-back the same iterations come again."""
+    for n in (1, 2, 2):
+        checkpoints.commit("unit", Generation(n, checkpoints.write(n, 0, 0, state(n))))
+    assert [g.iteration for g in checkpoints.generations("unit")] == [2, 1]
+
+
+def test_records_of_another_problem_are_not_seen(checkpoints: Checkpoints, tmp_path: Path) -> None:
+    checkpoints.commit("unit", Generation(1, checkpoints.write(1, 0, 0, state(1))))
+    other = Checkpoints(str(tmp_path / "out.zarr"), LAYOUT, "another problem")
+    assert other.generations("unit") == []
+    assert other.committed() == []
+
+
+def test_clear_leaves_nothing(checkpoints: Checkpoints, tmp_path: Path) -> None:
+    checkpoints.commit("unit", Generation(1, checkpoints.write(1, 0, 0, state(1))))
+    checkpoints.clear()
+    assert checkpoints.committed() == []
+    assert not list((tmp_path / "out.zarr/ddgm_dist").glob("*/*"))
