@@ -61,9 +61,12 @@ class Intensity:
 
     def normalise(self, projections: Tensor, geometry: Geometry) -> Tensor:
         """Projections ``(tilt, rows, field)`` of the volume to those of the normalised volume."""
+        return (projections - self.background(geometry).to(projections)[:, None, None]) / self.std
+
+    def background(self, geometry: Geometry) -> Tensor:
+        """What a slab of the mean projects to at each tilt, float32 ``(tilt,)``."""
         angles = torch.tensor(geometry.angles, dtype=torch.float64)
-        path = (self.mean * geometry.thickness / torch.cos(angles)).to(projections)
-        return (projections - path[:, None, None]) / self.std
+        return (self.mean * geometry.thickness / torch.cos(angles)).float()
 
     @property
     def vacuum(self) -> float:

@@ -143,11 +143,13 @@ class TileSolver:
 
     def _read(self, tile: Tile, box: Box, timer: Timer) -> tuple[SlabOperator, SlabData]:
         timer.lap("other")
-        projections, valid = read_block(self.tilts, self.problem, box)
-        timer.lap("read")
         operator = self._operator(tile)
+        part = operator.detector_part
+        timer.lap("setup")
+        projections, valid = read_block(self.tilts, self.problem, box, part)
+        timer.lap("read")
         data = operator.prepare(
-            projections.to(self.device), None if valid is None else valid.to(self.device)
+            projections.to(self.device), None if valid is None else valid.to(self.device), part
         )
         timer.lap("setup")
         return operator, data
