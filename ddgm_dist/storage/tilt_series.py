@@ -223,8 +223,7 @@ class TiltSeries:
                     -(-block.shape[1] // rows), -(-block.shape[2] // columns), len(block)
                 ):
                     piece = block[k, i * rows : (i + 1) * rows, j * columns : (j + 1) * columns]
-                    data = np.ascontiguousarray(piece, dtype="<f4")
-                    digest = hashlib.sha256(data).digest()
+                    digest = hashlib.sha256(piece.astype("<f4").tobytes()).digest()
                     digests[y // rows + i, u // columns + j, t + k] = list(digest)
                 yield (t, y, u), block
 
