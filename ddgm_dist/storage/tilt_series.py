@@ -15,8 +15,7 @@ import hashlib
 import itertools
 import json
 import math
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +30,7 @@ from ddgm_dist.storage.array_io import (
     is_zarr,
     local_path,
 )
+from ddgm_dist.storage.bad_pixels import BadPixels, Origin, find_bad
 from ddgm_dist.storage.tilt_meta import (
     ARRAY,
     ATTRIBUTE,
@@ -57,32 +57,6 @@ __all__ = [
 _BLOCK_BYTES = 64 * 2**20
 # Rows and columns of the pieces that are hashed; changing them changes every fingerprint.
 _PIECE = (8, 8192)
-
-Origin = tuple[int, int, int]
-
-
-@dataclass(frozen=True)
-class BadPixels:
-    """NaN and infinite pixels of a tilt series.
-
-    Attributes
-    ----------
-    count
-        How many there are.
-    first
-        Coordinates ``(tilt, y, u)`` of the first few, in the order of the rows.
-    """
-
-    count: int
-    first: tuple[tuple[int, int, int], ...] = ()
-
-    def describe(self) -> str:
-        """The count and the first coordinates, as a clause."""
-        if not self.count:
-            return "no NaN or infinite pixels"
-        where = ", ".join(str(c) for c in self.first)
-        more = ", ..." if self.count > len(self.first) else ""
-        return f"{self.count} NaN or infinite pixels, first at (tilt, y, u) = {where}{more}"
 
 
 class TiltSeries:
@@ -237,34 +211,6 @@ class TiltSeries:
         for block in self.blocks():
             origin = (block[0].start, block[1].start, block[2].start)
             yield origin, self._bulk.read(block).astype(np.float32, copy=False)
-
-
-def find_bad(parts: Iterable[tuple[Origin, NDArray[np.float32]]], *, show: int = 3) -> BadPixels:
-    """Count the NaN and infinite pixels of blocks ``(tilt, rows, columns)``.
-
-    Parameters
-    ----------
-    parts
-        Where each block begins, ``(tilt, y, u)``, and its pixels; in any order.
-    show
-        How many to tell the coordinates of.
-    """
-    count, first = 0, list[tuple[int, int, int]]()
-    for (t0, y0, u0), block in parts:
-        bad = ~np.isfinite(block)
-        here = int(np.count_nonzero(bad))
-        count += here
-        found = list[tuple[int, int, int]]()
-        for row in range(block.shape[1] if here else 0):
-            tilt, column = np.nonzero(bad[:, row])
-            found += [
-                (y0 + row, t0 + int(t), u0 + int(u))
-                for t, u in zip(tilt[:show], column[:show], strict=True)
-            ]
-            if len(found) >= show:
-                break
-        first = sorted(first + found)[:show]
-    return BadPixels(count, tuple((t, y, u) for y, t, u in first))
 
 
 def open_tilt_series(path: str | Path) -> TiltSeries:

@@ -208,10 +208,24 @@ def test_an_interrupted_writer_leaves_no_store(tmp_path, projections):
 def test_rows_that_were_never_written_are_missed(tmp_path, projections):
     writer = create_tilt_series(tmp_path / "a.zarr", projections.shape, META)
     writer.write(slice(0, 8), projections[:, :8])
-    with pytest.raises(StorageError, match="13 rows were never written, the first is 8"):
+    with pytest.raises(StorageError, match="13 rows were never written whole, the first is 8"):
         writer.close()
     with pytest.raises(ValueError, match="block"):
         writer.write(slice(8, 16), projections[:, :8, :-1])
+
+
+def test_columns_are_written_in_whole_chunks_and_none_is_forgotten(tmp_path, projections):
+    writer = create_tilt_series(tmp_path / "a.zarr", projections.shape, META)
+    with pytest.raises(ValueError, match="whole chunks of 1024"):
+        writer.write(slice(0, 8), projections[:, :8, :1000], slice(0, 1000))
+    right, left = slice(1024, 1100), slice(0, 1024)
+    writer.write(slice(None), projections[..., right], right)
+    with pytest.raises(StorageError, match="21 rows were never written whole"):
+        writer.close()
+    writer.write(slice(None), projections[..., left], left)
+    writer.close()
+    series = open_tilt_series(tmp_path / "a.zarr")
+    np.testing.assert_array_equal(series.read(slice(None)), projections)
 
 
 def test_an_existing_output_is_replaced_only_on_request_and_only_if_it_is_a_store(
