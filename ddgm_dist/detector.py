@@ -11,7 +11,15 @@ from numpy.typing import NDArray
 
 from ddgm_dist.errors import InputError
 
-__all__ = ["NOISE_STREAM", "SHIFT_STREAM", "Detector", "Noise", "addressed_random", "parse_noise"]
+__all__ = [
+    "NOISE_STREAM",
+    "SHIFT_STREAM",
+    "Detector",
+    "Exposure",
+    "Noise",
+    "addressed_random",
+    "parse_noise",
+]
 
 Floats = NDArray[np.float32]
 NoiseKind = Literal["none", "gaussian", "poisson"]
@@ -92,17 +100,43 @@ class Detector:
     scale: float
     seed: int
 
-    def record(self, clean: Floats, first_row: int) -> Floats:
-        """Projections ``(tilt, rows, u)`` with noise; ``first_row`` is where they start in y."""
-        if self.kind == "none":
+    def expose(self, tilts: int, rows: slice) -> Exposure:
+        """Start to record some rows, ``start`` and ``stop`` set, of so many tilts."""
+        return Exposure(self, tilts, rows)
+
+
+class Exposure:
+    """Records some rows, from their first column to their last, in one piece or in several.
+
+    Their random numbers are drawn from left to right, so the pieces do not show.
+    """
+
+    def __init__(self, detector: Detector, tilts: int, rows: slice) -> None:
+        self._detector = detector
+        self._random = (
+            []
+            if detector.kind == "none"
+            else [
+                [
+                    addressed_random(detector.seed, NOISE_STREAM, tilt, row)
+                    for row in range(rows.start, rows.stop)
+                ]
+                for tilt in range(tilts)
+            ]
+        )
+
+    def record(self, clean: Floats) -> Floats:
+        """The next columns with noise, of noise-free projections ``(tilt, rows, columns)``."""
+        kind, scale = self._detector.kind, self._detector.scale
+        if kind == "none":
             return clean
         out = np.empty_like(clean)
         for tilt, image in enumerate(clean):
             for i, row in enumerate(image):
-                random = addressed_random(self.seed, NOISE_STREAM, tilt, first_row + i)
-                if self.kind == "gaussian":
-                    out[tilt, i] = row + self.scale * random.standard_normal(len(row))
+                random = self._random[tilt][i]
+                if kind == "gaussian":
+                    out[tilt, i] = row + scale * random.standard_normal(len(row))
                 else:
-                    expected = np.maximum(row, 0).astype(np.float64) * self.scale
-                    out[tilt, i] = random.poisson(expected) / self.scale
+                    expected = np.maximum(row, 0).astype(np.float64) * scale
+                    out[tilt, i] = random.poisson(expected) / scale
         return out

@@ -192,7 +192,7 @@ class _Projections:
         """NaN and infinite pixels, in the store's coordinates."""
         if not np.issubdtype(self._stack.dtype, np.floating):
             return BadPixels(0)
-        return find_bad(self.read, self.blocks())
+        return find_bad(((0, rows.start, 0), self.read(rows)) for rows in self.blocks())
 
     def store_dtype(self) -> np.dtype[np.generic]:
         """Small integers are kept (half the bytes); float32 holds all of them exactly."""

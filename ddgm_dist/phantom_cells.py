@@ -72,20 +72,29 @@ class Coordinates:
         self._y_bounds = y.min(axis=(0, 2)), y.max(axis=(0, 2))
         self._x_bounds = np.array([x.min()]), np.array([x.max()])
 
-    def crop(self, centre: Doubles, extent: Doubles) -> tuple[slice, slice] | None:
-        """Planes and rows that can hold voxels within ``extent`` of ``centre``; None if none can.
+    def crops(self, centre: Doubles, extent: Doubles) -> list[tuple[int, slice, slice]]:
+        """Index, planes and rows for every capsule that may reach the block, in order.
 
-        Rows are kept whole, so that a crop is made of long contiguous runs.
+        Planes and rows are those that can hold voxels within ``extent`` of ``centre``, both of shape
+        ``(n, 3)``. Rows are kept whole, so that a crop is made of long contiguous runs.
         """
-        found = []
+        # One hundredth of a voxel covers the rounding of float32 coordinates.
+        below, above = centre - (extent + 0.01), centre + (extent + 0.01)
+        reached = np.ones(len(centre), dtype=bool)
+        first, stop = [], []
         for axis, (low, high) in enumerate((self._z_bounds, self._y_bounds, self._x_bounds)):
-            # One hundredth of a voxel covers the rounding of float32 coordinates.
-            reach = extent[axis] + 0.01
-            near = (low < centre[axis] + reach) & (high > centre[axis] - reach)
-            if not near.any():
-                return None
-            found.append(slice(int(near.argmax()), len(near) - int(near[::-1].argmax())))
-        return found[0], found[1]
+            near = (low < above[:, axis, None]) & (high > below[:, axis, None])
+            reached &= near.any(axis=1)
+            first.append(near.argmax(axis=1))
+            stop.append(near.shape[1] - near[:, ::-1].argmax(axis=1))
+        return [
+            (
+                int(i),
+                slice(int(first[0][i]), int(stop[0][i])),
+                slice(int(first[1][i]), int(stop[1][i])),
+            )
+            for i in np.flatnonzero(reached)
+        ]
 
 
 def paint(
@@ -102,20 +111,18 @@ def paint(
     ceiling = np.float32((CAP + _OFFSET) * _SCALE)
     nearest = np.full(at.z.shape, int(ceiling) << _LABEL_BITS, np.int32)
     second = nearest.copy()
-    extents = capsules.extent()
-    for i, (centre, extent) in enumerate(zip(capsules.centre, extents, strict=True)):
-        crop = at.crop(centre, extent)
-        if crop is not None:
-            value = _distance(capsules, i, at, crop)
-            value += np.float32(_OFFSET)
-            value *= np.float32(_SCALE)
-            np.minimum(value, ceiling, out=value)
-            packed = value.astype(np.int32)
-            packed <<= _LABEL_BITS
-            packed |= i + 1
-            best, other = nearest[crop], second[crop]
-            np.minimum(other, np.maximum(best, packed), out=other)
-            np.minimum(best, packed, out=best)
+    for i, planes, rows in at.crops(capsules.centre, capsules.extent()):
+        crop = planes, rows
+        value = _distance(capsules, i, at, crop)
+        value += np.float32(_OFFSET)
+        value *= np.float32(_SCALE)
+        np.minimum(value, ceiling, out=value)
+        packed = value.astype(np.int32)
+        packed <<= _LABEL_BITS
+        packed |= i + 1
+        best, other = nearest[crop], second[crop]
+        np.minimum(other, np.maximum(best, packed), out=other)
+        np.minimum(best, packed, out=best)
     mask = np.int32((1 << _LABEL_BITS) - 1)
     return _unpack(nearest), _unpack(second), nearest & mask, second & mask
 

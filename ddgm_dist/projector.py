@@ -18,63 +18,25 @@ phi passes 0.94 of the amplitude along an axis.
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csc_array, csr_array
+from scipy.sparse import csc_array
 
 from ddgm_dist.errors import InputError
+from ddgm_dist.projector_footprint import Footprint, keys, make_footprint
 
 __all__ = ["Projector", "keys", "project"]
 
-Array = NDArray[np.float64]
 Floats = NDArray[np.float32]
 
-# The table is read by linear interpolation: error below h^2 / 8 * max |p''| = 2.4e-6.
-_TABLE_STEP = 1 / 512
-# Midpoint samples of the footprint's integral, per voxel.
-_SAMPLES = 32
 _SLAB_VOXELS = 2**19
-_CACHE_BYTES = 2**30
-
-
-def keys(distance: Array) -> Array:
-    """Cubic convolution kernel (Keys 1981, a = -1/2), support 2 either way; any shape."""
-    t = np.abs(distance)
-    near = (1.5 * t - 2.5) * t * t + 1.0
-    far = ((-0.5 * t + 2.5) * t - 4.0) * t + 2.0
-    return np.where(t < 1, near, np.where(t < 2, far, 0.0))
-
-
-@dataclass(frozen=True)
-class _Footprint:
-    """What one voxel contributes to a detector pixel at distance s: ``table[|s| / step]``."""
-
-    table: Array
-    support: float
-
-    def __call__(self, distance: Array) -> Array:
-        grid = np.arange(len(self.table)) * _TABLE_STEP
-        return np.interp(np.abs(distance), grid, self.table, right=0.0)
-
-
-def _footprint(angle: float, oversample: int) -> _Footprint:
-    """The footprint at ``angle`` (radians), averaged over ``oversample`` rays of a pixel."""
-    # The integral is symmetric in the two axes; dividing by the larger keeps it well sampled.
-    small, large = sorted((abs(math.cos(angle)), abs(math.sin(angle))))
-    reach = 2 * (small + large)
-    s = np.arange(math.ceil((reach + 0.5) / _TABLE_STEP) + 2) * _TABLE_STEP
-    v = (np.arange(4 * _SAMPLES) + 0.5) / _SAMPLES - 2
-    weight = keys(v) / (_SAMPLES * large)
-    line = np.zeros_like(s)
-    for node, w in zip(v, weight, strict=True):
-        line += w * keys((s - node * small) / large)
-    ray = (np.arange(oversample) + 0.5) / oversample - 0.5
-    table = np.mean([np.interp(np.abs(s + r), s, line, right=0.0) for r in ray], axis=0)
-    return _Footprint(table, reach + 0.5)
+# Weights are made of so many voxels at a time, in the processor's cache.
+_BATCH_VOXELS = 2**14
+_CACHE_BYTES = 2**28
 
 
 class Projector:
@@ -129,12 +91,19 @@ class Projector:
         self._shifts = [(float(dy), float(dx)) for dy, dx in shifts or [(0, 0)] * len(angles_deg)]
         # About 7 pixels see a voxel, with 4 bytes each of weight and of column.
         self._keep = 56 * depth * width * len(self._angles) <= _CACHE_BYTES
-        self._kept: dict[int, list[tuple[slice, csr_array]]] = {}
+        self._kept: dict[tuple[int, int, int], list[tuple[slice, csc_array]]] = {}
+        self._footprints: dict[int, Footprint] = {}
 
     @property
     def tilts(self) -> int:
         """Number of tilts."""
         return len(self._angles)
+
+    def with_level(self) -> Projector:
+        """The same with one more tilt, the last: at zero, unshifted."""
+        more = copy.copy(self)
+        more._angles, more._shifts = [*self._angles, 0.0], [*self._shifts, (0.0, 0.0)]
+        return more
 
     @property
     def halo(self) -> int:
@@ -164,52 +133,97 @@ class Projector:
         ndarray
             Float32 ``(tilt, rows, n_u)`` in value x voxel.
         """
-        first = self.needs(rows, height).start
-        planes = np.ascontiguousarray(block.transpose(0, 2, 1), dtype=np.float32)
-        out = np.empty((self.tilts, rows.stop - rows.start, self.n_u), dtype=np.float32)
-        for tilt, (dy, _) in enumerate(self._shifts):
-            seen = np.zeros((self.n_u, planes.shape[2]), dtype=np.float32)
-            for slab, matrix in self._matrices(tilt):
-                part = planes[slab]
-                seen += matrix @ part.reshape(-1, part.shape[2])
-            out[tilt] = _rows_at(seen.T, rows, dy, first, height)
+        out = np.zeros((self.tilts, rows.stop - rows.start, self.n_u), dtype=np.float32)
+        for tilt, first, seen in self.parts(block, slice(0, self.width), rows, height):
+            out[tilt, :, first : first + seen.shape[1]] = seen
         return out
 
-    def _matrices(self, tilt: int) -> Iterator[tuple[slice, csr_array]]:
-        """The tilt's matrix ``(n_u, z * x)`` in slabs of z; kept if those of all tilts fit."""
-        if tilt in self._kept:
-            yield from self._kept[tilt]
+    def parts(
+        self, block: Floats, columns: slice, rows: slice, height: int
+    ) -> Iterator[tuple[int, int, Floats]]:
+        """What some columns of the volume contribute to the projections of some rows.
+
+        Parameters
+        ----------
+        block
+            Float32 ``(z, rows, columns)``: rows ``needs(rows, height)``.
+        columns
+            Columns of the volume, ``start`` and ``stop`` set.
+        rows, height
+            As for :meth:`project`.
+
+        Yields
+        ------
+        tilt, first, seen
+            For each tilt that sees them: the first detector column that is reached, and float32 ``(rows,
+            columns)`` to be added from there on.
+        """
+        above = self.needs(rows, height).start
+        planes = np.ascontiguousarray(block.transpose(0, 2, 1), dtype=np.float32)
+        for tilt, (dy, _) in enumerate(self._shifts):
+            reached = self.reached(tilt, columns)
+            if reached.start == reached.stop:
+                continue
+            seen = np.zeros((reached.stop - reached.start, planes.shape[2]), dtype=np.float32)
+            for slab, matrix in self._matrices(tilt, columns):
+                part = planes[slab]
+                seen += matrix @ part.reshape(-1, part.shape[2])
+            yield tilt, reached.start, _rows_at(seen.T, rows, dy, above, height)
+
+    def reached(self, tilt: int, columns: slice) -> slice:
+        """Detector columns of one tilt that some columns of the volume contribute to."""
+        angle = self._angles[tilt]
+        spread = (self.depth - 1) / 2 * abs(math.sin(angle)) + self._footprint(tilt).support
+        # One pixel more than the footprint covers the rounding of positions.
+        low = math.floor(self._landing(tilt, columns.start) - spread) - 1
+        high = math.ceil(self._landing(tilt, columns.stop - 1) + spread) + 2
+        return slice(min(max(low, 0), self.n_u), min(max(high, 0), self.n_u))
+
+    def _landing(self, tilt: int, column: float) -> float:
+        """Detector column where a column of the volume's middle plane is seen."""
+        x = column - (self.width - 1) / 2
+        return x * math.cos(self._angles[tilt]) + self._shifts[tilt][1] + (self.n_u - 1) / 2
+
+    def _footprint(self, tilt: int) -> Footprint:
+        if tilt not in self._footprints:
+            self._footprints[tilt] = make_footprint(self._angles[tilt], self.oversample)
+        return self._footprints[tilt]
+
+    def _matrices(self, tilt: int, columns: slice) -> Iterator[tuple[slice, csc_array]]:
+        """Of the columns, ``(reached, z * x)`` in slabs of z; kept if all of them fit."""
+        key = (tilt, columns.start, columns.stop)
+        if key in self._kept:
+            yield from self._kept[key]
             return
-        footprint = _footprint(self._angles[tilt], self.oversample)
-        step = max(1, _SLAB_VOXELS // self.width)
+        step = max(1, _SLAB_VOXELS // (columns.stop - columns.start))
         made = []
         for start in range(0, self.depth, step):
             slab = slice(start, min(start + step, self.depth))
-            matrix = self._matrix(tilt, slab, footprint)
+            matrix = self._matrix(tilt, columns, slab)
             if self._keep:
                 made.append((slab, matrix))
             yield slab, matrix
         if self._keep:
-            self._kept[tilt] = made
+            self._kept[key] = made
 
-    def _matrix(self, tilt: int, slab: slice, footprint: _Footprint) -> csr_array:
+    def _matrix(self, tilt: int, columns: slice, slab: slice) -> csc_array:
         angle, dx = self._angles[tilt], self._shifts[tilt][1]
+        footprint, reached = self._footprint(tilt), self.reached(tilt, columns)
         z = np.arange(slab.start, slab.stop)[:, None] - (self.depth - 1) / 2
-        x = np.arange(self.width) - (self.width - 1) / 2
-        landing = (x * math.cos(angle) + z * math.sin(angle) + dx + (self.n_u - 1) / 2).ravel()
-        first = np.ceil(landing - footprint.support)
-        taps = math.floor(2 * footprint.support) + 1
-        pixel = first[:, None] + np.arange(taps)
-        weight = footprint(pixel - landing[:, None])
-        weight[(pixel < 0) | (pixel >= self.n_u)] = 0.0
-        index = np.clip(pixel, 0, self.n_u - 1).astype(np.int32)
-        column = np.arange(0, index.size + 1, taps, dtype=np.int32)
-        matrix: csr_array = csc_array(
-            (weight.ravel().astype(np.float32), index.ravel(), column),
-            shape=(self.n_u, landing.size),
-        ).tocsr()
-        matrix.eliminate_zeros()
-        return matrix
+        x = np.arange(columns.start, columns.stop) - (self.width - 1) / 2
+        landing = x * math.cos(angle) + z * math.sin(angle) + dx + (self.n_u - 1) / 2
+        landing = landing.ravel() - reached.start
+        shape = (landing.size, footprint.value.shape[1])
+        weight, pixel = np.empty(shape, dtype=np.float32), np.empty(shape, dtype=np.int32)
+        for start in range(0, len(landing), _BATCH_VOXELS):
+            batch = slice(start, start + _BATCH_VOXELS)
+            footprint.weigh(landing[batch], weight[batch], pixel[batch])
+        width = reached.stop - reached.start
+        if pixel[:, 0].min() < 0 or pixel[:, -1].max() >= width:
+            weight[(pixel < 0) | (pixel >= width)] = 0.0
+            np.clip(pixel, 0, width - 1, out=pixel)
+        column = np.arange(0, pixel.size + 1, shape[1], dtype=np.int32)
+        return csc_array((weight.ravel(), pixel.ravel(), column), shape=(width, landing.size))
 
 
 def _rows_at(seen: Floats, rows: slice, dy: float, first: int, height: int) -> Floats:

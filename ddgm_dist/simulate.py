@@ -8,19 +8,19 @@ a row has the same random numbers whatever other rows are recorded.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ddgm_dist.core.box import Box
 from ddgm_dist.detector import SHIFT_STREAM, Detector, Noise, addressed_random, parse_noise
 from ddgm_dist.errors import InputError
 from ddgm_dist.formats.base import ArrayVolume, VolumeSource
 from ddgm_dist.formats.volumes import open_volume
 from ddgm_dist.projector import Projector, project
+from ddgm_dist.scan import Scan
 from ddgm_dist.storage.tilt_series import (
     TiltSeries,
     TiltSeriesMeta,
@@ -36,7 +36,6 @@ Floats = NDArray[np.float32]
 DEFAULT_ANGLES = tuple(float(a) for a in range(-60, 61, 2))
 # Cubic interpolation rings at a specimen's edge by up to 7 % of the step.
 _RINGING = 0.1
-_BLOCK_BYTES, _CHUNK_ROWS = 64 * 2**20, 8
 
 
 def simulate(
@@ -55,7 +54,8 @@ def simulate(
 ) -> TiltSeries:
     """Project a volume into a tilt-series store.
 
-    Rows are worked on in blocks, so the volume is never in memory as a whole.
+    Rows are worked on in blocks, and wide volumes in pieces of their columns, so the volume is
+    never in memory as a whole.
 
     Parameters
     ----------
@@ -131,14 +131,15 @@ def simulate(
     )
     check_meta(meta, len(degrees), "the simulated series")
     projector = Projector(depth, width, degrees, n_u=n_u, shifts=moves, oversample=oversample)
-    scan = _Scan(source, projector, part)
+    scan = Scan(source, projector, part)
     detector = _detector(wanted, scan, seed)
     shape = (len(degrees), part.stop - part.start, n_u)
     with create_tilt_series(out, shape, meta, overwrite=overwrite) as writer:
-        for block_rows, clean in scan.blocks():
-            recorded = detector.record(clean, block_rows.start)
+        for block_rows, columns, clean in scan.blocks():
+            if columns.start == 0:
+                exposure = detector.expose(len(degrees), block_rows)
             here = slice(block_rows.start - part.start, block_rows.stop - part.start)
-            writer.write(here, recorded)
+            writer.write(here, exposure.record(clean), columns)
     return open_tilt_series(out)
 
 
@@ -204,33 +205,7 @@ def _words(shifts: float | Sequence[tuple[float, float]]) -> str:
     return f"up to {shifts:g} px" if isinstance(shifts, int | float) else "as given"
 
 
-class _Scan:
-    """Noise-free projections of some rows of a volume, block by block."""
-
-    def __init__(self, source: VolumeSource, projector: Projector, rows: slice) -> None:
-        self.source, self.projector, self.rows = source, projector, rows
-        depth, _, width = source.shape
-        chunks = _BLOCK_BYTES // (4 * depth * width * _CHUNK_ROWS)
-        self._step = _CHUNK_ROWS * min(max(chunks, 1), 8)
-
-    def blocks(self) -> Iterator[tuple[slice, Floats]]:
-        """``(rows, projections)`` with projections ``(tilt, rows, u)``, rows in order."""
-        depth, height, width = self.source.shape
-        for start in range(self.rows.start, self.rows.stop, self._step):
-            rows = slice(start, min(start + self._step, self.rows.stop))
-            read = self.projector.needs(rows, height)
-            block = self.source.read(Box((0, read.start, 0), (depth, read.stop, width)))
-            if not np.isfinite(block).all():
-                z, y, x = np.argwhere(~np.isfinite(block))[0]
-                raise InputError(
-                    "volume",
-                    f"{block[z, y, x]} at (z, y, x) = {(int(z), int(y) + read.start, int(x))}",
-                    "its voxels must be finite to be projected",
-                )
-            yield rows, self.projector.project(block, rows, height)
-
-
-def _detector(noise: Noise, scan: _Scan, seed: int) -> Detector:
+def _detector(noise: Noise, scan: Scan, seed: int) -> Detector:
     """The detector, its noise scaled by a first pass over the rows where it needs one."""
     if noise.kind == "gaussian" and noise.amount > 0:
         return Detector("gaussian", noise.amount * _spread(scan), seed)
@@ -239,10 +214,10 @@ def _detector(noise: Noise, scan: _Scan, seed: int) -> Detector:
     return Detector("none", 0.0, seed)
 
 
-def _spread(scan: _Scan) -> float:
+def _spread(scan: Scan) -> float:
     """Standard deviation of the noise-free projections, each tilt's mean removed."""
     count, mean, square = 0, 0.0, 0.0
-    for _, clean in scan.blocks():
+    for _, _, clean in scan.blocks():
         # Means and squares of blocks, merged (Chan et al. 1983): no cancellation of large sums.
         block = clean.astype(np.float64)
         here, centre = block.shape[1] * block.shape[2], block.mean(axis=(1, 2))
@@ -254,18 +229,26 @@ def _spread(scan: _Scan) -> float:
     return math.sqrt(float(np.mean(square)) / count)
 
 
-def _zero_tilt_mean(scan: _Scan) -> float:
+def _zero_tilt_mean(scan: Scan) -> float:
     """Mean of the unshifted projection at zero tilt, on the specimen; refuses negative counts."""
-    depth, _, width = scan.source.shape
-    old = scan.projector
-    level = Projector(depth, width, (0.0,), n_u=min(old.n_u, width), oversample=old.oversample)
-    sums = [clean.mean(axis=(0, 2)) for _, clean in _Scan(scan.source, level, scan.rows).blocks()]
-    mean = float(np.concatenate(sums).mean(dtype=np.float64))
+    # Columns on the specimen; field and volume share their centre and their grid.
+    n_u = scan.projector.n_u
+    on = min(n_u, scan.projector.width)
+    low, high = (n_u - on) // 2, (n_u + on) // 2
+    sums, lowest = np.zeros(scan.rows.stop - scan.rows.start), math.inf
+    # One pass for both: a procedural volume is made anew in each.
+    for rows, columns, clean in Scan(scan.source, scan.projector.with_level(), scan.rows).blocks():
+        lowest = min(lowest, float(clean[:-1].min()))
+        here = slice(max(low - columns.start, 0), max(high - columns.start, 0))
+        level = clean[-1:, :, here]
+        if level.size:
+            part = slice(rows.start - scan.rows.start, rows.stop - scan.rows.start)
+            sums[part] += level.mean(axis=(0, 2)) * (level.shape[2] / on)
+    mean = float(sums.mean())
     if mean <= 0:
         raise InputError(
             "noise", "poisson", f"the projection at zero tilt has the mean {mean:g}: no counts"
         )
-    lowest = min(float(clean.min()) for _, clean in scan.blocks())
     if lowest < -_RINGING * mean:
         raise InputError(
             "noise",

@@ -1,31 +1,30 @@
 """Simulated tilt series: geometry of the store, noise laws, addresses of the noise, refusals."""
 
-from importlib import import_module
-
 import numpy as np
 import pytest
 import zarr
 
+from ddgm_dist import scan
+from ddgm_dist.core.box import Box
 from ddgm_dist.errors import InputError
 from ddgm_dist.formats.base import ArrayVolume
-from ddgm_dist.projector import project
+from ddgm_dist.projector import Projector, project
 from ddgm_dist.simulate import simulate
 from ddgm_dist.storage.tilt_series import open_tilt_series
 
-# The package offers the function under the same name.
-MODULE = import_module("ddgm_dist.simulate")
 ANGLES = (-60.0, -20.0, 0.0, 35.0)
 ALL = slice(None)
 VOLUME = np.random.default_rng(0).uniform(1, 2, size=(6, 21, 40)).astype(np.float32)
 
 
 class Recorder(ArrayVolume):
-    """A volume that remembers how many rows were read at once."""
+    """A volume that remembers how many rows and columns were read at once, and voxels in all."""
 
-    rows = 0
+    rows = columns = voxels = 0
 
     def read(self, box):
-        self.rows = max(self.rows, box.shape[1])
+        self.rows, self.columns = max(self.rows, box.shape[1]), max(self.columns, box.shape[2])
+        self.voxels += box.size
         return super().read(box)
 
 
@@ -70,11 +69,46 @@ def test_every_kind_of_volume_gives_the_same(tmp_path, kind):
 def test_blocks_of_rows_do_not_show(tmp_path, monkeypatch, noise):
     options = {"noise": noise, "shifts": 1.7, "seed": 3}
     whole = run(tmp_path, **options).read(ALL)
-    monkeypatch.setattr(MODULE, "_BLOCK_BYTES", 0)
+    monkeypatch.setattr("ddgm_dist.scan._BLOCK_BYTES", 0)
     source = Recorder(VOLUME)
     split = run(tmp_path, source, **options).read(ALL)
     np.testing.assert_allclose(split, whole, rtol=1e-6)
     assert source.rows <= 8 + 2 * 4
+
+
+@pytest.mark.parametrize("noise", ["none", "gaussian:0.3", "poisson:50"])
+@pytest.mark.parametrize(
+    ("field", "shifts"), [(200, 0.0), (120, 1.7), (300, [(0, 90.0), (0, -5.2), (1, -90.0), (0, 0)])]
+)
+def test_pieces_of_columns_do_not_show(tmp_path, monkeypatch, noise, field, shifts):
+    volume = np.random.default_rng(0).uniform(1, 2, size=(6, 10, 200)).astype(np.float32)
+    options = {"noise": noise, "field": field, "shifts": shifts, "seed": 3}
+    whole = run(tmp_path, volume, **options).read(ALL)
+    for name, value in (("_BLOCK_BYTES", 0), ("_LEAST_COLUMNS", 24), ("CHUNK_COLUMNS", 16)):
+        monkeypatch.setattr(f"ddgm_dist.scan.{name}", value)
+    monkeypatch.setattr("ddgm_dist.storage.tilt_writer.CHUNK_COLUMNS", 16)
+    source = Recorder(volume)
+    split = run(tmp_path, source, **options).read(ALL)
+    np.testing.assert_allclose(split, whole, rtol=2e-6, atol=1e-5)
+    assert source.columns == 24
+    if shifts == 0:  # otherwise rows are read again for their neighbours
+        assert source.voxels == (1 if noise == "none" else 2) * volume.size
+
+
+def test_few_unfinished_columns_are_kept():
+    """A sixth of a wide field, and parts of chunks: not the projections of a whole row."""
+    volume = ArrayVolume(np.ones((2, 1, 20_000), np.float32))
+    projector = Projector(2, 20_000, np.linspace(-60, 60, 13), n_u=20_000)
+    pending, most = scan._Pending(13, 1, 20_000), 0
+    for start in range(0, 20_000, 1000):
+        columns = slice(start, start + 1000)
+        block = volume.read(Box((0, 0, start), (2, 1, start + 1000)))
+        for tilt, first, seen in projector.parts(block, columns, slice(0, 1), 1):
+            pending.add(tilt, first, seen)
+        rest = slice(start + 1000, 20_001)
+        list(pending.take(min(projector.reached(t, rest).start for t in range(13))))
+        most = max(most, sum(part.size for part in pending._chunks.values()))
+    assert most < 0.25 * 13 * 20_000
 
 
 def test_a_part_of_the_rows_is_that_part_of_the_whole(tmp_path):
@@ -107,7 +141,7 @@ def test_gaussian_noise_has_the_stated_level(tmp_path):
 def test_the_level_is_measured_over_all_blocks(tmp_path, monkeypatch):
     ramp = VOLUME + np.linspace(0, 9, 21, dtype=np.float32)[:, None]
     whole, _ = noise_of(tmp_path, "gaussian:0.5", ramp)
-    monkeypatch.setattr(MODULE, "_BLOCK_BYTES", 0)
+    monkeypatch.setattr("ddgm_dist.scan._BLOCK_BYTES", 0)
     split, clean = noise_of(tmp_path, "gaussian:0.5", ramp)
     np.testing.assert_allclose(split, whole, atol=1e-4)
     spread = (clean - clean.mean(axis=(1, 2), keepdims=True)).std()

@@ -8,10 +8,12 @@ from typing import Literal
 
 from ddgm_dist.errors import InputError
 
-__all__ = ["MAX_ANGLE_DEG", "Geometry", "Specimen"]
+__all__ = ["MAX_ANGLE_DEG", "MAX_COLUMN", "MAX_ROWS", "MAX_THICKNESS", "Geometry", "Specimen"]
 
 Specimen = Literal["slab", "isolated"]
 MAX_ANGLE_DEG = 85.0
+# What the addresses of the noise hold (ddgm_dist.core.noise): beyond, voxels would share theirs.
+MAX_THICKNESS, MAX_ROWS, MAX_COLUMN = 1 << 15, 1 << 16, 1 << 30
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,16 @@ class Geometry:
         for name in ("thickness", "rows", "field"):
             if getattr(self, name) < 1:
                 raise InputError(name, getattr(self, name), "must be at least 1 pixel")
+        # The domain's columns begin below zero: a field this narrow keeps both ends in range.
+        largest = {"thickness": MAX_THICKNESS, "rows": MAX_ROWS, "field": MAX_COLUMN - self.reach}
+        for name, limit in largest.items():
+            if getattr(self, name) > limit:
+                raise InputError(
+                    name,
+                    getattr(self, name),
+                    f"must be at most {limit} pixels: the noise has no more addresses",
+                    "reconstruct it in parts",
+                )
 
     @property
     def tilts(self) -> int:

@@ -61,9 +61,12 @@ class Intensity:
 
     def normalise(self, projections: Tensor, geometry: Geometry) -> Tensor:
         """Projections ``(tilt, rows, field)`` of the volume to those of the normalised volume."""
+        return (projections - self.background(geometry).to(projections)[:, None, None]) / self.std
+
+    def background(self, geometry: Geometry) -> Tensor:
+        """What a slab of the mean projects to at each tilt, float32 ``(tilt,)``."""
         angles = torch.tensor(geometry.angles, dtype=torch.float64)
-        path = (self.mean * geometry.thickness / torch.cos(angles)).to(projections)
-        return (projections - path[:, None, None]) / self.std
+        return (self.mean * geometry.thickness / torch.cos(angles)).float()
 
     @property
     def vacuum(self) -> float:
@@ -77,19 +80,23 @@ class Intensity:
 
 def estimate_noise(projections: Tensor) -> float:
     """Standard deviation of white noise in projections ``(tilt, rows, field)``, over all tilts."""
-    p = projections.double()
+    scales = torch.stack([_noise_of_tilt(projection.double()) for projection in projections])
+    return float(scales.square().mean().sqrt())
+
+
+def _noise_of_tilt(p: Tensor) -> Tensor:
+    """Standard deviation of white noise in one projection ``(rows, field)``, float64 scalar."""
     d = p[..., :-2] - 2 * p[..., 1:-1] + p[..., 2:]
     norm = math.sqrt(6)
-    if p.shape[1] >= 3:
-        d = d[:, :-2] - 2 * d[:, 1:-1] + d[:, 2:]
+    if len(p) >= 3:
+        d = d[:-2] - 2 * d[1:-1] + d[2:]
         norm = 6.0
     elif p.shape[-1] >= 5:
         d = d[..., :-2] - 2 * d[..., 1:-1] + d[..., 2:]
         norm = math.sqrt(70)
     if d.numel() == 0:
-        return 0.0
-    scale = d.abs().flatten(1).median(dim=1).values / 0.6744897501960817 / norm
-    return float(scale.square().mean().sqrt())
+        return torch.zeros((), dtype=torch.float64)
+    return d.abs().flatten().median() / 0.6744897501960817 / norm
 
 
 def estimate_intensity(
@@ -116,12 +123,13 @@ def estimate_intensity(
     means, lengths = [], []
     omega = torch.linspace(0, math.pi, _FREQUENCIES + 1, dtype=torch.float64)
     spectrum = torch.zeros_like(omega)
+    # Tilt by tilt in float64: samples of wide fields are large.
     for projection, angle, (first, stop) in zip(
-        projections.double(), geometry.angles, _inner_columns(geometry), strict=True
+        projections, geometry.angles, _inner_columns(geometry), strict=True
     ):
         # An isolated specimen's mass is the same at each tilt; a slab's path grows with the tilt.
         path = geometry.thickness / (1.0 if isolated else math.cos(angle))
-        part = projection[:, first:stop]
+        part = projection[:, first:stop].double()
         means.append(float(part.mean()) / path)
         if stop - first >= _NARROWEST:
             power = (_power(part, omega, whole=isolated) - noise * noise) / path
@@ -139,8 +147,12 @@ def estimate_intensity(
         variance -= mean * mean  # its spectrum is that of the specimen on an empty background
         # A flat specimen's energy lies where no tilt looks; but no volume varies less than its
         # means along the rays of a tilt do.
-        along = projections.double() / geometry.thickness
-        least = along.var(dim=(1, 2)).median() - (noise / geometry.thickness) ** 2
+        along = [
+            # Twice the same: the variance of a single tensor would sum, and round, otherwise.
+            (p.double() / geometry.thickness).repeat(2, 1, 1).var(dim=(1, 2))[0]
+            for p in projections
+        ]
+        least = torch.stack(along).median() - (noise / geometry.thickness) ** 2
         variance = max(variance, float(least))
     if not variance > 0:
         raise InputError(

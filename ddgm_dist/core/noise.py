@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ddgm_dist.core.box import Box
+from ddgm_dist.core.geometry import MAX_COLUMN
 
 __all__ = ["LATTICE_STREAM", "NOISE_STREAM", "addressed_integer", "addressed_noise", "threefry"]
 
@@ -23,7 +24,7 @@ _ROTATIONS = (13, 15, 26, 6, 17, 29, 16, 24)
 _PARITY = 0x1BD11BDA
 _MASK = 0xFFFFFFFF
 # Columns are offset so that the padded domain, which starts below zero, has positive addresses.
-_COLUMN_OFFSET = 1 << 30
+_COLUMN_OFFSET = MAX_COLUMN
 
 
 def _signed(value: int) -> int:
@@ -68,7 +69,8 @@ def addressed_noise(
     iteration
         n, from 0.
     box
-        Global voxels; z below 2^15, y below 2^16, x within 2^30 of zero.
+        Global voxels; z below 2^15, y below 2^16, x within 2^30 of zero. A
+        :class:`~ddgm_dist.core.geometry.Geometry` is never larger.
 
     Returns
     -------

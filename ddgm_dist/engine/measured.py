@@ -87,13 +87,16 @@ class MeasuredBlocks:
                 self._loaded.move_to_end(tile.name)
                 return self._loaded[tile.name]
             operator = self._operator(tile)
+        part = operator.detector_part
         timer.lap("setup")
         data = {}
         for box in blocks(tile, self.problem.rows_per_call, halo=True):
-            projections, valid = read_block(self.tilts, self.problem, box)
+            projections, valid = read_block(self.tilts, self.problem, box, part)
             timer.lap("read")
             data[box.start[1]] = operator.prepare(
-                projections.to(self.device), None if valid is None else valid.to(self.device)
+                projections.to(self.device),
+                None if valid is None else valid.to(self.device),
+                part,
             )
             timer.lap("setup")
         loaded = self.Loaded(operator, data)

@@ -32,7 +32,12 @@ from torch import Tensor
 from ddgm_dist.core.geometry import Geometry
 from ddgm_dist.errors import InputError
 from ddgm_dist.operators.slab_basis import SlabBasis, period, period_margin
-from ddgm_dist.operators.stretch import stretch, stretched_positions
+from ddgm_dist.operators.stretch import (
+    DetectorPart,
+    stretch,
+    stretched_positions,
+    stretching_part,
+)
 
 __all__ = ["SlabData", "SlabOperator"]
 
@@ -126,29 +131,53 @@ class SlabOperator:
 
     # -- the data -------------------------------------------------------------------------------
 
-    def prepare(self, projections: Tensor, valid: Tensor | None = None) -> SlabData:
+    @property
+    def detector_part(self) -> DetectorPart:
+        """The detector columns that :meth:`prepare` reads of each tilt."""
+        return stretching_part(self.geometry, self.grid_start, self.grid_start + self.length)
+
+    def prepare(
+        self,
+        projections: Tensor,
+        valid: Tensor | None = None,
+        part: DetectorPart | None = None,
+    ) -> SlabData:
         """Stretch measured rows onto this operator's grid and tell which samples are measured.
 
         Parameters
         ----------
         projections
-            Float32 ``(tilt, rows, field)``; already shifted by dy, and without NaN.
+            Float32 ``(tilt, rows, columns)``; already shifted by dy, and without NaN.
         valid
             1 where a detector sample is trusted, shape of ``projections``; all when None. A
             stretched sample counts as measured when both its neighbours on the detector do.
+        part
+            Which detector columns the projections are; the whole detector when None. A part that
+            holds :attr:`detector_part` gives the same bits as the whole.
         """
         g = self.geometry
         stop = self.grid_start + self.length
+        part = part or DetectorPart((0,) * g.tilts, g.field)
+        if projections.shape[-1] != part.width:
+            raise ValueError(f"projections have {projections.shape[-1]} columns, not {part.width}")
         stretched = torch.stack(
             [
-                stretch(projections[t], angle, g.shift(t)[1], self.grid_start, stop)
+                stretch(
+                    projections[t],
+                    angle,
+                    g.shift(t)[1],
+                    self.grid_start,
+                    stop,
+                    first=part.first[t],
+                    field=g.field,
+                )
                 for t, angle in enumerate(g.angles)
             ]
         )
         measured = torch.stack([self._measured_columns(t) for t in range(g.tilts)])[:, None]
         if valid is not None:
             measured = measured * torch.stack(
-                [self._valid_columns(valid[t], t) for t in range(g.tilts)]
+                [self._valid_columns(valid[t], t, part.first[t]) for t in range(g.tilts)]
             )
         return SlabData(stretched * (measured > 0), measured)
 
@@ -169,13 +198,15 @@ class SlabOperator:
             hit &= s + spread <= self.columns[1] - 1
         return hit.to(self.device, torch.float32)
 
-    def _valid_columns(self, valid: Tensor, tilt: int) -> Tensor:
+    def _valid_columns(self, valid: Tensor, tilt: int, begin: int) -> Tensor:
+        """Whether both neighbours are trusted; ``valid`` begins with the detector's ``begin``."""
         g = self.geometry
         stop = self.grid_start + self.length
         u = stretched_positions(
             g.angles[tilt], g.shift(tilt)[1], self.grid_start, stop, g.field
         ).clamp(0, g.field - 1)
-        below, above = u.floor().long().to(valid.device), u.ceil().long().to(valid.device)
+        u = u.to(valid.device)
+        below, above = u.floor().long() - begin, u.ceil().long() - begin
         return torch.minimum(valid[:, below], valid[:, above]).to(torch.float32)
 
     # -- descent --------------------------------------------------------------------------------

@@ -9,6 +9,8 @@ from __future__ import annotations
 import functools
 import os
 import shutil
+from collections import deque
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -144,8 +146,27 @@ class BulkArray:
             Chunks are damaged or unreadable.
         """
         index = _checked(slices, self._store.shape)
+        return self._result(index, self._store[index].read())
+
+    def read_each(
+        self, parts: Sequence[tuple[slice, slice, slice]], *, in_flight: int
+    ) -> Iterator[NDArray[Any]]:
+        """Read several blocks, in order, with ``in_flight`` of them on their way at a time.
+
+        Raises as :meth:`read` does.
+        """
+        indices = [_checked(slices, self._store.shape) for slices in parts]
+        waiting: deque[tuple[tuple[slice, ...], Any]] = deque()
+        for index in indices:
+            waiting.append((index, self._store[index].read()))
+            if len(waiting) >= in_flight:
+                yield self._result(*waiting.popleft())
+        while waiting:
+            yield self._result(*waiting.popleft())
+
+    def _result(self, index: tuple[slice, ...], future: Any) -> NDArray[Any]:
         try:
-            block: NDArray[Any] = self._store[index].read().result()
+            block: NDArray[Any] = future.result()
         except (ValueError, OSError) as error:
             raise StorageError(f"reading {index} of {self.path} failed: {error}") from error
         return block

@@ -12,9 +12,10 @@ The attribute is written last: a store whose writer died half-way has none and i
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+import math
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from ddgm_dist.storage.array_io import (
     is_zarr,
     local_path,
 )
+from ddgm_dist.storage.bad_pixels import BadPixels, Origin, find_bad
 from ddgm_dist.storage.tilt_meta import (
     ARRAY,
     ATTRIBUTE,
@@ -53,30 +55,8 @@ __all__ = [
 ]
 
 _BLOCK_BYTES = 64 * 2**20
-
-
-@dataclass(frozen=True)
-class BadPixels:
-    """NaN and infinite pixels of a tilt series.
-
-    Attributes
-    ----------
-    count
-        How many there are.
-    first
-        Coordinates ``(tilt, y, u)`` of the first few, in the order of the rows.
-    """
-
-    count: int
-    first: tuple[tuple[int, int, int], ...] = ()
-
-    def describe(self) -> str:
-        """The count and the first coordinates, as a clause."""
-        if not self.count:
-            return "no NaN or infinite pixels"
-        where = ", ".join(str(c) for c in self.first)
-        more = ", ..." if self.count > len(self.first) else ""
-        return f"{self.count} NaN or infinite pixels, first at (tilt, y, u) = {where}{more}"
+# Rows and columns of the pieces that are hashed; changing them changes every fingerprint.
+_PIECE = (8, 8192)
 
 
 class TiltSeries:
@@ -99,7 +79,8 @@ class TiltSeries:
         self.meta = meta
         self.shape: tuple[int, int, int] = (array.shape[0], array.shape[1], array.shape[2])
         self.dtype: np.dtype[Any] = np.dtype(array.dtype)
-        self._rows_per_chunk = int((array.shards or array.chunks)[1])
+        chunk = array.shards or array.chunks
+        self._chunk: tuple[int, int, int] = (int(chunk[0]), int(chunk[1]), int(chunk[2]))
         self._bulk = BulkArray(array, path / ARRAY)
 
     def __reduce__(self) -> tuple[Any, tuple[str]]:
@@ -118,50 +99,118 @@ class TiltSeries:
         """
         return as_float32(self._bulk.read((slice(None), rows, columns)))
 
-    def blocks(self) -> Iterator[slice]:
-        """Row ranges that cover the series: whole chunks, about 64 MiB of float32 at a time."""
-        tilts, height, width = self.shape
-        chunk = self._rows_per_chunk
-        step = max(1, _BLOCK_BYTES // (4 * tilts * width * chunk)) * chunk
-        for start in range(0, height, step):
-            yield slice(start, min(start + step, height))
+    def read_lines(self, rows: slice, first: Sequence[int], width: int) -> NDArray[np.float32]:
+        """Another range of columns of each tilt: ``[first[t], first[t] + width)`` of tilt t.
+
+        Tilts of one chunk are read one after the other, so that its decoded form is shared
+        through the cache.
+
+        Returns
+        -------
+        Fresh, writable float32 array ``(tilt, rows, width)``.
+
+        Raises
+        ------
+        IndexError
+            A range reaches outside the projections, or there is not one per tilt.
+        StorageError
+            Chunks are damaged or unreadable.
+        """
+        tilts, height, _ = self.shape
+        if len(first) != tilts:
+            raise IndexError(f"{len(first)} ranges of columns for {tilts} tilts")
+        if len(set(first)) == 1:
+            return self.read(rows, slice(first[0], first[0] + width))
+        start, stop, _ = rows.indices(height)
+        out = np.empty((tilts, stop - start, width), dtype=np.float32)
+        order = sorted(range(tilts), key=lambda tilt: first[tilt])
+        parts = [(slice(t, t + 1), rows, slice(first[t], first[t] + width)) for t in order]
+        # What one read decodes: whole chunks, of which it takes a part.
+        chunks = (width // self._chunk[2] + 2) * ((stop - start) // self._chunk[1] + 2)
+        decoded = chunks * math.prod(self._chunk) * self.dtype.itemsize
+        reads = self._bulk.read_each(parts, in_flight=max(1, _BLOCK_BYTES // decoded))
+        for tilt, block in zip(order, reads, strict=True):
+            out[tilt] = block[0]
+        return out
+
+    @property
+    def may_be_bad(self) -> bool:
+        """Whether the dtype can hold NaN or infinite pixels at all."""
+        return np.issubdtype(self.dtype, np.floating)
+
+    def blocks(self) -> Iterator[tuple[slice, slice, slice]]:
+        """Blocks ``(tilts, rows, columns)`` that cover the series: about 64 MiB of float32 each.
+
+        They hold whole chunks as far as that goes, and whole pieces of the fingerprint.
+        """
+        steps = [self._chunk[0]]
+        for chunk, piece in zip(self._chunk[1:], _PIECE, strict=True):
+            steps.append(math.ceil(chunk / piece) * piece)
+        for axis in (0, 2, 1):  # chunks hold all tilts, as a rule, and rows are contiguous in them
+            others = math.prod(
+                min(step, n)
+                for k, (step, n) in enumerate(zip(steps, self.shape, strict=True))
+                if k != axis
+            )
+            times = _BLOCK_BYTES // (4 * others * steps[axis])
+            steps[axis] *= max(1, times)
+        ranges = [range(0, n, step) for n, step in zip(self.shape, steps, strict=True)]
+        for row, column, tilt in itertools.product(ranges[1], ranges[2], ranges[0]):
+            start = (tilt, row, column)
+            stop = [min(a + s, n) for a, s, n in zip(start, steps, self.shape, strict=True)]
+            yield (
+                slice(tilt, stop[0]),
+                slice(row, stop[1]),
+                slice(column, stop[2]),
+            )
 
     def fingerprint(self) -> str:
         """SHA-256 of the pixels (as float32) and of all metadata but the description.
 
         Two stores with the same content have the same fingerprint, whatever their chunks and
-        dtype: pixels are hashed row by row, each row as ``(tilt, u)``.
+        dtype: hashed are the SHA-256 digests of pieces of one tilt, 8 rows and 8192 columns, in
+        the order (row, column, tilt), so that no block of a wide or long series has to be
+        large.
         """
-        meta = self.meta
-        head = [self.shape, meta.angles_deg, meta.shifts_px, meta.pixel_size_nm, meta.thickness_px]
-        digest = hashlib.sha256(json.dumps(head).encode())
-        for rows in self.blocks():
-            block = self.read(rows).transpose(1, 0, 2)
-            digest.update(np.ascontiguousarray(block, dtype="<f4").tobytes())
-        return digest.hexdigest()
+        return self.survey()[0]
 
     def count_bad(self, *, show: int = 3) -> BadPixels:
         """Scan for NaN and infinite pixels, block by block.
 
         A chunk lost from a store made here is found too: its fill value is NaN.
         """
-        if not np.issubdtype(self.dtype, np.floating):
+        if not self.may_be_bad:
             return BadPixels(0)
-        return find_bad(self.read, self.blocks(), show=show)
+        return find_bad(self._parts(), show=show)
 
+    def survey(self, *, show: int = 3) -> tuple[str, BadPixels]:
+        """`fingerprint` and `count_bad` in one pass over the pixels."""
+        meta = self.meta
+        head = [self.shape, meta.angles_deg, meta.shifts_px, meta.pixel_size_nm, meta.thickness_px]
+        tilts, height, width = self.shape
+        rows, columns = _PIECE
+        digests = np.zeros((-(-height // rows), -(-width // columns), tilts, 32), dtype=np.uint8)
 
-def find_bad(
-    read: Callable[[slice], NDArray[np.float32]], blocks: Iterable[slice], *, show: int = 3
-) -> BadPixels:
-    """Count the NaN and infinite pixels of what ``read`` gives, ``(tilt, rows, u)``, per block."""
-    count, first = 0, list[tuple[int, int, int]]()
-    for rows in blocks:
-        bad = ~np.isfinite(read(rows)).transpose(1, 0, 2)
-        count += int(np.count_nonzero(bad))
-        if len(first) < show and bad.any():
-            for y, t, u in np.argwhere(bad)[: show - len(first)]:
-                first.append((int(t), int(y) + rows.start, int(u)))
-    return BadPixels(count, tuple(first))
+        def hashed() -> Iterator[tuple[Origin, NDArray[np.float32]]]:
+            for (t, y, u), block in self._parts():
+                for i, j, k in np.ndindex(
+                    -(-block.shape[1] // rows), -(-block.shape[2] // columns), len(block)
+                ):
+                    piece = block[k, i * rows : (i + 1) * rows, j * columns : (j + 1) * columns]
+                    digest = hashlib.sha256(piece.astype("<f4").tobytes()).digest()
+                    digests[y // rows + i, u // columns + j, t + k] = list(digest)
+                yield (t, y, u), block
+
+        bad = find_bad(hashed(), show=show)
+        total = hashlib.sha256(json.dumps(head).encode())
+        total.update(digests.tobytes())
+        return total.hexdigest(), bad
+
+    def _parts(self) -> Iterator[tuple[Origin, NDArray[np.float32]]]:
+        """All pixels, block by block, with where each begins."""
+        for block in self.blocks():
+            origin = (block[0].start, block[1].start, block[2].start)
+            yield origin, self._bulk.read(block).astype(np.float32, copy=False)
 
 
 def open_tilt_series(path: str | Path) -> TiltSeries:

@@ -15,7 +15,7 @@ from ddgm_dist.errors import InputError, StorageError
 from ddgm_dist.storage.array_io import BulkArray, prepare_output, write_error
 from ddgm_dist.storage.tilt_meta import ARRAY, ATTRIBUTE, TiltSeriesMeta, check_meta, dump_meta
 
-__all__ = ["TiltSeriesWriter", "create_tilt_series"]
+__all__ = ["CHUNK_COLUMNS", "CHUNK_ROWS", "TiltSeriesWriter", "create_tilt_series"]
 
 CHUNK_ROWS, CHUNK_COLUMNS = 8, 1024
 
@@ -34,24 +34,33 @@ class TiltSeriesWriter:
         self._group, self._meta = group, meta
         self._shape = array.shape
         self._bulk = BulkArray(array, path / ARRAY, writable=True)
-        self._written = np.zeros(array.shape[1], dtype=bool)
+        # By row and chunk of columns.
+        self._chunk_columns = array.chunks[2]
+        chunks = -(-array.shape[2] // self._chunk_columns)
+        self._written = np.zeros((array.shape[1], chunks), dtype=bool)
 
-    def write(self, rows: slice, block: NDArray[Any]) -> None:
-        """Write the projections ``(tilt, rows, u)`` of some rows; whole chunks of 8 rows are best.
+    def write(self, rows: slice, block: NDArray[Any], columns: slice = slice(None)) -> None:
+        """Write the projections ``(tilt, rows, columns)`` of some rows; best are whole chunks.
+
+        Chunks are 8 rows high; columns must be whole chunks.
 
         Raises
         ------
         ValueError
-            The block has another shape than the rows ask for.
+            The block has another shape than rows and columns ask for, or the columns cut a chunk.
         StorageError
             The write failed, for example because the disk is full.
         """
         tilts, height, width = self._shape
         start, stop, _ = rows.indices(height)
-        if block.shape != (tilts, stop - start, width):
-            raise ValueError(f"block {block.shape} is not {(tilts, stop - start, width)}")
-        self._bulk.write((slice(None), slice(start, stop), slice(None)), block)
-        self._written[start:stop] = True
+        left, right, _ = columns.indices(width)
+        if block.shape != (tilts, stop - start, right - left):
+            raise ValueError(f"block {block.shape} is not {(tilts, stop - start, right - left)}")
+        chunk = self._chunk_columns
+        if left % chunk or (right % chunk and right != width):
+            raise ValueError(f"columns {left}:{right} are not whole chunks of {chunk}")
+        self._bulk.write((slice(None), slice(start, stop), slice(left, right)), block)
+        self._written[start:stop, left // chunk : -(-right // chunk)] = True
 
     def close(self) -> None:
         """Declare the store complete: only now can it be opened.
@@ -61,10 +70,10 @@ class TiltSeriesWriter:
         StorageError
             Rows were never written, or the attribute cannot be written.
         """
-        missing = np.flatnonzero(~self._written)
+        missing = np.flatnonzero(~self._written.all(axis=1))
         if missing.size:
             raise StorageError(
-                f"{self.path} is incomplete: {missing.size} rows were never written, "
+                f"{self.path} is incomplete: {missing.size} rows were never written whole, "
                 f"the first is {missing[0]}"
             )
         try:

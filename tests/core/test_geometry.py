@@ -50,3 +50,15 @@ def test_no_tilts_and_missing_shifts_are_refused():
     with pytest.raises(InputError, match="there are 2 tilts") as caught:
         Geometry((0.0, 1.0), 8, 8, 8, ((0.0, 0.0),))
     assert caught.value.argument == "shifts_px"
+
+
+@pytest.mark.parametrize(
+    ("name", "limit"), [("thickness", 1 << 15), ("rows", 1 << 16), ("field", (1 << 30) - 10)]
+)
+def test_more_voxels_than_the_noise_has_addresses_are_refused(name: str, limit: int):
+    extents = {"thickness": 20, "rows": 4, "field": 100}
+    largest = Geometry((45.0,), **{**extents, name: limit})
+    assert max(abs(x) for x in largest.domain) <= 1 << 30
+    with pytest.raises(InputError, match="addresses") as caught:
+        Geometry((45.0,), **{**extents, name: limit + 1})
+    assert caught.value.argument == name

@@ -9,9 +9,10 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ddgm_dist.core.geometry import Geometry
+from ddgm_dist.core.geometry import Geometry, Specimen
 from ddgm_dist.core.intensity import Intensity
-from ddgm_dist.engine.measurements import read_rows, repair
+from ddgm_dist.engine.measurements import BRIDGE, read_rows, repair
+from ddgm_dist.operators.slab import SlabOperator
 from ddgm_dist.storage.tilt_series import TiltSeries, TiltSeriesMeta, write_tilt_series
 
 ROWS, FIELD = 20, 12
@@ -163,3 +164,72 @@ def test_bad_pixels_are_bridged_along_the_row(line: list[Any], mended: list[Any]
     before = raw.copy()
     np.testing.assert_array_equal(repair(raw, np.isfinite(raw)), [[mended, [9] * 4]])
     np.testing.assert_array_equal(raw, before)
+
+
+@pytest.mark.parametrize("specimen", ["slab", "isolated"])
+@settings(
+    max_examples=25,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(data=st.data())
+def test_reading_only_what_is_needed_changes_no_bit(
+    tmp_path: Path, specimen: Specimen, data: st.DataObject
+) -> None:
+    """Over tilts, shifts along both axes, edges of field and detector, and bad pixels."""
+    angles, field, rows = (-70.0, -35.0, 0.0, 12.5, 60.0), 900, 6
+    shift = st.one_of(st.just(0.0), st.integers(-3, 3).map(float), st.floats(-40, 40))
+    moves = data.draw(st.lists(st.tuples(shift, shift), min_size=5, max_size=5), "shifts")
+    g = Geometry(angles, 10, rows, field, tuple(moves), specimen)
+    pixels = np.random.default_rng(0).standard_normal((5, rows, field)).astype(np.float32)
+    run = st.tuples(
+        st.integers(0, 4), st.integers(0, rows - 1), st.integers(0, field - 1), st.integers(1, 300)
+    )
+    for tilt, row, first, length in data.draw(st.lists(run, max_size=6), "bad runs"):
+        pixels[tilt, row, first : first + length] = np.nan
+    path = tmp_path / "t.zarr"
+    tilts = write_tilt_series(path, pixels, TiltSeriesMeta(angles), overwrite=True)
+    intensity = Intensity(0.25, 2.0, 0.1)
+    low, high = g.domain
+    start = data.draw(st.integers(low, high - 40), "first column")
+    stop = data.draw(st.integers(start + 1, min(high, start + 200)), "last column")
+    operator = SlabOperator(g, (start, stop))
+    part = operator.detector_part
+    assert part.width <= 200 + 2 * operator.margin + 64 + operator.length - (stop - start)
+    whole = operator.prepare(*read_rows(tilts, g, intensity, 1, 7))
+    less = operator.prepare(*read_rows(tilts, g, intensity, 1, 7, part), part)
+    assert torch.equal(less.stretched, whole.stretched)
+    assert torch.equal(
+        less.measured.expand(less.stretched.shape), whole.measured.expand(whole.stretched.shape)
+    )
+
+
+def test_a_small_tile_of_a_wide_field_reads_little(tmp_path: Path) -> None:
+    """Also where its tilts lie far apart on the detector."""
+    g = Geometry((-60.0, 0.0, 60.0), thickness=8, rows=2, field=100_000)
+    pixels = np.zeros((3, 2, 100_000), np.float32)
+    tilts = write_tilt_series(tmp_path / "t.zarr", pixels, TiltSeriesMeta(g.angles_deg))
+    operator = SlabOperator(g, (1000, 1200))
+    part = operator.detector_part
+    assert part.width < 2 * operator.length
+    assert part.first[0] == part.first[2] > 20_000 > part.first[1]
+    read, valid = read_rows(tilts, g, UNIT, 0, 2, part)
+    assert (read.shape, valid) == ((3, 2, part.width), None)
+
+
+def test_what_mends_a_pixel_is_near() -> None:
+    line = np.random.default_rng(0).standard_normal(600).astype(np.float32)
+    line[50:90] = line[200:400] = line[:10] = np.nan
+    raw = line[None, None]
+    whole = repair(raw, np.isfinite(raw), np.array([7.0], np.float32))
+    for start in range(0, 600, 29):
+        wide = slice(max(0, start - BRIDGE), start + 50 + BRIDGE)
+        part = repair(raw[..., wide], np.isfinite(raw[..., wide]), np.array([7.0], np.float32))
+        inner = start - wide.start
+        np.testing.assert_array_equal(part[..., inner : inner + 50], whole[..., start : start + 50])
+    assert (whole[0, 0, 232:368] == 7).all()
+    assert (whole[0, 0, 200:232] == line[199]).all()
+    np.testing.assert_allclose(
+        whole[0, 0, 50:90], np.interp(np.arange(50, 90), [49, 90], line[[49, 90]]), rtol=1e-6
+    )

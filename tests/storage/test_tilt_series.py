@@ -128,6 +128,42 @@ def test_fingerprint_and_bad_pixels_do_not_depend_on_the_size_of_blocks(
     assert series.count_bad(show=1).first == ((2, 3, 7),)
 
 
+@pytest.mark.parametrize("chunks", [(3, 8, 1024), (1, 21, 1100), (2, 5, 300)])
+@pytest.mark.parametrize("budget", [1, 100_000, 2**26])
+def test_blocks_cover_the_series_once(tmp_path, projections, monkeypatch, chunks, budget):
+    monkeypatch.setattr("ddgm_dist.storage.tilt_series._PIECE", (4, 256))
+    path = hand_written(tmp_path / "a.zarr", attribute(), array=projections, chunks=chunks)
+    series = open_tilt_series(path)
+    once = series.fingerprint()
+    monkeypatch.setattr("ddgm_dist.storage.tilt_series._BLOCK_BYTES", budget)
+    seen = np.zeros(series.shape, int)
+    for block in series.blocks():
+        seen[block] += 1
+        # No larger than asked, or than one chunk filled up to whole pieces.
+        least = chunks[0] * (chunks[1] + 3) * (chunks[2] + 255)
+        assert seen[block].size <= max(budget // 4, least)
+    assert (seen == 1).all()
+    assert series.fingerprint() == once
+    changed = projections.copy()
+    changed[2, 20, 1099] += 1
+    other = hand_written(tmp_path / "b.zarr", attribute(), array=changed, chunks=chunks)
+    assert open_tilt_series(other).fingerprint() != once
+
+
+def test_every_tilt_s_columns_are_read(tmp_path, projections, monkeypatch):
+    series = write_tilt_series(tmp_path / "a.zarr", projections, META)
+    for budget in (1, 2**26):  # one read after the other, or all at once
+        monkeypatch.setattr("ddgm_dist.storage.tilt_series._BLOCK_BYTES", budget)
+        for first in ([0, 900, 1000], [7, 7, 7], [800, 0, 3]):
+            read = series.read_lines(slice(3, 20), first, 100)
+            for tilt, start in enumerate(first):
+                expected = projections[tilt, 3:20, start : start + 100]
+                np.testing.assert_array_equal(read[tilt], expected)
+    for first in ([0, 0, 1001], [-1, 0, 0], [0, 0]):
+        with pytest.raises(IndexError):
+            series.read_lines(slice(0, 1), first, 100)
+
+
 def test_a_lost_chunk_shows_as_bad_pixels(tmp_path, projections):
     series = write_tilt_series(tmp_path / "a.zarr", projections, META)
     assert series.count_bad() == BadPixels(0)
@@ -172,10 +208,24 @@ def test_an_interrupted_writer_leaves_no_store(tmp_path, projections):
 def test_rows_that_were_never_written_are_missed(tmp_path, projections):
     writer = create_tilt_series(tmp_path / "a.zarr", projections.shape, META)
     writer.write(slice(0, 8), projections[:, :8])
-    with pytest.raises(StorageError, match="13 rows were never written, the first is 8"):
+    with pytest.raises(StorageError, match="13 rows were never written whole, the first is 8"):
         writer.close()
     with pytest.raises(ValueError, match="block"):
         writer.write(slice(8, 16), projections[:, :8, :-1])
+
+
+def test_columns_are_written_in_whole_chunks_and_none_is_forgotten(tmp_path, projections):
+    writer = create_tilt_series(tmp_path / "a.zarr", projections.shape, META)
+    with pytest.raises(ValueError, match="whole chunks of 1024"):
+        writer.write(slice(0, 8), projections[:, :8, :1000], slice(0, 1000))
+    right, left = slice(1024, 1100), slice(0, 1024)
+    writer.write(slice(None), projections[..., right], right)
+    with pytest.raises(StorageError, match="21 rows were never written whole"):
+        writer.close()
+    writer.write(slice(None), projections[..., left], left)
+    writer.close()
+    series = open_tilt_series(tmp_path / "a.zarr")
+    np.testing.assert_array_equal(series.read(slice(None)), projections)
 
 
 def test_an_existing_output_is_replaced_only_on_request_and_only_if_it_is_a_store(
