@@ -96,7 +96,7 @@ def test_pieces_of_columns_do_not_show(tmp_path, monkeypatch, noise, field, shif
 
 
 def test_few_unfinished_columns_are_kept():
-    """A sixth of a wide field, and parts of chunks: a sweep need not hold the projections of a whole row."""
+    """A sixth of a wide field, and parts of chunks: not the projections of a whole row."""
     volume = ArrayVolume(np.ones((2, 1, 20_000), np.float32))
     projector = Projector(2, 20_000, np.linspace(-60, 60, 13), n_u=20_000)
     pending, most = scan._Pending(13, 1, 20_000), 0
