@@ -262,3 +262,11 @@ def test_a_series_whose_samples_are_all_bad_says_so(
     path = write(tmp_path, data)
     assert "no finite pixel where" in str(refused(path, mask_bad=True))
     pose(path, mask_bad=True, mean=0.1, std=1.0, sigma_y=0.1)
+
+
+def test_a_part_without_contrast_spoils_nothing(tmp_path: Path) -> None:
+    data = noisy_data(rows=200, field=24)
+    plain = pose(write(tmp_path, data)).intensity
+    data[:, 100:130] = 1000
+    found = pose(write(tmp_path, data)).intensity
+    assert found.std == pytest.approx(plain.std, rel=0.2)
