@@ -146,10 +146,14 @@ def _intensity(series: TiltSeries, geometry: Geometry, config: ProblemConfig) ->
         # Data whose scale cannot be estimated must be no obstacle when it is given.
         noise = [estimate_noise(values) for values, _ in _samples(series, geometry)]
         return Intensity(config.mean, config.std, _rms(noise))
-    found = [
-        estimate_intensity(values, seen, sigma_y=config.sigma_y)
-        for values, seen in _samples(series, geometry)
-    ]
+    found, empty = [], None
+    for values, seen in _samples(series, geometry):
+        try:
+            found.append(estimate_intensity(values, seen, sigma_y=config.sigma_y))
+        except InputError as error:  # a hole in the specimen tells nothing about it
+            empty = error
+    if empty is not None and not found:
+        raise empty
     return Intensity(
         mean=float(np.median([f.mean for f in found])) if config.mean is None else config.mean,
         std=_rms([f.std for f in found]) if config.std is None else config.std,

@@ -1,6 +1,7 @@
 """Posing the problem: what is estimated, what is taken as given, what is refused."""
 
 import json
+import math
 import shutil
 from pathlib import Path
 from typing import Any
@@ -8,13 +9,16 @@ from typing import Any
 import numpy as np
 import pytest
 import zarr
+from scipy.ndimage import gaussian_filter
 
+from ddgm_dist.core.geometry import Geometry
 from ddgm_dist.core.intensity import Intensity
 from ddgm_dist.errors import InputError
 from ddgm_dist.plan.config import Config
 from ddgm_dist.plan.problem import Problem
-from ddgm_dist.pose import pose_problem
+from ddgm_dist.pose import _sample_columns, pose_problem
 from ddgm_dist.prior.weights import shipped_weights
+from ddgm_dist.projector import project
 from ddgm_dist.storage.tilt_series import TiltSeriesMeta, write_tilt_series
 
 ANGLES = tuple(range(-50, 51, 20))
@@ -188,3 +192,81 @@ def test_a_denoiser_that_is_none_is_refused(tilts: Path, name: str) -> None:
 
 def test_windows_too_narrow_for_their_overlap_are_refused(tilts: Path) -> None:
     assert refused(tilts, window=40, overlap=24).argument == "window"
+
+
+def tissue_tilts(folder: Path, field: int, **moves: Any) -> Path:
+    """Projections of a random specimen that goes on beyond the field, as far as any ray does."""
+    volume = np.random.default_rng(5).standard_normal((12, 4, 2 * field), dtype=np.float32)
+    volume = 100 + 20 * gaussian_filter(volume, (1.5, 0, 1.5)) * 3.8
+    data = project(volume, ANGLES, n_u=field, **moves)
+    data += np.random.default_rng(6).standard_normal(data.shape, dtype=np.float32)
+    shifts = moves.get("shifts")
+    return write(folder, data, shifts_px=None if shifts is None else tuple(shifts))
+
+
+@pytest.mark.parametrize("dx", [0.0, 60.0, -33.3])
+def test_a_wide_field_is_sampled_in_places(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dx: float
+) -> None:
+    path = tissue_tilts(tmp_path, 2000, shifts=[(0.0, dx)] * len(ANGLES))
+    whole = pose(path).intensity
+    monkeypatch.setattr("ddgm_dist.pose.WHOLE_SAMPLE", 1000)
+    monkeypatch.setattr("ddgm_dist.pose.SAMPLE_COLUMNS", 200)
+    part = pose(path).intensity
+    assert part != whole
+    assert part.mean == pytest.approx(whole.mean, rel=0.01)
+    assert part.std == pytest.approx(whole.std, rel=0.05)
+    assert part.sigma_y == pytest.approx(whole.sigma_y, rel=0.05)
+
+
+def test_places_of_a_wide_field_show_the_same_specimen_in_every_tilt() -> None:
+    moves = tuple((0.0, 10.0 * t) for t in range(len(ANGLES)))
+    g = Geometry(ANGLES, 12, 4, 50_000, moves)
+    places = list(_sample_columns(g))
+    middles = []
+    for part, seen in places:
+        assert (part.width, seen.field, seen.shifts_px) == (4096, 4096, ())
+        x = [
+            (first + (part.width - 1) / 2 - dx - 49_999 / 2) / math.cos(angle)
+            for first, angle, (_, dx) in zip(part.first, g.angles, moves, strict=True)
+        ]
+        inside = [0 < first < 50_000 - part.width for first in part.first]
+        near = [v for v, ok in zip(x, inside, strict=True) if ok]
+        assert max(near) - min(near) < 2
+        middles.append(near[0])
+    assert min(middles) < -22_000
+    assert max(middles) > 22_000
+    assert np.diff(middles) == pytest.approx(np.diff(middles)[0], abs=3)
+
+
+def test_a_wide_isolated_specimen_is_sampled_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its mass says what its mean is, so columns cannot be left out; rows can."""
+    volume = np.zeros((12, 4, 600), np.float32)
+    volume[:, :, 50:-50] = 100 + np.random.default_rng(5).standard_normal((12, 4, 500)) * 20
+    path = write(tmp_path, project(volume, ANGLES, n_u=600))
+    whole = pose(path, specimen="isolated").intensity
+    monkeypatch.setattr("ddgm_dist.pose.WHOLE_SAMPLE", 100)
+    assert pose(path, specimen="isolated").intensity == whole
+    monkeypatch.setattr("ddgm_dist.pose._SAMPLE_BYTES", 0)
+    rows = pose(path, specimen="isolated").intensity
+    assert (rows.mean, rows.std) == pytest.approx((whole.mean, whole.std), rel=0.05)
+
+
+def test_a_series_whose_samples_are_all_bad_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = np.full((len(ANGLES), 100, 24), np.nan, np.float32)
+    data[:, 9:11] = 1
+    path = write(tmp_path, data)
+    assert "no finite pixel where" in str(refused(path, mask_bad=True))
+    pose(path, mask_bad=True, mean=0.1, std=1.0, sigma_y=0.1)
+
+
+def test_a_part_without_contrast_spoils_nothing(tmp_path: Path) -> None:
+    data = noisy_data(rows=200, field=24)
+    plain = pose(write(tmp_path, data)).intensity
+    data[:, 100:130] = 1000
+    found = pose(write(tmp_path, data)).intensity
+    assert found.std == pytest.approx(plain.std, rel=0.2)

@@ -5,6 +5,7 @@ frequency.
 """
 
 import math
+from fractions import Fraction
 
 import pytest
 import torch
@@ -12,11 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from ddgm_dist.core.geometry import Geometry
 from ddgm_dist.operators.stretch import (
     HALF_WIDTH,
     interpolate_rows,
     stretch,
     stretched_positions,
+    stretching_part,
 )
 
 PASSBAND = 0.75
@@ -135,3 +138,29 @@ def test_rows_are_read_at_fractional_positions():
     got = interpolate_rows(plane, position)
     assert torch.allclose(got[0], plane[7])
     assert torch.allclose(got[:, 0], torch.cos(0.6 * position + 0.3), atol=5e-3)
+
+
+@pytest.mark.parametrize("start", [0, 123_456, 499_990, 999_000])
+def test_a_part_of_a_million_columns_gives_the_same_bits_as_all(start: int):
+    field, stop = 1_000_000, start + 600
+    g = Geometry((-71.0, 0.0, 33.3), 8, 1, field, ((0.0, 0.25), (0.0, 0.0), (0.0, -70.5)))
+    line = torch.randn(1, field, generator=torch.Generator().manual_seed(0))
+    part = stretching_part(g, start, stop)
+    assert part.width < 600 + 2 * HALF_WIDTH + 2
+    for tilt, angle in enumerate(g.angles):
+        dx, first = g.shift(tilt)[1], part.first[tilt]
+        whole = stretch(line, angle, dx, start, stop)
+        less = line[:, first : first + part.width]
+        read = stretch(less, angle, dx, start, stop, first=first, field=field)
+        assert torch.equal(read, whole)
+
+
+def test_positions_are_exact_in_a_wide_field():
+    """To a billionth of a pixel, although they are of the order of a million."""
+    field, angle, dx = 1_000_000, math.radians(61.7), 12.34
+    for start in (0, 777_777, field - 3):
+        found = stretched_positions(angle, dx, start, start + 3, field)
+        for i, u in enumerate(found.tolist()):
+            s = Fraction(2 * (start + i) - field + 1, 2)
+            exact = s * Fraction(math.cos(angle)) + Fraction(dx) + Fraction(field - 1, 2)
+            assert abs(Fraction(u) - exact) < 1e-9
