@@ -38,14 +38,17 @@ class Patience:
     start
         Without any worker ready, until the run fails.
     stall
-        Without a worker's progress, until it is probed; as long again until it is replaced. Twenty
-        times the longest step so far if that is more.
+        Without a worker's progress, until it is probed (twenty times the longest step so far if
+        that is more); three times as long, until it is replaced even if it gives signs of life.
+    probe
+        Without a sign of life once it is probed, until it is replaced.
     pulse, drain, resize
         Between looks at running tiles, at nodes about to go, at the cluster's size.
     """
 
     start: float = 300.0
     stall: float = 300.0
+    probe: float = 20.0
     pulse: float = 1.0
     drain: float = 2.0
     resize: float = 5.0
@@ -262,7 +265,9 @@ class Dispatcher:
 
     def _resubmit(self, call: _Call) -> None:
         """Ask the same worker again; the call may have been done, which it then tells."""
-        if call.member.name in self.pool.members and not self.work.void(call.task):
+        if call.member.name not in self.pool.members:
+            self.work.again(call.task)
+        elif not self.work.void(call.task):
             self._call(call)
 
     def _lose(self, member: Member, fault: Fault, call: _Call | None) -> None:
@@ -378,28 +383,31 @@ class Dispatcher:
                     if isinstance(event, SaveEvent):
                         self._advanced()
                     self.report(event)
-            member.pulse = None
+            member.pulse = member.probed = None
 
     def _probe(self, now: float) -> None:
-        """Replace workers that neither progress nor, asked for a sign of life, progress later."""
+        """Replace workers that do not progress: soon if they give no sign of life, else later."""
         bound = max(self.patience.stall, 20 * self._longest)
         for member in self.pool.ready:
             idle = now - member.mark
             if not member.calls or idle < bound:
                 continue
             if member.pulse is None:
-                member.pulse = member.actor.pulse.remote()
-            if idle > 2 * bound:
-                call = next((self._calls[r] for r in member.calls if r in self._calls), None)
-                tile = call.task.tile.name if call else ""
-                error = TimeoutError(f"{member.name} has not progressed for {idle:.0f} s")
-                decision = decide(Fault.STALLED, self._past(call) if call else Past(), self.limits)
-                self._tell(Fault.STALLED, member.name, tile, decision.action, str(error))
-                if decision.action is Action.FAIL:
-                    raise _failure(error, Fault.STALLED, tile, decision)
-                if call is not None:
-                    self._calls = {r: c for r, c in self._calls.items() if c is not call}
-                self._lose(member, Fault.STALLED, call)
+                member.pulse, member.probed = member.actor.pulse.remote(), now
+            silent = member.probed is not None and now - member.probed > self.patience.probe
+            if silent or idle > 3 * bound:
+                self._give_up(member, idle)
+
+    def _give_up(self, member: Member, idle: float) -> None:
+        call = next((self._calls[ref] for ref in member.calls if ref in self._calls), None)
+        tile = call.task.tile.name if call else ""
+        error = TimeoutError(f"{member.name} has not progressed for {idle:.0f} s")
+        decision = decide(Fault.STALLED, self._past(call) if call else Past(), self.limits)
+        self._tell(Fault.STALLED, member.name, tile, decision.action, str(error))
+        if decision.action is Action.FAIL:
+            raise _failure(error, Fault.STALLED, tile, decision)
+        self._calls = {ref: c for ref, c in self._calls.items() if c is not call}
+        self._lose(member, Fault.STALLED, call)
 
     def _drain(self) -> None:
         """Move work away from nodes that are about to go, and let the nodes go."""

@@ -37,6 +37,8 @@ class Member:
         When it last showed progress, monotonic seconds.
     count
         Events that it had by its last pulse.
+    pulse, probed
+        A sign of life that was asked for; when, if it was for want of progress.
     leaving
         Whether its node is about to go.
     """
@@ -49,6 +51,7 @@ class Member:
     mark: float = field(default_factory=time.monotonic)
     count: int = 0
     pulse: Any = None
+    probed: float | None = None
     leaving: bool = False
 
 

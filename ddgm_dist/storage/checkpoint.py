@@ -17,6 +17,7 @@ generation are deleted after that. A chunk that is missing, damaged or not the r
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -35,6 +36,8 @@ __all__ = ["CheckpointDamagedError", "CheckpointLayout", "Checkpoints", "Generat
 
 _GENERATIONS, _COMMITS = "generations", "commits"
 _KEPT = 2
+# Generations whose arrays stay open.
+_OPEN = 8
 
 
 class CheckpointDamagedError(DdgmError):
@@ -109,6 +112,7 @@ class Checkpoints:
         self.record, self.layout, self.problem = RunRecord(out), layout, problem
         self._folder = local_path(out, "out") / SIDECAR / _GENERATIONS
         self._arrays: dict[int, Any] = {}
+        self._lock = threading.Lock()
         # No cache: chunks are read once and written whole.
         self._context = ts.Context({"file_io_concurrency": {"limit": 4}})
 
@@ -196,7 +200,9 @@ class Checkpoints:
 
     def _open(self, iteration: int) -> Any:
         """The array of a generation, made if it is not there; several may make it at once."""
-        if iteration not in self._arrays:
+        with self._lock:
+            if iteration in self._arrays:
+                return self._arrays[iteration]
             layout = self.layout
             rows = -(-layout.rows // layout.block) * layout.block
             spec = {
@@ -221,14 +227,15 @@ class Checkpoints:
                 "store_data_equal_to_fill_value": True,
             }
             try:
-                self._arrays[iteration] = ts.open(
+                array = ts.open(
                     spec, open=True, create=True, read=True, write=True, context=self._context
                 ).result()
             except (ValueError, OSError) as error:
                 raise write_error(self._folder, 1024, error) from error
-            for old in sorted(self._arrays)[:-4]:
-                del self._arrays[old]
-        return self._arrays[iteration]
+            self._arrays[iteration] = array
+            while len(self._arrays) > _OPEN:
+                del self._arrays[next(iter(self._arrays))]
+            return array
 
     # -- commit records -------------------------------------------------------------------------
 
