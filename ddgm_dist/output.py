@@ -8,15 +8,21 @@ unfinished, and the same call finishes it.
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 from ddgm_dist.errors import InputError, StorageError
 from ddgm_dist.plan.plan import Plan
 from ddgm_dist.plan.problem import Problem, differences
+from ddgm_dist.storage.array_io import is_zarr, local_path, prepare_output
+from ddgm_dist.storage.lease import LEASE, Lease
 from ddgm_dist.storage.run_record import COMPLETE, RUNNING, RunRecord
 from ddgm_dist.storage.volume import (
+    SIDECAR,
     VolumeLayout,
     VolumeStore,
     create_volume,
@@ -27,7 +33,9 @@ __all__ = ["Output"]
 
 
 class Output:
-    """An output store that belongs to one problem; made by :meth:`open`.
+    """An output store that belongs to one problem, and to this process for the time of a run.
+
+    Made by :meth:`claim`; a context manager that gives the store back.
 
     Attributes
     ----------
@@ -35,14 +43,19 @@ class Output:
         Absolute.
     digest
         Hash of the problem.
+    lease
+        Keeps other drivers away.
     """
 
-    def __init__(self, store: VolumeStore, record: RunRecord, plan: Plan, digest: str) -> None:
-        self.store, self.record, self.plan, self.digest = store, record, plan, digest
+    def __init__(
+        self, store: VolumeStore, record: RunRecord, lease: Lease, plan: Plan, digest: str
+    ) -> None:
+        self.store, self.record, self.lease = store, record, lease
+        self.plan, self.digest = plan, digest
         self.path = store.path
 
     @classmethod
-    def open(
+    def claim(
         cls,
         out: str | Path,
         problem: Problem,
@@ -56,41 +69,48 @@ class Output:
         Raises
         ------
         InputError
-            ``out`` holds something else, or another problem's result.
+            ``out`` holds something else, or another problem's result, or is being written by
+            another driver.
         """
-        record, digest = RunRecord(out), problem.digest()
-        saved = None if overwrite else record.read_json("problem")
-        if saved is None and not overwrite and Path(out).exists():
-            raise InputError(
-                "out",
-                str(out),
-                "exists and holds no record of a reconstruction",
-                "choose another name, or replace it with --overwrite",
-            )
-        if saved is not None:
-            _check_same(saved, problem.to_dict(), str(out))
-        layout = VolumeLayout(plan.shape, plan.shard, plan.chunk)
-        state = record.read_state() if saved is not None else None
-        if state is None:
-            # Not begun, or interrupted before the volume was made: nothing is in it yet.
-            store = create_volume(
-                out, layout, voxel_size_nm=voxel_size_nm, name=Path(out).stem, overwrite=overwrite
-            )
-            record.write_json("problem", problem.to_dict())
-            record.write_state(RUNNING, digest)
-        else:
-            store = open_volume_store(out, "r+")
-        record.write_json(
-            "plan",
-            {
-                "tiles": len(plan.tiles),
-                "groups": len(plan.groups),
-                "iterations": plan.iterations,
-                "order": plan.order,
-                "voxels": plan.voxels,
-            },
-        )
-        return cls(store, record, plan, digest)
+        _check_ours(out, overwrite=overwrite)
+        record, lease, digest = RunRecord(out), Lease(out), problem.digest()
+        lease.acquire()
+        try:
+            if overwrite:
+                _clear(out, record)
+            saved = record.read_json("problem")
+            if saved is None:
+                record.write_json("problem", problem.to_dict())
+            else:
+                _check_same(saved, problem.to_dict(), str(out))
+            if record.read_state() is None:
+                # Not begun, or interrupted before the volume was made: nothing is in it yet.
+                store = create_volume(
+                    out,
+                    VolumeLayout(plan.shape, plan.shard, plan.chunk),
+                    voxel_size_nm=voxel_size_nm,
+                    name=Path(out).stem,
+                    claimed=True,
+                )
+                record.write_state(RUNNING, digest)
+            else:
+                store = open_volume_store(out, "r+")
+            record.write_json("plan", _summary(plan))
+        except BaseException:
+            lease.release()
+            raise
+        return cls(store, record, lease, plan, digest)
+
+    def __enter__(self) -> Output:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.lease.release()
 
     def finished(self) -> frozenset[str]:
         """Tiles whose rows have all been written, by tiles that may have been cut otherwise.
@@ -125,7 +145,9 @@ class Output:
         StorageError
             A tile has no receipt, or its shard is gone.
         """
+        self.lease.check()
         there = self.finished()
+        self.lease.check()
         missing = [tile.name for tile in self.plan.tiles if tile.name not in there]
         if missing:
             shown = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
@@ -138,6 +160,54 @@ class Output:
         self.record.write_state(COMPLETE, self.digest)
         for folder in ("commits", "generations"):
             self.record.delete_folder(folder)
+
+
+def _summary(plan: Plan) -> dict[str, Any]:
+    """What `status` needs to know of the plan."""
+    return {
+        "tiles": len(plan.tiles),
+        "groups": len(plan.groups),
+        "iterations": plan.iterations,
+        "order": plan.order,
+        "voxels": plan.voxels,
+    }
+
+
+def _check_ours(out: str | Path, *, overwrite: bool) -> None:
+    """Refuse what is not a run's output before anything is written into it."""
+    path = local_path(out, "out")
+    if not path.exists():
+        prepare_output(path, "out", overwrite=False)
+        return
+    if RunRecord(out).read_json("problem") is not None:
+        if not os.access(path, os.W_OK):
+            raise InputError("out", str(out), "is not writable")
+        return
+    if path.is_dir() and [p.name for p in path.iterdir()] == [SIDECAR]:
+        return  # claimed by a run that was interrupted at once
+    if overwrite and path.is_dir() and (is_zarr(path) or not any(path.iterdir())):
+        return
+    raise InputError(
+        "out",
+        str(out),
+        "is not a Zarr store, so it is not deleted to make room"
+        if overwrite
+        else "exists and holds no record of a reconstruction",
+        "choose another name" + ("" if overwrite else ", or replace it with --overwrite"),
+    )
+
+
+def _clear(out: str | Path, record: RunRecord) -> None:
+    """Delete what is there, but for the lease; first what makes it read as whole."""
+    record.delete("state")
+    record.delete_folder("receipts")
+    path = local_path(out, "out")
+    for part in [*path.iterdir(), *(path / SIDECAR).iterdir()]:
+        if part.name not in (SIDECAR, LEASE):
+            if part.is_dir():
+                shutil.rmtree(part)
+            else:
+                part.unlink()
 
 
 def _check_same(saved: dict[str, Any], ours: dict[str, Any], out: str) -> None:

@@ -36,6 +36,8 @@ class Tally:
         Worker time per phase, added over workers.
     voxels
         Voxels solved for so far, iterations counted separately.
+    repeated
+        Voxels solved for again after a fault.
     """
 
     problem: Problem
@@ -43,10 +45,18 @@ class Tally:
     samples: dict[int, float] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     voxels: int = 0
+    repeated: int = 0
+    _seen: dict[str, int] = field(default_factory=dict)
 
     def add(self, event: StepEvent) -> None:
-        """Count one iteration of one block."""
+        """Count one iteration of one tile, unless it was counted before it had to be redone."""
         n = event.iteration
+        bit = 1 << n
+        seen = self._seen.get(event.tile, 0)
+        if seen & bit:
+            self.repeated += event.voxels
+            return
+        self._seen[event.tile] = seen | bit
         self.squared[n] = self.squared.get(n, 0.0) + event.residual
         self.samples[n] = self.samples.get(n, 0.0) + event.measured
         self.voxels += event.voxels

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ddgm_dist.engine.base import Engine, Event, Job, Receipt, StepEvent
 from ddgm_dist.engine.local import LocalEngine
 from ddgm_dist.errors import InputError
+from ddgm_dist.journal import Journal
 from ddgm_dist.operators.slab_basis import period
 from ddgm_dist.output import Output
 from ddgm_dist.plan.config import Config, PlanConfig, parse_config
@@ -170,44 +171,66 @@ def reconstruct(
         problem, series = pose_problem(tilts, resolved.problem())
         budget = memory or runner.memory()
         how = _plan(problem, series, resolved, budget)
-        output = Output.open(out, problem, how, series.meta.pixel_size_nm, overwrite=overwrite)
-        done = output.finished()
-        job = Job(
-            problem,
-            how,
-            series.path,
-            output.path,
-            output.digest,
-            checkpoint_every=resolved.checkpoint_every,
-            state=resolved.state,
-            memory=budget,
-            reserve=memory,
-        )
-        tally = Tally(problem)
-        todo = [tile for tile in how.tiles if tile.name not in done]
-        total = sum(tile.read_box.size for tile in todo) * how.iterations
-        with Bar(total, tally, shown=progress) as bar:
-
-            def report(event: Event) -> None:
-                if isinstance(event, Receipt):
-                    tally.add_receipt(event)
-                elif isinstance(event, StepEvent):
-                    tally.add(event)
-                    bar.update(event)
-
-            if todo:
-                runner.run(job, done, report)
-        result = Result(
-            path=str(out),
-            problem=problem,
-            plan=how,
-            residuals=tally.residuals(),
-            seconds=tally.seconds,
-            wall_seconds=time.monotonic() - started,
-            gradient_share=tally.gradient_share,
-        )
-        output.complete(_provenance(result, resolved, runner, series) if todo else None)
+        with Output.claim(
+            out, problem, how, series.meta.pixel_size_nm, overwrite=overwrite
+        ) as output:
+            done = output.finished()
+            job = Job(
+                problem,
+                how,
+                series.path,
+                output.path,
+                output.digest,
+                checkpoint_every=resolved.checkpoint_every,
+                state=resolved.state,
+                memory=budget,
+                reserve=memory,
+            )
+            tally = Tally(problem)
+            if len(done) < len(how.tiles):
+                _compute(runner, job, done, output, tally, progress)
+            result = Result(
+                path=str(out),
+                problem=problem,
+                plan=how,
+                residuals=tally.residuals(),
+                seconds=tally.seconds,
+                wall_seconds=time.monotonic() - started,
+                gradient_share=tally.gradient_share,
+            )
+            todo = len(done) < len(how.tiles)
+            output.complete(_provenance(result, resolved, runner, series) if todo else None)
     return result
+
+
+def _compute(
+    runner: Engine, job: Job, done: frozenset[str], output: Output, tally: Tally, progress: bool
+) -> None:
+    """Have the engine do what is not done, and keep the record of it."""
+    tiles, iterations = job.plan.tiles, job.plan.iterations
+    total = sum(tile.read_box.size for tile in tiles) * iterations
+    before = sum(tile.read_box.size for tile in tiles if tile.name in done) * iterations
+    journal = Journal(
+        output.record,
+        output.lease.owner,
+        tally,
+        total=total,
+        before=before,
+        tiles=len(tiles),
+        tiles_done=len(done),
+    )
+    with journal, Bar(total - before, tally, shown=progress) as bar:
+
+        def report(event: Event) -> None:
+            output.lease.check()
+            if isinstance(event, Receipt):
+                tally.add_receipt(event)
+            elif isinstance(event, StepEvent):
+                tally.add(event)
+                bar.update(event)
+            journal(event)
+
+        runner.run(job, done, report)
 
 
 def _engine(engine: str | Engine, address: str | None, workers: int | None) -> Engine:

@@ -17,7 +17,7 @@ import torch
 import yaozarrs
 from scipy.ndimage import gaussian_filter
 
-from ddgm_dist.engine.base import Engine, Job, Receipt, Report, StepEvent
+from ddgm_dist.engine.base import Engine, Event, Job, Receipt, Report, StepEvent
 from ddgm_dist.engine.local import LocalEngine
 from ddgm_dist.errors import InputError, PlanError, StorageError
 from ddgm_dist.plan.config import ProblemConfig
@@ -90,10 +90,11 @@ class Watching(LocalEngine):
         self.left, self.steps, self.written = tiles, list[str](), list[str]()
 
     def run(self, job: Job, done: frozenset[str], report: Report) -> None:
-        def watched(event: StepEvent | Receipt) -> None:
+        def watched(event: Event) -> None:
             report(event)
             if isinstance(event, StepEvent):
                 self.steps.append(event.tile)
+            if not isinstance(event, Receipt):
                 return
             self.written.append(event.tile)
             if len(self.written) == self.left:

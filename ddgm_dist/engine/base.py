@@ -17,6 +17,7 @@ __all__ = [
     "Event",
     "FaultEvent",
     "Job",
+    "PoolEvent",
     "Receipt",
     "Report",
     "SaveEvent",
@@ -197,7 +198,27 @@ class Receipt:
         }
 
 
-Event = StepEvent | SaveEvent | FaultEvent | Receipt
+@dataclass(frozen=True)
+class PoolEvent:
+    """How many work, and how far they are; reported now and then.
+
+    Attributes
+    ----------
+    workers
+        Ready.
+    least, most
+        Iterations done in coupled tiles that are under way; None when there are none.
+    time
+        Seconds since the epoch.
+    """
+
+    workers: int
+    least: int | None
+    most: int | None
+    time: float
+
+
+Event = StepEvent | SaveEvent | FaultEvent | Receipt | PoolEvent
 # Called in the driver for every event, in no particular order.
 Report = Callable[[Event], None]
 

@@ -6,7 +6,7 @@ import contextlib
 import time
 from collections.abc import Iterator, Sequence
 
-from ddgm_dist.engine.base import Event, FaultEvent, Job, Report
+from ddgm_dist.engine.base import Event, FaultEvent, Job, PoolEvent, Report
 from ddgm_dist.engine.blending import Piece
 from ddgm_dist.engine.host import available_memory
 from ddgm_dist.engine.resume import History, unit_name
@@ -36,6 +36,7 @@ class LocalEngine:
         """Compute and write every tile not done; see :class:`ddgm_dist.engine.base.Engine`."""
         solver, resident = TileSolver(job), job.resident(workers=1)
         history = History(solver.checkpoints, solver.grid)
+        report(PoolEvent(1, None, None, time.time()))
         for group in job.plan.groups:
             if all(tile.name in done for tile in group):
                 continue

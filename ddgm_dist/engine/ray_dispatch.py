@@ -15,7 +15,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayError, RayTaskError
 
-from ddgm_dist.engine.base import FaultEvent, Job, Receipt, Report, SaveEvent
+from ddgm_dist.engine.base import FaultEvent, Job, PoolEvent, Receipt, Report, SaveEvent
 from ddgm_dist.engine.faults import Action, Decision, Fault, Limits, Past, decide
 from ddgm_dist.engine.ray_compat import draining_nodes
 from ddgm_dist.engine.ray_faults import fault_of, last_line
@@ -320,6 +320,8 @@ class Dispatcher:
         if self._is_due("pulse", now):
             self._pulse()
             self._probe(now)
+            least, most = self.work.progress() or (None, None)
+            self.report(PoolEvent(len(self.pool.ready), least, most, time.time()))
         if self._is_due("drain", now):
             self._drain()
         if self._is_due("resize", now):

@@ -14,6 +14,7 @@ import os
 import re
 import shutil
 import uuid
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from ddgm_dist.storage.volume import SIDECAR, VolumeStore, open_volume_store
 __all__ = ["COMPLETE", "RUNNING", "RunRecord", "open_result"]
 
 RUNNING, COMPLETE = "running", "complete"
-_STATE, _RECEIPTS, _EVENTS = "state.json", "receipts", "events.jsonl"
+_STATE, _RECEIPTS, _EVENTS = "state.json", "receipts", "events"
 
 
 class RunRecord:
@@ -40,6 +41,7 @@ class RunRecord:
 
     def __init__(self, path: str | Path) -> None:
         self.folder = local_path(path, "out") / SIDECAR
+        self._segments: dict[str, int] = {}
 
     def write_json(self, name: str, value: Any) -> None:
         """Write ``name`` (``.json`` is added if missing) atomically and durably.
@@ -119,36 +121,36 @@ class RunRecord:
         """Delete one of the record's folders and all in it."""
         shutil.rmtree(self.folder / _safe(folder), ignore_errors=True)
 
-    def append_event(self, event: dict[str, Any]) -> None:
-        """Append one line to ``events.jsonl``; NaN and infinity become null.
+    def append_events(self, session: str, events: Sequence[Mapping[str, Any]]) -> None:
+        """Add lines to the log, as one file ``events/<session>-<k>.jsonl``; NaN becomes null.
 
-        Only one process may append.
+        A file per call, for what is written is never changed: call it every few seconds.
 
         Raises
         ------
         StorageError
-            The line cannot be written.
+            The file cannot be written.
         """
-        line = json.dumps(_finite(event), allow_nan=False, default=_plain) + "\n"
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with (self.folder / _EVENTS).open("a", encoding="utf-8") as log:
-                log.write(line)
-        except OSError as error:
-            raise write_error(self.folder, len(line), error) from error
+        lines = [json.dumps(_finite(event), allow_nan=False, default=_plain) for event in events]
+        number = self._segments.setdefault(session, 0)
+        self._segments[session] = number + 1
+        name = f"{_safe(session)}-{number:06d}.jsonl"
+        _replace(self.folder / _EVENTS / name, "\n".join(lines) + "\n")
 
     def events(self) -> list[dict[str, Any]]:
-        """All events; a last line cut off by a kill is left out."""
-        path = self.folder / _EVENTS
-        if not path.exists():
-            return []
-        found = []
-        for line in path.read_text(encoding="utf-8").splitlines():
-            try:
-                found.append(json.loads(line))
-            except json.JSONDecodeError:
-                continue
-        return found
+        """All events: sessions in the order in which they began, each in the order of its log."""
+        sessions: dict[str, list[tuple[str, list[dict[str, Any]]]]] = {}
+        for path in sorted((self.folder / _EVENTS).glob("[!.]*.jsonl")):
+            lines = [json.loads(x) for x in path.read_text(encoding="utf-8").splitlines()]
+            sessions.setdefault(path.stem.rpartition("-")[0], []).append((path.name, lines))
+        ordered = sorted(sessions.values(), key=lambda parts: _time(parts[0][1]))
+        return [event for parts in ordered for _, lines in parts for event in lines]
+
+
+def _time(events: Sequence[Mapping[str, Any]]) -> float:
+    """When the first of some events was."""
+    first = events[0] if events else {}
+    return float(first.get("time") or first.get("started") or 0)
 
 
 def open_result(path: str | Path, *, allow_partial: bool = False) -> VolumeStore:

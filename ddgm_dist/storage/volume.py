@@ -199,6 +199,7 @@ def create_volume(
     name: str,
     attributes: Mapping[str, Any] | None = None,
     overwrite: bool = False,
+    claimed: bool = False,
 ) -> VolumeStore:
     """Make an OME-Zarr 0.5 group with an empty (NaN) volume, open for writing.
 
@@ -216,6 +217,8 @@ def create_volume(
         More attributes for the group, JSON values; the key ``ome`` is taken.
     overwrite
         Replace a Zarr store that lies there.
+    claimed
+        The folder is ours already: only the volume in it is made, or made anew.
 
     Raises
     ------
@@ -230,11 +233,12 @@ def create_volume(
     more = dict(attributes or {})
     if "ome" in more:
         raise InputError("attributes", "ome", "is the key of the OME-Zarr metadata itself")
-    folder = prepare_output(path, "out", overwrite=overwrite)
+    folder = local_path(path, "out")
+    if not claimed:
+        prepare_output(path, "out", overwrite=overwrite)
     try:
-        group = zarr.create_group(
-            str(folder), zarr_format=3, attributes={"ome": _ome(voxel_size_nm, name), **more}
-        )
+        group = zarr.open_group(str(folder), mode="a", zarr_format=3)
+        group.attrs.put({"ome": _ome(voxel_size_nm, name), **more})
         group.create_array(
             LEVEL,
             shape=layout.shape,
@@ -244,9 +248,10 @@ def create_volume(
             fill_value=float("nan"),
             compressors=ZstdCodec(level=1, checksum=True),
             dimension_names=AXES,
+            overwrite=claimed,
         )
         # A group too, so that listing the store's members does not warn about a foreign folder.
-        group.create_group(SIDECAR)
+        group.require_group(SIDECAR)
     except OSError as error:
         raise write_error(folder, 4096, error) from error
     return VolumeStore(folder, group, LEVEL, writable=True)

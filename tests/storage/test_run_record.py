@@ -98,21 +98,23 @@ def test_damaged_json_is_an_error(out):
         record.read_state()
 
 
-def test_events_are_lines_and_a_cut_one_is_left_out(out):
+def test_events_are_lines_in_the_order_of_sessions(out):
     record = RunRecord(out)
     assert record.events() == []
-    record.append_event(
-        {"iteration": 1, "residual": float("nan"), "norms": [np.inf, np.float32(2)]}
-    )
-    record.append_event({"iteration": np.int64(2), "k": np.array([1.0, np.nan])})
-    path = out / "ddgm_dist/events.jsonl"
-    path.write_text(path.read_text() + '{"iterat')
+    record.append_events("b", [{"time": 5.0, "residual": float("nan"), "norms": [np.inf, 2.0]}])
+    record.append_events("b", [{"time": 7.0, "k": np.array([1.0, np.nan])}, {"time": 8.0}])
+    record.append_events("a", [{"started": 6.0}])
+    path = out / "ddgm_dist/events"
+    (path / ".b-000002.jsonl.123.tmp").write_text('{"iterat')
     assert RunRecord(out).events() == [
-        {"iteration": 1, "residual": None, "norms": [None, 2.0]},
-        {"iteration": 2, "k": [1.0, None]},
+        {"time": 5.0, "residual": None, "norms": [None, 2.0]},
+        {"time": 7.0, "k": [1.0, None]},
+        {"time": 8.0},
+        {"started": 6.0},
     ]
-    for line in path.read_text().splitlines()[:2]:
-        json.loads(line, parse_constant=pytest.fail)
+    for file in path.glob("[!.]*.jsonl"):
+        for line in file.read_text().splitlines():
+            json.loads(line, parse_constant=pytest.fail)
 
 
 def test_only_a_complete_result_opens(out, tmp_path):

@@ -1,0 +1,193 @@
+"""Who writes to a store: a lease that its holder renews, and that expires when the holder dies.
+
+Two drivers on one output would do the same work twice and delete each other's checkpoints. The lease is
+the file ``ddgm_dist/lease.json`` of the output, changed only by conditional writes: of several that
+try at the same time exactly one gets it. A lease of a process of this host that has ended is taken over
+at once, any other when it has expired.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import threading
+import time
+import uuid
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import tensorstore as ts
+
+from ddgm_dist.errors import InputError, StorageError
+from ddgm_dist.storage.array_io import local_path, write_error
+from ddgm_dist.storage.volume import SIDECAR
+
+__all__ = ["LEASE", "Lease", "is_alive"]
+
+LEASE = "lease.json"
+
+
+class Lease:
+    """The right to write to one output; a context manager that acquires and releases it.
+
+    Parameters
+    ----------
+    out
+        The output store.
+    duration
+        Seconds after the last renewal at which others may take it over.
+    renew_every
+        Seconds between renewals.
+
+    Attributes
+    ----------
+    owner
+        Identifies this holder; also the name of its session in the log of events.
+    """
+
+    def __init__(
+        self, out: str | Path, *, duration: float = 30.0, renew_every: float = 5.0
+    ) -> None:
+        self.path = local_path(out, "out")
+        self.duration, self.renew_every = duration, renew_every
+        self.owner = uuid.uuid4().hex
+        folder = self.path / SIDECAR
+        self._store = ts.KvStore.open({"driver": "file", "path": f"{folder}/"}).result()
+        self._generation: bytes | None = None
+        self._lost = ""
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def acquire(self) -> None:
+        """Take the lease and keep it renewed.
+
+        Raises
+        ------
+        InputError
+            Another driver holds it.
+        StorageError
+            It cannot be written.
+        """
+        found = self._store.read(LEASE).result()
+        if found.state == "value":
+            held = _parse(found.value)
+            if not _is_free(held):
+                until = time.strftime("%H:%M:%S", time.localtime(held["expires"]))
+                raise InputError(
+                    "out",
+                    str(self.path),
+                    f"is being written by process {held['pid']} on {held['host']}, whose lease "
+                    f"runs until {until}",
+                    "let it finish (ddgm-dist status shows how far it is), or stop it",
+                )
+        self._generation = self._write(found.stamp.generation)
+        if self._generation is None:
+            raise InputError(
+                "out",
+                str(self.path),
+                "another driver has begun to write it at this very moment",
+                "let it finish, or start again when it has ended",
+            )
+        self._thread = threading.Thread(target=self._renew, name="lease", daemon=True)
+        self._thread.start()
+
+    def check(self) -> None:
+        """Make sure that the lease is still ours.
+
+        Raises
+        ------
+        StorageError
+            It was taken over, as this process did not renew it in time.
+        """
+        if self._lost:
+            raise StorageError(self._lost)
+
+    def release(self) -> None:
+        """Stop renewing, and delete the lease if it is ours."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+        if self._generation is not None and not self._lost:
+            with contextlib.suppress(ValueError, OSError):  # it expires by itself
+                self._store.write(LEASE, None, if_equal=self._generation).result()
+        self._generation = None
+
+    def __enter__(self) -> Lease:
+        self.acquire()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.release()
+
+    def _renew(self) -> None:
+        while not self._stop.wait(self.renew_every):
+            try:
+                written = self._write(self._generation)
+            except StorageError:
+                continue  # it may be better next time; if not, the lease expires
+            if written is None:
+                self._lost = (
+                    f"{self.path}: this process was not heard of for {self.duration:.0f} s, and "
+                    "another has taken over; nothing is lost, the other goes on"
+                )
+                return
+            self._generation = written
+
+    def _write(self, expected: bytes | None) -> bytes | None:
+        """Write the lease if it is still as expected; None if it is not."""
+        value = {
+            "owner": self.owner,
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "process_started": process_started(os.getpid()),
+            "expires": time.time() + self.duration,
+        }
+        try:
+            stamp = self._store.write(LEASE, json.dumps(value).encode(), if_equal=expected).result()
+        except (ValueError, OSError) as error:
+            raise write_error(self.path, 256, error) from error
+        generation: bytes = stamp.generation
+        return generation or None
+
+
+def is_alive(lease: dict[str, Any]) -> bool:
+    """Whether the holder of a lease can be taken to be running."""
+    return not _is_free(lease)
+
+
+def process_started(pid: int) -> str:
+    """What tells a process from a later one with its number; empty where there is none."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return ""
+    return fields.rpartition(")")[2].split()[19]
+
+
+def _is_free(held: dict[str, Any]) -> bool:
+    if held["expires"] < time.time():
+        return True
+    here = held["host"] == socket.gethostname() and Path("/proc/self/stat").exists()
+    return here and process_started(int(held["pid"])) != held["process_started"]
+
+
+def _parse(value: bytes) -> dict[str, Any]:
+    """The lease; one that cannot be read has expired."""
+    try:
+        held = json.loads(value)
+        return {
+            "host": str(held["host"]),
+            "pid": int(held["pid"]),
+            "process_started": str(held["process_started"]),
+            "expires": float(held["expires"]),
+        }
+    except (ValueError, KeyError, TypeError):
+        return {"host": "", "pid": 0, "process_started": "", "expires": 0.0}
