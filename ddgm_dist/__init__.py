@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ddgm_dist.reconstruct import plan as make_plan
     from ddgm_dist.reconstruct import reconstruct
     from ddgm_dist.simulate import simulate
+    from ddgm_dist.status import read_status
     from ddgm_dist.storage.tilt_series import TiltSeriesMeta, open_tilt_series, write_tilt_series
     from ddgm_dist.train import train
 
@@ -43,6 +44,7 @@ __all__ = [
     "make_plan",
     "open_tilt_series",
     "open_volume",
+    "read_status",
     "reconstruct",
     "run_demo",
     "simulate",
@@ -67,6 +69,7 @@ _HOMES = {
     "open_volume": ("ddgm_dist.formats.volumes", "open_volume"),
     "reconstruct": ("ddgm_dist.reconstruct", "reconstruct"),
     "run_demo": ("ddgm_dist.demo", "run_demo"),
+    "read_status": ("ddgm_dist.status", "read_status"),
     "simulate": ("ddgm_dist.simulate", "simulate"),
     "train": ("ddgm_dist.train", "train"),
     "write_tilt_series": ("ddgm_dist.storage.tilt_series", "write_tilt_series"),
