@@ -20,6 +20,8 @@ from ddgm_dist.storage.run_record import RunRecord
 
 __all__ = ["Journal"]
 
+FLUSH_SECONDS = 5.0
+
 log = logging.getLogger("ddgm_dist")
 
 _NAMES: Mapping[type, str] = {
@@ -52,8 +54,6 @@ class Journal:
         Of these, what earlier sessions finished.
     tiles, tiles_done
         In the plan; finished before.
-    flush_every
-        Seconds between writes.
     """
 
     def __init__(
@@ -66,11 +66,9 @@ class Journal:
         before: int,
         tiles: int,
         tiles_done: int,
-        flush_every: float = 5.0,
     ) -> None:
         self.record, self.session, self.tally = record, session, tally
         self.total, self.before, self.tiles, self.tiles_done = total, before, tiles, tiles_done
-        self.flush_every = flush_every
         self.started = time.time()
         self._lines: list[dict[str, Any]] = []
         self._pool = PoolEvent(0, None, None, self.started)
@@ -102,7 +100,7 @@ class Journal:
             self.tiles_done += 1
         if isinstance(event, FaultEvent) and event.kind in _LOSSES and "replace" in event.action:
             self._losses += 1
-        if time.monotonic() - self._flushed >= self.flush_every:
+        if time.monotonic() - self._flushed >= FLUSH_SECONDS:
             self._write()
 
     def _write(self) -> None:
