@@ -34,6 +34,8 @@ class WindowLattice:
         Of the denoiser: windows that cover a box start at a multiple of it from the origin.
     single
         Whether one window covers a read box.
+    stream
+        Of the shift's random numbers: lattices along different axes shift independently.
     """
 
     origin: int
@@ -41,13 +43,14 @@ class WindowLattice:
     overlap: int
     stride: int
     single: bool
+    stream: int = LATTICE_STREAM
 
     def starts(self, start: int, stop: int, *, seed: int, iteration: int) -> list[int]:
         """First columns of the windows that carry weight somewhere in ``[start, stop)``."""
         if self.single:
             return [start - (start - self.origin) % self.stride]
         pitch = self.width - self.overlap
-        shift = self.origin + addressed_integer(seed, iteration, pitch, stream=LATTICE_STREAM)
+        shift = self.origin + addressed_integer(seed, iteration, pitch, stream=self.stream)
         guard = self.overlap // 4
         first = -((shift + self.width - guard - 1 - start) // pitch)
         last = (stop - 1 - guard - shift) // pitch

@@ -140,7 +140,12 @@ def make_plan(
     tile_columns, margin = columns_and_margin(g, problem.config)
     shard = (g.thickness, block, tile_columns)
     coupled = tile_columns < g.field
-    rows = config.tile_rows or (_coupled_rows(g, block, length) if coupled else block)
+    halo = problem.halo
+    rows = config.tile_rows or (
+        max(_coupled_rows(g, block, length), min(2 * halo, math.ceil(g.rows / block) * block))
+        if coupled or halo
+        else block
+    )
     if rows % block:
         raise PlanError(
             "tile_rows",
@@ -151,13 +156,18 @@ def make_plan(
 
     def model(resident: int) -> MemoryModel:
         return MemoryModel(
-            g.thickness, g.tilts, length, block, problem.lattice.width, resident_rows=resident
+            g.thickness,
+            g.tilts,
+            length,
+            block,
+            problem.lattice.width,
+            resident_rows=resident + 2 * halo,
         )
 
-    if coupled and memory is not None and config.tile_rows is None:
+    if (coupled or halo) and memory is not None and config.tile_rows is None:
         while rows > block and model(rows).total > memory:
             rows = max(block, rows // 2 // block * block)
-    needs = model(rows if coupled else block)
+    needs = model(rows if coupled or halo else block)
     if memory is not None and needs.total > memory:
         raise PlanError(
             "memory",
@@ -167,7 +177,7 @@ def make_plan(
             f"give at least {_bytes(needs.total)}, or make tiles smaller with tile_columns (now "
             f"{tile_columns}), window (now {problem.lattice.width}) or rows_per_call (now {block})",
         )
-    tiles = make_tiles(g, tile_rows=rows, tile_columns=tile_columns, margin=margin)
+    tiles = make_tiles(g, tile_rows=rows, tile_columns=tile_columns, margin=margin, halo=halo)
     steps = problem.config.N
     return Plan(
         tiles=tiles,
@@ -176,13 +186,13 @@ def make_plan(
         chunk=(g.thickness, block, chunk_columns(g.field)),
         margin=margin,
         length=length,
-        order="step-major" if coupled else "tile-major",
+        order="step-major" if coupled or (halo and len(tiles) > 1) else "tile-major",
         memory=needs,
         denoiser_calls=steps * sum(_calls(tile, problem) for tile in tiles),
         bytes_read=len(tiles) * g.tilts * min(rows, g.rows) * g.field * itemsize,
         bytes_written=4 * g.thickness * g.rows * g.field,
         bytes_exchanged=sum(
-            4 * (tile.read_box.size - tile.write_box.size) for tile in tiles if coupled
+            4 * (tile.read_box.size - tile.write_box.size) for tile in tiles if coupled or halo
         ),
         iterations=steps,
     )
