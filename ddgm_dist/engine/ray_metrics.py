@@ -1,8 +1,8 @@
 """What a run tells Prometheus through Ray: counters and gauges, of the driver.
 
 Ray exports them with the prefix ``ray_``. Tags are few (the run, and phases or kinds): a tag per tile
-would make a series each. Figures are added up here and handed to Ray once a second, for a call of Ray's costs
-more than an event.
+would make a series each. Figures are added up here and handed to Ray once a second, for a call of
+Ray's costs more than an event.
 """
 
 from __future__ import annotations
