@@ -85,7 +85,8 @@ def _runner(where: str | Callable[..., Any]) -> Runner:
     ) -> list[Result]:
         shared = delayed(common, traverse=False)
         call = delayed(function, pure=False, traverse=False)
-        # Names in order: dask takes tasks that are alike in the order of their names.
+        # Named in a row, as dask takes tasks that are alike by their names: neighbours follow each
+        # other, and what they read is still at hand.
         name = f"{getattr(function, '__name__', 'call')}-{uuid.uuid4().hex}"
         calls = [call(shared, x, dask_key_name=f"{name}-{i:09d}") for i, x in enumerate(items)]
         # Optimisation would copy what is shared into every task.
