@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from ddgm_dist.cli import assess, data, demonstrate, inspect, learn, solve
+from ddgm_dist.cli import assess, data, demonstrate, derive, inspect, learn, solve
 from ddgm_dist.cli.entry import Settings
 
 __all__ = ["create_app"]
@@ -29,6 +29,7 @@ def create_app() -> typer.Typer:
     app.command("reconstruct")(solve.reconstruct)
     app.command("status")(inspect.status)
     app.command("evaluate")(assess.evaluate)
+    app.command("pyramid")(derive.pyramid)
     app.command("train")(learn.train)
     return app
 
