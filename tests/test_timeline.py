@@ -62,5 +62,5 @@ def test_a_lost_worker_and_one_that_did_nothing(tmp_path: Path) -> None:
     draw_timeline(tmp_path / "out.zarr", tmp_path / "t.png")
     image = matplotlib.image.imread(tmp_path / "t.png")[..., :3]
     red = np.isclose(image, (0.816, 0, 0), atol=0.02).all(axis=-1)
-    assert red.any()
+    assert red.sum(axis=0).max() > 20  # a mark across the lane; the one in the legend lies flat
     assert colour_shares(tmp_path / "t.png")["save"] > 0.01
