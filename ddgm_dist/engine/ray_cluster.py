@@ -29,13 +29,13 @@ def connected(address: str | None) -> Iterator[None]:
     InputError
         Nothing answers at the address, or what answers is another version.
     """
+    if address is not None:
+        _check_answers(address)
     if ray.is_initialized():
         yield
         return
     # A job of a cluster finds its address there, and must not start a cluster inside it.
     address = address or os.environ.get("RAY_ADDRESS") or None
-    if address is not None:
-        _check_answers(address)
     before = dict(os.environ)
     handler = signal.getsignal(signal.SIGTERM)
     options: dict[str, Any] = {"configure_logging": False, "log_to_driver": False}
