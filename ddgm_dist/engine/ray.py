@@ -68,12 +68,18 @@ class RayEngine:
         """A connection to the cluster; see :func:`ddgm_dist.engine.ray_cluster.connected`."""
         return connected(self.address)
 
-    def memory(self) -> int | None:
-        """An even share of the smallest node's memory, as Ray counts it."""
+    def budget(self, asked: int | None) -> int | None:
+        """What was asked for, or an even share of the smallest node's memory, as Ray counts it.
+
+        Raises
+        ------
+        InputError
+            The cluster has not enough for the workers that were asked for.
+        """
         with self.connected():
             found = nodes()
-            most = shares(found, self._workers, 2**30, None).workers
-            return memory_per_worker(found, most)
+            most = shares(found, self._workers, 2**30, asked).workers
+            return asked or memory_per_worker(found, most)
 
     def run(self, job: Job, done: frozenset[str], report: Report) -> None:
         """Compute and write every tile not done; see :class:`ddgm_dist.engine.base.Engine`."""

@@ -48,6 +48,14 @@ def test_any_index_gives_the_voxels(store, index):
     np.testing.assert_array_equal(lazy[index].compute(), VOXELS[index])
 
 
+@pytest.mark.parametrize(
+    "index",
+    [np.s_[3:9, 10:20, 50:], np.s_[-1, ::3, ::-2], np.s_[9:2:-3, 5, 4:4], np.s_[-5:-1, 0:99, -3]],
+)
+def test_indices_that_dask_fuses_into_the_read_give_the_voxels(store, index):
+    np.testing.assert_array_equal(dask_view._View(store)[index], VOXELS[index])
+
+
 @pytest.mark.usefixtures("small_chunks")
 def test_it_reads_no_more_than_is_asked(store, monkeypatch):
     seen = []
