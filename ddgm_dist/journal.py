@@ -78,6 +78,8 @@ class Journal:
         self._pool = PoolEvent(0, None, None, self.started)
         self._losses = 0
         self._heard: float | None = None
+        # When work began: starting the workers is not slow work.
+        self._working: float | None = None
         self._flushed = time.monotonic()
         self._told = False
 
@@ -102,6 +104,8 @@ class Journal:
             name = _NAMES[type(event)]
             self._lines.append({"event": name, "session": self.session, **asdict(event)})
             self._heard = time.time()
+        if isinstance(event, StepEvent) and self._working is None:
+            self._working = time.time() - sum(event.seconds.values())
         if isinstance(event, Receipt):
             self.tiles_done += 1
         if isinstance(event, FaultEvent) and event.action in _LOSSES:
@@ -132,7 +136,7 @@ class Journal:
             "updated": now,
             "voxels_done": min(self.total, self.before + coverage.done),
             "voxels_total": self.total,
-            "rate": coverage.voxels / max(now - self.started, 1e-3),
+            "rate": coverage.voxels / max(now - (self._working or now), 1e-3),
             "workers": pool.workers,
             "losses": self._losses,
             "repeated": coverage.repeated,

@@ -113,7 +113,8 @@ class Status:
             rows += self._under_way()
         if self.losses or self.repeated:
             again = f"{self.repeated / 1e6:.3g} Mvoxel solved for again"
-            rows.append(("losses", f"{self.losses} workers lost, {again}"))
+            lost = "1 worker" if self.losses == 1 else f"{self.losses} workers"
+            rows.append(("losses", f"{lost} lost, {again}"))
         if self.checkpoint_age is not None:
             rows.append(("checkpoints", self._checkpoints()))
         if self.updated is not None and self.state != "complete":

@@ -227,8 +227,8 @@ def _title(name: str, sessions: Sequence[Activity], workers: Sequence[str]) -> s
     faults = sum(len(session.faults) for session in sessions)
     parts = [
         name,
-        f"{len(workers)} workers computing {_percent(sessions, workers)} of their time",
-        f"{faults} faults",
+        f"{_many(len(workers), 'worker')} computing {_percent(sessions, workers)} of their time",
+        _many(faults, "fault"),
     ]
     return "   ".join(parts)
 
@@ -245,3 +245,7 @@ def _pause(seconds: float) -> str:
         if seconds >= 2 * scale:
             return f"{seconds / scale:.0f} {unit}"
     return f"{seconds:.0f} s"
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count} {what}" + ("" if count == 1 else "s")

@@ -1,6 +1,7 @@
 """The log and the progress of a session: complete, and never the reason why a run ends."""
 
 import logging
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -59,7 +60,20 @@ def test_what_a_checkpoint_brought_is_done(journal: Journal) -> None:
         feed(journal, step(5))
     found = journal.record.read_json("progress")
     assert found["voxels_done"] == 200 + 600
-    assert found["rate"] <= 100 / 1e-3  # and is no speed
+    assert found["rate"] <= 100 / 1.0  # the step took a second; what it began from is no speed
+
+
+def test_the_time_that_workers_take_to_start_is_no_slow_work(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = journal.started
+    monkeypatch.setattr(time, "time", lambda: now)
+    assert journal.progress()["rate"] == 0
+    now += 1000
+    feed(journal, step(0))
+    assert journal.progress()["rate"] == pytest.approx(100)  # a second by its own account
+    now += 3
+    assert journal.progress()["rate"] == pytest.approx(25)
 
 
 def test_a_store_that_fails_for_a_while_stops_nothing_and_loses_nothing(
