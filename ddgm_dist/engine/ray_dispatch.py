@@ -202,7 +202,6 @@ class Dispatcher:
         for unit, generation in self.work.commits():
             self.history.commit(unit, generation)
             self.work.committed(unit, generation)
-            self._saved = time.monotonic()
             self._advanced()
         for name, tiles in self.work.drops():
             if name in self.pool.members:
