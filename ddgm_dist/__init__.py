@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ddgm_dist.formats.volumes import open_volume
     from ddgm_dist.ingest import ingest
     from ddgm_dist.phantom import TissuePhantom
+    from ddgm_dist.pyramid import build_pyramid
     from ddgm_dist.reconstruct import plan as make_plan
     from ddgm_dist.reconstruct import reconstruct
     from ddgm_dist.simulate import simulate
@@ -39,6 +40,7 @@ __all__ = [
     "TiltSeriesMeta",
     "TissuePhantom",
     "__version__",
+    "build_pyramid",
     "evaluate",
     "ingest",
     "make_plan",
@@ -61,6 +63,7 @@ _HOMES = {
     "StorageError": ("ddgm_dist.errors", "StorageError"),
     "TiltSeriesMeta": ("ddgm_dist.storage.tilt_series", "TiltSeriesMeta"),
     "TissuePhantom": ("ddgm_dist.phantom", "TissuePhantom"),
+    "build_pyramid": ("ddgm_dist.pyramid", "build_pyramid"),
     "evaluate": ("ddgm_dist.evaluate", "evaluate"),
     "ingest": ("ddgm_dist.ingest", "ingest"),
     # Not `plan`: that is the subpackage, which `import ddgm_dist.plan.tiling as t` must find.

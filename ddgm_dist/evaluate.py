@@ -1,37 +1,34 @@
 """Scores of a volume against a reference, on a region away from the edges.
 
-Both are read a few rows at a time, so neither need fit into memory.
+Both are read block by block, in parallel, so neither need fit into memory.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from skimage.metrics import structural_similarity
 
+from ddgm_dist.agreement import FileVolume, Pair, Readable, measure_moments, measure_similarity
 from ddgm_dist.core.box import Box
 from ddgm_dist.core.geometry import Geometry
+from ddgm_dist.dask_scheduler import SchedulerName
+from ddgm_dist.dask_scheduler import scheduler as open_scheduler
 from ddgm_dist.errors import InputError
 from ddgm_dist.formats.base import ArrayVolume, Triple, VolumeSource
-from ddgm_dist.formats.volumes import open_volume
+from ddgm_dist.formats.dask_array import DaskVolume, is_dask_array
 from ddgm_dist.storage.run_record import RunRecord, open_result
-from ddgm_dist.storage.volume import VolumeStore
+
+if TYPE_CHECKING:
+    import dask.array as da
 
 __all__ = ["Scores", "evaluate"]
 
-Floats = NDArray[np.float64]
-_Readable = VolumeSource | VolumeStore
-
-_BLOCK_BYTES = 32 * 2**20
-# Edge of the Gaussian window of SSIM at its usual sigma of 1.5, voxels.
-_SSIM_WINDOW = 11
 # Share of the width trimmed off each side where the reach is not known.
 _TRIM = 8
 
@@ -75,18 +72,24 @@ class Scores:
 
 
 def evaluate(
-    volume: str | Path | VolumeSource | NDArray[Any],
-    reference: str | Path | VolumeSource | NDArray[Any],
+    volume: str | Path | VolumeSource | NDArray[Any] | da.Array,
+    reference: str | Path | VolumeSource | NDArray[Any] | da.Array,
     *,
     inner: str | Box = "inner",
+    scheduler: SchedulerName = "threads",
+    address: str | None = None,
 ) -> Scores:
     """Compare a volume with a reference over a region.
+
+    A task of dask holds a few million voxels at a time, whatever the shapes. The scores do not depend,
+    to the bit, on where tasks run or how many there are.
 
     Parameters
     ----------
     volume
         ``(z, y, x)``: a finished result of `ddgm_dist.reconstruct`, anything else that
-        `ddgm_dist.formats.volumes.open_volume` reads, a volume source, or an array.
+        `ddgm_dist.formats.volumes.open_volume` reads, a volume source, or an array of numpy or
+        dask.
     reference
         The same kinds of thing, of the same extent in z. It may be wider in x (then its central
         part is taken; the difference must be even) and have more rows (then its first are taken).
@@ -95,6 +98,12 @@ def evaluate(
         That reach is taken from the record of the run beside the volume; where there is none, an
         eighth of the width is trimmed. ``all``: the whole volume. Or a box in voxels of the
         volume, as a `Box` or ``z0:z1,y0:y1,x0:x1`` (either end may be left out).
+    scheduler
+        Where the tasks run: ``threads`` of this process, one after the other (``sync``), or on
+        ``ray``: there, paths must be reachable from all nodes, and arrays are sent to them.
+    address
+        Of an existing Ray cluster; None uses the Ray this process is connected to, or starts one on
+        this machine for the time of the call.
 
     Returns
     -------
@@ -113,31 +122,33 @@ def evaluate(
     ours, theirs = _open(volume, "volume"), _open(reference, "reference")
     offset = _offset(ours.shape, theirs.shape)
     box, region = _region(inner, ours.shape, volume)
-    pair = _Pair(ours, theirs, box, offset)
-    mse, variance, span = _moments(pair)
-    if span == 0:
-        raise InputError(
-            "reference", "a constant", f"over {_text(box)} it has no structure to compare with"
-        )
+    pair = Pair(ours, theirs, box, offset)
+    with open_scheduler(scheduler, address) as run:
+        found = measure_moments(pair, run)
+        if found.span == 0:
+            raise InputError(
+                "reference", "a constant", f"over {_text(box)} it has no structure to compare with"
+            )
+        ssim = measure_similarity(pair, found.span, run)
     return Scores(
-        mse=mse,
-        nmse=mse / variance,
-        psnr=10 * math.log10(span**2 / mse) if mse > 0 else math.inf,
-        ssim=_similarity(pair, span),
+        mse=found.mse,
+        nmse=found.mse / found.variance,
+        psnr=10 * math.log10(found.span**2 / found.mse) if found.mse > 0 else math.inf,
+        ssim=ssim,
         region=region,
         box=_text(box),
         voxels=box.size,
     )
 
 
-def _open(volume: str | Path | VolumeSource | NDArray[Any], argument: str) -> _Readable:
+def _open(volume: str | Path | VolumeSource | NDArray[Any] | da.Array, argument: str) -> Readable:
     if isinstance(volume, np.ndarray):
         return ArrayVolume(volume, argument)
+    if is_dask_array(volume):
+        return DaskVolume(volume, argument, scheduler="sync")  # the blocks are the parallel part
     if not isinstance(volume, str | Path):
         return volume
-    if _is_result(volume):
-        return open_result(volume)
-    return open_volume(volume)
+    return open_result(volume) if _is_result(volume) else FileVolume(volume)
 
 
 def _is_result(volume: object) -> bool:
@@ -226,75 +237,3 @@ def _checked(box: Box, shape: Triple, text: str) -> Box:
 
 def _text(box: Box) -> str:
     return ",".join(f"{a}:{b}" for a, b in zip(box.start, box.stop, strict=True))
-
-
-@dataclass(frozen=True)
-class _Pair:
-    """The region in both volumes."""
-
-    volume: _Readable
-    reference: _Readable
-    box: Box
-    offset: Triple
-
-    def blocks(self) -> Iterator[tuple[Floats, Floats]]:
-        """Volume and reference ``(z, rows, x)`` over the region, a few rows at a time."""
-        (z0, y0, x0), (z1, y1, x1) = self.box.start, self.box.stop
-        step = max(1, _BLOCK_BYTES // (8 * (z1 - z0) * (x1 - x0)))
-        dz, dy, dx = self.offset
-        for start in range(y0, y1, step):
-            stop = min(start + step, y1)
-            here = Box((z0, start, x0), (z1, stop, x1))
-            there = Box((z0 + dz, start + dy, x0 + dx), (z1 + dz, stop + dy, x1 + dx))
-            yield (
-                _finite(self.volume.read(here), "volume", here),
-                _finite(self.reference.read(there), "reference", there),
-            )
-
-
-def _finite(block: NDArray[np.float32], argument: str, box: Box) -> Floats:
-    if bad := int(np.count_nonzero(~np.isfinite(block))):
-        raise InputError(
-            argument,
-            f"{bad} NaN or infinite voxels",
-            f"they lie in {_text(box)}, where it cannot be compared",
-            "a part that was never written, or was lost, reads as NaN",
-        )
-    return block.astype(np.float64)
-
-
-def _moments(pair: _Pair) -> tuple[float, float, float]:
-    """Mean squared difference; variance and range of the reference."""
-    count, error, mean, square = 0, 0.0, 0.0, 0.0
-    low, high = math.inf, -math.inf
-    for ours, theirs in pair.blocks():
-        error += float(((ours - theirs) ** 2).sum())
-        low, high = min(low, float(theirs.min())), max(high, float(theirs.max()))
-        # Mean and squares of blocks, merged (Chan et al. 1983): no cancellation of large sums.
-        centre = float(theirs.mean())
-        total = count + theirs.size
-        square += float(((theirs - centre) ** 2).sum())
-        square += (centre - mean) ** 2 * count * theirs.size / total
-        mean += (centre - mean) * theirs.size / total
-        count = total
-    return error / count, square / count, high - low
-
-
-def _similarity(pair: _Pair, span: float) -> float | None:
-    """SSIM of the (z, x) slices, mean over rows."""
-    depth, rows, width = pair.box.shape
-    if min(depth, width) < _SSIM_WINDOW:
-        return None
-    total = 0.0
-    for ours, theirs in pair.blocks():
-        for row in range(ours.shape[1]):
-            total += float(
-                structural_similarity(  # type: ignore[no-untyped-call]
-                    theirs[:, row],
-                    ours[:, row],
-                    data_range=span,
-                    gaussian_weights=True,
-                    use_sample_covariance=False,
-                )
-            )
-    return total / rows

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ddgm_dist.core.geometry import Geometry
 from ddgm_dist.core.intensity import Intensity, estimate_intensity, estimate_noise
+from ddgm_dist.core.noise import ROW_LATTICE_STREAM
 from ddgm_dist.core.schedule import exponential, make_schedule
 from ddgm_dist.core.window import make_lattice
 from ddgm_dist.engine.measurements import repair
@@ -77,6 +78,16 @@ def pose_problem(tilts: str | Path, config: ProblemConfig) -> tuple[Problem, Til
         stride=loaded.denoiser.stride,
         extent=widest_read(geometry, config),
     )
+    lattice_rows = None
+    if config.rotates:
+        lattice_rows = make_lattice(
+            (0, geometry.rows),
+            max_width=config.window_rows,
+            overlap=config.overlap_rows,
+            stride=loaded.denoiser.stride,
+            stream=ROW_LATTICE_STREAM,
+            argument="window_rows",
+        )
     problem = Problem(
         config=config,
         geometry=geometry,
@@ -87,6 +98,7 @@ def pose_problem(tilts: str | Path, config: ProblemConfig) -> tuple[Problem, Til
         rows_per_call=min(config.rows_per_call, geometry.rows),
         data_digest=fingerprint,
         denoiser_digest=loaded.digest,
+        lattice_rows=lattice_rows,
     )
     return problem, series
 

@@ -168,8 +168,8 @@ def reconstruct(
     runner = _engine(engine, address, workers)
     # First of all, so that a cluster that is not there is told before any work.
     with runner.connected():
+        budget = runner.budget(memory)
         problem, series = pose_problem(tilts, resolved.problem())
-        budget = memory or runner.memory()
         how = _plan(problem, series, resolved, budget)
         with Output.claim(
             out, problem, how, series.meta.pixel_size_nm, overwrite=overwrite

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from ddgm_dist.detector import SHIFT_STREAM, Detector, Noise, addressed_random, parse_noise
 from ddgm_dist.errors import InputError
 from ddgm_dist.formats.base import ArrayVolume, VolumeSource
+from ddgm_dist.formats.dask_array import DaskVolume, is_dask_array
 from ddgm_dist.formats.volumes import open_volume
 from ddgm_dist.projector import Projector, project
 from ddgm_dist.scan import Scan
@@ -29,6 +30,9 @@ from ddgm_dist.storage.tilt_series import (
     open_tilt_series,
 )
 
+if TYPE_CHECKING:
+    import dask.array as da
+
 __all__ = ["project", "simulate"]
 
 Floats = NDArray[np.float32]
@@ -39,7 +43,7 @@ _RINGING = 0.1
 
 
 def simulate(
-    volume: str | Path | VolumeSource | NDArray[Any],
+    volume: str | Path | VolumeSource | NDArray[Any] | da.Array,
     out: str | Path,
     *,
     angles: Sequence[float] | None = None,
@@ -61,8 +65,8 @@ def simulate(
     ----------
     volume
         ``(z, y, x)``: a path that `ddgm_dist.formats.volumes.open_volume` reads, a volume source,
-        or an array. Zero outside its extent along z and x; along y its first and last rows go on
-        (which only matters with shifts).
+        or an array of numpy or dask. Zero outside its extent along z and x; along y its first and
+        last rows go on (which only matters with shifts).
     out
         Path of the new store. Its ``thickness_px`` is the volume's extent along z.
     angles
@@ -143,10 +147,14 @@ def simulate(
     return open_tilt_series(out)
 
 
-def _source(volume: str | Path | VolumeSource | NDArray[Any]) -> tuple[str, VolumeSource]:
+def _source(
+    volume: str | Path | VolumeSource | NDArray[Any] | da.Array,
+) -> tuple[str, VolumeSource]:
     """What to call the volume in the store's description, and where to read it."""
     if isinstance(volume, np.ndarray):
         return "an array", ArrayVolume(volume, "volume")
+    if is_dask_array(volume):
+        return "a dask array", DaskVolume(volume, "volume")
     if isinstance(volume, str | Path):
         return Path(volume).name, open_volume(volume)
     return type(volume).__name__, volume

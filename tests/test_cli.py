@@ -15,7 +15,17 @@ from ddgm_dist.cli import main
 from ddgm_dist.cli.app import create_app
 from ddgm_dist.errors import DdgmError, InputError, PlanError, StorageError
 
-COMMANDS = ("demo", "simulate", "ingest", "plan", "reconstruct", "evaluate", "train")
+COMMANDS = (
+    "demo",
+    "simulate",
+    "ingest",
+    "plan",
+    "reconstruct",
+    "status",
+    "evaluate",
+    "pyramid",
+    "train",
+)
 
 Replace = Callable[..., dict[str, Any]]
 
@@ -182,6 +192,22 @@ def test_evaluate(replace: Replace, capsys: pytest.CaptureFixture[str]) -> None:
     assert got["inner"] == "0:4,0:4,8:16"
     assert call("evaluate o.zarr truth.zarr") == 0
     assert "ssim    0.9\n" in capsys.readouterr().out
+    assert (got["scheduler"], got["address"]) == ("threads", None)
+    assert call("evaluate o.zarr truth.zarr --scheduler ray --address auto") == 0
+    assert (got["scheduler"], got["address"]) == ("ray", "auto")
+
+
+def test_pyramid(replace: Replace, capsys: pytest.CaptureFixture[str]) -> None:
+    made = [SimpleNamespace(name="1", shape=(64, 5, 9), factor=(2, 2, 2))]
+    got = replace("pyramid", "build_pyramid", made)
+    assert call("pyramid o.zarr") == 0
+    assert capsys.readouterr().out == "level 1  64 x 5 x 9 voxels (z, y, x), each of 2 x 2 x 2\n"
+    assert got["path"] == Path("o.zarr")
+    assert (got["levels"], got["scheduler"], got["overwrite"]) == (None, "threads", False)
+    words = "pyramid o.zarr --levels 3 --scheduler ray --address auto --overwrite"
+    assert call(words) == 0
+    assert (got["levels"], got["scheduler"], got["address"]) == (3, "ray", "auto")
+    assert got["overwrite"] is True
 
 
 def test_train(replace: Replace) -> None:

@@ -2,12 +2,14 @@
 
 import json
 import math
-from importlib import import_module
+import pickle
 
+import dask.array as da
 import numpy as np
 import pytest
 from skimage.metrics import structural_similarity
 
+from ddgm_dist import agreement as AGREEMENT
 from ddgm_dist.core.box import Box
 from ddgm_dist.core.geometry import Geometry
 from ddgm_dist.errors import DdgmError, InputError, StorageError
@@ -16,8 +18,6 @@ from ddgm_dist.formats.base import ArrayVolume
 from ddgm_dist.storage.run_record import RunRecord
 from ddgm_dist.storage.volume import VolumeLayout, create_volume
 
-# The package offers the function under the same name.
-MODULE = import_module("ddgm_dist.evaluate")
 RANDOM = np.random.default_rng(0)
 TRUTH = RANDOM.normal(130, 35, size=(16, 9, 48)).astype(np.float32)
 VOLUME = (TRUTH + RANDOM.normal(0, 10, size=TRUTH.shape)).astype(np.float32)
@@ -57,21 +57,119 @@ def test_scores_follow_their_definitions():
     assert (scores.region, scores.box, scores.voxels) == ("box", "2:15,1:8,5:40", a.size)
 
 
-def test_blocks_of_rows_do_not_show(monkeypatch):
+@pytest.mark.parametrize("block", [1, 300, 5000, 10**6])
+def test_blocks_and_schedulers_do_not_change_a_bit(monkeypatch, block):
+    """Whatever the size of blocks; and pieces are those of a wide field."""
+    monkeypatch.setattr(AGREEMENT, "_PIECE", 320)
     ramp = np.linspace(0, 500, 9, dtype=np.float32)[:, None]
-    whole = evaluate(VOLUME + ramp, TRUTH + ramp, inner="all").to_dict()
-    monkeypatch.setattr(MODULE, "_BLOCK_BYTES", 0)
+    whole = evaluate(VOLUME + ramp, TRUTH + ramp, inner="0:16,1:9,3:46", scheduler="sync")
+    monkeypatch.setattr(AGREEMENT, "_BLOCK", block)
     seen = []
 
     class Recorder(ArrayVolume):
         def read(self, box):
-            seen.append(box.shape[1])
+            seen.append(box.size)
             return super().read(box)
 
-    split = evaluate(Recorder(VOLUME + ramp), Recorder(TRUTH + ramp), inner="all").to_dict()
-    assert set(seen) == {1}
+    split = evaluate(Recorder(VOLUME + ramp), Recorder(TRUTH + ramp), inner="0:16,1:9,3:46")
+    assert split == whole
+    assert max(seen) <= max(block, 16 * 20) + 16 * 10  # a piece, and the halo of SSIM
+    many = AGREEMENT.Pair(ArrayVolume(VOLUME), ArrayVolume(TRUTH), Box((0, 1, 3), (16, 9, 46)), 0)
+    assert len(many.blocks()) == {1: 24, 300: 24, 5000: 2, 10**6: 1}[block]
+
+
+def test_pieces_change_no_more_than_the_rounding(monkeypatch):
+    whole = evaluate(VOLUME, TRUTH, inner="all").to_dict()
+    monkeypatch.setattr(AGREEMENT, "_PIECE", 320)
+    split = evaluate(VOLUME, TRUTH, inner="all").to_dict()
     for name in ("mse", "nmse", "psnr", "ssim"):
-        assert split[name] == pytest.approx(whole[name], rel=1e-9)
+        assert split[name] == pytest.approx(whole[name], rel=1e-12)
+
+
+def test_the_similarity_of_a_piece_is_that_of_the_slice(monkeypatch):
+    """The map of a cut slice, put together, is the map of the slice to the bit."""
+    a, b = VOLUME[:, 4].astype(float), TRUTH[:, 4].astype(float)
+    keys = {"data_range": 200.0, "gaussian_weights": True, "use_sample_covariance": False}
+    _, whole = structural_similarity(b, a, full=True, **keys)
+    for start, stop in ((5, 25), (25, 43), (7, 8)):
+        _, part = structural_similarity(
+            np.ascontiguousarray(b[:, start - 5 : stop + 5]),
+            np.ascontiguousarray(a[:, start - 5 : stop + 5]),
+            full=True,
+            **keys,
+        )
+        np.testing.assert_array_equal(part[5:-5, 5:-5], whole[5:-5, start:stop])
+
+
+def test_bad_voxels_are_told_with_where_they_lie(monkeypatch):
+    """All of them, in the same words for any blocks."""
+    volume = VOLUME.copy()
+    volume[3, 2, 20] = volume[5, 7, 11] = np.nan
+    said = set()
+    for block in (1, 10**6):
+        monkeypatch.setattr(AGREEMENT, "_BLOCK", block)
+        with pytest.raises(InputError) as caught:
+            evaluate(volume, holed(np.inf))
+        said.add(str(caught.value))
+    (message,) = said
+    assert message.startswith("volume = 2 NaN or infinite voxels: they lie in 3:6,2:8,11:21, ")
+
+
+@pytest.mark.parametrize("chunks", [(16, 9, 48), (5, 4, 7), (1, 9, 1)])
+def test_dask_arrays_give_the_same(chunks):
+    lazy = da.from_array(VOLUME, chunks=chunks), da.from_array(TRUTH, chunks=chunks)
+    want = evaluate(VOLUME, TRUTH)
+    assert evaluate(*lazy) == want
+    assert evaluate(lazy[0], TRUTH, scheduler="sync") == want
+    assert evaluate(VOLUME, lazy[1]) == want
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_chunks_of_rows_are_computed_once_a_pass(monkeypatch, first):
+    monkeypatch.setattr(AGREEMENT, "_BLOCK", 16 * 48 * 3)
+    count = []
+
+    def computed(block, block_info=None):
+        if block_info:
+            count.append(1)
+        return block
+
+    lazy = da.map_blocks(
+        computed, da.from_array(TRUTH, chunks=(16, 4, 48)), meta=np.empty((0, 0, 0), np.float32)
+    )
+    evaluate(VOLUME, lazy, inner=f":,{first}:,:", scheduler="sync")
+    assert len(count) == 2 * 3
+
+
+def test_a_source_opened_by_its_path_is_sent_as_its_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    np.save("truth.npy", TRUTH)
+    source = AGREEMENT.FileVolume("truth.npy")
+    sent = pickle.dumps(source)
+    assert len(sent) < 1000
+    monkeypatch.chdir("/")
+    box = Box((0, 0, 0), TRUTH.shape)
+    np.testing.assert_array_equal(pickle.loads(sent).read(box), TRUTH)
+
+
+@pytest.mark.ray
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+def test_ray_gives_the_same(tmp_path, monkeypatch):
+    import ray
+
+    from ddgm_dist.engine.ray_cluster import connected
+
+    monkeypatch.setattr(AGREEMENT, "_BLOCK", 16 * 48 * 2)
+    np.save(tmp_path / "truth.npy", TRUTH)
+    want = evaluate(VOLUME, TRUTH)
+    with connected(None):
+        assert evaluate(VOLUME, tmp_path / "truth.npy", scheduler="ray") == want
+        stored = result(tmp_path / "v.zarr", VOLUME)
+        lazy = da.from_array(TRUTH, chunks=(5, 4, 7))
+        assert evaluate(stored, lazy, scheduler="ray", inner=want.box).ssim == want.ssim
+        with pytest.raises(InputError, match="1 NaN or infinite voxels: they lie in 3:4,4:5,20:21"):
+            evaluate(VOLUME, holed(np.nan), scheduler="ray")
+        assert ray.is_initialized()
 
 
 def test_equal_volumes_are_perfect_and_json_can_say_so():
@@ -178,6 +276,10 @@ def holed(value):
         ({"inner": "0:16,0:10,0:48"}, "inner"),
         ({"inner": Box((0, 0, 0), (4, 0, 4))}, "inner"),
         ({"inner": Box((0, 0, -1), (4, 4, 4))}, "inner"),
+        ({"scheduler": "processes"}, "scheduler"),
+        ({"address": "auto"}, "address"),
+        ({"volume": da.from_array(VOLUME[0])}, "source"),
+        ({"volume": da.from_array(VOLUME)[da.from_array(VOLUME)[:, 0, 0] > 0]}, "source"),
     ],
 )
 def test_what_cannot_be_compared_is_refused(change, argument):

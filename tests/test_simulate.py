@@ -1,5 +1,6 @@
 """Simulated tilt series: geometry of the store, noise laws, addresses of the noise, refusals."""
 
+import dask.array as da
 import numpy as np
 import pytest
 import zarr
@@ -52,7 +53,7 @@ def test_defaults(tmp_path):
     assert series.meta.shifts_px is None
 
 
-@pytest.mark.parametrize("kind", ["npy", "zarr", "source", "float64"])
+@pytest.mark.parametrize("kind", ["npy", "zarr", "source", "float64", "dask"])
 def test_every_kind_of_volume_gives_the_same(tmp_path, kind):
     np.save(tmp_path / "v.npy", VOLUME)
     zarr.create_array(str(tmp_path / "v.zarr"), data=VOLUME)
@@ -61,6 +62,7 @@ def test_every_kind_of_volume_gives_the_same(tmp_path, kind):
         "zarr": str(tmp_path / "v.zarr"),
         "source": ArrayVolume(VOLUME),
         "float64": VOLUME.astype(np.float64),
+        "dask": da.from_array(VOLUME, chunks=(4, 5, 16)),
     }[kind]
     np.testing.assert_array_equal(run(tmp_path, volume).read(ALL), project(VOLUME, ANGLES, n_u=40))
 

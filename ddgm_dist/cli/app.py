@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
-from ddgm_dist.cli import assess, data, demonstrate, inspect, learn, solve
+from ddgm_dist.cli import assess, data, demonstrate, derive, inspect, learn, solve
 from ddgm_dist.cli.entry import Settings
+from ddgm_dist.cli.logs import LogLevel, set_up_logging
 
 __all__ = ["create_app"]
 
@@ -29,6 +30,7 @@ def create_app() -> typer.Typer:
     app.command("reconstruct")(solve.reconstruct)
     app.command("status")(inspect.status)
     app.command("evaluate")(assess.evaluate)
+    app.command("pyramid")(derive.pyramid)
     app.command("train")(learn.train)
     return app
 
@@ -46,6 +48,10 @@ def _globals(
     traceback: Annotated[
         bool, typer.Option("--traceback", help="Show where an error was raised.")
     ] = False,
+    log_level: Annotated[
+        LogLevel, typer.Option(help="Log what is at least so grave, to standard error.")
+    ] = "warning",
+    log_json: Annotated[bool, typer.Option("--log-json", help="Log lines of JSON.")] = False,
     version: Annotated[
         bool,
         typer.Option("--version", help="Show the version.", callback=_show_version, is_eager=True),
@@ -59,5 +65,6 @@ def _globals(
     """
     if isinstance(context.obj, Settings):
         context.obj.traceback = traceback
+    context.call_on_close(set_up_logging(log_level, as_json=log_json))
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())

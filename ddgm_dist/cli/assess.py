@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from ddgm_dist.cli.data import volume_argument
+from ddgm_dist.cli.options import Address, Scheduler
 
 __all__ = ["evaluate"]
 
@@ -29,12 +30,15 @@ def evaluate(
         str,
         typer.Option(help="inner (away from the edges in x), all, or z0:z1,y0:y1,x0:x1 in voxels."),
     ] = "inner",
+    scheduler: Scheduler = "threads",
+    address: Address = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Print MSE, normalised MSE, PSNR and SSIM over a region."""
     from ddgm_dist.evaluate import evaluate as run
 
-    scores = run(volume, volume_argument(reference, "REFERENCE"), inner=region).to_dict()
+    truth = volume_argument(reference, "REFERENCE")
+    scores = run(volume, truth, inner=region, scheduler=scheduler, address=address).to_dict()
     if as_json:
         typer.echo(json.dumps(scores, indent=2))
         return

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 __all__ = [
+    "Address",
     "ConfigFile",
     "EngineName",
     "MaskBad",
@@ -16,6 +17,7 @@ __all__ = [
     "Overwrite",
     "PixelSize",
     "Rows",
+    "Scheduler",
     "Seed",
     "Thickness",
     "TiltAxis",
@@ -63,6 +65,18 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an output 
 Workers = Annotated[
     int | None,
     typer.Option(metavar="N", min=1, help="Ray workers; as many as fit by default."),
+]
+Scheduler = Annotated[
+    Literal["threads", "ray", "sync"],
+    typer.Option(help="Blocks in threads of this process, on Ray, or one after the other."),
+]
+Address = Annotated[
+    str | None,
+    typer.Option(
+        metavar="HOST:PORT",
+        help="Ray cluster to join, or auto; one is started here by default.",
+        show_default=False,
+    ),
 ]
 Memory = Annotated[
     str | None,

@@ -15,10 +15,18 @@ from torch import Tensor
 from ddgm_dist.core.box import Box
 from ddgm_dist.core.geometry import MAX_COLUMN
 
-__all__ = ["LATTICE_STREAM", "NOISE_STREAM", "addressed_integer", "addressed_noise", "threefry"]
+__all__ = [
+    "LATTICE_STREAM",
+    "NOISE_STREAM",
+    "ROW_LATTICE_STREAM",
+    "addressed_integer",
+    "addressed_noise",
+    "threefry",
+]
 
 NOISE_STREAM = 0
 LATTICE_STREAM = 1
+ROW_LATTICE_STREAM = 2
 
 _ROTATIONS = (13, 15, 26, 6, 17, 29, 16, 24)
 _PARITY = 0x1BD11BDA

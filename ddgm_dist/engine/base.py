@@ -234,8 +234,11 @@ class Engine(Protocol):
     def workers(self) -> int:
         """How many tiles are computed at the same time."""
 
-    def memory(self) -> int | None:
-        """Bytes that a worker may use if nobody says; None when that is unknown."""
+    def budget(self, asked: int | None) -> int | None:
+        """Bytes that a worker may use: what was asked for, if it is there, or what there is.
+
+        None when that is unknown.
+        """
 
     def connected(self) -> contextlib.AbstractContextManager[None]:
         """What the engine needs, for the time of a run; fails at once if it is not there."""

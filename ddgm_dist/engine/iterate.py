@@ -9,6 +9,7 @@ from ddgm_dist.core.box import Box
 from ddgm_dist.core.ddgm import ddgm_step
 from ddgm_dist.core.denoiser import Denoiser, denoise_rows
 from ddgm_dist.core.noise import addressed_noise
+from ddgm_dist.core.planes import Plane, denoise_plane
 from ddgm_dist.engine.base import StepEvent, Timer
 from ddgm_dist.engine.measured import MeasuredBlocks, blocks
 from ddgm_dist.operators.slab import SlabData, SlabOperator
@@ -63,6 +64,9 @@ class Iteration:
         StepEvent
             Sums over its blocks.
         """
+        plane = self.problem.config.planes[n % len(self.problem.config.planes)]
+        if plane != "zx":
+            return self._rotated(tile, x, n, loaded, plane, worker, started)
         own, seconds = tile.write_box, dict[str, float]()
         residual = measured = 0.0
         voxels = 0
@@ -85,6 +89,84 @@ class Iteration:
         return new, StepEvent(
             tile.name, n, sigma, residual, measured, voxels, seconds, worker, started
         )
+
+    def _rotated(
+        self,
+        tile: Tile,
+        x: Tensor,
+        n: int,
+        loaded: MeasuredBlocks.Loaded,
+        plane: Plane,
+        worker: str,
+        started: float,
+    ) -> tuple[Tensor, StepEvent]:
+        """An iteration that denoises in another plane: over all rows that the tile reads."""
+        problem, timer, read = self.problem, Timer(), tile.read_box
+        own = (tile.write_box.start[1], tile.write_box.stop[1])
+        mine = slice(own[0] - read.start[1], own[1] - read.start[1])
+        sums = {"residual": 0.0, "measured": 0.0, "voxels": 0.0}
+        lattice_rows = problem.lattice_rows
+        assert lattice_rows is not None
+
+        def descend(x: Tensor, steps: float) -> Tensor:
+            out = torch.empty_like(x)
+            for box in blocks(tile, problem.rows_per_call, halo=True):
+                first = box.start[1] - read.start[1]
+                rows = min(box.stop[1], read.stop[1]) - box.start[1]
+                block = torch.zeros(box.shape, device=self.device)
+                block[:, :rows] = x[:, first : first + rows]
+                data = loaded.data[box.start[1]]
+                block, error = loaded.operator.descend(block, data, steps, problem.step_size)
+                out[:, first : first + rows] = block[:, :rows]
+                if own[0] <= box.start[1] < own[1]:
+                    sums["residual"] += float(error)
+                    sums["measured"] += float(data.measured.expand(data.stretched.shape).sum())
+                    sums["voxels"] += box.size
+            timer.lap("gradient")
+            return out
+
+        def noise(n: int) -> Tensor:
+            eps = addressed_noise(problem.config.seed, n, read, device=self.device)
+            timer.lap("noise")
+            return eps
+
+        def denoise(x: Tensor, sigma: float, n: int) -> Tensor:
+            clean = denoise_plane(
+                self.denoiser,
+                x,
+                sigma,
+                plane=plane,
+                box=read,
+                own=own,
+                rows=problem.geometry.rows,
+                lattice=problem.lattice,
+                lattice_rows=lattice_rows,
+                batch=problem.slices_per_call(plane),
+                seed=problem.config.seed,
+                iteration=n,
+            )
+            out = x.clone()  # the halo is read only
+            out[:, mine] = clean
+            return out
+
+        x = ddgm_step(
+            x, n, schedule=problem.schedule, descend=descend, noise=noise, denoise=denoise
+        )
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        timer.lap("denoise")
+        event = StepEvent(
+            tile.name,
+            n,
+            problem.schedule.sigma[n],
+            sums["residual"],
+            sums["measured"],
+            int(sums["voxels"]),
+            timer.seconds,
+            worker,
+            started,
+        )
+        return x[:, mine], event
 
     def _block(
         self, box: Box, operator: SlabOperator, data: SlabData, x: Tensor, n: int

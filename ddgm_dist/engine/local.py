@@ -28,9 +28,9 @@ class LocalEngine:
         """Nothing to connect to."""
         yield
 
-    def memory(self) -> int | None:
-        """Most of what is free on this machine."""
-        return available_memory()
+    def budget(self, asked: int | None) -> int | None:
+        """What was asked for, or most of what is free on this machine."""
+        return asked or available_memory()
 
     def run(self, job: Job, done: frozenset[str], report: Report) -> None:
         """Compute and write every tile not done; see :class:`ddgm_dist.engine.base.Engine`."""

@@ -10,12 +10,13 @@ from __future__ import annotations
 import contextlib
 import os
 
-from ddgm_dist.engine.base import Job, Report
+from ddgm_dist.engine.base import Event, Job, Report
 from ddgm_dist.engine.coupled import GroupWork
 from ddgm_dist.engine.faults import Limits
 from ddgm_dist.engine.grid import TileGrid
 from ddgm_dist.engine.ray_cluster import connected, memory_per_worker, nodes, shares
 from ddgm_dist.engine.ray_dispatch import Dispatcher, Patience
+from ddgm_dist.engine.ray_metrics import RayMetrics
 from ddgm_dist.engine.ray_pool import Pool
 from ddgm_dist.engine.resume import History
 from ddgm_dist.engine.work import TileWork, Work
@@ -67,23 +68,42 @@ class RayEngine:
         """A connection to the cluster; see :func:`ddgm_dist.engine.ray_cluster.connected`."""
         return connected(self.address)
 
-    def memory(self) -> int | None:
-        """An even share of the smallest node's memory, as Ray counts it."""
+    def budget(self, asked: int | None) -> int | None:
+        """What was asked for, or an even share of the smallest node's memory, as Ray counts it.
+
+        Raises
+        ------
+        InputError
+            The cluster has not enough for the workers that were asked for.
+        """
         with self.connected():
             found = nodes()
-            most = shares(found, self._workers, 2**30, None).workers
-            return memory_per_worker(found, most)
+            most = shares(found, self._workers, 2**30, asked).workers
+            return asked or memory_per_worker(found, most)
 
     def run(self, job: Job, done: frozenset[str], report: Report) -> None:
         """Compute and write every tile not done; see :class:`ddgm_dist.engine.base.Engine`."""
         with self.connected():
             pool = Pool(job, self._workers, len(job.plan.tiles) - len(done))
+            metrics = _metrics(job, done)
+
+            def tell(event: Event) -> None:
+                metrics(event)
+                report(event)
+
             try:
                 work, history = _work(job, done, pool.shares.workers)
-                self.last = Dispatcher(job, pool, work, history, report, self.limits, self.patience)
+                self.last = Dispatcher(job, pool, work, history, tell, self.limits, self.patience)
                 self.last.run()
             finally:
+                metrics.flush()
                 pool.close()
+
+
+def _metrics(job: Job, done: frozenset[str]) -> RayMetrics:
+    before = sum(tile.read_box.size for tile in job.plan.tiles if tile.name in done)
+    name = job.out.rstrip("/").rpartition("/")[2]
+    return RayMetrics(name, job.plan.voxels * job.plan.iterations, before * job.plan.iterations)
 
 
 def _work(job: Job, done: frozenset[str], workers: int) -> tuple[Work, History]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from ddgm_dist.errors import InputError
 
 __all__ = ["Shares", "connected", "memory_per_worker", "nodes", "shares"]
 
+_PATIENCE = 10.0  # seconds for a connection
+
 
 @contextlib.contextmanager
 def connected(address: str | None) -> Iterator[None]:
@@ -26,9 +29,13 @@ def connected(address: str | None) -> Iterator[None]:
     InputError
         Nothing answers at the address, or what answers is another version.
     """
+    if address is not None:
+        _check_answers(address)
     if ray.is_initialized():
         yield
         return
+    # A job of a cluster finds its address there, and must not start a cluster inside it.
+    address = address or os.environ.get("RAY_ADDRESS") or None
     before = dict(os.environ)
     handler = signal.getsignal(signal.SIGTERM)
     options: dict[str, Any] = {"configure_logging": False, "log_to_driver": False}
@@ -39,7 +46,8 @@ def connected(address: str | None) -> Iterator[None]:
         options |= {"include_dashboard": False, "num_cpus": os.cpu_count()}
     try:
         try:
-            ray.init(address=address, **options)
+            # Not None: Ray would join whatever cluster was started on this machine last.
+            ray.init(address=address or "local", **options)
         except (ConnectionError, ray.exceptions.RayError) as error:
             raise InputError(
                 "address",
@@ -57,6 +65,22 @@ def connected(address: str | None) -> Iterator[None]:
         for key in set(os.environ) - set(before):
             del os.environ[key]
         os.environ.update(before)
+
+
+def _check_answers(address: str) -> None:
+    """Refuse an address where nothing listens: Ray itself would try for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdigit():
+        return  # auto and the like
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_PATIENCE).close()
+    except OSError as error:
+        raise InputError(
+            "address",
+            address,
+            f"nothing answers there ({error})",
+            "is `ray start` running, and is the address that of its head (port 6379)?",
+        ) from error
 
 
 def _first_line(error: Exception) -> str:

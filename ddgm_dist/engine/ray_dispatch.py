@@ -175,6 +175,7 @@ class Dispatcher:
         try:
             answer: Any = ray.get(ref)
         except (RayError, DdgmError) as error:
+            self._commit()  # what is whole is committed first: it is where work goes on
             self._failed(call, error)
             return
         now = time.monotonic()
@@ -230,7 +231,7 @@ class Dispatcher:
                 cause = getattr(error, "cause", None)
                 if isinstance(cause, CheckpointDamagedError):
                     self.history.damaged(cause)
-                self.work.roll_back(call.task)
+                self._after(decision.delay, lambda: self.work.roll_back(call.task))
             case Action.STREAM:
                 self._streamed = True
                 self.work.stream()

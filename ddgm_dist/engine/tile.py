@@ -304,11 +304,16 @@ class TileSolver:
             box = self._state_box(sender).intersection(tile.read_box)
             if box is not None:
                 start, _ = self.grid.support(sender)
-                state = self.checkpoints.read(
-                    generation, self.grid.column(sender), box.start[1], box.stop[1]
+                pieces[sender.name] = Piece(
+                    box,
+                    self.checkpoints.read(
+                        generation,
+                        self.grid.column(sender),
+                        box.start[1],
+                        box.stop[1],
+                        slice(box.start[2] - start, box.stop[2] - start),
+                    ),
                 )
-                part = state[..., box.start[2] - start : box.stop[2] - start]
-                pieces[sender.name] = Piece(box, part)
         return pieces
 
     # -- one tile -------------------------------------------------------------------------------

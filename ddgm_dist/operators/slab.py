@@ -233,10 +233,15 @@ class SlabOperator:
         error = residual.square().sum()
         if steps <= 0:
             return x, error
-        back = self.matrix.mT @ self._to_fourier(residual)
+        return x + self._volume_from_fourier(self._update(residual, steps, step_size), rows), error
+
+    def _update(self, residual: Tensor, steps: float, step_size: float) -> Tensor:
+        """``Q A^H r`` in Fourier space."""
+        # One name for what is as large as a volume: what is used up is free for the next product.
+        update = self.matrix.mT @ self._to_fourier(residual)
         vectors, factor = self.basis.vectors, self.basis.step_factor(steps, step_size)
-        update = vectors @ (factor[:, :, None] * (vectors.mT @ back))
-        return x + self._volume_from_fourier(update, rows), error
+        update = vectors.mT @ update
+        return vectors @ update.mul_(factor[:, :, None])
 
     # -- Fourier space --------------------------------------------------------------------------
 
@@ -247,7 +252,9 @@ class SlabOperator:
         return _fold(self._to_fourier(padded))
 
     def _volume_from_fourier(self, folded: Tensor, rows: int) -> Tensor:
-        full = self._from_fourier(_unfold(folded), rows)
+        spectrum = _unfold(folded)
+        del folded  # a volume's size, as everything here
+        full = self._from_fourier(spectrum, rows)
         return full[..., self.margin : self.margin + self.columns[1] - self.columns[0]]
 
     def _to_fourier(self, y: Tensor) -> Tensor:

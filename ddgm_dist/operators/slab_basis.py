@@ -6,6 +6,7 @@ See :mod:`ddgm_dist.operators.slab` for the formulas.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
@@ -13,6 +14,9 @@ from torch import Tensor
 from ddgm_dist.core.geometry import Geometry
 
 __all__ = ["SlabBasis", "fast_length", "norm_squared", "period", "period_margin", "step_factor"]
+
+# Frequencies that are dealt with at a time.
+_BLOCK = 64
 
 
 def norm_squared(geometry: Geometry) -> float:
@@ -79,7 +83,11 @@ class SlabBasis:
 
     def __init__(self, geometry: Geometry, length: int, device: torch.device | str = "cpu") -> None:
         self.geometry, self.length, self.device = geometry, length, torch.device(device)
-        self.matrix = _real_matrix(geometry, length).to(self.device, torch.float32)
+        depth = geometry.thickness
+        shape = (length // 2 + 1, geometry.tilts, depth)
+        self.matrix = torch.empty(shape, device=self.device)
+        for part in _frequencies(length):
+            self.matrix[part] = _real_matrix(geometry, length, part).to(self.device, torch.float32)
         self._eigen: tuple[Tensor, Tensor] | None = None
         self._factor: tuple[tuple[float, float], Tensor] | None = None
 
@@ -101,11 +109,18 @@ class SlabBasis:
         return self._eigen
 
 
-def _real_matrix(geometry: Geometry, length: int) -> Tensor:
-    """A in the even/odd basis, float64 ``(frequency, tilt, z)``."""
+def _frequencies(length: int) -> Iterator[slice]:
+    """Blocks of frequencies: so that float64 copies of what is kept in float32 stay small."""
+    count = length // 2 + 1
+    for first in range(0, count, _BLOCK):
+        yield slice(first, min(first + _BLOCK, count))
+
+
+def _real_matrix(geometry: Geometry, length: int, part: slice) -> Tensor:
+    """A in the even/odd basis at some frequencies, float64 ``(frequency, tilt, z)``."""
     depth = geometry.thickness
     half = depth // 2
-    k = 2 * math.pi * torch.arange(length // 2 + 1, dtype=torch.float64) / length
+    k = 2 * math.pi * torch.arange(part.start, part.stop, dtype=torch.float64) / length
     angles = torch.tensor(geometry.angles, dtype=torch.float64)
     z = torch.arange(depth - half, depth, dtype=torch.float64) - (depth - 1) / 2
     phase = k[:, None, None] * torch.tan(angles)[:, None] * z
@@ -117,18 +132,20 @@ def _real_matrix(geometry: Geometry, length: int) -> Tensor:
 
 
 def _eigenbasis(geometry: Geometry, length: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Eigenbasis of G per frequency, in slices so that float64 copies stay small."""
-    matrix = _real_matrix(geometry, length)
-    values, vectors = [], []
+    """Eigenvalues (float64) and eigenvectors (float32) of G per frequency."""
+    depth = geometry.thickness
+    count = length // 2 + 1
+    values = torch.empty((count, depth), dtype=torch.float64)
+    vectors = torch.empty((count, depth, depth), device=device)
     threads = torch.get_num_threads()
     # LAPACK rounds differently with the number of threads, and one is fastest at these sizes.
     torch.set_num_threads(1)
     try:
-        for first in range(0, len(matrix), 64):
-            part = matrix[first : first + 64]
-            value, vector = torch.linalg.eigh(part.mT @ part)
-            values.append(value.clamp(min=0))
-            vectors.append(vector.to(device, torch.float32))
+        for part in _frequencies(length):
+            matrix = _real_matrix(geometry, length, part)
+            value, vector = torch.linalg.eigh(matrix.mT @ matrix)
+            values[part] = value.clamp(min=0)
+            vectors[part] = vector.to(device, torch.float32)
     finally:
         torch.set_num_threads(threads)
-    return torch.cat(values).to(device), torch.cat(vectors)
+    return values.to(device), vectors

@@ -10,7 +10,7 @@ import difflib
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from ddgm_dist.errors import InputError
 
@@ -55,6 +55,13 @@ class ProblemConfig(BaseModel):
     precision: Literal["bfloat16", "float32"] = Field("bfloat16", description="of the denoiser")
     window: int = Field(2048, ge=16, description="widest denoiser window, columns")
     overlap: int = Field(128, ge=0, description="columns that neighbouring windows share")
+    planes: tuple[Literal["zx", "zy", "yx"], ...] = Field(
+        ("zx",), min_length=1, description="in which to denoise, in rotation over the iterations"
+    )
+    window_rows: int = Field(
+        128, ge=16, description="widest denoiser window along y, rows; for planes zy and yx"
+    )
+    overlap_rows: int = Field(32, ge=0, description="rows that neighbouring windows share")
     rows_per_call: int = Field(4, ge=1, description="rows that one denoiser call takes")
     tile_columns: int | None = Field(
         None,
@@ -64,6 +71,17 @@ class ProblemConfig(BaseModel):
     margin: int | None = Field(
         None, ge=1, description="columns a tile reads beyond its own; from the reach if null"
     )
+
+    @field_validator("planes", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        """``zx,zy,yx`` on the command line."""
+        return value.replace(" ", "").split(",") if isinstance(value, str) else value
+
+    @property
+    def rotates(self) -> bool:
+        """Whether denoising couples rows."""
+        return any(plane != "zx" for plane in self.planes)
 
 
 class PlanConfig(BaseModel):

@@ -10,6 +10,7 @@ from typing import Literal
 from ddgm_dist.core.box import Box, Triple
 from ddgm_dist.core.geometry import Geometry
 from ddgm_dist.errors import PlanError
+from ddgm_dist.plan.calls import denoiser_calls
 from ddgm_dist.plan.config import PlanConfig, ProblemConfig
 from ddgm_dist.plan.memory import MIB, MemoryModel
 from ddgm_dist.plan.problem import Problem
@@ -84,17 +85,12 @@ class Plan:
         z, y, x = self.shape
         first = self.tiles[0]
         owned = z * y * x
-        coupled = len(self.groups[0])
+        along, across = (len({t.write_box.start[axis] for t in self.tiles}) for axis in (1, 2))
         lines = [
             f"volume          {z} x {y} x {x} voxels (z, y, x), {owned / 1e6:.4g} Mvoxel",
-            f"tiles           {len(self.tiles)} ({len(self.groups)} along y, {coupled} along x)",
+            f"tiles           {len(self.tiles)} ({along} along y, {across} along x)",
             f"first tile      writes {_box(first.write_box)}, reads {_box(first.read_box)}",
-            f"order           {self.order}"
-            + (
-                f": {coupled} coupled tiles along x"
-                if coupled > 1
-                else ": no tile talks to another"
-            ),
+            f"order           {self.order}: {self._coupling(along, across)}",
             f"halo            {100 * (self.voxels / owned - 1):.1f} % of the volume is solved "
             "twice or lies outside the field",
             f"shards          {self.shard} voxels in chunks of {self.chunk}, one writer each",
@@ -107,6 +103,13 @@ class Plan:
             f"{_bytes(self.memory.block)}, denoiser {_bytes(self.memory.denoiser)})",
         ]
         return "\n".join(lines)
+
+    def _coupling(self, along: int, across: int) -> str:
+        if len(self.groups) == len(self.tiles):
+            return "no tile talks to another"
+        if len(self.groups) < along:
+            return f"all {along} x {across} tiles are coupled, along y and x"
+        return f"{across} coupled tiles along x"
 
 
 def make_plan(
@@ -140,7 +143,12 @@ def make_plan(
     tile_columns, margin = columns_and_margin(g, problem.config)
     shard = (g.thickness, block, tile_columns)
     coupled = tile_columns < g.field
-    rows = config.tile_rows or (_coupled_rows(g, block, length) if coupled else block)
+    halo = problem.halo
+    rows = config.tile_rows or (
+        max(_coupled_rows(g, block, length), min(2 * halo, math.ceil(g.rows / block) * block))
+        if coupled or halo
+        else block
+    )
     if rows % block:
         raise PlanError(
             "tile_rows",
@@ -151,13 +159,18 @@ def make_plan(
 
     def model(resident: int) -> MemoryModel:
         return MemoryModel(
-            g.thickness, g.tilts, length, block, problem.lattice.width, resident_rows=resident
+            g.thickness,
+            g.tilts,
+            length,
+            block,
+            problem.lattice.width,
+            resident_rows=min(resident + 2 * halo, max(resident, g.rows)),
         )
 
-    if coupled and memory is not None and config.tile_rows is None:
+    if (coupled or halo) and memory is not None and config.tile_rows is None:
         while rows > block and model(rows).total > memory:
             rows = max(block, rows // 2 // block * block)
-    needs = model(rows if coupled else block)
+    needs = model(rows if coupled or halo else block)
     if memory is not None and needs.total > memory:
         raise PlanError(
             "memory",
@@ -167,8 +180,8 @@ def make_plan(
             f"give at least {_bytes(needs.total)}, or make tiles smaller with tile_columns (now "
             f"{tile_columns}), window (now {problem.lattice.width}) or rows_per_call (now {block})",
         )
-    tiles = make_tiles(g, tile_rows=rows, tile_columns=tile_columns, margin=margin)
-    steps = problem.config.N
+    tiles = make_tiles(g, tile_rows=rows, tile_columns=tile_columns, margin=margin, halo=halo)
+    exchanging = coupled or (halo > 0 and len(tiles) > 1)
     return Plan(
         tiles=tiles,
         shape=(g.thickness, g.rows, g.field),
@@ -176,15 +189,15 @@ def make_plan(
         chunk=(g.thickness, block, chunk_columns(g.field)),
         margin=margin,
         length=length,
-        order="step-major" if coupled else "tile-major",
+        order="step-major" if exchanging else "tile-major",
         memory=needs,
-        denoiser_calls=steps * sum(_calls(tile, problem) for tile in tiles),
-        bytes_read=len(tiles) * g.tilts * min(rows, g.rows) * g.field * itemsize,
+        denoiser_calls=denoiser_calls(tiles, problem),
+        bytes_read=g.tilts * sum(tile.read_box.shape[1] for tile in tiles) * g.field * itemsize,
         bytes_written=4 * g.thickness * g.rows * g.field,
         bytes_exchanged=sum(
-            4 * (tile.read_box.size - tile.write_box.size) for tile in tiles if coupled
+            4 * (tile.read_box.size - tile.write_box.size) for tile in tiles if exchanging
         ),
-        iterations=steps,
+        iterations=problem.config.N,
     )
 
 
@@ -215,18 +228,6 @@ def _coupled_rows(geometry: Geometry, block: int, length: int) -> int:
     """
     blocks = COUPLED_VOXELS // (geometry.thickness * block * length)
     return block * min(max(1, blocks), math.ceil(geometry.rows / block))
-
-
-def _calls(tile: Tile, problem: Problem) -> int:
-    """Denoiser calls of one tile in one iteration; the mean over lattice shifts, rounded up."""
-    _, y, x = tile.read_box.shape
-    blocks = math.ceil(y / problem.rows_per_call)
-    lattice = problem.lattice
-    if lattice.single:
-        return blocks
-    return blocks * math.ceil(
-        (x + lattice.width - lattice.overlap // 2) / (lattice.width - lattice.overlap)
-    )
 
 
 def _bytes(count: int) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 from ddgm_dist.core.geometry import Geometry
 from ddgm_dist.core.intensity import Intensity
+from ddgm_dist.core.planes import Plane, halo_rows
 from ddgm_dist.core.schedule import Schedule
 from ddgm_dist.core.window import WindowLattice
 from ddgm_dist.plan.config import ProblemConfig
@@ -34,6 +35,8 @@ class Problem:
         K_n, sigma_n, s_n.
     lattice
         Denoiser windows.
+    lattice_rows
+        Denoiser windows along y; None when all iterations denoise in the plane zx.
     rows_per_call
         Rows of one block: the unit of every computation along y. Blocks start at multiples of it.
     data_digest, denoiser_digest
@@ -49,20 +52,37 @@ class Problem:
     rows_per_call: int
     data_digest: str
     denoiser_digest: str
+    lattice_rows: WindowLattice | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
         return {
-            "config": self.config.model_dump(),
+            "config": self.config.model_dump(mode="json"),
             "geometry": asdict(self.geometry),
             "intensity": asdict(self.intensity),
             "step_size": self.step_size,
             "schedule": asdict(self.schedule),
             "lattice": asdict(self.lattice),
+            "lattice_rows": None if self.lattice_rows is None else asdict(self.lattice_rows),
             "rows_per_call": self.rows_per_call,
             "data_digest": self.data_digest,
             "denoiser_digest": self.denoiser_digest,
         }
+
+    @property
+    def halo(self) -> int:
+        """Rows that a tile reads beyond its own on each side."""
+        if self.lattice_rows is None:
+            return 0
+        return halo_rows(self.lattice_rows, self.rows_per_call)
+
+    def slices_per_call(self, plane: Plane) -> int:
+        """Slices of one denoiser call, of about as many voxels as a call in the plane zx."""
+        if plane == "zx" or self.lattice_rows is None:
+            return self.rows_per_call
+        height = self.lattice_rows.width
+        across = self.lattice.width if plane == "zy" else self.geometry.thickness
+        return max(1, self.rows_per_call * across // height)
 
     def digest(self) -> str:
         """SHA-256 over :meth:`to_dict`."""

@@ -81,9 +81,11 @@ def narrowest_tile(field: int, tile_columns: int) -> int:
 
 
 def make_tiles(
-    geometry: Geometry, *, tile_rows: int, tile_columns: int, margin: int
+    geometry: Geometry, *, tile_rows: int, tile_columns: int, margin: int, halo: int = 0
 ) -> tuple[Tile, ...]:
     """All tiles, group by group, from left to right.
+
+    With a halo along y (rows read beyond a tile's own) all tiles are one group.
 
     Raises
     ------
@@ -116,8 +118,11 @@ def make_tiles(
                 Tile(
                     f"y{y0:06d}-x{x0:06d}",
                     Box((0, y0, x0), (depth, y1, x1)),
-                    Box((0, y0, read0), (depth, y1, read1)),
-                    group,
+                    Box(
+                        (0, max(0, y0 - halo), read0),
+                        (depth, min(geometry.rows, y1 + halo), read1),
+                    ),
+                    0 if halo else group,
                 )
             )
     return tuple(tiles)

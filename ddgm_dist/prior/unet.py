@@ -75,8 +75,9 @@ class ResidualBlock(nn.Module):
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
         scale, shift = self.film(embedding)[:, :, None, None].to(x.dtype).chunk(2, dim=1)
         h = self.conv1(x.relu())
-        h = torch.addcmul(shift, h, 1 + scale)
-        out: Tensor = x + self.conv2(h.relu())
+        # In place where autograd allows it: at most three tensors of this size live at a time.
+        h = torch.addcmul(shift, h, 1 + scale).relu_()
+        out: Tensor = self.conv2(h).add_(x)
         return out
 
 
@@ -154,7 +155,8 @@ class UNet(nn.Module):
             h = down(h)
         h = self.middle(h, e)
         for level, up in zip(reversed(self.decoder), reversed(self.up), strict=True):
-            h = level(nn.functional.pixel_shuffle(up(h), 2) + skips.pop(), e)
+            h = nn.functional.pixel_shuffle(up(h), 2).add_(skips.pop())
+            h = level(h, e)
         out: Tensor = self.tail(h.relu())[:, 0]
         return out
 

@@ -19,6 +19,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
+from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -38,6 +39,8 @@ _GENERATIONS, _COMMITS = "generations", "commits"
 _KEPT = 2
 # Generations whose arrays stay open.
 _OPEN = 8
+# Chunks on their way at a time: more would only take memory.
+_IN_FLIGHT = 4
 
 
 class CheckpointDamagedError(DdgmError):
@@ -146,32 +149,51 @@ class Checkpoints:
         """
         layout, array = self.layout, self._open(iteration)
         depth, rows, width = state.shape
-        digests, writes = {}, []
-        for first in range(0, rows, layout.block):
-            part = state[:, first : first + layout.block]
-            # Whole chunks, so that none is read before it is written.
-            chunk = np.zeros((depth, layout.block, layout.support), np.float32)
-            chunk[:, : part.shape[1], :width] = part
-            y = first_row + first
-            (key,) = layout.keys(column, y, y + 1)
-            digests[key] = block_digest(chunk)
-            writes.append(array[column, :, y : y + layout.block].write(chunk))
+        digests: dict[str, str] = {}
+        waiting: deque[Any] = deque()
         try:
-            for write in writes:
-                write.result()
+            for first in range(0, rows, layout.block):
+                part = state[:, first : first + layout.block]
+                # Whole chunks, so that none is read before it is written.
+                chunk = np.zeros((depth, layout.block, layout.support), np.float32)
+                chunk[:, : part.shape[1], :width] = part
+                y = first_row + first
+                (key,) = layout.keys(column, y, y + 1)
+                digests[key] = block_digest(chunk)
+                waiting.append(array[column, :, y : y + layout.block].write(chunk))
+                if len(waiting) >= _IN_FLIGHT:
+                    waiting.popleft().result()
+            while waiting:
+                waiting.popleft().result()
         except (ValueError, OSError) as error:
             raise write_error(self._folder, state.nbytes, error) from error
         return digests
 
     def read(
-        self, generation: Generation, column: int, start: int, stop: int
+        self,
+        generation: Generation,
+        column: int,
+        start: int,
+        stop: int,
+        columns: slice = slice(None),
     ) -> NDArray[np.float32]:
         """State of a tile column over the rows ``[start, stop)``, checked against its digests.
+
+        Parameters
+        ----------
+        generation
+            Which.
+        column
+            Of tiles.
+        start, stop
+            Rows.
+        columns
+            Of the support, with explicit bounds; all by default.
 
         Returns
         -------
         ndarray
-            Float32 ``(z, stop - start, support)``.
+            Float32 ``(z, stop - start, columns)``.
 
         Raises
         ------
@@ -179,24 +201,40 @@ class Checkpoints:
             A chunk is missing, unreadable or not the recorded one.
         """
         layout, array = self.layout, self._open(generation.iteration)
+        left, right, _ = columns.indices(layout.support)
         keys = layout.keys(column, start, stop)
-        rows = [int(key.split("/")[1]) * layout.block for key in keys]
-        reads = [array[column, :, y : y + layout.block].read() for y in rows]
-        parts = []
-        for key, read in zip(keys, reads, strict=True):
-            try:
-                chunk: NDArray[np.float32] = read.result()
-            except (ValueError, OSError) as error:
-                raise CheckpointDamagedError(
-                    generation.iteration, key, f"unreadable: {error}"
-                ) from None
-            if key in generation.digests and block_digest(chunk) != generation.digests[key]:
-                lost = bool(np.isnan(chunk).all())
-                why = "it is missing" if lost else "its content is not what was written"
-                raise CheckpointDamagedError(generation.iteration, key, why)
-            parts.append(chunk)
-        joined = np.concatenate(parts, axis=1)
-        return joined[:, start - rows[0] : stop - rows[0]]
+        out = np.empty((layout.depth, stop - start, right - left), np.float32)
+        waiting: deque[tuple[str, int, Any]] = deque()
+
+        def take() -> None:
+            key, y, read = waiting.popleft()
+            chunk = self._checked(generation, key, read)
+            first, last = max(y, start), min(y + layout.block, stop)
+            out[:, first - start : last - start] = chunk[:, first - y : last - y, left:right]
+
+        for key in keys:
+            y = int(key.split("/")[1]) * layout.block
+            waiting.append((key, y, array[column, :, y : y + layout.block].read()))
+            if len(waiting) >= _IN_FLIGHT:
+                take()
+        while waiting:
+            take()
+        return out
+
+    @staticmethod
+    def _checked(generation: Generation, key: str, read: Any) -> NDArray[np.float32]:
+        """A chunk that was read, if it is the recorded one."""
+        try:
+            chunk: NDArray[np.float32] = read.result()
+        except (ValueError, OSError) as error:
+            raise CheckpointDamagedError(
+                generation.iteration, key, f"unreadable: {error}"
+            ) from None
+        if key in generation.digests and block_digest(chunk) != generation.digests[key]:
+            lost = bool(np.isnan(chunk).all())
+            why = "it is missing" if lost else "its content is not what was written"
+            raise CheckpointDamagedError(generation.iteration, key, why)
+        return chunk
 
     def _open(self, iteration: int) -> Any:
         """The array of a generation, made if it is not there; several may make it at once."""

@@ -184,11 +184,10 @@ class VolumeStore:
         return as_float32(self._bulk.read(box.slices()))
 
     def to_dask(self) -> da.Array:
-        """The volume as a lazy dask array."""
-        import dask.array as da  # 0.4 s that only this method needs
+        """The volume as a lazy dask array of float32, in chunks of whole shards (64 to 128 MiB)."""
+        from ddgm_dist.storage.dask_view import as_dask  # 0.4 s that only this method needs
 
-        volume: da.Array = da.from_zarr(self.path, component=self._level)  # type: ignore[no-untyped-call]
-        return volume
+        return as_dask(self)
 
 
 def create_volume(

@@ -11,11 +11,11 @@ from typing import Any
 
 from tests.chaos.problem import CallLog
 
-CPUS = 2  # of each node but the head, which has none
+NODES = 3  # beside the head, of one CPU each
 
 
 class Nodes:
-    """A head without CPUs and two nodes of two; a lost node is replaced.
+    """A head without CPUs and three nodes of one; a lost node is replaced.
 
     Parameters
     ----------
@@ -55,13 +55,11 @@ class Nodes:
         self.fill()
 
     def fill(self) -> None:
-        """Start nodes until there are two beside the head."""
+        """Start nodes until there are as many as there should be."""
         os.environ.update(self.environment)
         try:
-            while len(self.nodes) < 2:
-                self.nodes.append(
-                    self.cluster.add_node(num_cpus=CPUS, object_store_memory=80 * 2**20)
-                )
+            while len(self.nodes) < NODES:
+                self.nodes.append(self.cluster.add_node(num_cpus=1, object_store_memory=80 * 2**20))
         finally:
             for name, value in self._before.items():
                 os.environ.pop(name) if value is None else os.environ.__setitem__(name, value)

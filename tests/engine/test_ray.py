@@ -4,6 +4,7 @@ import contextlib
 import logging
 import os
 import signal
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -160,3 +161,59 @@ def test_bad_input_found_by_a_worker_is_told_as_it_is(
 def test_refuses_no_workers(workers: int) -> None:
     with pytest.raises(InputError, match="workers"):
         ray_engine(workers=workers)
+
+
+def test_an_address_where_nothing_listens_is_told_at_once(tilts: Path, tmp_path: Path) -> None:
+    """Ray itself would try for minutes."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    with pytest.raises(InputError, match=f"address = {address}: nothing answers"):
+        reconstruct(tilts, tmp_path / "out.zarr", {}, ray_engine(address=address))
+    assert not (tmp_path / "out.zarr").exists()
+
+
+@pytest.mark.usefixtures("cluster")
+def test_more_than_the_cluster_has_is_refused_before_any_work(tilts: Path, tmp_path: Path) -> None:
+    keys = {"N": 1, "denoiser": "smoother:smooth"}
+    with pytest.raises(
+        InputError, match=r"workers = 7: of 4.* GiB each do not fit .*1 nodes: 2 CPU"
+    ):
+        reconstruct(tilts, tmp_path / "out.zarr", keys, ray_engine(workers=7), memory=2**62)
+    assert not (tmp_path / "out.zarr").exists()
+
+
+@pytest.mark.usefixtures("cluster")
+def test_other_versions_on_the_workers_are_refused(
+    tilts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ddgm_dist.engine import ray_pool
+
+    ours = {**ray_pool.versions(), "torch": "1.0"}
+    monkeypatch.setattr(ray_pool, "versions", lambda: ours)
+    keys = {"N": 1, "denoiser": "smoother:smooth"}
+    with pytest.raises(DdgmError, match=r"torch \S+ \(here 1\.0\)"):
+        reconstruct(tilts, tmp_path / "out.zarr", keys, ray_engine(workers=1))
+    assert not list((tmp_path / "out.zarr").glob("0/c/**/*"))
+
+
+@pytest.mark.parametrize(
+    ("found", "workers", "expected"),
+    [
+        ([(4, 0)], None, (4, 1, 1.0, 0.0)),
+        ([(4, 0)], 2, (2, 2, 2.0, 0.0)),
+        ([(1, 0), (1, 0), (1, 0)], 2, (2, 1, 1.0, 0.0)),  # three CPUs, but one per node
+        ([(3, 0), (3, 0)], 2, (2, 3, 3.0, 0.0)),
+        ([(2, 0)], 8, (8, 1, 0.25, 0.0)),
+        ([(16, 2), (8, 1)], None, (3, 8, 8.0, 1.0)),
+        ([(16, 1)], 2, (2, 8, 8.0, 0.5)),
+    ],
+)
+def test_shares_fit_the_nodes(
+    found: list[tuple[int, int]], workers: int | None, expected: tuple[int, int, float, float]
+) -> None:
+    from ddgm_dist.engine.ray_cluster import shares
+
+    nodes = [{"CPU": float(c), "GPU": float(g), "memory": 2.0**30} for c, g in found]
+    s = shares(nodes, workers, useful=100, memory=None)
+    assert (s.workers, s.threads, s.cpus, s.gpus) == expected
