@@ -7,6 +7,7 @@ short in number (two per actor): that is the backpressure.
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -101,7 +102,7 @@ class Dispatcher:
         self.own_seconds, self.steps = 0.0, 0
         self._calls: dict[Any, _Call] = {}
         self._later: list[tuple[float, Callable[[], None]]] = []
-        self._depth = 2
+        self._depth, self._lightened = 2, math.inf
         self._streamed = False
         self._losses = 0
         self._tile_losses: dict[str, int] = {}
@@ -235,9 +236,10 @@ class Dispatcher:
             case Action.STREAM:
                 self._streamed = True
                 self.work.stream()
+                self.work.again(call.task)  # an uncoupled tile's; a group has begun anew
             case Action.REPLACE | Action.LIGHTEN:
                 if decision.action is Action.LIGHTEN:
-                    self._depth = 1
+                    self._depth, self._lightened = 1, time.monotonic()
                 self._lose(call.member, fault, call)
 
     def _advanced(self) -> None:
@@ -251,7 +253,7 @@ class Dispatcher:
             tile_losses=self._tile_losses.get(call.task.tile.name, 0),
             attempts=call.attempts,
             rollbacks=self._rollbacks,
-            light=self._depth == 1,
+            light=call.since > self._lightened,  # others were in flight: they run out alike
             streamed=self._streamed,
         )
 
@@ -395,9 +397,10 @@ class Dispatcher:
             if not member.calls or idle < bound:
                 continue
             if member.pulse is None:
-                member.pulse, member.probed = member.actor.pulse.remote(), now
-            silent = member.probed is not None and now - member.probed > self.patience.probe
-            if silent or idle > 3 * bound:
+                member.pulse = member.actor.pulse.remote()
+            if member.probed is None:
+                member.probed = now
+            if now - member.probed > self.patience.probe or idle > 3 * bound:
                 self._give_up(member, idle)
 
     def _give_up(self, member: Member, idle: float) -> None:

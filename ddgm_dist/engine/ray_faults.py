@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from ray.exceptions import (
     ActorDiedError,
     ActorUnavailableError,
@@ -30,7 +31,7 @@ _KINDS: tuple[tuple[type[Exception] | tuple[type[Exception], ...], Fault], ...] 
     (StaleStepError, Fault.STALE),
     (StorageError, Fault.STORAGE),
     (DdgmError, Fault.INPUT),
-    (OutOfMemoryError, Fault.OUT_OF_MEMORY),
+    ((OutOfMemoryError, MemoryError, torch.cuda.OutOfMemoryError), Fault.OUT_OF_MEMORY),
     ((ObjectStoreFullError, OutOfDiskError), Fault.STORE_FULL),
     (ObjectLostError, Fault.OBJECT_LOST),
     (GetTimeoutError, Fault.STALLED),

@@ -1,0 +1,136 @@
+"""The error policy: what follows from what, and that it ends."""
+
+import itertools
+
+import pytest
+
+from ddgm_dist.engine.faults import Action, Fault, Limits, Past, decide
+
+LIMITS = Limits(losses=3, tile_losses=2, attempts=2, rollbacks=2)
+FRESH = Past()
+SPENT = Past(losses=3, tile_losses=2, attempts=2, rollbacks=2, light=True, streamed=True)
+
+# By fault: the first time, and when all patience is spent.
+POLICY = {
+    Fault.BUG: (Action.FAIL, Action.FAIL),
+    Fault.INPUT: (Action.FAIL, Action.FAIL),
+    Fault.START: (Action.FAIL, Action.FAIL),
+    Fault.STORAGE: (Action.REDO, Action.FAIL),
+    Fault.LOST: (Action.REPLACE, Action.FAIL),
+    Fault.STALLED: (Action.REPLACE, Action.FAIL),
+    Fault.PREEMPTED: (Action.REPLACE, Action.REPLACE),
+    Fault.UNAVAILABLE: (Action.RESUBMIT, Action.FAIL),
+    Fault.OBJECT_LOST: (Action.ROLL_BACK, Action.FAIL),
+    Fault.STALE: (Action.ROLL_BACK, Action.FAIL),
+    Fault.CHECKPOINT_DAMAGED: (Action.ROLL_BACK, Action.FAIL),
+    Fault.OUT_OF_MEMORY: (Action.LIGHTEN, Action.FAIL),
+    Fault.STORE_FULL: (Action.STREAM, Action.FAIL),
+}
+# What alone makes a fault final.
+SPENDS = {
+    Fault.STORAGE: [Past(attempts=2)],
+    Fault.LOST: [Past(losses=3), Past(tile_losses=2)],
+    Fault.STALLED: [Past(losses=3), Past(tile_losses=2)],
+    Fault.UNAVAILABLE: [Past(attempts=2, losses=3), Past(attempts=2, tile_losses=2)],
+    Fault.OBJECT_LOST: [Past(rollbacks=2)],
+    Fault.STALE: [Past(rollbacks=2)],
+    Fault.CHECKPOINT_DAMAGED: [Past(rollbacks=2)],
+    Fault.OUT_OF_MEMORY: [Past(light=True)],
+    Fault.STORE_FULL: [Past(streamed=True)],
+}
+FINAL = (Fault.BUG, Fault.INPUT, Fault.START)
+PASTS = [
+    Past(losses, tile_losses, attempts, rollbacks, light, streamed)
+    for losses, tile_losses, attempts, rollbacks, light, streamed in itertools.product(
+        (0, 2, 3, 9), (0, 1, 2, 9), (0, 1, 2, 9), (0, 1, 2, 9), (False, True), (False, True)
+    )
+]
+
+
+def test_the_policy_speaks_of_every_fault() -> None:
+    assert set(POLICY) == set(Fault)
+
+
+@pytest.mark.parametrize("fault", Fault)
+def test_policy(fault: Fault) -> None:
+    first, last = POLICY[fault]
+    assert decide(fault, FRESH, LIMITS).action is first
+    assert decide(fault, SPENT, LIMITS).action is last
+
+
+@pytest.mark.parametrize("fault", Fault)
+def test_only_what_concerns_a_fault_makes_it_final(fault: Fault) -> None:
+    first, _ = POLICY[fault]
+    for past in PASTS:
+        action = decide(fault, past, LIMITS).action
+        spent = fault in FINAL or any(_reaches(past, limit) for limit in SPENDS.get(fault, []))
+        if spent:
+            assert action is Action.FAIL, past
+        elif fault is Fault.UNAVAILABLE and past.attempts >= 2:
+            assert action is Action.REPLACE, past  # asked in vain: taken for lost
+        else:
+            assert action is first, past
+
+
+def _reaches(past: Past, limit: Past) -> bool:
+    return all(getattr(past, name) >= value for name, value in vars(limit).items())
+
+
+@pytest.mark.parametrize("fault", [f for f in Fault if f not in FINAL and f is not Fault.PREEMPTED])
+def test_giving_up_tells_what_to_do(fault: Fault) -> None:
+    assert decide(fault, SPENT, LIMITS).advice
+    assert "run the same command again" in decide(fault, SPENT, LIMITS).advice
+
+
+def test_pauses_are_short_and_grow() -> None:
+    for fault, past in itertools.product(Fault, PASTS):
+        decision = decide(fault, past, LIMITS)
+        assert 0 <= decision.delay <= 15
+        assert decision.delay == 0 or decision.action is not Action.FAIL
+    for fault in (Fault.STORAGE, Fault.UNAVAILABLE):
+        first, second = (decide(fault, Past(attempts=n), Limits()) for n in (0, 1))
+        assert first.delay < second.delay
+
+
+def after(past: Past, action: Action, fault: Fault) -> Past:
+    """What the dispatcher counts when it has acted and nothing came of it."""
+    loss = action in (Action.REPLACE, Action.LIGHTEN) and fault is not Fault.PREEMPTED
+    return Past(
+        losses=past.losses + loss,
+        tile_losses=past.tile_losses + loss,
+        attempts=past.attempts + (action in (Action.REDO, Action.RESUBMIT)),
+        rollbacks=past.rollbacks + (action is Action.ROLL_BACK),
+        light=past.light or action is Action.LIGHTEN,
+        streamed=past.streamed or action is Action.STREAM,
+    )
+
+
+def test_any_sequence_of_faults_without_progress_ends() -> None:
+    """Each step uses up something that only progress gives back. A node that is taken away as announced
+    is the exception: markets may do so for ever, and a run is to bear it.
+    """
+    faults = [f for f in Fault if f is not Fault.PREEMPTED]
+    # Each count only grows, so the longest way from here to the end is what is left of all of them.
+    left: dict[Past, int] = {}
+
+    def longest(past: Past) -> int:
+        if past not in left:
+            left[past] = -1  # on the way: to come back here would be a loop
+            ways = [0]
+            for fault in faults:
+                decision = decide(fault, past, LIMITS)
+                if decision.action is not Action.FAIL:
+                    follows = after(past, decision.action, fault)
+                    assert follows != past, (fault, past)
+                    assert left.get(follows) != -1, (fault, past)
+                    ways.append(1 + longest(follows))
+            left[past] = max(ways)
+        return left[past]
+
+    assert longest(FRESH) <= 3 + 2 + 2 + 2 + 2
+
+
+def test_a_worker_lost_by_one_tile_again_and_again_points_to_memory() -> None:
+    advice = decide(Fault.LOST, Past(tile_losses=2), LIMITS).advice
+    assert "more memory" in advice
+    assert "memory" not in decide(Fault.LOST, Past(losses=3), LIMITS).advice
