@@ -20,6 +20,7 @@ from ddgm_dist.plan.config import Config, PlanConfig, parse_config
 from ddgm_dist.plan.plan import Plan, make_plan, widest_read
 from ddgm_dist.plan.problem import Problem
 from ddgm_dist.pose import pose_problem
+from ddgm_dist.prior.denoisers import load_denoiser
 from ddgm_dist.progress import Bar, Tally
 from ddgm_dist.storage.run_record import open_result
 from ddgm_dist.storage.tilt_series import TiltSeries
@@ -118,7 +119,7 @@ def plan(
     """
     resolved = parse_config(config)
     problem, series = pose_problem(tilts, resolved.problem())
-    return _plan(problem, series, resolved, memory)
+    return plan_problem(problem, series, resolved, memory)
 
 
 def reconstruct(
@@ -170,7 +171,7 @@ def reconstruct(
     with runner.connected():
         budget = runner.budget(memory)
         problem, series = pose_problem(tilts, resolved.problem())
-        how = _plan(problem, series, resolved, budget)
+        how = plan_problem(problem, series, resolved, budget, workers=runner.workers)
         with Output.claim(
             out, problem, how, series.meta.pixel_size_nm, overwrite=overwrite
         ) as output:
@@ -249,13 +250,38 @@ def _engine(engine: str | Engine, address: str | None, workers: int | None) -> E
     return engine
 
 
-def _plan(problem: Problem, series: TiltSeries, config: Config, memory: int | None) -> Plan:
+def plan_problem(
+    problem: Problem,
+    series: TiltSeries,
+    config: Config,
+    memory: int | None,
+    *,
+    workers: int | None = None,
+    calls: int = 2,
+) -> Plan:
+    """The plan of a problem that is posed; see :func:`ddgm_dist.plan.plan.make_plan`.
+
+    Parameters
+    ----------
+    problem, series
+        What is solved; its data.
+    config
+        Plan keys are taken from it.
+    memory
+        Bytes one worker may use; unbounded when None.
+    workers, calls
+        How many; calls that each takes at a time.
+    """
+    denoiser = load_denoiser(config.denoiser, precision=config.precision)
     return make_plan(
         problem,
         PlanConfig(**{k: getattr(config, k) for k in PlanConfig.model_fields}),
         length=period(problem.geometry, widest_read(problem.geometry, problem.config)),
         memory=memory,
         itemsize=series.dtype.itemsize,
+        workers=workers or 1,
+        calls=calls,
+        activation=denoiser.activation,
     )
 
 
