@@ -2,27 +2,27 @@
 
     python benchmarks/memory.py [--only NAME ...]
 
-Each measurement is a process of its own that does what a worker does: it opens the stores and solves the
-first tiles of a plan. With ``calls`` 2 it works as one of Ray's actors: two calls at a time, so one tile is
-read while another is computed. The peak is the kernel's high-water mark of the resident set (VmHWM).
-Data are noise, the problem has two iterations: memory does not depend on either. Results go to
-benchmarks/results/memory.json.
+Each measurement is a run of two iterations on noise, in a process of its own: through the local engine,
+or through Ray with one worker of one thread, which takes two calls at a time (so one tile is read or
+written while another is computed). The peak is the kernel's high-water mark of the worker's resident set
+(VmHWM). Results go to benchmarks/results/memory.json.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import pickle
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 RESULTS = Path(__file__).with_name("results") / "memory.json"
 
-# name: depth, rows, field, calls at a time, configuration keys
+# name: depth, rows, field, calls at a time (1: local, 2: Ray), configuration keys
 SHAPES = {
     "thin, narrow": (32, 8, 512, 1, {}),
     "thin, wide, 8 rows": (32, 16, 3000, 2, {"rows_per_call": 8}),
@@ -31,6 +31,13 @@ SHAPES = {
     "64 thick, wide window": (64, 8, 3000, 2, {"window": 4096}),
     "128 thick, one row a call": (128, 2, 2048, 2, {"rows_per_call": 1}),
     "128 thick, local": (128, 4, 1500, 1, {}),
+    "64 thick, planes": (
+        64,
+        64,
+        400,
+        2,
+        {"planes": ["zx", "zy", "yx"], "window_rows": 32, "overlap_rows": 8, "tile_rows": 32},
+    ),
     "192 thick": (192, 4, 600, 2, {"rows_per_call": 2}),
     "192 thick, float32": (192, 4, 320, 2, {"precision": "float32"}),
     "64 thick, coupled, resident": (64, 32, 3000, 2, {"tile_columns": 1024, "tile_rows": 16}),
@@ -52,9 +59,9 @@ SHAPES = {
 ANGLES = tuple(float(a) for a in range(-60, 61, 3))
 
 
-def peak() -> int:
-    """High-water mark of this process, bytes."""
-    for line in Path("/proc/self/status").read_text().splitlines():
+def peak(pid: int | str) -> int:
+    """High-water mark of a process, bytes."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith("VmHWM"):
             return 1024 * int(line.split()[1])
     raise RuntimeError("the system does not tell")
@@ -83,62 +90,44 @@ def prepare(folder: Path, depth: int, rows: int, field: int, calls: int, keys: d
 
 
 def work(job, calls: int) -> int:
-    """What a worker does; returns its peak."""
-    import torch
+    """Run a job as a worker does; returns the worker's peak."""
+    if calls == 1:
+        import torch
 
-    from ddgm_dist.engine.resume import History
-    from ddgm_dist.engine.tile import TileSolver
+        from ddgm_dist.engine.local import LocalEngine
 
-    torch.set_num_threads(1)
-    if calls > 1:
-        import ray  # noqa: F401  (an actor has it)
-    solver = TileSolver(job)
-
-    def run(tile) -> None:
-        torch.set_num_threads(1)  # OpenMP keeps the number per thread
-        for _ in solver.run(tile):
-            pass
-
-    with ThreadPoolExecutor(calls) as threads:
-        group = job.plan.groups[0]
-        if len(group) == 1:
-            list(threads.map(run, job.plan.tiles[: calls + 1]))
-        else:
-            coupled(solver, group, History(solver.checkpoints, solver.grid), threads)
-    return peak()
-
-
-def coupled(solver, group, history, threads) -> None:
-    """All iterations of a group, as the scheduler makes them; each iteration ends for all at once."""
-    import torch
-
-    from ddgm_dist.engine.resume import unit_name
-    from ddgm_dist.storage.checkpoint import Generation
-
-    resident = solver.job.resident(1)
-    load, mail = None, {tile.name: {} for tile in group}
-
-    def step(tile, n, mail, load):
         torch.set_num_threads(1)
-        return solver.step(tile, n, mail, load=load, save=not resident, keep=resident)
+        LocalEngine().run(job, frozenset(), lambda event: None)
+        return peak("self")
+    return in_ray(job)
 
-    for n in range(solver.job.plan.iterations):
-        made = list(threads.map(lambda t, n=n: step(t, n, mail[t.name], load), group))
-        mail = {tile.name: {} for tile in group}
-        if resident:
-            for tile in group:
-                others = [t for t in solver.grid.receivers(tile) if t is not tile]
-                for other, piece in zip(others, solver.pieces(tile, others), strict=True):
-                    if piece is not None:
-                        mail[other.name][tile.name] = piece
-        else:
-            load = Generation(n + 1, {k: v for m in made for k, v in m.digests.items()})
-            history.commit(unit_name(group), load)
-    list(threads.map(lambda t: solver.finish(t, mail[t.name], load), group))
+
+def in_ray(job) -> int:
+    """The same in Ray, on one worker."""
+    from ddgm_dist.engine.ray import RayEngine
+
+    engine, peaks, done = RayEngine(workers=1), [0], threading.Event()
+
+    def watch() -> None:
+        while not done.wait(0.2):
+            for member in engine.last.pool.ready if engine.last else []:
+                with contextlib.suppress(OSError):
+                    peaks.append(peak(member.hello.pid))
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        engine.run(job, frozenset(), lambda event: None)
+    finally:
+        done.set()
+        watcher.join()
+    return max(peaks)
 
 
 def measure(shape: tuple) -> dict:
     """One shape: the worker's peak and the projection, bytes."""
+    from ddgm_dist.engine.host import ONE_HEAP
+
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         job, calls = prepare(folder, *shape)
@@ -149,7 +138,7 @@ def measure(shape: tuple) -> dict:
             stdout=subprocess.PIPE,
             text=True,
             check=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            env={**os.environ, **ONE_HEAP, "OMP_NUM_THREADS": "1", "RAY_AUTH_MODE": "disabled"},
         )
         measured = int(done.stdout.split()[-1])
         model, projected = job.plan.memory, job.plan.worker_memory

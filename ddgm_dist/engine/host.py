@@ -4,8 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-__all__ = ["available_memory"]
+__all__ = ["ONE_HEAP", "available_memory"]
 
+# How glibc allocates in a worker, by environment variables that it reads when a process starts. An
+# iteration frees and takes the same large blocks again and again: mapping them anew costs a fifth of
+# the denoiser's time in page faults, so they stay on the heap; and one heap for all threads, or each
+# would keep its own copy of what it once needed.
+ONE_HEAP = {
+    "MALLOC_ARENA_MAX": "1",
+    "MALLOC_MMAP_MAX_": "0",
+    "MALLOC_TRIM_THRESHOLD_": str(2**40),
+}
 # The rest is for the page cache and for other processes.
 _SHARE = 0.8
 
