@@ -7,6 +7,7 @@ is replaced every few seconds: how far the run is, how fast, with how many worke
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -14,6 +15,7 @@ from types import TracebackType
 from typing import Any
 
 from ddgm_dist.engine.base import Event, FaultEvent, PoolEvent, Receipt, SaveEvent, StepEvent
+from ddgm_dist.engine.faults import Action
 from ddgm_dist.errors import StorageError
 from ddgm_dist.progress import Tally
 from ddgm_dist.storage.run_record import RunRecord
@@ -31,8 +33,10 @@ _NAMES: Mapping[type, str] = {
     Receipt: "tile",
     PoolEvent: "pool",
 }
-# Of faults, those that cost a worker.
-_LOSSES = {"worker-lost", "preempted", "stalled", "out-of-memory", "unavailable"}
+# What engines do about a fault that costs a worker.
+_LOSSES = {Action.REPLACE, Action.LIGHTEN}
+# Lines kept for a store that cannot be written for a while; then the oldest are given up.
+_KEPT = 100_000
 
 
 class Journal:
@@ -73,6 +77,9 @@ class Journal:
         self._lines: list[dict[str, Any]] = []
         self._pool = PoolEvent(0, None, None, self.started)
         self._losses = 0
+        self._heard: float | None = None
+        # When work began: starting the workers is not slow work.
+        self._working: float | None = None
         self._flushed = time.monotonic()
         self._told = False
 
@@ -96,21 +103,25 @@ class Journal:
         else:
             name = _NAMES[type(event)]
             self._lines.append({"event": name, "session": self.session, **asdict(event)})
+            self._heard = time.time()
+        if isinstance(event, StepEvent) and self._working is None:
+            self._working = time.time() - sum(event.seconds.values())
         if isinstance(event, Receipt):
             self.tiles_done += 1
-        if isinstance(event, FaultEvent) and event.kind in _LOSSES and "replace" in event.action:
+        if isinstance(event, FaultEvent) and event.action in _LOSSES:
             self._losses += 1
         if time.monotonic() - self._flushed >= FLUSH_SECONDS:
             self._write()
 
     def _write(self) -> None:
         self._flushed = time.monotonic()
-        lines, self._lines = self._lines, []
         try:
-            if lines:
-                self.record.append_events(self.session, lines)
+            if self._lines:
+                self.record.append_events(self.session, self._lines)
+                self._lines = []
             self.record.write_json("progress", self.progress())
-        except StorageError as error:
+        except (StorageError, OSError) as error:
+            del self._lines[:-_KEPT]
             if not self._told:
                 log.warning("the log of events cannot be written: %s", error)
             self._told = True
@@ -118,32 +129,43 @@ class Journal:
     def progress(self) -> dict[str, Any]:
         """What ``progress.json`` says."""
         now = time.time()
-        pool = self._pool
+        pool, last, coverage = self._pool, self.tally.last, self.tally.coverage
         return {
             "session": self.session,
             "started": self.started,
             "updated": now,
-            "voxels_done": min(self.total, self.before + self.tally.voxels),
+            "voxels_done": min(self.total, self.before + coverage.done),
             "voxels_total": self.total,
-            "rate": self.tally.voxels / max(now - self.started, 1e-3),
+            "rate": coverage.voxels / max(now - (self._working or now), 1e-3),
             "workers": pool.workers,
             "losses": self._losses,
-            "repeated": self.tally.repeated,
+            "repeated": coverage.repeated,
             "iterations": None if pool.least is None else [pool.least, pool.most],
             "tiles_done": self.tiles_done,
             "tiles": self.tiles,
+            "last_event": self._heard,
+            "iteration": None if last is None else last.iteration,
+            "sigma": None if last is None else last.sigma,
+            "residual": None if last is None else _finite(self.tally.residual(last.iteration)),
         }
 
 
 def tell(event: Event) -> None:
     """Log one event, with the tile, iteration and worker as fields of the record."""
+    extra: dict[str, str | int | None]
     if isinstance(event, FaultEvent):
         extra = {"tile": event.tile, "worker": event.worker, "iteration": None}
         log.warning("%s: %s (%s)", event.kind, event.action, event.detail, extra=extra)
-    elif isinstance(event, StepEvent | SaveEvent):
-        extra = {"tile": event.tile, "worker": event.worker, "iteration": str(event.iteration)}
-        what = "checkpoint" if isinstance(event, SaveEvent) else "iteration"
-        log.debug("%s %d of %s", what, event.iteration, event.tile, extra=extra)
+    elif isinstance(event, StepEvent):
+        extra = {"tile": event.tile, "worker": event.worker, "iteration": event.iteration}
+        log.debug("iteration done", extra=extra)
+    elif isinstance(event, SaveEvent):
+        extra = {"tile": event.tile, "worker": event.worker, "iteration": event.iteration}
+        log.info("checkpoint of %d bytes in %.2f s", event.bytes, event.seconds, extra=extra)
     elif isinstance(event, Receipt):
         extra = {"tile": event.tile, "worker": event.worker, "iteration": None}
-        log.info("written: %s", event.tile, extra=extra)
+        log.info("tile written", extra=extra)
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

@@ -80,13 +80,14 @@ def pose_problem(tilts: str | Path, config: ProblemConfig) -> tuple[Problem, Til
     )
     lattice_rows = None
     if config.rotates:
-        along = make_lattice(
+        lattice_rows = make_lattice(
             (0, geometry.rows),
             max_width=config.window_rows,
             overlap=config.overlap_rows,
             stride=loaded.denoiser.stride,
+            stream=ROW_LATTICE_STREAM,
+            argument="window_rows",
         )
-        lattice_rows = replace(along, stream=ROW_LATTICE_STREAM)
     problem = Problem(
         config=config,
         geometry=geometry,

@@ -17,6 +17,7 @@ from rich.progress import (
 )
 
 from ddgm_dist.engine.base import Receipt, StepEvent
+from ddgm_dist.engine.coverage import Coverage
 from ddgm_dist.plan.problem import Problem
 
 __all__ = ["Bar", "Tally"]
@@ -34,32 +35,27 @@ class Tally:
         Squared residual and number of measured samples per iteration.
     seconds
         Worker time per phase, added over workers.
-    voxels
-        Voxels solved for so far, iterations counted separately.
-    repeated
-        Voxels solved for again after a fault.
+    coverage
+        What is done: each iteration of each tile counts once.
+    last
+        The latest step, for people.
     """
 
     problem: Problem
     squared: dict[int, float] = field(default_factory=dict)
     samples: dict[int, float] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
-    voxels: int = 0
-    repeated: int = 0
-    _seen: dict[str, int] = field(default_factory=dict)
+    coverage: Coverage = field(default_factory=Coverage)
+    last: StepEvent | None = None
 
     def add(self, event: StepEvent) -> None:
         """Count one iteration of one tile, unless it was counted before it had to be redone."""
-        n = event.iteration
-        bit = 1 << n
-        seen = self._seen.get(event.tile, 0)
-        if seen & bit:
-            self.repeated += event.voxels
+        self.last = event
+        if not self.coverage.add(event.tile, event.iteration, event.voxels):
             return
-        self._seen[event.tile] = seen | bit
+        n = event.iteration
         self.squared[n] = self.squared.get(n, 0.0) + event.residual
         self.samples[n] = self.samples.get(n, 0.0) + event.measured
-        self.voxels += event.voxels
         for phase, seconds in event.seconds.items():
             self.seconds[phase] = self.seconds.get(phase, 0.0) + seconds
 
@@ -108,7 +104,7 @@ class Bar:
     """
 
     def __init__(self, total: int, tally: Tally, *, shown: bool) -> None:
-        self.tally = tally
+        self.tally, self.total = tally, total
         self.started = time.monotonic()
         self.progress = Progress(
             BarColumn(bar_width=14),
@@ -134,11 +130,18 @@ class Bar:
         self.progress.stop()
 
     def update(self, event: StepEvent) -> None:
-        """Show one more iteration of a block."""
-        rate = self.tally.voxels / max(time.monotonic() - self.started, 1e-6)
+        """Show one more iteration of a tile."""
+        coverage = self.tally.coverage
+        rate = coverage.voxels / max(time.monotonic() - self.started, 1e-6)
         residual = self.tally.residual(event.iteration)
         noise = self.tally.problem.intensity.sigma_y
         shown = f"{residual / noise:.2g} sigma_y" if noise > 0 else f"{residual:.3g}"
         # Fits a terminal of 80 columns.
         figures = f"sigma {event.sigma:.2g}, residual {shown}, {rate / 1e6:.2g} Mvoxel/s"
-        self.progress.update(self.task, advance=event.voxels, figures=figures)
+        # What a checkpoint brought is taken off the whole: as progress it would look like speed.
+        self.progress.update(
+            self.task,
+            completed=coverage.voxels,
+            total=self.total - coverage.resumed,
+            figures=figures,
+        )

@@ -1,27 +1,47 @@
-"""How far a run is, from its output store alone, also while it goes on elsewhere. Nothing is written."""
+"""How far a run is, from its output store alone, also while it goes on elsewhere. Nothing is written.
+
+Files are replaced and deleted by the run at any moment. What is not essential is taken as unknown
+when it is missing or cannot be read; only a damaged `problem.json` or `state.json` is an error.
+"""
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from ddgm_dist.core.box import Box
 from ddgm_dist.errors import InputError, StorageError
 from ddgm_dist.storage.lease import LEASE, is_alive
 from ddgm_dist.storage.run_record import COMPLETE, RunRecord
-from ddgm_dist.storage.volume import block_digest, open_volume_store
 
-__all__ = ["Status", "read_status", "verify"]
+__all__ = ["CheckpointStatus", "Status", "read_status"]
 
 State = Literal["complete", "running", "interrupted"]
 
 
 @dataclass(frozen=True)
+class CheckpointStatus:
+    """The newest checkpoint of a unit: coupled tiles, or one that is not.
+
+    Attributes
+    ----------
+    unit, iteration
+        Name; iterations done.
+    age
+        Seconds since it was committed.
+    """
+
+    unit: str
+    iteration: int
+    age: float
+
+
+@dataclass(frozen=True)
 class Status:
-    """What the store tells of a run.
+    """What the store tells of a run; None is unknown. Ages in seconds.
 
     Attributes
     ----------
@@ -32,24 +52,28 @@ class Status:
     tiles_done, tiles
         Finished, in all.
     fraction
-        Of the work (voxels times iterations) that is done; committed checkpoints of unfinished tiles
-        are not counted once their driver has ended.
+        Of the work (voxels times iterations) that was done when the driver last told.
     iterations
         Least and most iterations done in coupled tiles under way.
+    iterations_total
+        Of each tile.
+    iteration, sigma, residual
+        Of the latest step: which (from 0), its noise level, and the root-mean-square residual of
+        that iteration before its descent, in the data's unit per pixel.
     rate
-        Voxels per second of the last session; None when it has told none.
+        Voxels per second of the last session.
     eta_seconds
-        Left, at that rate; None when unknown.
+        Left, at that rate; of a running run.
     workers, losses, repeated
         Of the last session: ready workers; workers lost; voxels solved for again.
     holder
         Host and process that hold the lease.
     checkpoints
-        Units of unfinished tiles with a committed checkpoint.
+        Of units that are not finished.
     checkpoint_age
-        Seconds since the oldest of these was made.
-    updated
-        Seconds since the driver last told its progress.
+        Of the oldest of these.
+    updated, last_event
+        Ages of the driver's last word, and of the last thing that it reported.
     """
 
     path: str
@@ -58,15 +82,20 @@ class Status:
     tiles: int
     fraction: float
     iterations: tuple[int, int] | None
+    iterations_total: int | None
+    iteration: int | None
+    sigma: float | None
+    residual: float | None
     rate: float | None
     eta_seconds: float | None
     workers: int | None
     losses: int
     repeated: int
     holder: str | None
-    checkpoints: int
+    checkpoints: tuple[CheckpointStatus, ...]
     checkpoint_age: float | None
     updated: float | None
+    last_event: float | None
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values."""
@@ -74,32 +103,55 @@ class Status:
 
     def describe(self) -> str:
         """A page for people."""
-        held = f" by {self.holder}" if self.holder and self.state == "running" else ""
-        lines = [
-            f"output        {self.path}",
-            f"state         {self.state}{held}",
-            f"tiles         {self.tiles_done} of {self.tiles} finished",
-            f"work          {100 * self.fraction:.1f} % done",
+        rows = [
+            ("output", self.path),
+            ("state", self.state + (f", by {self.holder}" if self.holder else "")),
+            ("tiles", f"{self.tiles_done} of {self.tiles} finished"),
+            ("work", f"{100 * self.fraction:.1f} % done"),
         ]
-        if self.iterations is not None and self.state == "running":
-            lines.append(f"iterations    {self.iterations[0]} to {self.iterations[1]} under way")
-        if self.rate and self.state != "complete":
-            eta = "" if self.eta_seconds is None else f", {_duration(self.eta_seconds)} left"
-            lines.append(f"rate          {self.rate / 1e6:.3g} Mvoxel/s{eta}")
-        if self.workers is not None and self.state == "running":
-            lines.append(f"workers       {self.workers}")
+        if self.state != "complete":
+            rows += self._under_way()
         if self.losses or self.repeated:
-            lines.append(
-                f"losses        {self.losses} workers, {self.repeated / 1e6:.3g} Mvoxel done again"
-            )
-        if self.checkpoints and self.checkpoint_age is not None:
-            age = _duration(self.checkpoint_age)
-            lines.append(f"checkpoints   {self.checkpoints}, the oldest {age} ago")
+            again = f"{self.repeated / 1e6:.3g} Mvoxel solved for again"
+            lost = "1 worker" if self.losses == 1 else f"{self.losses} workers"
+            rows.append(("losses", f"{lost} lost, {again}"))
+        if self.checkpoint_age is not None:
+            rows.append(("checkpoints", self._checkpoints()))
         if self.updated is not None and self.state != "complete":
-            lines.append(f"last sign     {_duration(self.updated)} ago")
+            rows.append(("last sign", f"{_duration(self.updated)} ago"))
+        if self.last_event is not None and self.state == "running":
+            rows.append(("last event", f"{_duration(self.last_event)} ago"))
+        lines = [f"{name:<12}  {value}" for name, value in rows]
         if self.state == "interrupted":
             lines.append("run reconstruct again on the same output to go on")
         return "\n".join(lines)
+
+    def _under_way(self) -> list[tuple[str, str]]:
+        rows = []
+        running = self.state == "running"
+        whole = "" if self.iterations_total is None else f" of {self.iterations_total}"
+        if self.iterations is not None and running:
+            least, most = self.iterations
+            span = str(least) if least == most else f"{least} to {most}"
+            rows.append(("iterations", f"{span}{whole} done in tiles under way"))
+        if self.iteration is not None:
+            parts = [f"iteration {self.iteration + 1}{whole}"]
+            parts += [] if self.sigma is None else [f"sigma {self.sigma:.3g}"]
+            parts += [] if self.residual is None else [f"residual {self.residual:.4g} per pixel"]
+            rows.append(("last step", ", ".join(parts)))
+        if self.rate:
+            eta = "" if self.eta_seconds is None else f", {_duration(self.eta_seconds)} left"
+            rows.append(("rate", f"{self.rate / 1e6:.3g} Mvoxel/s{eta}"))
+        if self.workers is not None and running:
+            rows.append(("workers", str(self.workers)))
+        return rows
+
+    def _checkpoints(self) -> str:
+        least = min(c.iteration for c in self.checkpoints)
+        most = max(c.iteration for c in self.checkpoints)
+        span = f"iteration {least}" if least == most else f"iterations {least} to {most}"
+        age = _duration(self.checkpoint_age or 0.0)
+        return f"{len(self.checkpoints)} at {span}, the oldest {age} ago"
 
 
 def read_status(out: str | Path) -> Status:
@@ -113,70 +165,104 @@ def read_status(out: str | Path) -> Status:
         Its record is damaged.
     """
     record = RunRecord(out)
-    state, plan = record.read_state(), record.read_json("plan")
-    if record.read_json("problem") is None:
+    # The lease first: a driver declares the volume whole before it gives the lease back, so a run
+    # that ends between the two reads is not taken for an interrupted one.
+    lease = _table(record, LEASE)
+    alive = _alive(lease)
+    problem, state = record.read_json("problem"), record.read_state()
+    if problem is None and not alive:
         raise InputError("out", str(out), "holds no record of a reconstruction")
-    lease = record.read_json(LEASE)
-    progress: Mapping[str, Any] = record.read_json("progress") or {}
-    plan = plan if isinstance(plan, dict) else {"tiles": 0, "voxels": 0, "iterations": 0}
     complete = state is not None and state["state"] == COMPLETE
-    alive = isinstance(lease, dict) and is_alive(lease)
-    now = time.time()
-    done, total = progress.get("voxels_done", 0), progress.get("voxels_total", 0)
-    fraction = 1.0 if complete else done / total if total else 0.0
-    rate = progress.get("rate") or None
-    ages = [now - _when(record, unit) for unit in record.names("commits")]
-    receipts = len(record.names("receipts"))
-    span = progress.get("iterations")
+    plan, progress = _table(record, "plan"), _table(record, "progress")
+    receipts, now = len(record.names("receipts")), time.time()
+    tiles = int(_number(plan, "tiles") or _number(progress, "tiles") or 0)
+    done, total = _number(progress, "voxels_done") or 0.0, _number(progress, "voxels_total")
+    rate = _number(progress, "rate") or None
+    running = alive and not complete
+    checkpoints = () if complete else tuple(_checkpoints(record, now))
     return Status(
         path=str(out),
         state="complete" if complete else "running" if alive else "interrupted",
-        tiles_done=plan["tiles"] if complete else min(receipts, plan["tiles"]),
-        tiles=plan["tiles"],
-        fraction=fraction,
-        iterations=(int(span[0]), int(span[1])) if span else None,
+        tiles_done=tiles if complete else min(receipts, tiles) if tiles else receipts,
+        tiles=tiles or receipts,
+        fraction=1.0 if complete else min(1.0, done / total) if total else 0.0,
+        iterations=None if complete else _span(progress),
+        iterations_total=_count(plan, "iterations"),
+        iteration=_count(progress, "iteration"),
+        sigma=_number(progress, "sigma"),
+        residual=_number(progress, "residual"),
         rate=rate,
-        eta_seconds=(total - done) / rate if rate and not complete else None,
-        workers=progress.get("workers"),
-        losses=int(progress.get("losses", 0)),
-        repeated=int(progress.get("repeated", 0)),
-        holder=f"process {lease['pid']} on {lease['host']}" if alive and lease else None,
-        checkpoints=len(ages),
-        checkpoint_age=max(ages) if ages else None,
-        updated=now - progress["updated"] if "updated" in progress else None,
+        eta_seconds=max(0.0, total - done) / rate if rate and total and running else None,
+        workers=_count(progress, "workers"),
+        losses=_count(progress, "losses") or 0,
+        repeated=_count(progress, "repeated") or 0,
+        holder=f"process {lease.get('pid')} on {lease.get('host')}" if running else None,
+        checkpoints=checkpoints,
+        checkpoint_age=max((c.age for c in checkpoints), default=None),
+        updated=_age(progress, "updated", now),
+        last_event=_age(progress, "last_event", now),
     )
 
 
-def _when(record: RunRecord, unit: str) -> float:
-    """When a unit was checkpointed; now, if it has finished in the meantime."""
-    commit = record.read_json(f"commits/{unit}")
-    return float(commit["time"]) if isinstance(commit, dict) else time.time()
+def _checkpoints(record: RunRecord, now: float) -> list[CheckpointStatus]:
+    """Newest checkpoints; a unit that finished in the meantime has none."""
+    found = []
+    for unit in record.names("commits"):
+        commit = _table(record, f"commits/{unit}")
+        made, generations = _number(commit, "time"), commit.get("generations")
+        if made is not None and isinstance(generations, list) and generations:
+            newest = generations[0]
+            iteration = _count(newest, "iteration") if isinstance(newest, dict) else None
+            found.append(CheckpointStatus(unit, iteration or 0, max(0.0, now - made)))
+    return found
 
 
-def verify(out: str | Path) -> list[str]:
-    """Finished tiles whose voxels are not those that were written; reads them all.
+def _alive(lease: Mapping[str, Any]) -> bool:
+    try:
+        return is_alive(dict(lease))
+    except (KeyError, TypeError, ValueError):  # none, or one that nobody can read
+        return False
 
-    Raises
-    ------
-    InputError
-        ``out`` is no output of a run.
-    """
-    store, damaged = open_volume_store(out), []
-    for name, receipt in sorted(RunRecord(out).receipts().items()):
-        (z0, y0, x0), (z1, y1, x1) = receipt["start"], receipt["stop"]
-        try:
-            block = store.read(Box((z0, y0, x0), (z1, y1, x1)))
-        except StorageError:
-            damaged.append(name)
-            continue
-        if block_digest(block) != receipt["digest"]:
-            damaged.append(name)
-    return damaged
+
+def _table(record: RunRecord, name: str) -> Mapping[str, Any]:
+    """A file that may be missing, or be just being replaced on a store that is not atomic."""
+    try:
+        found = record.read_json(name)
+    except StorageError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _number(table: Mapping[str, Any], key: str) -> float | None:
+    value = table.get(key)
+    good = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return value if good else None
+
+
+def _count(table: Mapping[str, Any], key: str) -> int | None:
+    value = _number(table, key)
+    return None if value is None else int(value)
+
+
+def _age(table: Mapping[str, Any], key: str, now: float) -> float | None:
+    """Seconds ago; clocks of two hosts may differ a little, so never below 0."""
+    value = _number(table, key)
+    return None if value is None else max(0.0, now - value)
+
+
+def _span(progress: Mapping[str, Any]) -> tuple[int, int] | None:
+    match progress.get("iterations"):
+        case [int(least), int(most)]:
+            return least, most
+    return None
 
 
 def _duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    if days:
+        return f"{days} d {hours} h"
     if hours:
         return f"{hours} h {minutes:02d} min"
     return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"

@@ -190,6 +190,25 @@ def test_a_denoiser_that_is_none_is_refused(tilts: Path, name: str) -> None:
     assert (error.argument, error.value) == ("denoiser", name)
 
 
+def test_windows_along_y_are_for_planes_that_have_a_y(tilts: Path) -> None:
+    assert pose(tilts).lattice_rows is None
+    assert pose(tilts, planes="zx,zx").lattice_rows is None
+    whole = pose(tilts, planes="zx,zy").lattice_rows
+    assert whole is not None
+    assert (whole.single, whole.origin, whole.width) == (True, 0, 6)
+
+
+def test_windows_along_y_lie_on_a_lattice_of_their_own(tmp_path: Path) -> None:
+    tilts = write(tmp_path, noisy_data(rows=40))
+    lattice = pose(tilts, planes="yx", window_rows=20, overlap_rows=8).lattice_rows
+    assert lattice is not None
+    assert (lattice.single, lattice.width, lattice.overlap) == (False, 20, 8)
+    assert lattice.stream != pose(tilts).lattice.stream
+    error = refused(tilts, planes="zy", window_rows=20)
+    assert error.argument == "window_rows"
+    assert "twice the overlap of 32" in str(error)
+
+
 def test_windows_too_narrow_for_their_overlap_are_refused(tilts: Path) -> None:
     assert refused(tilts, window=40, overlap=24).argument == "window"
 

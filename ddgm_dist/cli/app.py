@@ -8,6 +8,7 @@ import typer
 
 from ddgm_dist.cli import assess, data, demonstrate, derive, inspect, learn, solve
 from ddgm_dist.cli.entry import Settings
+from ddgm_dist.cli.logs import LogLevel, set_up_logging
 
 __all__ = ["create_app"]
 
@@ -47,6 +48,10 @@ def _globals(
     traceback: Annotated[
         bool, typer.Option("--traceback", help="Show where an error was raised.")
     ] = False,
+    log_level: Annotated[
+        LogLevel, typer.Option(help="Log what is at least so grave, to standard error.")
+    ] = "warning",
+    log_json: Annotated[bool, typer.Option("--log-json", help="Log lines of JSON.")] = False,
     version: Annotated[
         bool,
         typer.Option("--version", help="Show the version.", callback=_show_version, is_eager=True),
@@ -60,5 +65,6 @@ def _globals(
     """
     if isinstance(context.obj, Settings):
         context.obj.traceback = traceback
+    context.call_on_close(set_up_logging(log_level, as_json=log_json))
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())

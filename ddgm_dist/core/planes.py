@@ -72,6 +72,11 @@ def denoise_plane(
     -------
     Tensor
         Float32 ``(z, own rows, columns)``.
+
+    Raises
+    ------
+    ValueError
+        If the box lacks rows of a window that is needed.
     """
     first, last = own
     starts = (
@@ -86,10 +91,12 @@ def denoise_plane(
     out = wanted.permute(2, 0, 1) if plane == "zy" else wanted
     profile = lattice_rows.profile(x.device)
     for window in starts:
-        a, b = max(window, box.start[1], 0), min(window + lattice_rows.width, box.stop[1], rows)
+        a, b = max(window, 0), min(window + lattice_rows.width, rows)
+        if a < box.start[1] or b > box.stop[1]:
+            raise ValueError(
+                f"rows {box.start[1]}:{box.stop[1]} of the box lack some of the window {a}:{b}"
+            )
         low, high = max(a, first), min(b, last)
-        if high <= low:
-            continue
         weight = profile[low - window : high - window]
         here = slice(a - box.start[1], b - box.start[1])
         pad = (a - window, window + lattice_rows.width - b)

@@ -15,7 +15,7 @@ __all__ = ["WindowLattice", "blending_profile", "make_lattice"]
 
 @dataclass(frozen=True)
 class WindowLattice:
-    """Columns of the denoiser's windows.
+    """Where the denoiser's windows lie along one axis: columns, or rows.
 
     Windows start at ``origin + shift + j * (width - overlap)`` for all integers j, where the shift is
     drawn anew at each iteration, so that a seam never falls twice on the same voxels. When a whole
@@ -93,17 +93,23 @@ def make_lattice(
     overlap: int,
     stride: int,
     extent: int | None = None,
+    stream: int = LATTICE_STREAM,
+    argument: str = "window",
 ) -> WindowLattice:
     """The lattice of a domain: a window per read box if it fits, else windows that overlap.
 
     Parameters
     ----------
     domain
-        First and last column (exclusive) of the problem.
+        First and last column, or row, (exclusive) of the problem.
     max_width, overlap, stride
         Widest window; columns shared; of the denoiser.
     extent
         Columns of the widest read box; the whole domain when None.
+    stream
+        Of the shift's random numbers.
+    argument
+        The user's name for ``max_width``.
 
     Raises
     ------
@@ -115,14 +121,14 @@ def make_lattice(
     slack = stride - 1 if extent is not None and extent < columns else 0
     whole = -(-(min(columns, extent or columns) + slack) // stride) * stride
     if whole <= max_width:
-        return WindowLattice(domain[0], whole, 0, stride, single=True)
+        return WindowLattice(domain[0], whole, 0, stride, single=True, stream=stream)
     width = max_width // stride * stride
     if width < max(stride, 2 * overlap):
         raise InputError(
-            "window",
+            argument,
             max_width,
-            f"must be at least twice the overlap of {overlap} columns, or each column would be "
+            f"must be at least twice the overlap of {overlap} pixels, or each pixel would be "
             "denoised more than twice",
             "choose a wider window or a smaller overlap",
         )
-    return WindowLattice(domain[0], width, overlap, stride, single=False)
+    return WindowLattice(domain[0], width, overlap, stride, single=False, stream=stream)

@@ -145,7 +145,10 @@ def decide(fault: Fault, past: Past, limits: Limits) -> Decision:
             past.rollbacks >= limits.rollbacks
         ):
             decision = Decision(Action.FAIL, advice=_AGAIN)
-        case Fault.OBJECT_LOST | Fault.STALE | Fault.CHECKPOINT_DAMAGED:
+        case Fault.OBJECT_LOST:
+            # Its worker is probably gone, which is told a moment later: go back once, not twice.
+            decision = Decision(Action.ROLL_BACK, delay=2.0)
+        case Fault.STALE | Fault.CHECKPOINT_DAMAGED:
             decision = Decision(Action.ROLL_BACK)
     return decision
 

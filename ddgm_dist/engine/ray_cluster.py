@@ -46,7 +46,8 @@ def connected(address: str | None) -> Iterator[None]:
         options |= {"include_dashboard": False, "num_cpus": os.cpu_count()}
     try:
         try:
-            ray.init(address=address, **options)
+            # Ray would take None for any cluster that somebody has started on this machine.
+            ray.init(address=address or "local", **options)
         except (ConnectionError, ray.exceptions.RayError) as error:
             raise InputError(
                 "address",

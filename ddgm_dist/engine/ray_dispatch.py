@@ -175,6 +175,7 @@ class Dispatcher:
         try:
             answer: Any = ray.get(ref)
         except (RayError, DdgmError) as error:
+            self._commit()  # what is whole is committed first: it is where work goes on
             self._failed(call, error)
             return
         now = time.monotonic()
@@ -202,7 +203,6 @@ class Dispatcher:
         for unit, generation in self.work.commits():
             self.history.commit(unit, generation)
             self.work.committed(unit, generation)
-            self._saved = time.monotonic()
             self._advanced()
         for name, tiles in self.work.drops():
             if name in self.pool.members:
@@ -231,7 +231,7 @@ class Dispatcher:
                 cause = getattr(error, "cause", None)
                 if isinstance(cause, CheckpointDamagedError):
                     self.history.damaged(cause)
-                self.work.roll_back(call.task)
+                self._after(decision.delay, lambda: self.work.roll_back(call.task))
             case Action.STREAM:
                 self._streamed = True
                 self.work.stream()

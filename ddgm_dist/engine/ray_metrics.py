@@ -14,6 +14,7 @@ from collections import defaultdict
 from ray.util.metrics import Counter, Gauge
 
 from ddgm_dist.engine.base import Event, FaultEvent, PoolEvent, Receipt, SaveEvent, StepEvent
+from ddgm_dist.engine.coverage import Coverage
 
 __all__ = ["METRICS", "RayMetrics"]
 
@@ -49,7 +50,8 @@ class RayMetrics:
     """
 
     def __init__(self, run: str, total: int, before: int = 0) -> None:
-        self.total, self.done = max(1, total), before
+        self.total, self.before = max(1, total), before
+        self._coverage = Coverage()
         self._metrics: dict[str, Counter | Gauge] = {}
         for name, (kind, meaning, tag) in METRICS.items():
             keys = ("run",) if tag is None else ("run", tag)
@@ -68,7 +70,7 @@ class RayMetrics:
             case StepEvent():
                 sums["ddgm_voxels_total", None] += event.voxels
                 sums["ddgm_iterations_total", None] += 1
-                self.done += event.voxels
+                self._coverage.add(event.tile, event.iteration, event.voxels)
                 self._squared += event.residual
                 self._measured += event.measured
                 self._phases(event.seconds)
@@ -103,7 +105,8 @@ class RayMetrics:
         if self._measured:
             self._gauges["ddgm_residual"] = math.sqrt(self._squared / self._measured)
             self._squared = self._measured = 0.0
-        self._gauges["ddgm_progress_ratio"] = min(1.0, self.done / self.total)
+        done = self.before + self._coverage.done
+        self._gauges["ddgm_progress_ratio"] = min(1.0, done / self.total)
         for name, level in self._gauges.items():
             gauge = self._metrics[name]
             assert isinstance(gauge, Gauge)

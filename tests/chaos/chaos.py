@@ -87,12 +87,19 @@ class Nodes:
         return node
 
     def workers(self) -> list[int]:
-        """Processes that are our actors, now."""
+        """Processes that are our actors, now: children of this cluster's raylets."""
+        raylets = {
+            process.process.pid
+            for node in self.nodes
+            for process in node.all_processes.get("raylet", [])
+        }
         found = []
         for path in Path("/proc").glob("[0-9]*/cmdline"):
             with contextlib.suppress(OSError):
                 if path.read_bytes().startswith(b"ray::Worker"):
-                    found.append(int(path.parent.name))
+                    status = path.with_name("stat").read_text(encoding="ascii", errors="replace")
+                    if int(status.rpartition(")")[2].split()[1]) in raylets:
+                        found.append(int(path.parent.name))
         return found
 
 

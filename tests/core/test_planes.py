@@ -1,124 +1,197 @@
-"""In any plane, what is denoised does not depend on how rows are cut."""
+"""Planes along y: nothing shows of the windows, and cuts along y change no bit."""
+
+from dataclasses import dataclass, field
+from itertools import pairwise
 
 import pytest
 import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 
 from ddgm_dist.core.box import Box
+from ddgm_dist.core.denoiser import Denoiser
 from ddgm_dist.core.noise import ROW_LATTICE_STREAM
 from ddgm_dist.core.planes import Plane, denoise_plane, halo_rows
-from ddgm_dist.core.window import WindowLattice
-from ddgm_dist.prior.denoisers import UNetDenoiser
+from ddgm_dist.core.window import WindowLattice, make_lattice
+from ddgm_dist.prior.denoisers import Precision, UNetDenoiser
 from ddgm_dist.prior.unet import UNet, UNetSpec
 
-DEPTH, ROWS, COLUMNS, BATCH = 10, 75, 50, 6
-ROWS_CUT = WindowLattice(0, 32, 12, 4, single=False, stream=ROW_LATTICE_STREAM)
-COLUMNS_CUT = WindowLattice(-3, 24, 8, 4, single=False)
-COLUMNS_WHOLE = WindowLattice(-3, 52, 0, 4, single=True)
+ROWS, DEPTH, DOMAIN = 70, 5, (-6, 35)
+ALONG = make_lattice((0, ROWS), max_width=32, overlap=8, stride=2, stream=ROW_LATTICE_STREAM)
+ALL_ROWS = make_lattice((0, ROWS), max_width=128, overlap=8, stride=2)
+ACROSS = make_lattice(DOMAIN, max_width=24, overlap=8, stride=2)
+ALL_COLUMNS = make_lattice(DOMAIN, max_width=128, overlap=8, stride=2)
+PLANES: tuple[Plane, ...] = ("zy", "yx")
+BATCH = {"zy": 8, "yx": 3}
 
 
-class Recorder:
-    """Passes images through, and keeps what it was asked."""
+@dataclass
+class Spy:
+    """Keeps its calls; averages over neighbours, unevenly, as far as ``radii`` reach."""
 
-    stride = 4
-
-    def __init__(self) -> None:
-        self.shapes, self.inside = set[tuple[int, ...]](), list[Tensor]()
+    radii: tuple[int, int] = (0, 0)
+    stride: int = 2
+    calls: list[tuple[Tensor, Tensor]] = field(default_factory=list)
 
     def __call__(self, x: Tensor, sigma: float, inside: Tensor) -> Tensor:
-        self.shapes.add(tuple(x.shape))
-        assert not bool((x * (1 - inside)).any())
-        self.inside.append(inside)
-        return x * sigma
+        assert sigma == 0.5
+        assert x.is_contiguous()
+        self.calls.append((x, inside))
+        height, width = (2 * r + 1 for r in self.radii)
+        kernel = torch.linspace(1, 2, height * width).reshape(1, 1, height, width)
+        return F.conv2d(x[:, None], kernel / kernel.numel(), padding=self.radii)[:, 0] / 1.5
 
 
-@pytest.fixture(scope="module")
-def net() -> UNetDenoiser:
-    torch.manual_seed(0)
-    return UNetDenoiser(UNet(UNetSpec((8, 16, 16), (1, 1), (1, 1), 1, 16)).eval())
-
-
-@pytest.fixture(scope="module")
 def volume() -> Tensor:
-    return torch.randn(DEPTH, ROWS, COLUMNS, generator=torch.Generator().manual_seed(1))
+    shape = (DEPTH, ROWS, DOMAIN[1] - DOMAIN[0])
+    return torch.randn(shape, generator=torch.Generator().manual_seed(0))
 
 
-def cut(
-    volume: Tensor,
-    denoiser: object,
+def denoise(
+    denoiser: Denoiser,
     plane: Plane,
-    own: tuple[int, int],
+    own: tuple[int, int] = (0, ROWS),
+    held: tuple[int, int] = (0, ROWS),
     *,
-    lattice: WindowLattice = COLUMNS_CUT,
-    lattice_rows: WindowLattice = ROWS_CUT,
-    iteration: int = 3,
+    iteration: int = 0,
+    along: WindowLattice = ALONG,
+    across: WindowLattice = ACROSS,
 ) -> Tensor:
-    """The rows ``own`` denoised by a tile that reads just their halo."""
-    halo = halo_rows(lattice_rows, 1)
-    y0, y1 = max(0, own[0] - halo), min(ROWS, own[1] + halo)
+    """Rows ``own`` from a box of the rows ``held``; what lies beyond the volume is poison."""
+    x = F.pad(volume(), (0, 0, 0, max(0, held[1] - ROWS)), value=float("nan"))
     return denoise_plane(
-        denoiser,  # type: ignore[arg-type]
-        volume[:, y0:y1].clone(),
+        denoiser,
+        x[:, held[0] : held[1]].clone(),
         0.5,
         plane=plane,
-        box=Box((0, y0, -3), (DEPTH, y1, COLUMNS - 3)),
+        box=Box((0, held[0], DOMAIN[0]), (DEPTH, held[1], DOMAIN[1])),
         own=own,
         rows=ROWS,
-        lattice=lattice,
-        lattice_rows=lattice_rows,
-        batch=BATCH,
-        seed=7,
+        lattice=across,
+        lattice_rows=along,
+        seed=4,
         iteration=iteration,
+        batch=BATCH[plane],
     )
 
 
-@pytest.mark.parametrize("lattice", [COLUMNS_CUT, COLUMNS_WHOLE], ids=["windows", "whole"])
-@pytest.mark.parametrize("plane", ["zy", "yx"])
-def test_any_cut_gives_the_same_bits(
-    volume: Tensor, net: UNetDenoiser, plane: Plane, lattice: WindowLattice
+def network(precision: Precision) -> UNetDenoiser:
+    """A small network whose layers that start at zero do something."""
+    torch.manual_seed(0)
+    net = UNet(UNetSpec((32, 32), encoder_blocks=(1,), decoder_blocks=(1,), middle_blocks=1))
+    for parameter in net.parameters():
+        if not parameter.any():
+            torch.nn.init.normal_(parameter, std=0.05)
+    return UNetDenoiser(net.requires_grad_(False), precision=precision)
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float32"])
+@pytest.mark.parametrize("plane", PLANES)
+@pytest.mark.parametrize("along", [ALONG, ALL_ROWS], ids=["windows", "single"])
+def test_cuts_along_y_change_no_bit(
+    plane: Plane, precision: Precision, along: WindowLattice
 ) -> None:
-    for iteration in (0, 3):
-        whole = cut(volume, net, plane, (0, ROWS), lattice=lattice, iteration=iteration)
-        for own in ((0, 9), (9, 40), (37, 38), (60, ROWS)):
-            part = cut(volume, net, plane, own, lattice=lattice, iteration=iteration)
-            assert torch.equal(part, whole[:, own[0] : own[1]])
+    denoiser = network(precision)
+    for iteration, cuts in [(0, (0, 20, 44, ROWS)), (5, (0, 3, 4, ROWS))]:
+        whole = denoise(denoiser, plane, iteration=iteration, along=along)
+        for own in pairwise(cuts):
+            halo = halo_rows(along, 1)
+            first, last = max(0, own[0] - halo), min(ROWS, own[1] + halo)
+            for held in {(first, last), (max(0, first - 5), last + 3)}:
+                part = denoise(denoiser, plane, own, held, iteration=iteration, along=along)
+                assert torch.equal(part, whole[:, own[0] : own[1]])
+    assert not torch.equal(whole, denoise(denoiser, plane, iteration=6)), "a network that acts"
 
 
-@pytest.mark.parametrize("plane", ["zy", "yx"])
-def test_windows_blend_to_what_goes_through(volume: Tensor, plane: Plane) -> None:
-    """With a denoiser that knows no neighbours the windows must not show."""
-    for own in ((0, ROWS), (20, 31)):
-        out = cut(volume, Recorder(), plane, own)
-        torch.testing.assert_close(out, volume[:, own[0] : own[1]] * 0.5, rtol=1e-6, atol=1e-6)
-
-
-@pytest.mark.parametrize(("plane", "shape"), [("zy", (6, 12, 32)), ("yx", (6, 32, 24))])
-def test_every_call_has_the_same_shape(
-    volume: Tensor, plane: Plane, shape: tuple[int, ...]
+@pytest.mark.parametrize("plane", PLANES)
+@pytest.mark.parametrize("along", [ALONG, ALL_ROWS], ids=["windows", "single"])
+@pytest.mark.parametrize("across", [ACROSS, ALL_COLUMNS], ids=["windows", "single"])
+def test_a_denoiser_that_does_nothing_does_nothing(
+    plane: Plane, along: WindowLattice, across: WindowLattice
 ) -> None:
-    recorder = Recorder()
-    for own in ((0, ROWS), (0, 5), (70, ROWS)):
-        cut(volume, recorder, plane, own)
-    assert recorder.shapes == {shape}
+    for own in [(0, ROWS), (17, 18), (33, 70)]:
+        for iteration in (0, 1, 7):
+            same = denoise(Spy(), plane, own, iteration=iteration, along=along, across=across)
+            assert torch.allclose(same, volume()[:, own[0] : own[1]] / 1.5, atol=1e-6)
 
 
-def test_few_rows_take_one_window(volume: Tensor, net: UNetDenoiser) -> None:
-    single = WindowLattice(0, 76, 0, 4, single=True, stream=ROW_LATTICE_STREAM)
-    whole = cut(volume, net, "zy", (0, ROWS), lattice_rows=single)
-    assert torch.equal(cut(volume, net, "zy", (30, 41), lattice_rows=single), whole[:, 30:41])
+@pytest.mark.parametrize(("plane", "axes"), [("zy", (0, 1)), ("yx", (1, 2))])
+def test_images_lie_in_their_plane(plane: Plane, axes: tuple[int, int]) -> None:
+    """Against filters over the volume that reach along one axis, and not along the others."""
+    x = volume()
+    for radii in [(1, 0), (0, 1)]:
+        axis = axes[radii.index(1)]
+        kernel = torch.linspace(1, 2, 3).reshape(
+            [1, 1, *(3 if other == axis else 1 for other in range(3))]
+        )
+        padding = [int(other == axis) for other in range(3)]
+        filtered = F.conv3d(x[None, None], kernel / 4.5, padding=padding)[0, 0]
+        found = denoise(Spy(radii), plane, iteration=3)
+        assert torch.allclose(found, filtered, atol=1e-6)
 
 
-def test_planes_see_their_own_two_axes(volume: Tensor) -> None:
-    """zy mixes z and y, yx mixes y and x: a point spreads in its plane alone."""
+@pytest.mark.parametrize("plane", PLANES)
+@pytest.mark.parametrize("iteration", [0, 1, 7])
+def test_a_local_denoiser_does_not_show_the_windows(plane: Plane, iteration: int) -> None:
+    # Receptive field 2 = the quarter of the overlap that carries no weight.
+    windows = denoise(Spy((2, 2)), plane, iteration=iteration)
+    whole = denoise(Spy((2, 2)), plane, iteration=iteration, along=ALL_ROWS, across=ALL_COLUMNS)
+    assert torch.allclose(windows, whole, atol=1e-6)
 
-    class Spread(Recorder):
-        def __call__(self, x: Tensor, sigma: float, inside: Tensor) -> Tensor:
-            kernel = torch.ones(1, 1, 3, 3)
-            return torch.nn.functional.conv2d(x[:, None], kernel, padding=1)[:, 0]
 
-    point = torch.zeros_like(volume)
-    point[5, 30, 20] = 1
-    for plane, axes in (("zy", (0, 1)), ("yx", (1, 2))):
-        hit = cut(point, Spread(), plane, (0, ROWS)).nonzero()  # type: ignore[arg-type]
-        spread = (hit.max(dim=0).values - hit.min(dim=0).values).tolist()
-        assert [axis for axis in range(3) if spread[axis]] == list(axes)
+@pytest.mark.parametrize(
+    ("plane", "shape"), [("zy", (8, 6, ALONG.width)), ("yx", (3, ALONG.width, ACROSS.width))]
+)
+def test_every_call_has_the_same_shape_and_is_told_what_is_specimen(
+    plane: Plane, shape: tuple[int, int, int]
+) -> None:
+    spy = Spy()
+    for own in [(0, ROWS), (0, 5), (68, 70)]:
+        denoise(spy, plane, own, (0, ROWS + 2))
+    assert len(spy.calls) >= 3
+    seen = 0.0
+    for noisy, inside in spy.calls:
+        assert noisy.shape == inside.shape == shape
+        assert set(inside.unique().tolist()) <= {0.0, 1.0}
+        assert (noisy[inside == 0] == 0).all()
+        assert (noisy[inside == 1] != 0).all()
+        assert inside.sum() > 0
+        seen += float(inside.sum())
+    assert seen > volume().numel(), "every voxel is seen, some twice"
+
+
+def test_a_box_that_lacks_rows_is_refused() -> None:
+    with pytest.raises(ValueError, match="lack some of the window"):
+        denoise(Spy(), "zy", (40, 50), (35, 60))
+    with pytest.raises(ValueError, match="lack some of the window"):
+        denoise(Spy(), "zy", (40, 50), (35, 60), along=ALL_ROWS)
+
+
+@settings(deadline=None, max_examples=60, derandomize=True)
+@given(
+    overlap=st.integers(0, 16),
+    block=st.integers(1, 9),
+    first=st.integers(0, 299),
+    extent=st.integers(1, 300),
+)
+def test_the_halo_is_what_windows_read(overlap: int, block: int, first: int, extent: int) -> None:
+    lattice = make_lattice((0, 1000), max_width=64, overlap=overlap, stride=8)
+    halo, read = halo_rows(lattice, block), []
+    assert halo % block == 0
+    for iteration in range(60):
+        starts = lattice.starts(first, first + extent, seed=0, iteration=iteration)
+        read += [first - starts[0], starts[-1] + lattice.width - first - extent]
+        assert min(read) >= 0
+        assert max(read) <= halo
+    assert max(read) > halo - block - 12, "hardly more than needed"
+
+
+def test_windows_along_y_move_independently_of_those_along_x() -> None:
+    columns = make_lattice((0, ROWS), max_width=32, overlap=8, stride=2)
+    shifts = [
+        [lattice.starts(0, ROWS, seed=0, iteration=n)[0] for n in range(100)]
+        for lattice in (ALONG, columns)
+    ]
+    assert sum(a == b for a, b in zip(*shifts, strict=True)) < 20

@@ -55,14 +55,14 @@ def tilts(make_tilts: MakeTilts) -> Path:
 def test_resumed_is_uninterrupted(
     tilts: Path, solve: Solve, tmp_path: Path, cut: dict[str, Any]
 ) -> None:
-    """At every event; with a checkpoint after each iteration at most one is done again."""
+    """At any event; with a checkpoint after each iteration at most one is done again."""
     keys = {**KEYS, **cut, "tile_rows": 4, "checkpoint_every": 0}
     expected, _ = solve(tilts, **{**KEYS, **cut, "state": "auto"})
     whole = Interrupted(-1)
     reconstruct(tilts, tmp_path / "whole.zarr", keys, whole)
     tiles = whole.count(Receipt)
     per_group = 3 if cut else 1
-    for after in range(1, len(whole.seen) + 1):
+    for after in range(1, len(whole.seen) + 1, 3 if cut else 1):
         out = tmp_path / f"{after}.zarr"
         first, second = Interrupted(after), Interrupted(-1)
         with pytest.raises(InterruptedError):

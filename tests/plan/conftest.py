@@ -50,6 +50,11 @@ def make_problem() -> MakeProblem:
             rows_per_call=min(config.rows_per_call, rows),
             data_digest="d" * 64,
             denoiser_digest="e" * 64,
+            lattice_rows=make_lattice(
+                (0, rows), max_width=config.window_rows, overlap=config.overlap_rows, stride=8
+            )
+            if config.rotates
+            else None,
         )
 
     return make

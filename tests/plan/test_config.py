@@ -74,6 +74,13 @@ def test_a_key_like_no_other_gets_no_guess() -> None:
         ("tile_columns", 8),
         ("margin", 0),
         ("tile_rows", 0),
+        ("planes", ()),
+        ("planes", ""),
+        ("planes", "xz"),
+        ("planes", ["zx", "xy"]),
+        ("planes", 3),
+        ("window_rows", 8),
+        ("overlap_rows", -1),
     ],
 )
 def test_a_value_out_of_bounds_is_named_in_one_line(key: str, value: Any) -> None:
@@ -82,6 +89,12 @@ def test_a_value_out_of_bounds_is_named_in_one_line(key: str, value: Any) -> Non
     meaning = Config.model_fields[key].description
     assert meaning
     assert meaning in str(error)
+
+
+@pytest.mark.parametrize("value", ["zx,zy,yx", "zx, zy,yx", ["zx", "zy", "yx"], ("zx", "zy", "yx")])
+def test_planes_are_a_list_or_words_between_commas(value: Any) -> None:
+    assert parse_config({"planes": value}).planes == ("zx", "zy", "yx")
+    assert parse_config({"planes": "yx"}).problem().planes == ("yx",)
 
 
 def test_values_cannot_be_changed_behind_the_back_of_the_hash() -> None:

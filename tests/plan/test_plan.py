@@ -1,9 +1,10 @@
 """Plans: tiles partition the volume, fit its shards, and what cannot work is refused."""
 
+import math
 import re
 from collections.abc import Callable
-from dataclasses import replace
-from itertools import pairwise
+from dataclasses import fields, replace
+from itertools import groupby, pairwise
 from typing import Any
 
 import numpy as np
@@ -38,6 +39,9 @@ def problems(draw: st.DrawFn) -> dict[str, Any]:
         "rows_per_call": draw(st.integers(1, 6)),
         "tile_columns": draw(st.one_of(st.none(), st.integers(16, 500))),
         "margin": draw(st.one_of(st.none(), st.integers(1, 200))),
+        "planes": draw(st.sampled_from([("zx",), ("zx", "zx"), ("zy",), ("zx", "yx")])),
+        "window_rows": draw(st.sampled_from([16, 24])),
+        "overlap_rows": draw(st.sampled_from([0, 8])),
     }
 
 
@@ -64,23 +68,30 @@ def test_tiles_partition_the_volume(
         assert (own.start[0], own.stop[0]) == (0, g.thickness)
         assert own.start[1] % problem.rows_per_call == 0
         assert read.contains(own)
-        assert own.y == read.y  # tiles are coupled along x alone
+        if problem.lattice_rows is None:
+            assert own.y == read.y  # tiles are coupled along x alone
+        else:
+            assert read.y.start == max(0, own.y.start - problem.halo)
+            assert read.y.stop == min(g.rows, own.y.stop + problem.halo)
+            assert read.y.start % problem.rows_per_call == 0
         assert first <= read.start[2]
         assert read.stop[2] <= last
         assert read.shape[2] <= widest_read(problem.geometry, problem.config)
     assert (owned == 1).all()
     assert len({tile.name for tile in plan.tiles}) == len(plan.tiles)
     half = blend_half_width(plan.margin)
-    for group in plan.groups:
-        assert len({tile.write_box.y.start for tile in group}) == 1
-        assert group[0].read_box.start[2] == first
-        assert group[-1].read_box.stop[2] == last
-        for left, right in pairwise(group):
+    assert [tile.name for tile in plan.tiles] == sorted(tile.name for tile in plan.tiles)
+    strips = groupby(plan.tiles, key=lambda tile: tile.write_box.y.start)
+    strips = [tuple(strip) for _, strip in strips]
+    assert plan.groups == (tuple(strips) if problem.halo == 0 else (plan.tiles,))
+    for strip in strips:
+        assert strip[0].read_box.start[2] == first
+        assert strip[-1].read_box.stop[2] == last
+        for left, right in pairwise(strip):
             # Both know the blending zone around their cut, and what lies beyond it.
             assert left.read_box.stop[2] >= left.write_box.stop[2] + half
             assert right.read_box.start[2] <= right.write_box.start[2] - half
-    assert sum(len(group) for group in plan.groups) == len(plan.tiles)
-    coupled = len(plan.groups[0]) > 1
+    coupled = max(len(group) for group in plan.groups) > 1
     assert plan.order == ("step-major" if coupled else "tile-major")
     assert (plan.bytes_exchanged > 0) == coupled
 
@@ -144,10 +155,8 @@ def test_coupled_tiles_shrink_to_fit_the_memory(make_problem: MakeProblem) -> No
 
 
 @given(
-    values=st.tuples(*[st.integers(1, 5000)] * 6),
-    key=st.sampled_from(
-        ["thickness", "tilts", "length", "rows_per_call", "window", "resident_rows"]
-    ),
+    values=st.tuples(*[st.integers(1, 5000)] * len(fields(MemoryModel))),
+    key=st.sampled_from([field.name for field in fields(MemoryModel)]),
     more=st.integers(1, 5000),
 )
 def test_more_of_anything_never_takes_less_memory(
@@ -185,6 +194,35 @@ def test_the_description_tells_the_facts(make_problem: MakeProblem, coupled: boo
     assert all(len(line) < 250 for line in text.splitlines())
 
 
+def test_planes_along_y_couple_all_tiles(make_problem: MakeProblem) -> None:
+    keys = {"planes": ("zx", "zy", "yx"), "rows_per_call": 8}
+    (whole,) = planned(make_problem(rows=1000, field=192, **keys)).tiles
+    assert whole.write_box.y == slice(0, 1000)
+    problem = make_problem(rows=1000, field=192, thickness=40, tile_columns=96, margin=32, **keys)
+    plan = planned(problem, tile_rows=304)
+    assert len(plan.groups) == 1
+    tiles = [(t.write_box.y, t.read_box.y) for t in plan.tiles[::2]]
+    assert tiles[:2] == [
+        (slice(0, 304), slice(0, 424)),
+        (slice(304, 608), slice(184, 728)),
+    ]
+    text = plan.describe()
+    assert "tiles           8 (4 along y, 2 along x)" in text
+    assert "step-major: all 4 x 2 tiles are coupled, along y and x" in text
+    halo = re.search(r"halo +([\d.]+) %", text)
+    assert halo
+    solved = sum(t.read_box.size for t in plan.tiles) / (40 * 1000 * 192)
+    assert float(halo[1]) == pytest.approx(100 * (solved - 1), abs=0.06)
+
+
+def test_a_tile_with_a_halo_owns_more_than_it_only_reads(make_problem: MakeProblem) -> None:
+    problem = make_problem(rows=4000, field=8000, thickness=200, planes=("zx", "yx"))
+    tiles = planned(problem).tiles
+    assert len(tiles) > 4
+    assert all(t.write_box.shape[1] >= 2 * problem.halo for t in tiles[:-1])
+    assert planned(replace(problem, lattice_rows=None)).tiles[0].write_box.shape[1] == 4
+
+
 def test_work_is_counted(make_problem: MakeProblem) -> None:
     problem = make_problem(rows=8, field=96, N=5)
     plan = planned(problem, itemsize=2)
@@ -193,3 +231,18 @@ def test_work_is_counted(make_problem: MakeProblem) -> None:
     assert plan.voxels == 12 * 8 * (96 + 2 * reach)
     assert plan.bytes_read == 3 * 8 * 96 * 2
     assert plan.bytes_written == 4 * 12 * 8 * 96
+
+
+def test_work_of_all_planes_is_counted(make_problem: MakeProblem) -> None:
+    problem = make_problem(rows=200, field=96, N=5, planes=("zx", "zy", "yx"), window_rows=100)
+    plan = planned(problem, tile_rows=100)
+    x = 96 + 2 * problem.geometry.reach
+    zy, yx = problem.slices_per_call("zy"), problem.slices_per_call("yx")
+    # Of 96 rows each, shifted by any of 64: on average 2.8 meet a tile's hundred.
+    windows = 3
+    assert problem.lattice_rows.width == 96
+    # Halos are read, but denoised only where a window reaches into them.
+    assert plan.denoiser_calls == 2 * (
+        2 * 25 + 2 * windows * math.ceil(x / zy) + 1 * windows * math.ceil(12 / yx)
+    )
+    assert plan.bytes_read == 3 * (188 + 188) * 96 * 4

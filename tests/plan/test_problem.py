@@ -38,6 +38,9 @@ OTHER: dict[str, Any] = {
     "rows_per_call": 2,
     "tile_columns": 64,
     "margin": 40,
+    "planes": ["zx", "yx"],
+    "window_rows": 64,
+    "overlap_rows": 16,
 }
 
 
@@ -48,7 +51,7 @@ def test_every_problem_key_changes_the_hash(make_problem: MakeProblem) -> None:
     for key, value in OTHER.items():
         changed = replace(base, config=ProblemConfig(**{key: value}))
         found = differences(base.to_dict(), changed.to_dict())
-        default = ProblemConfig.model_fields[key].default
+        default = ProblemConfig().model_dump(mode="json")[key]
         assert found == [f"config.{key}: {json.dumps(default)} -> {json.dumps(value)}"]
         digests.add(changed.digest())
     assert len(digests) == len(OTHER) + 1
@@ -79,8 +82,22 @@ def test_geometry_intensity_and_schedule_change_the_hash(make_problem: MakeProbl
         replace(base, intensity=replace(base.intensity, sigma_y=2.0)),
         replace(base, schedule=replace(base.schedule, steps=(1.0,) * 50)),
         replace(base, lattice=replace(base.lattice, width=512)),
+        replace(base, lattice_rows=base.lattice),
     ]
-    assert len({p.digest() for p in [base, *others]}) == 5
+    assert len({p.digest() for p in [base, *others]}) == 6
+
+
+def test_rows_are_independent_unless_a_plane_looks_along_them(make_problem: MakeProblem) -> None:
+    assert make_problem(rows=500).halo == make_problem(rows=500, planes=("zx", "zx")).halo == 0
+    assert make_problem(rows=500, planes=("zx", "yx")).halo == 120  # 128 - 8 - 1, in blocks of 4
+
+
+def test_calls_in_all_planes_are_about_as_large(make_problem: MakeProblem) -> None:
+    problem = make_problem(rows=500, thickness=64, field=2000, planes=("zx", "zy", "yx"))
+    along, across = problem.lattice_rows.width, problem.lattice.width
+    image = {"zx": 64 * across, "zy": 64 * along, "yx": along * across}
+    calls = {plane: image[plane] * problem.slices_per_call(plane) for plane in image}
+    assert max(calls.values()) == calls["zx"] < 1.1 * min(calls.values())
 
 
 def test_plan_keys_do_not_reach_the_problem() -> None:
