@@ -155,7 +155,9 @@ def measure(shape: tuple) -> dict:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--only", nargs="*", help="names of shapes")
-    parser.add_argument("--shape", help="JSON: depth, rows, field, calls, keys; prints and saves nothing")
+    parser.add_argument(
+        "--shape", help="JSON: depth, rows, field, calls, keys; prints and saves nothing"
+    )
     parser.add_argument("--work", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.work:

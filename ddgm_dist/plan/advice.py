@@ -96,7 +96,9 @@ def _columns(problem: Problem) -> list[int]:
     least = max(2 * blend_half_width(margin), 2 * margin)
     counts = range(math.ceil(g.field / now) + 1, max(2, g.field // least) + 1)
     widths = dict.fromkeys(equal_columns(g.field, math.ceil(g.field / n)) for n in counts)
-    return [w for w in widths if w < now and narrowest_tile(g.field, w) >= 2 * blend_half_width(margin)]
+    return [
+        w for w in widths if w < now and narrowest_tile(g.field, w) >= 2 * blend_half_width(margin)
+    ]
 
 
 def _first(values: Sequence[int], good: Callable[[int], bool]) -> int | None:

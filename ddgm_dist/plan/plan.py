@@ -214,13 +214,18 @@ def make_plan(
         traffic=traffic(groups, g.field, margin, block),
         iterations=problem.config.N,
         workers=workers,
-        state=_state(config.state, worker, kept_tiles(tiles, workers), memory) if coupled else "none",
+        state=_state(config.state, worker, kept_tiles(tiles, workers), memory)
+        if coupled
+        else "none",
         budget=memory,
     )
 
 
 def _state(
-    asked: Literal["auto", "resident", "streamed"], model: MemoryModel, tiles: int, budget: int | None
+    asked: Literal["auto", "resident", "streamed"],
+    model: MemoryModel,
+    tiles: int,
+    budget: int | None,
 ) -> Literal["resident", "streamed"]:
     if asked != "auto":
         return asked

@@ -70,7 +70,7 @@ class UNetSpec:
         itemsize
             Bytes per number of the network.
         """
-        sizes = [c / 4**level for level, c in enumerate(self.channels)]
+        sizes = [c / (1 << 2 * level) for level, c in enumerate(self.channels)]
         peaks = [
             sum(sizes[:i]) + 3 * size + following
             for i, (size, following) in enumerate(zip(sizes, [*sizes[1:], 0.0], strict=True))
