@@ -217,7 +217,7 @@ def test_coupled_tiles_shrink_to_fit_the_memory(make_problem: MakeProblem) -> No
 
 def test_memory_of_a_tile_does_not_depend_on_the_volume(make_problem: MakeProblem) -> None:
     """Uncoupled tiles keep one block; more rows are more work. Only the cache fills up."""
-    few, many, more = (planned(make_problem(rows=n)).memory for n in (4, 200_000, 400_000))
+    few, many, more = (planned(make_problem(rows=n, field=900)).memory for n in (4, 30_000, 60_000))
     assert many.total == more.total
     assert many.total - few.total == CACHE - few.cache
 
