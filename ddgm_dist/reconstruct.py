@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -98,8 +98,11 @@ def plan(
     *,
     workers: int | None = None,
     memory: int | None = None,
+    calibrate: bool = False,
 ) -> Plan:
-    """What a reconstruction would take; computes nothing.
+    """What a reconstruction would take.
+
+    Without calibration the data are read once, and nothing is computed.
 
     Parameters
     ----------
@@ -111,6 +114,9 @@ def plan(
         How many workers share the tiles.
     memory
         Bytes one worker may use.
+    calibrate
+        Try the steps on this machine, for a few seconds, and say how long the run would take
+        (:attr:`ddgm_dist.plan.plan.Plan.expected`).
 
     Raises
     ------
@@ -118,8 +124,15 @@ def plan(
         If the input or the configuration cannot be used, or no plan fits the memory.
     """
     resolved = parse_config(config)
+    began = time.perf_counter()
     problem, series = pose_problem(tilts, resolved.problem())
-    return plan_problem(problem, series, resolved, memory)
+    posing = time.perf_counter() - began
+    found = plan_problem(problem, series, resolved, memory, workers=workers)
+    if not calibrate:
+        return found
+    from ddgm_dist.calibrate import expect
+
+    return replace(found, expected=expect(problem, found, series, posing=posing))
 
 
 def reconstruct(

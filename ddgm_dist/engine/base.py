@@ -62,8 +62,8 @@ class Job:
 
     @property
     def cache(self) -> int:
-        """Bytes of measurements that a worker keeps of streamed tiles: those of a few."""
-        return self.plan.memory.kept_data
+        """Bytes of measurements that a worker keeps of streamed tiles: as many as fit."""
+        return self.plan.cached(self.memory) * self.plan.memory.data
 
     def resident(self, workers: int) -> bool:
         """Whether the tiles of the widest group fit the workers' memory all at once.

@@ -10,25 +10,37 @@ from ddgm_dist.core.window import WindowLattice
 from ddgm_dist.plan.problem import Problem
 from ddgm_dist.plan.tiling import Tile
 
-__all__ = ["denoiser_calls", "largest_call"]
+__all__ = ["call_shape", "calls_by_plane", "denoiser_calls", "largest_call"]
 
 
 def denoiser_calls(tiles: Sequence[Tile], problem: Problem) -> int:
     """Calls over all tiles and iterations; the mean over lattice shifts, rounded up."""
+    return sum(calls_by_plane(tiles, problem).values())
+
+
+def calls_by_plane(tiles: Sequence[Tile], problem: Problem) -> dict[Plane, int]:
+    """The same for each plane."""
     planes = problem.config.planes
     turns = [planes[n % len(planes)] for n in range(problem.config.N)]
-    return sum(
-        turns.count(plane) * sum(_calls(tile, problem, plane) for tile in tiles)
+    return {
+        plane: turns.count(plane) * sum(_calls(tile, problem, plane) for tile in tiles)
         for plane in dict.fromkeys(turns)
-    )
+    }
+
+
+def call_shape(problem: Problem, plane: Plane) -> tuple[int, int, int]:
+    """Images, height and width of a denoiser call."""
+    stride = problem.lattice.stride
+    depth = -(-problem.geometry.thickness // stride) * stride
+    across = problem.lattice.width
+    along = 0 if problem.lattice_rows is None else problem.lattice_rows.width
+    images = {"zx": (depth, across), "zy": (depth, along), "yx": (along, across)}
+    return (problem.slices_per_call(plane), *images[plane])
 
 
 def largest_call(problem: Problem) -> int:
     """Voxels of the largest denoiser call."""
-    depth, across = problem.geometry.thickness, problem.lattice.width
-    along = 0 if problem.lattice_rows is None else problem.lattice_rows.width
-    image = {"zx": depth * across, "zy": depth * along, "yx": along * across}
-    return max(problem.slices_per_call(plane) * image[plane] for plane in problem.config.planes)
+    return max(math.prod(call_shape(problem, plane)) for plane in problem.config.planes)
 
 
 def _calls(tile: Tile, problem: Problem, plane: Plane) -> int:

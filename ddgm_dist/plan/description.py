@@ -33,6 +33,8 @@ def describe(plan: Plan) -> str:
         "on a GPU": f"{shown(plan.memory.gpu(plan.kept(plan.workers) if _keeps(plan) else 0))} "
         f"(of which {shown(CUDA_CONTEXT)} for CUDA itself are an assumption)",
     }
+    if plan.expected is not None:
+        lines |= plan.expected.describe()
     return "\n".join(f"{name:16}{text}" for name, text in lines.items())
 
 
@@ -69,6 +71,7 @@ def summary(plan: Plan) -> dict[str, Any]:
             "budget": plan.budget,
             "parts": plan.memory.parts(),
         },
+        "expected": None if plan.expected is None else plan.expected.to_dict(),
     }
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["ACTIVATION", "CUDA_CONTEXT", "GIB", "MIB", "MemoryModel", "shown"]
+__all__ = ["ACTIVATION", "CUDA_CONTEXT", "GIB", "LEAST_CACHED", "MIB", "MemoryModel", "shown"]
 
 MIB, GIB = 2**20, 2**30
 
@@ -25,6 +25,8 @@ CACHE = 128 * MIB
 ACTIVATION = {"bfloat16": 236.0, "float32": 460.0}
 # What CUDA takes of a GPU before the first tensor, as reported for current drivers; not measured.
 CUDA_CONTEXT = 500 * MIB
+# Streamed tiles whose measurements a worker keeps at least.
+LEAST_CACHED = 2
 # Frequencies that are decomposed together (operators/slab_basis.py).
 FREQUENCIES = 64
 
@@ -176,12 +178,7 @@ class MemoryModel:
     @property
     def streamed(self) -> int:
         """Bytes when states stay in the store: data of a few tiles are kept, states only read."""
-        return self.fixed + self.working + self.kept_data + self.calls * self.state
-
-    @property
-    def kept_data(self) -> int:
-        """Measurements that a worker keeps of streamed tiles: those of a few."""
-        return 2 * self.data if self.coupled else 0
+        return self.fixed + self.working + LEAST_CACHED * self.data + self.calls * self.state
 
     @property
     def total(self) -> int:

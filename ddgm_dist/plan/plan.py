@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Literal
+from typing import Any, Literal
 
 from ddgm_dist.core.box import Triple
 from ddgm_dist.core.geometry import Geometry
@@ -14,8 +14,9 @@ from ddgm_dist.errors import PlanError
 from ddgm_dist.plan.advice import fitting_keys
 from ddgm_dist.plan.calls import denoiser_calls, largest_call
 from ddgm_dist.plan.config import PlanConfig
-from ddgm_dist.plan.description import describe
-from ddgm_dist.plan.memory import ACTIVATION, MemoryModel, shown
+from ddgm_dist.plan.description import describe, summary
+from ddgm_dist.plan.expectation import Expectation
+from ddgm_dist.plan.memory import ACTIVATION, LEAST_CACHED, MemoryModel, shown
 from ddgm_dist.plan.problem import Problem
 from ddgm_dist.plan.tiling import (
     Tile,
@@ -65,6 +66,8 @@ class Plan:
         Whether the states of coupled tiles would stay with so many workers.
     budget
         Bytes one worker may use; None if that is unknown.
+    expected
+        How long it will take, if that was calibrated.
     """
 
     tiles: tuple[Tile, ...]
@@ -83,6 +86,7 @@ class Plan:
     workers: int = 1
     state: Literal["none", "resident", "streamed"] = "none"
     budget: int | None = None
+    expected: Expectation | None = None
 
     @property
     def groups(self) -> tuple[tuple[Tile, ...], ...]:
@@ -112,16 +116,34 @@ class Plan:
         """Whether so many workers of a memory can keep the states of all coupled tiles."""
         return self.memory.resident(self.kept(workers)) <= budget
 
+    def cached(self, budget: int | None) -> int:
+        """Streamed tiles whose measurements a worker of a memory keeps, at most a whole group.
+
+        Any worker may be given any tile: one that keeps too few reads and stretches them again at
+        each iteration.
+        """
+        if budget is None:
+            return LEAST_CACHED
+        room = (budget - self.memory.streamed) // self.memory.data
+        return min(max(LEAST_CACHED, LEAST_CACHED + room), max(LEAST_CACHED, self.kept(1)))
+
     @property
     def worker_memory(self) -> int:
         """Projected bytes of one worker, the way the plan would be run."""
         if self.state == "resident":
             return self.memory.resident(self.kept(self.workers))
+        if self.state == "streamed":
+            more = self.cached(self.budget) - LEAST_CACHED
+            return self.memory.streamed + more * self.memory.data
         return self.memory.total
 
     def describe(self) -> str:
         """A page for people."""
         return describe(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same as plain JSON values; bytes, voxels, seconds."""
+        return summary(self)
 
 
 def kept_tiles(tiles: tuple[Tile, ...], workers: int) -> int:
