@@ -46,7 +46,7 @@ def connected(address: str | None) -> Iterator[None]:
         options |= {"include_dashboard": False, "num_cpus": os.cpu_count()}
     try:
         try:
-            # Ray would take None for any cluster that somebody has started on this machine.
+            # Not None: Ray would join whatever cluster was started on this machine last.
             ray.init(address=address or "local", **options)
         except (ConnectionError, ray.exceptions.RayError) as error:
             raise InputError(
