@@ -292,7 +292,10 @@ def _too_large(
     keys = fitting_keys(problem, fits)
     if asked_rows is not None and needs(problem, length, problem.rows_per_call) <= memory:
         keys.insert(0, "smaller tile_rows (it is chosen if you leave it out)")
-    advice = f"what fits is {', or '.join(keys)}; or give" if keys else "give"
+    fixed = problem.geometry.thickness, problem.geometry.tilts
+    advice = f"no tile of {fixed[0]} slices and {fixed[1]} tilts is small enough; give"
+    if keys:
+        advice = f"what fits is {', or '.join(keys)}; or give"
     return PlanError(
         "memory",
         shown(memory),
