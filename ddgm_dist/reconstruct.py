@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ddgm_dist.engine.base import Engine, Event, Job, Receipt, StepEvent
+from ddgm_dist.engine.host import available_memory
 from ddgm_dist.engine.local import LocalEngine
 from ddgm_dist.errors import InputError
 from ddgm_dist.journal import Journal
@@ -113,7 +114,8 @@ def plan(
     workers
         How many workers share the tiles.
     memory
-        Bytes one worker may use.
+        Bytes one worker may use; unbounded when None, or its share of this machine with
+        ``calibrate``.
     calibrate
         Try the steps on this machine, for a few seconds, and say how long the run would take
         (:attr:`ddgm_dist.plan.plan.Plan.expected`).
@@ -127,6 +129,8 @@ def plan(
     began = time.perf_counter()
     problem, series = pose_problem(tilts, resolved.problem())
     posing = time.perf_counter() - began
+    if calibrate and memory is None and (free := available_memory()) is not None:
+        memory = free // (workers or 1)  # as a run here would have it
     found = plan_problem(problem, series, resolved, memory, workers=workers)
     if not calibrate:
         return found

@@ -2,7 +2,7 @@
 
 Every term is a list of arrays that the code holds at the same time; what is not an array (libraries, and
 the room that the allocator wastes) is measured. `benchmarks/memory.py` compares the sum with the peak
-resident set of real workers: docs/scaling.md has the table.
+resident set of real workers: docs/planner.md has the table.
 """
 
 from __future__ import annotations
