@@ -39,7 +39,7 @@ test: $(INSTALLED)
 
 chaos: $(INSTALLED)
 	$(PY) -m pytest -m chaos tests/chaos
-	$(PY) tests/chaos/chaos.py --runs $(CHAOS_RUNS) --seed $(CHAOS_SEED)
+	$(PY) -m tests.chaos --runs $(CHAOS_RUNS) --seed $(CHAOS_SEED)
 
 lint: $(INSTALLED)
 	$(VENV)/bin/ruff check
