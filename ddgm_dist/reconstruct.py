@@ -5,12 +5,13 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ddgm_dist.engine.base import Engine, Event, Job, Receipt, StepEvent
+from ddgm_dist.engine.host import available_memory
 from ddgm_dist.engine.local import LocalEngine
 from ddgm_dist.errors import InputError
 from ddgm_dist.journal import Journal
@@ -20,6 +21,7 @@ from ddgm_dist.plan.config import Config, PlanConfig, parse_config
 from ddgm_dist.plan.plan import Plan, make_plan, widest_read
 from ddgm_dist.plan.problem import Problem
 from ddgm_dist.pose import pose_problem
+from ddgm_dist.prior.denoisers import load_denoiser
 from ddgm_dist.progress import Bar, Tally
 from ddgm_dist.storage.run_record import open_result
 from ddgm_dist.storage.tilt_series import TiltSeries
@@ -97,8 +99,11 @@ def plan(
     *,
     workers: int | None = None,
     memory: int | None = None,
+    calibrate: bool = False,
 ) -> Plan:
-    """What a reconstruction would take; computes nothing.
+    """What a reconstruction would take.
+
+    Without calibration the data are read once, and nothing is computed.
 
     Parameters
     ----------
@@ -109,7 +114,11 @@ def plan(
     workers
         How many workers share the tiles.
     memory
-        Bytes one worker may use.
+        Bytes one worker may use; unbounded when None, or its share of this machine with
+        ``calibrate``.
+    calibrate
+        Try the steps on this machine, for a few seconds, and say how long the run would take
+        (:attr:`ddgm_dist.plan.plan.Plan.expected`).
 
     Raises
     ------
@@ -117,8 +126,17 @@ def plan(
         If the input or the configuration cannot be used, or no plan fits the memory.
     """
     resolved = parse_config(config)
+    began = time.perf_counter()
     problem, series = pose_problem(tilts, resolved.problem())
-    return _plan(problem, series, resolved, memory)
+    posing = time.perf_counter() - began
+    if calibrate and memory is None and (free := available_memory()) is not None:
+        memory = free // (workers or 1)  # as a run here would have it
+    found = plan_problem(problem, series, resolved, memory, workers=workers)
+    if not calibrate:
+        return found
+    from ddgm_dist.calibrate import expect
+
+    return replace(found, expected=expect(problem, found, series, posing=posing))
 
 
 def reconstruct(
@@ -170,7 +188,7 @@ def reconstruct(
     with runner.connected():
         budget = runner.budget(memory)
         problem, series = pose_problem(tilts, resolved.problem())
-        how = _plan(problem, series, resolved, budget)
+        how = plan_problem(problem, series, resolved, budget, workers=runner.workers)
         with Output.claim(
             out, problem, how, series.meta.pixel_size_nm, overwrite=overwrite
         ) as output:
@@ -249,13 +267,38 @@ def _engine(engine: str | Engine, address: str | None, workers: int | None) -> E
     return engine
 
 
-def _plan(problem: Problem, series: TiltSeries, config: Config, memory: int | None) -> Plan:
+def plan_problem(
+    problem: Problem,
+    series: TiltSeries,
+    config: Config,
+    memory: int | None,
+    *,
+    workers: int | None = None,
+    calls: int = 2,
+) -> Plan:
+    """The plan of a problem that is posed; see :func:`ddgm_dist.plan.plan.make_plan`.
+
+    Parameters
+    ----------
+    problem, series
+        What is solved; its data.
+    config
+        Plan keys are taken from it.
+    memory
+        Bytes one worker may use; unbounded when None.
+    workers, calls
+        How many; calls that each takes at a time.
+    """
+    denoiser = load_denoiser(config.denoiser, precision=config.precision)
     return make_plan(
         problem,
         PlanConfig(**{k: getattr(config, k) for k in PlanConfig.model_fields}),
         length=period(problem.geometry, widest_read(problem.geometry, problem.config)),
         memory=memory,
         itemsize=series.dtype.itemsize,
+        workers=workers or 1,
+        calls=calls,
+        activation=denoiser.activation,
     )
 
 

@@ -147,6 +147,7 @@ def test_plan(replace: Replace, capsys: pytest.CaptureFixture[str]) -> None:
         "config": {"K": 15, "thickness": 64},
         "workers": 2,
         "memory": 8 * 2**30,
+        "calibrate": False,
     }
 
 

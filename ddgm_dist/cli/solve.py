@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -35,13 +36,22 @@ def plan(
     mask_bad: MaskBad = False,
     workers: Workers = None,
     memory: Memory = None,
+    calibrate: Annotated[
+        bool,
+        typer.Option("--calibrate", help="Try the steps for some seconds; tell the time it takes."),
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")] = False,
 ) -> None:
-    """Show what a reconstruction would take: tiles, memory, traffic, denoiser calls."""
+    """Show what a reconstruction would take: tiles, memory, traffic, denoiser calls, time."""
     resolved = _problem_config(config, overrides or [], thickness, mask_bad)
     limit = None if memory is None else parse_memory(memory)
+    from ddgm_dist.engine.host import keep_one_heap
     from ddgm_dist.reconstruct import plan as run
 
-    typer.echo(run(tilts, resolved, workers=workers, memory=limit).describe())
+    if calibrate:
+        keep_one_heap()  # as workers do
+    found = run(tilts, resolved, workers=workers, memory=limit, calibrate=calibrate)
+    typer.echo(json.dumps(found.to_dict(), indent=2) if as_json else found.describe())
 
 
 def reconstruct(
@@ -77,8 +87,11 @@ def reconstruct(
                 )
     resolved = _problem_config(config, overrides or [], thickness, mask_bad)
     limit = None if memory is None else parse_memory(memory)
+    from ddgm_dist.engine.host import keep_one_heap
     from ddgm_dist.reconstruct import reconstruct as run
 
+    if engine == "local":
+        keep_one_heap()
     result = run(
         tilts,
         out,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -63,8 +62,8 @@ class Job:
 
     @property
     def cache(self) -> int:
-        """Bytes of measurements that a worker keeps of streamed tiles: those of a few."""
-        return 2 * self.plan.memory.state
+        """Bytes of measurements that a worker keeps of streamed tiles: as many as fit."""
+        return self.plan.cached(self.memory) * self.plan.memory.data
 
     def resident(self, workers: int) -> bool:
         """Whether the tiles of the widest group fit the workers' memory all at once.
@@ -74,8 +73,7 @@ class Job:
         """
         if self.state != "auto" or self.memory is None:
             return self.state != "streamed"
-        tiles = max(2, math.ceil(max(len(group) for group in self.plan.groups) / workers)) + 1
-        return self.plan.memory.total + (tiles - 1) * self.plan.memory.state <= self.memory
+        return self.plan.resident(workers, self.memory)
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ddgm_dist.core.box import Box
-from ddgm_dist.plan.tiling import Tile, blend_half_width
+from ddgm_dist.plan.tiling import Tile, blend_half_width, window_support
 
-__all__ = ["Piece", "blend", "blend_window", "cut_piece", "window_support"]
+__all__ = ["Piece", "blend", "blend_window", "cut_piece"]
 
 
 @dataclass(frozen=True)
@@ -34,18 +34,6 @@ class Piece:
 
     box: Box
     values: NDArray[np.float32] | Tensor
-
-
-def window_support(tile: Tile, field: int, margin: int) -> tuple[int, int]:
-    """Columns ``[start, stop)`` of a tile's blending window.
-
-    Its own columns and half the blending zone beyond each cut; at the volume's edges all it reads.
-    """
-    half = blend_half_width(margin)
-    own, read = tile.write_box, tile.read_box
-    start = read.start[2] if own.start[2] == 0 else own.start[2] - half
-    stop = read.stop[2] if own.stop[2] == field else own.stop[2] + half
-    return start, stop
 
 
 def blend_window(tile: Tile, field: int, margin: int) -> tuple[int, Tensor]:

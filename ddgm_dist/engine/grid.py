@@ -6,9 +6,8 @@ from bisect import bisect_left, bisect_right
 from functools import cached_property
 
 from ddgm_dist.core.geometry import Geometry
-from ddgm_dist.engine.blending import window_support
 from ddgm_dist.plan.plan import Plan
-from ddgm_dist.plan.tiling import Tile
+from ddgm_dist.plan.tiling import Tile, window_support
 from ddgm_dist.storage.checkpoint import CheckpointLayout
 
 __all__ = ["TileGrid"]

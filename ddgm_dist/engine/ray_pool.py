@@ -12,6 +12,7 @@ import ray
 from ray.exceptions import RayError
 
 from ddgm_dist.engine.base import Job
+from ddgm_dist.engine.host import ONE_HEAP
 from ddgm_dist.engine.ray_cluster import Shares, nodes, shares
 from ddgm_dist.engine.ray_worker import CONCURRENCY, Hello, Worker, versions
 from ddgm_dist.errors import DdgmError
@@ -100,6 +101,7 @@ class Pool:
                 num_gpus=self.shares.gpus,
                 memory=self.shares.memory or None,
                 name=f"ddgm-{self.run}-{name}",
+                runtime_env={"env_vars": ONE_HEAP},
             )
             actor = decorate(Worker).remote(self._job, name, self.shares.threads)
             self.members[name] = Member(name, actor, actor.hello.remote())

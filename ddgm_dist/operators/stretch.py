@@ -45,6 +45,8 @@ __all__ = [
 
 HALF_WIDTH = 16
 _BETA = 7.0
+# Columns that are interpolated at a time.
+_PIECE = 1024
 
 
 @dataclass(frozen=True)
@@ -175,8 +177,12 @@ def stretch(
     index, weight = interpolation_taps(position, field)
     index = index - first
     weight = (weight * math.sqrt(math.cos(angle))).to(projection)
-    gathered = projection[:, index.to(projection.device)]
-    return (gathered * weight).sum(dim=-1)
+    index = index.to(projection.device)
+    out = projection.new_empty((projection.shape[0], stop - start))
+    for i in range(0, stop - start, _PIECE):  # taps of all columns at once would be large
+        part = slice(i, i + _PIECE)
+        out[:, part] = (projection[:, index[part]] * weight[part]).sum(dim=-1)
+    return out
 
 
 def interpolate_rows(projection: Tensor, position: Tensor, half_width: int = 4) -> Tensor:

@@ -3,30 +3,32 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Literal
+from typing import Any, Literal
 
-from ddgm_dist.core.box import Box, Triple
+from ddgm_dist.core.box import Triple
 from ddgm_dist.core.geometry import Geometry
 from ddgm_dist.errors import PlanError
-from ddgm_dist.plan.calls import denoiser_calls
-from ddgm_dist.plan.config import PlanConfig, ProblemConfig
-from ddgm_dist.plan.memory import MIB, MemoryModel
+from ddgm_dist.plan.advice import fitting_keys
+from ddgm_dist.plan.calls import denoiser_calls, largest_call
+from ddgm_dist.plan.config import PlanConfig
+from ddgm_dist.plan.description import describe, summary
+from ddgm_dist.plan.expectation import Expectation
+from ddgm_dist.plan.memory import ACTIVATION, LEAST_CACHED, MemoryModel, shown
 from ddgm_dist.plan.problem import Problem
 from ddgm_dist.plan.tiling import (
     Tile,
     chunk_columns,
-    default_margin,
-    equal_columns,
+    columns_and_margin,
     make_tiles,
+    widest_read,
 )
+from ddgm_dist.plan.traffic import Traffic, traffic
 
 __all__ = ["Plan", "columns_and_margin", "make_plan", "widest_read"]
 
-# Domains up to this width are solved whole unless tile_columns says otherwise.
-WHOLE_WIDTH = 8192
-COUPLED_WIDTH = 4096
 # Voxels of a coupled tile, about: an iteration of one takes a GPU a few tenths of a second.
 COUPLED_VOXELS = 2**24
 
@@ -49,11 +51,23 @@ class Plan:
         ``tile-major``: each tile runs all iterations in one go. ``step-major``: the tiles of a
         group exchange halos once per iteration.
     memory
-        Projected memory of one worker.
+        What a worker holds, by parts.
     denoiser_calls
         Over all tiles and iterations.
-    bytes_read, bytes_written, bytes_exchanged
-        Input and output of the run; halos per iteration.
+    bytes_read, bytes_written
+        Input and output of the run.
+    traffic
+        Bytes moved between coupled tiles in one iteration.
+    iterations
+        N.
+    workers
+        That share the tiles, as far as is known.
+    state
+        Whether the states of coupled tiles would stay with so many workers.
+    budget
+        Bytes one worker may use; None if that is unknown.
+    expected
+        How long it will take, if that was calibrated.
     """
 
     tiles: tuple[Tile, ...]
@@ -67,8 +81,12 @@ class Plan:
     denoiser_calls: int
     bytes_read: int
     bytes_written: int
-    bytes_exchanged: int
+    traffic: Traffic
     iterations: int
+    workers: int = 1
+    state: Literal["none", "resident", "streamed"] = "none"
+    budget: int | None = None
+    expected: Expectation | None = None
 
     @property
     def groups(self) -> tuple[tuple[Tile, ...], ...]:
@@ -80,36 +98,61 @@ class Plan:
         """Voxels solved for in one iteration, halos included."""
         return sum(tile.read_box.size for tile in self.tiles)
 
+    @property
+    def halo(self) -> float:
+        """Voxels that are solved twice or lie outside the field, as a fraction of the volume."""
+        return self.voxels / math.prod(self.shape) - 1
+
+    @property
+    def bytes_exchanged(self) -> int:
+        """Between coupled tiles in one iteration when their states stay with the workers."""
+        return self.traffic.exchanged
+
+    def kept(self, workers: int) -> int:
+        """Coupled tiles that one of so many workers keeps: its share of the widest group."""
+        return kept_tiles(self.tiles, workers)
+
+    def resident(self, workers: int, budget: int) -> bool:
+        """Whether so many workers of a memory can keep the states of all coupled tiles."""
+        return self.memory.resident(self.kept(workers)) <= budget
+
+    def cached(self, budget: int | None) -> int:
+        """Streamed tiles whose measurements a worker of a memory keeps, at most a whole group.
+
+        Any worker may be given any tile: one that keeps too few reads and stretches them again at
+        each iteration.
+        """
+        if budget is None:
+            return LEAST_CACHED
+        room = (budget - self.memory.streamed) // self.memory.data
+        return min(max(LEAST_CACHED, LEAST_CACHED + room), max(LEAST_CACHED, self.kept(1)))
+
+    @property
+    def worker_memory(self) -> int:
+        """Projected bytes of one worker, the way the plan would be run."""
+        if self.state == "resident":
+            return self.memory.resident(self.kept(self.workers))
+        if self.state == "streamed":
+            more = self.cached(self.budget) - LEAST_CACHED
+            return self.memory.streamed + more * self.memory.data
+        return self.memory.total
+
     def describe(self) -> str:
         """A page for people."""
-        z, y, x = self.shape
-        first = self.tiles[0]
-        owned = z * y * x
-        along, across = (len({t.write_box.start[axis] for t in self.tiles}) for axis in (1, 2))
-        lines = [
-            f"volume          {z} x {y} x {x} voxels (z, y, x), {owned / 1e6:.4g} Mvoxel",
-            f"tiles           {len(self.tiles)} ({along} along y, {across} along x)",
-            f"first tile      writes {_box(first.write_box)}, reads {_box(first.read_box)}",
-            f"order           {self.order}: {self._coupling(along, across)}",
-            f"halo            {100 * (self.voxels / owned - 1):.1f} % of the volume is solved "
-            "twice or lies outside the field",
-            f"shards          {self.shard} voxels in chunks of {self.chunk}, one writer each",
-            f"iterations      {self.iterations}",
-            f"denoiser calls  {self.denoiser_calls}",
-            f"bytes           {_bytes(self.bytes_read)} read, {_bytes(self.bytes_written)} "
-            f"written, {_bytes(self.bytes_exchanged)} exchanged per iteration",
-            f"worker memory   {_bytes(self.memory.total)} (libraries {_bytes(self.memory.BASE)}, "
-            f"operator {_bytes(self.memory.operator)}, state {_bytes(self.memory.state)}, gradient "
-            f"{_bytes(self.memory.block)}, denoiser {_bytes(self.memory.denoiser)})",
-        ]
-        return "\n".join(lines)
+        return describe(self)
 
-    def _coupling(self, along: int, across: int) -> str:
-        if len(self.groups) == len(self.tiles):
-            return "no tile talks to another"
-        if len(self.groups) < along:
-            return f"all {along} x {across} tiles are coupled, along y and x"
-        return f"{across} coupled tiles along x"
+    def to_dict(self) -> dict[str, Any]:
+        """The same as plain JSON values; bytes, voxels, seconds."""
+        return summary(self)
+
+
+def kept_tiles(tiles: tuple[Tile, ...], workers: int) -> int:
+    """Tiles of the widest group by workers, and one that moves in when a worker is lost."""
+    sizes: dict[int, int] = {}
+    for tile in tiles:
+        sizes[tile.group] = sizes.get(tile.group, 0) + 1
+    most = max(sizes.values())
+    return min(most, max(2, math.ceil(most / workers)) + 1)
 
 
 def make_plan(
@@ -119,8 +162,14 @@ def make_plan(
     length: int,
     memory: int | None = None,
     itemsize: int = 4,
+    workers: int = 1,
+    calls: int = 2,
+    activation: float = ACTIVATION["bfloat16"],
 ) -> Plan:
     """Cut a problem into tiles and project its cost.
+
+    How tiles are cut along x belongs to the problem and does not depend on the memory. Rows of
+    coupled tiles, and where their states stay, are chosen so that it holds.
 
     Parameters
     ----------
@@ -132,107 +181,148 @@ def make_plan(
         Bytes one worker may use; unbounded when None.
     itemsize
         Bytes per pixel of the stored tilt series.
+    workers, calls
+        How many share the tiles; calls that each takes at a time (a Ray worker takes two).
+    activation
+        Bytes per voxel of a denoiser call.
 
     Raises
     ------
     PlanError
         If tiles would not be whole shards, or even the smallest tile needs too much memory.
     """
-    g = problem.geometry
-    block = problem.rows_per_call
+    g, block = problem.geometry, problem.rows_per_call
     tile_columns, margin = columns_and_margin(g, problem.config)
-    shard = (g.thickness, block, tile_columns)
-    coupled = tile_columns < g.field
-    halo = problem.halo
-    rows = config.tile_rows or (
-        max(_coupled_rows(g, block, length), min(2 * halo, math.ceil(g.rows / block) * block))
-        if coupled or halo
-        else block
-    )
-    if rows % block:
+    if config.tile_rows and config.tile_rows % block:
         raise PlanError(
             "tile_rows",
-            rows,
+            config.tile_rows,
             f"is not a multiple of rows_per_call = {block}: a write box must be whole shards",
-            f"try {block * max(1, round(rows / block))}",
+            f"try {block * max(1, round(config.tile_rows / block))}",
         )
 
-    def model(resident: int) -> MemoryModel:
-        return MemoryModel(
-            g.thickness,
-            g.tilts,
-            length,
-            block,
-            problem.lattice.width,
-            resident_rows=min(resident + 2 * halo, max(resident, g.rows)),
-        )
+    def model(problem: Problem, length: int, rows: int) -> MemoryModel:
+        return _model(problem, length, rows, calls=calls, activation=activation)
 
-    if (coupled or halo) and memory is not None and config.tile_rows is None:
-        while rows > block and model(rows).total > memory:
-            rows = max(block, rows // 2 // block * block)
-    needs = model(rows if coupled or halo else block)
-    if memory is not None and needs.total > memory:
-        raise PlanError(
-            "memory",
-            _bytes(memory),
-            f"is less than the {_bytes(needs.total)} that a worker needs for the smallest tile, "
-            f"{g.thickness} x {block} rows x {length} columns",
-            f"give at least {_bytes(needs.total)}, or make tiles smaller with tile_columns (now "
-            f"{tile_columns}), window (now {problem.lattice.width}) or rows_per_call (now {block})",
-        )
-    tiles = make_tiles(g, tile_rows=rows, tile_columns=tile_columns, margin=margin, halo=halo)
-    exchanging = coupled or (halo > 0 and len(tiles) > 1)
+    def needs(problem: Problem, length: int, rows: int) -> int:
+        found = model(problem, length, rows)
+        return found.resident(found.calls) if config.state == "resident" else found.total
+
+    rows = config.tile_rows or _tile_rows(problem, length)
+    if memory is not None:
+        if config.tile_rows is None:
+            while rows > block and needs(problem, length, rows) > memory:
+                rows = max(block, rows // 2 // block * block)
+        if needs(problem, length, rows) > memory:
+            raise _too_large(problem, length, rows, memory, needs, config.tile_rows)
+    tiles = make_tiles(
+        g, tile_rows=rows, tile_columns=tile_columns, margin=margin, halo=problem.halo
+    )
+    groups = [list(same) for _, same in groupby(tiles, key=lambda tile: tile.group)]
+    coupled = any(len(group) > 1 for group in groups)
+    worker = model(problem, length, rows)
     return Plan(
         tiles=tiles,
         shape=(g.thickness, g.rows, g.field),
-        shard=shard,
+        shard=(g.thickness, block, tile_columns),
         chunk=(g.thickness, block, chunk_columns(g.field)),
         margin=margin,
         length=length,
-        order="step-major" if exchanging else "tile-major",
-        memory=needs,
+        order="step-major" if coupled else "tile-major",
+        memory=worker,
         denoiser_calls=denoiser_calls(tiles, problem),
-        bytes_read=g.tilts * sum(tile.read_box.shape[1] for tile in tiles) * g.field * itemsize,
+        bytes_read=g.tilts * itemsize * _pixels_read(tiles, g),
         bytes_written=4 * g.thickness * g.rows * g.field,
-        bytes_exchanged=sum(
-            4 * (tile.read_box.size - tile.write_box.size) for tile in tiles if exchanging
-        ),
+        traffic=traffic(groups, g.field, margin, block),
         iterations=problem.config.N,
+        workers=workers,
+        state=_state(config.state, worker, kept_tiles(tiles, workers), memory)
+        if coupled
+        else "none",
+        budget=memory,
     )
 
 
-def columns_and_margin(geometry: Geometry, config: ProblemConfig) -> tuple[int, int]:
-    """Width of tiles along x and the margin they read beyond it.
+def _state(
+    asked: Literal["auto", "resident", "streamed"],
+    model: MemoryModel,
+    tiles: int,
+    budget: int | None,
+) -> Literal["resident", "streamed"]:
+    if asked != "auto":
+        return asked
+    return "resident" if budget is None or model.resident(tiles) <= budget else "streamed"
 
-    As few equal tiles as ``tile_columns`` allows, rounded up to whole chunks.
+
+def _model(
+    problem: Problem, length: int, rows: int, *, calls: int, activation: float
+) -> MemoryModel:
+    g = problem.geometry
+    columns, _ = columns_and_margin(g, problem.config)
+    return MemoryModel(
+        g.thickness,
+        g.tilts,
+        length,
+        problem.rows_per_call,
+        problem.lattice.width,
+        min(rows + 2 * problem.halo, max(rows, g.rows)),
+        largest_call=largest_call(problem),
+        activation=activation,
+        series=4 * g.tilts * g.rows * g.field,
+        calls=calls,
+        coupled=columns < g.field or (problem.halo > 0 and rows < g.rows),
+        planes=problem.halo > 0,
+    )
+
+
+def _too_large(
+    problem: Problem,
+    length: int,
+    rows: int,
+    memory: int,
+    needs: Callable[[Problem, int, int], int],
+    asked_rows: int | None,
+) -> PlanError:
+    """What a worker would need, and the keys with which it would do."""
+    least = needs(problem, length, rows)
+
+    def fits(other: Problem, length: int) -> bool:
+        return needs(other, length, asked_rows or other.rows_per_call) <= memory
+
+    keys = fitting_keys(problem, fits)
+    if asked_rows is not None and needs(problem, length, problem.rows_per_call) <= memory:
+        keys.insert(0, "smaller tile_rows (it is chosen if you leave it out)")
+    fixed = problem.geometry.thickness, problem.geometry.tilts
+    advice = f"no tile of {fixed[0]} slices and {fixed[1]} tilts is small enough; give"
+    if keys:
+        advice = f"what fits is {', or '.join(keys)}; or give"
+    return PlanError(
+        "memory",
+        shown(memory),
+        f"is less than the {shown(least)} that a worker needs for the smallest tile, "
+        f"{problem.geometry.thickness} x {rows} rows x {length} columns, with windows of "
+        f"{problem.lattice.width} columns",
+        f"{advice} at least {shown(math.ceil(least))}",
+    )
+
+
+def _tile_rows(problem: Problem, length: int) -> int:
+    """Rows of a tile if nobody says: a block, or if coupled enough work per exchange.
+
+    That does not depend on the number of workers, so a run that is resumed elsewhere is cut the
+    same way. Tiles that share rows own as many as they read beyond.
     """
-    wanted = config.tile_columns
-    if wanted is None:
-        wanted = geometry.field if geometry.field <= WHOLE_WIDTH else COUPLED_WIDTH
-    return equal_columns(geometry.field, wanted), config.margin or default_margin(geometry)
+    g, block = problem.geometry, problem.rows_per_call
+    columns, _ = columns_and_margin(g, problem.config)
+    if columns >= g.field and not problem.halo:
+        return block
+    blocks = max(1, COUPLED_VOXELS // (g.thickness * block * length))
+    rows = block * min(blocks, math.ceil(g.rows / block))
+    return max(rows, min(2 * problem.halo, math.ceil(g.rows / block) * block))
 
 
-def widest_read(geometry: Geometry, config: ProblemConfig) -> int:
-    """Columns of the widest read box."""
-    first, last = geometry.domain
-    tile_columns, margin = columns_and_margin(geometry, config)
-    if tile_columns >= geometry.field:
-        return last - first
-    return min(last - first, tile_columns + 2 * max(margin, -first))
-
-
-def _coupled_rows(geometry: Geometry, block: int, length: int) -> int:
-    """Rows of a coupled tile: enough work per exchange, however many workers there are.
-
-    So a run that is resumed elsewhere is cut the same way.
-    """
-    blocks = COUPLED_VOXELS // (geometry.thickness * block * length)
-    return block * min(max(1, blocks), math.ceil(geometry.rows / block))
-
-
-def _bytes(count: int) -> str:
-    return f"{count / MIB:.4g} MiB" if count < 1024 * MIB else f"{count / 1024 / MIB:.4g} GiB"
-
-
-def _box(box: Box) -> str:
-    return " x ".join(f"{a}:{b}" for a, b in zip(box.start, box.stop, strict=True))
+def _pixels_read(tiles: tuple[Tile, ...], geometry: Geometry) -> int:
+    """Per tilt: each tile reads the detector columns that show its columns, at most all."""
+    return sum(
+        tile.read_box.shape[1] * min(geometry.field, tile.read_box.shape[2]) for tile in tiles
+    )

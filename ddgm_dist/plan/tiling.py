@@ -9,13 +9,26 @@ from itertools import pairwise
 from ddgm_dist.core.box import Box
 from ddgm_dist.core.geometry import Geometry
 from ddgm_dist.errors import PlanError
+from ddgm_dist.plan.config import ProblemConfig
 
-__all__ = ["Tile", "blend_half_width", "default_margin", "make_tiles"]
+__all__ = [
+    "Tile",
+    "blend_half_width",
+    "columns_and_margin",
+    "default_margin",
+    "make_tiles",
+    "widest_read",
+    "window_support",
+]
 
 # Half the zone, in columns, over which coupled tiles are blended around a cut.
 BLEND = 32
 # Columns per chunk of the output, in wide and in narrow volumes.
 WIDE_CHUNK, NARROW_CHUNK, NARROW_FIELD = 64, 16, 1024
+# Domains up to this width are solved whole unless tile_columns says otherwise: a key of the problem,
+# so it must not depend on the memory of some machine.
+WHOLE_WIDTH = 8192
+COUPLED_WIDTH = 4096
 
 
 @dataclass(frozen=True)
@@ -45,6 +58,18 @@ def blend_half_width(margin: int) -> int:
     return max(1, min(BLEND, margin // 2))
 
 
+def window_support(tile: Tile, field: int, margin: int) -> tuple[int, int]:
+    """Columns ``[start, stop)`` of a tile's blending window.
+
+    Its own columns and half the blending zone beyond each cut; at the volume's edges all it reads.
+    """
+    half = blend_half_width(margin)
+    own, read = tile.write_box, tile.read_box
+    start = read.start[2] if own.start[2] == 0 else own.start[2] - half
+    stop = read.stop[2] if own.stop[2] == field else own.stop[2] + half
+    return start, stop
+
+
 def default_margin(geometry: Geometry) -> int:
     """Columns read beyond a tile's own: the reach of its rays, or the denoiser's context, and the
     blending zone.
@@ -72,6 +97,26 @@ def equal_columns(field: int, wanted: int) -> int:
     chunk = chunk_columns(field)
     even = math.ceil(field / math.ceil(field / wanted))
     return math.ceil(even / chunk) * chunk
+
+
+def columns_and_margin(geometry: Geometry, config: ProblemConfig) -> tuple[int, int]:
+    """Width of tiles along x and the margin they read beyond it.
+
+    As few equal tiles as ``tile_columns`` allows, rounded up to whole chunks.
+    """
+    wanted = config.tile_columns
+    if wanted is None:
+        wanted = geometry.field if geometry.field <= WHOLE_WIDTH else COUPLED_WIDTH
+    return equal_columns(geometry.field, wanted), config.margin or default_margin(geometry)
+
+
+def widest_read(geometry: Geometry, config: ProblemConfig) -> int:
+    """Columns of the widest read box."""
+    first, last = geometry.domain
+    tile_columns, margin = columns_and_margin(geometry, config)
+    if tile_columns >= geometry.field:
+        return last - first
+    return min(last - first, tile_columns + 2 * max(margin, -first))
 
 
 def narrowest_tile(field: int, tile_columns: int) -> int:

@@ -102,12 +102,16 @@ class LoadedDenoiser:
         Noise levels it was trained for.
     reach
         Radius of its receptive field in pixels; 0 when unknown.
+    activation
+        Bytes per voxel that a call holds; that of a user's function is unknown, and taken to be
+        that of a few float32 images.
     """
 
     denoiser: UNetDenoiser | FunctionDenoiser
     digest: str
     sigma_range: tuple[float, float]
     reach: int
+    activation: float = 64.0
 
 
 def load_denoiser(
@@ -130,7 +134,13 @@ def load_denoiser(
     if name == SHIPPED or path.suffix == ".safetensors":
         weights = load_weights(shipped_weights() if name == SHIPPED else path)
         denoiser = UNetDenoiser(weights.net, device=device, precision=precision)
-        return LoadedDenoiser(denoiser, weights.digest, weights.sigma_range, weights.net.reach)
+        return LoadedDenoiser(
+            denoiser,
+            weights.digest,
+            weights.sigma_range,
+            weights.net.reach,
+            weights.net.spec.activation(_DTYPES[precision].itemsize),
+        )
     if path.suffix in (".pt", ".ts", ".torchscript"):
         return _torchscript(path, device)
     if ":" in name:

@@ -58,6 +58,25 @@ class UNetSpec:
         """Pixels of the image per pixel of the coarsest level."""
         return 1 << (len(self.channels) - 1)
 
+    def activation(self, itemsize: int) -> float:
+        """Bytes per pixel of an image that one call holds at its peak, besides the network.
+
+        On the way up each level holds what is scaled up, its result, its own skip connection and
+        those of finer levels, and the coarser level's result; image, mask and scaled image are
+        float32.
+
+        Parameters
+        ----------
+        itemsize
+            Bytes per number of the network.
+        """
+        sizes = [c / (1 << 2 * level) for level, c in enumerate(self.channels)]
+        peaks = [
+            sum(sizes[:i]) + 3 * size + following
+            for i, (size, following) in enumerate(zip(sizes, [*sizes[1:], 0.0], strict=True))
+        ]
+        return itemsize * max(peaks) + 12
+
 
 class ResidualBlock(nn.Module):
     """``x + conv(relu(film(conv(relu(x)))))``; starts as the identity."""

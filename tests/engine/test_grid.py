@@ -7,9 +7,8 @@ from hypothesis import strategies as st
 
 from ddgm_dist.core.box import Box
 from ddgm_dist.core.geometry import Geometry
-from ddgm_dist.engine.blending import window_support
 from ddgm_dist.engine.grid import TileGrid
-from ddgm_dist.plan.tiling import Tile, blend_half_width
+from ddgm_dist.plan.tiling import Tile, blend_half_width, window_support
 
 
 @settings(max_examples=100, deadline=None)

@@ -11,6 +11,7 @@ from ddgm_dist.core.schedule import exponential, make_schedule
 from ddgm_dist.core.window import make_lattice
 from ddgm_dist.plan.config import ProblemConfig
 from ddgm_dist.plan.problem import Problem
+from ddgm_dist.plan.tiling import widest_read
 
 MakeProblem = Callable[..., Problem]
 
@@ -45,7 +46,11 @@ def make_problem() -> MakeProblem:
                 trust=config.trust,
             ),
             lattice=make_lattice(
-                geometry.domain, max_width=config.window, overlap=config.overlap, stride=8
+                geometry.domain,
+                max_width=config.window,
+                overlap=config.overlap,
+                stride=8,
+                extent=widest_read(geometry, config),
             ),
             rows_per_call=min(config.rows_per_call, rows),
             data_digest="d" * 64,

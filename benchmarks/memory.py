@@ -1,0 +1,183 @@
+"""Peak resident memory of a worker against what the plan projects, over shapes of problems.
+
+    python benchmarks/memory.py [--only NAME ...]
+
+Each measurement is a run of two iterations on noise, in a process of its own: through the local engine,
+or through Ray with one worker of one thread, which takes two calls at a time (so one tile is read or
+written while another is computed). The peak is the kernel's high-water mark of the worker's resident set
+(VmHWM). Results go to benchmarks/results/memory.json.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import pickle
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+RESULTS = Path(__file__).with_name("results") / "memory.json"
+
+# name: depth, rows, field, calls at a time (1: local, 2: Ray), configuration keys
+SHAPES = {
+    "thin, narrow": (32, 8, 512, 1, {}),
+    "thin, wide, 8 rows": (32, 16, 3000, 2, {"rows_per_call": 8}),
+    "thin, float32": (32, 8, 1600, 2, {"precision": "float32"}),
+    "64 thick, narrow windows": (64, 8, 3000, 2, {"window": 512}),
+    "64 thick, wide window": (64, 8, 3000, 2, {"window": 4096}),
+    "128 thick, one row a call": (128, 2, 2048, 2, {"rows_per_call": 1}),
+    "128 thick, local": (128, 4, 1500, 1, {}),
+    "64 thick, planes": (
+        64,
+        64,
+        400,
+        2,
+        {"planes": ["zx", "zy", "yx"], "window_rows": 32, "overlap_rows": 8, "tile_rows": 32},
+    ),
+    "192 thick": (192, 4, 600, 2, {"rows_per_call": 2}),
+    "192 thick, float32": (192, 4, 320, 2, {"precision": "float32"}),
+    "64 thick, coupled, resident": (64, 32, 3000, 2, {"tile_columns": 1024, "tile_rows": 16}),
+    "64 thick, coupled, streamed": (
+        64,
+        32,
+        3000,
+        2,
+        {"tile_columns": 1024, "tile_rows": 16, "state": "streamed"},
+    ),
+    "128 thick, coupled, one slice": (
+        128,
+        1,
+        9000,
+        2,
+        {"tile_columns": 2048, "rows_per_call": 1, "state": "streamed"},
+    ),
+}
+ANGLES = tuple(float(a) for a in range(-60, 61, 3))
+
+
+def peak(pid: int | str) -> int:
+    """High-water mark of a process, bytes."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmHWM"):
+            return 1024 * int(line.split()[1])
+    raise RuntimeError("the system does not tell")
+
+
+def prepare(folder: Path, depth: int, rows: int, field: int, calls: int, keys: dict) -> tuple:
+    """A tilt series of noise, the job, and its empty output."""
+    import numpy as np
+
+    from ddgm_dist.engine.base import Job
+    from ddgm_dist.output import Output
+    from ddgm_dist.plan.config import parse_config
+    from ddgm_dist.pose import pose_problem
+    from ddgm_dist.reconstruct import plan_problem
+    from ddgm_dist.storage.tilt_series import TiltSeriesMeta, write_tilt_series
+
+    data = np.random.default_rng(0).standard_normal((len(ANGLES), rows, field), np.float32)
+    tilts = folder / "tilts.zarr"
+    write_tilt_series(tilts, data, TiltSeriesMeta(ANGLES, None, thickness_px=depth))
+    config = parse_config({"N": 2, "mean": 0.0, "std": 1.0, "sigma_y": 1.0, **keys})
+    problem, series = pose_problem(tilts, config.problem())
+    plan = plan_problem(problem, series, config, None, calls=calls)
+    with Output.claim(folder / "out.zarr", problem, plan, None, overwrite=False) as output:
+        job = Job(problem, plan, series.path, output.path, output.digest, state=config.state)
+    return job, calls
+
+
+def work(job, calls: int) -> int:
+    """Run a job as a worker does; returns the worker's peak."""
+    if calls == 1:
+        import torch
+
+        from ddgm_dist.engine.local import LocalEngine
+
+        torch.set_num_threads(1)
+        LocalEngine().run(job, frozenset(), lambda event: None)
+        return peak("self")
+    return in_ray(job)
+
+
+def in_ray(job) -> int:
+    """The same in Ray, on one worker."""
+    from ddgm_dist.engine.ray import RayEngine
+
+    engine, peaks, done = RayEngine(workers=1), [0], threading.Event()
+
+    def watch() -> None:
+        while not done.wait(0.2):
+            for member in engine.last.pool.ready if engine.last else []:
+                with contextlib.suppress(OSError):
+                    peaks.append(peak(member.hello.pid))
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        engine.run(job, frozenset(), lambda event: None)
+    finally:
+        done.set()
+        watcher.join()
+    return max(peaks)
+
+
+def measure(shape: tuple) -> dict:
+    """One shape: the worker's peak and the projection, bytes."""
+    from ddgm_dist.engine.host import ONE_HEAP
+
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        job, calls = prepare(folder, *shape)
+        (folder / "job").write_bytes(pickle.dumps((job, calls)))
+        began = time.perf_counter()
+        done = subprocess.run(
+            [sys.executable, __file__, "--work", str(folder / "job")],
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+            env={**os.environ, **ONE_HEAP, "OMP_NUM_THREADS": "1", "RAY_AUTH_MODE": "disabled"},
+        )
+        measured = int(done.stdout.split()[-1])
+        model, projected = job.plan.memory, job.plan.worker_memory
+        return {
+            "measured": measured,
+            "projected": projected,
+            "ratio": round(projected / measured, 3),
+            "parts": model.parts(),
+            "tile": list(job.plan.tiles[0].read_box.shape),
+            "seconds": round(time.perf_counter() - began, 1),
+        }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--only", nargs="*", help="names of shapes")
+    parser.add_argument(
+        "--shape", help="JSON: depth, rows, field, calls, keys; prints and saves nothing"
+    )
+    parser.add_argument("--work", type=Path, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.work:
+        print(work(*pickle.loads(args.work.read_bytes())))
+        return
+    if args.shape:
+        print(json.dumps(measure(tuple(json.loads(args.shape)))))
+        return
+    known = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    for name in args.only or SHAPES:
+        found = known[name] = measure(SHAPES[name])
+        RESULTS.parent.mkdir(exist_ok=True)
+        RESULTS.write_text(json.dumps(known, indent=1) + "\n")
+        mib = {k: round(v / 2**20) for k, v in found["parts"].items()}
+        print(
+            f"{name:32} measured {found['measured'] / 2**20:6.0f} projected "
+            f"{found['projected'] / 2**20:6.0f} MiB, ratio {found['ratio']}  {mib} {found['seconds']} s",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,91 @@
+"""How long a plan will take, from what its steps were measured to take."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["EFFICIENCY", "Expectation"]
+
+# Of several workers on one machine, against one: they share memory and caches. The engine is tested to
+# reach it (two workers of one thread, 1.8 times one).
+EFFICIENCY = 0.9
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """Seconds that a run will take.
+
+    Attributes
+    ----------
+    seconds
+        Worker seconds by phase, over all tiles and iterations.
+    posing
+        Reading the series through and posing the problem, in the driver.
+    start
+        Of each worker, before its first tile: the operator's basis, loading the network.
+    workers, threads
+        Workers, and threads of torch that each has.
+    units
+        Tiles that can be computed at the same time.
+    """
+
+    seconds: Mapping[str, float]
+    posing: float
+    start: float
+    workers: int
+    threads: int
+    units: int
+
+    @property
+    def total(self) -> float:
+        """Worker seconds of all phases."""
+        return sum(self.seconds.values())
+
+    @property
+    def efficiency(self) -> float:
+        """Assumed for several workers."""
+        return 1.0 if self.workers == 1 else EFFICIENCY
+
+    @property
+    def wall(self) -> float:
+        """Seconds from the call to the whole volume, besides starting Ray.
+
+        The last round of tiles may leave workers idle.
+        """
+        busy = min(self.workers, self.units)
+        rounds = math.ceil(self.units / busy) * busy / self.units
+        return self.posing + self.start + self.total * rounds / busy / self.efficiency
+
+    def describe(self) -> dict[str, str]:
+        """Lines by name."""
+        spent = ", ".join(f"{phase} {_time(value)}" for phase, value in self.seconds.items())
+        return {
+            "worker time": f"{_time(self.total)} ({spent}), and {_time(self.start)} per worker",
+            "expected time": f"{_time(self.wall)} with {self.workers} "
+            f"worker{'s' if self.workers > 1 else ''} of {self.threads} "
+            f"thread{'s' if self.threads > 1 else ''} as fast as this machine now"
+            + (f", {100 * self.efficiency:.0f} % of them busy" if self.workers > 1 else ""),
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {
+            "worker_seconds": dict(self.seconds),
+            "posing": self.posing,
+            "start_per_worker": self.start,
+            "workers": self.workers,
+            "threads": self.threads,
+            "efficiency": self.efficiency,
+            "wall_seconds": self.wall,
+        }
+
+
+def _time(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"
+    if seconds < 7200:
+        return f"{seconds / 60:.1f} min"
+    return f"{seconds / 3600:.1f} h"
