@@ -14,13 +14,14 @@ interval of the units it touches. Checked is
    begun after that. A tile that was finished when a session began is not computed in it.
 2. *What is computed again is younger than a checkpoint interval.* A checkpoint is begun
    ``checkpoint_every`` after the last was begun (or when that is whole, if this is later), with the
-   first iteration that no tile has begun: the slowest tile is there after at most ``spread + 2`` rounds. So
-   of a step that is done again, first done at t, followed by a fault at f, at most ``spread + 2`` rounds lie
-   between ``t + checkpoint_every`` and f; twice as many where fewer than that fit
-   ``checkpoint_every``, for then a checkpoint waits for the last. In streamed runs each iteration is a checkpoint.
-3. *There is no hidden work.* The denoiser's calls beyond those of an undisturbed run are at most those of
-   the repeated steps in the log, and of steps that nobody could report: of each killed worker two (one
-   computes, one is written) if tiles are coupled; where they run to completion, what it had called
+   first iteration that no tile has begun: the slowest tile is there after at most ``spread + 2``
+   rounds. So of a step that is done again, first done at t, followed by a fault at f, at most ``spread
+   + 2`` rounds lie between ``t + checkpoint_every`` and f; twice as many where fewer than that fit
+   ``checkpoint_every``, for then a checkpoint waits for the last. In streamed runs each iteration is a
+   checkpoint.
+3. *There is no hidden work.* The denoiser's calls beyond those of an undisturbed run are at most those
+   of the repeated steps in the log, and of steps that nobody could report: of each killed worker two
+   (one computes, one is written) if tiles are coupled; where they run to completion, what it had called
    within ``checkpoint_every`` before its end, and two steps.
 """
 
