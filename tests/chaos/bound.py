@@ -2,8 +2,8 @@
 
 Three records are kept of a run: the driver's log of events, flushed event by event; the log that the
 denoiser itself leaves of its calls, in the workers; and the faults that were injected. A *step* is one
-iteration of one tile, a *unit* a group of coupled tiles or one uncoupled tile, a *round* one iteration of
-a unit's slowest tile, and the *spread* how many iterations two tiles of a unit can be apart: their
+iteration of one tile, a *unit* a group of coupled tiles or one uncoupled tile, a *round* one iteration
+of a unit's slowest tile, and the *spread* how many iterations two tiles of a unit can be apart: their
 distance in the row, 0 for an uncoupled tile. The promise is that a fault costs at most one checkpoint
 interval of the units it touches. Checked is
 
@@ -13,14 +13,15 @@ interval of the units it touches. Checked is
    has been reported and the driver has lived on to report anything else. No step that leads up to it is
    begun after that. A tile that was finished when a session began is not computed in it.
 2. *What is computed again is younger than a checkpoint interval.* A checkpoint is begun
-   ``checkpoint_every`` after the last was begun (or when that is whole, if this is later), with the first
-   iteration that no tile has begun: the slowest tile is there after at most ``spread + 2`` rounds. So of
-   a step that is done again, first done at t, followed by a fault at f, at most ``spread + 2`` rounds lie
-   between ``t + checkpoint_every`` and f; twice as many where fewer than that fit ``checkpoint_every``,
-   for then a checkpoint waits for the last. In streamed runs each iteration is a checkpoint.
-3. *There is no hidden work.* The denoiser's calls beyond those of an undisturbed run are at most those of
-   the repeated steps in the log, and of steps that nobody could report: of each killed worker two (one
-   computes, one is written) if tiles are coupled; where they run to completion, what it had called
+   ``checkpoint_every`` after the last was begun (or when that is whole, if this is later), with the
+   first iteration that no tile has begun: the slowest tile is there after at most ``spread + 2``
+   rounds. So of a step that is done again, first done at t, followed by a fault at f, at most ``spread
+   + 2`` rounds lie between ``t + checkpoint_every`` and f; twice as many where fewer than that fit
+   ``checkpoint_every``, for then a checkpoint waits for the last. In streamed runs each iteration is a
+   checkpoint.
+3. *There is no hidden work.* The denoiser's calls beyond those of an undisturbed run are at most those
+   of the repeated steps in the log, and of steps that nobody could report: of each killed worker two
+   (one computes, one is written) if tiles are coupled; where they run to completion, what it had called
    within ``checkpoint_every`` before its end, and two steps.
 """
 
