@@ -239,7 +239,7 @@ class Dispatcher:
                 self.work.again(call.task)  # an uncoupled tile's; a group has begun anew
             case Action.REPLACE | Action.LIGHTEN:
                 if decision.action is Action.LIGHTEN:
-                    self._depth, self._lightened = 1, time.monotonic()
+                    self._depth, self._lightened = 1, min(self._lightened, time.monotonic())
                 self._lose(call.member, fault, call)
 
     def _advanced(self) -> None:
@@ -253,7 +253,7 @@ class Dispatcher:
             tile_losses=self._tile_losses.get(call.task.tile.name, 0),
             attempts=call.attempts,
             rollbacks=self._rollbacks,
-            light=call.since > self._lightened,  # others were in flight: they run out alike
+            light=call.since > self._lightened,  # a call made before may yet run out as well
             streamed=self._streamed,
         )
 

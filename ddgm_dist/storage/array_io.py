@@ -7,6 +7,7 @@ process that forks after using it, so the context is made on first use and never
 from __future__ import annotations
 
 import functools
+import itertools
 import os
 import shutil
 from collections import deque
@@ -117,16 +118,30 @@ class BulkArray:
         Its directory.
     writable
         Whether writes are allowed.
+    axes
+        What the axes count, for messages.
+    complete
+        Every chunk must be there: one that is not is an error when it is read, not fill values.
     """
 
-    def __init__(self, array: zarr.Array[Any], path: Path, *, writable: bool = False) -> None:
-        self.path = path
+    def __init__(
+        self,
+        array: zarr.Array[Any],
+        path: Path,
+        *,
+        writable: bool = False,
+        axes: tuple[str, str, str] = ("z", "y", "x"),
+        complete: bool = False,
+    ) -> None:
+        self.path, self.axes = path, axes
+        self._chunk: tuple[int, ...] = array.chunks
         spec: dict[str, Any] = {
             "driver": "zarr3" if array.metadata.zarr_format == 3 else "zarr",
             "kvstore": {"driver": "file", "path": f"{path}/"},
             # Otherwise a shard equal to the fill value is deleted, and a finished shard
             # could not be told from a missing one.
             "store_data_equal_to_fill_value": True,
+            "fill_missing_data_reads": not complete,
         }
         try:
             self._store = ts.open(
@@ -143,7 +158,7 @@ class BulkArray:
         IndexError
             A slice reaches outside the array (a shorter block would be silently misplaced).
         StorageError
-            Chunks are damaged or unreadable.
+            Chunks are damaged or unreadable, or missing where all must be there.
         """
         index = _checked(slices, self._store.shape)
         return self._result(index, self._store[index].read())
@@ -168,8 +183,46 @@ class BulkArray:
         try:
             block: NDArray[Any] = future.result()
         except (ValueError, OSError) as error:
-            raise StorageError(f"reading {index} of {self.path} failed: {error}") from error
+            raise self._read_error(index, error) from error
         return block
+
+    def _read_error(self, index: tuple[slice, ...], error: Exception) -> StorageError:
+        """The error of a read that failed, with the place of the chunks that are at fault."""
+        faulty = self._faulty(index)
+        first = next(faulty, None)
+        if first is None:  # what failed a moment ago does not now
+            where = _place(self.axes, index)
+            return StorageError(f"reading {where} of {self.path} failed: {_one_line(error)}")
+        key, part, reason = first
+        others = sum(1 for _ in faulty)
+        more = f"; the same goes for {others} more of the chunks read" if others else ""
+        missing = reason.startswith("NOT_FOUND")
+        hint = "put a good copy in its place"
+        if missing:
+            hint += "; or, if it was left out because it holds nothing but the fill value, write it"
+        return StorageError(
+            f"chunk {key} of {self.path} is {'missing' if missing else 'unreadable'}: "
+            f"{_place(self.axes, part)}; {hint} ({reason}){more}"
+        )
+
+    def _faulty(
+        self, index: tuple[slice, ...]
+    ) -> Iterator[tuple[tuple[int, ...], tuple[slice, ...], str]]:
+        """Chunks in a block that cannot be read: number along each axis, place, reason."""
+        chunk, shape = self._chunk, self._store.shape
+        ranges = [
+            range(part.start // size, -(-part.stop // size))
+            for part, size in zip(index, chunk, strict=True)
+        ]
+        for key in itertools.product(*ranges):
+            part = tuple(
+                slice(k * size, min((k + 1) * size, extent))
+                for k, size, extent in zip(key, chunk, shape, strict=True)
+            )
+            try:
+                self._store[part].read().result()
+            except (ValueError, OSError) as error:
+                yield key, part, _one_line(error)
 
     def write(self, slices: tuple[slice, slice, slice], block: NDArray[Any]) -> None:
         """Write a block; returns once it is on disk.
@@ -186,6 +239,17 @@ class BulkArray:
             self._store[index].write(block).result()
         except (ValueError, OSError) as error:
             raise write_error(self.path, block.nbytes, error) from error
+
+
+def _place(axes: tuple[str, ...], part: tuple[slice, ...]) -> str:
+    """A block in words: first and last index along each axis."""
+    return ", ".join(
+        f"{axis} {p.start} to {p.stop - 1}" for axis, p in zip(axes, part, strict=True)
+    )
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
 
 
 def _checked(slices: tuple[slice, ...], shape: tuple[int, ...]) -> tuple[slice, ...]:

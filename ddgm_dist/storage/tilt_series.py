@@ -81,7 +81,10 @@ class TiltSeries:
         self.dtype: np.dtype[Any] = np.dtype(array.dtype)
         chunk = array.shards or array.chunks
         self._chunk: tuple[int, int, int] = (int(chunk[0]), int(chunk[1]), int(chunk[2]))
-        self._bulk = BulkArray(array, path / ARRAY)
+        # A chunk that was lost must not pass for zeros, or for pixels to be masked.
+        self._bulk = BulkArray(
+            array, path / ARRAY, axes=("tilts", "rows", "columns"), complete=True
+        )
 
     def __reduce__(self) -> tuple[Any, tuple[str]]:
         # Workers reopen the store: handles do not cross process borders.
@@ -95,7 +98,7 @@ class TiltSeries:
         IndexError
             A slice reaches outside the projections.
         StorageError
-            Chunks are damaged or unreadable.
+            Chunks are damaged, unreadable or missing.
         """
         return as_float32(self._bulk.read((slice(None), rows, columns)))
 
@@ -114,7 +117,7 @@ class TiltSeries:
         IndexError
             A range reaches outside the projections, or there is not one per tilt.
         StorageError
-            Chunks are damaged or unreadable.
+            Chunks are damaged, unreadable or missing.
         """
         tilts, height, _ = self.shape
         if len(first) != tilts:
@@ -177,14 +180,17 @@ class TiltSeries:
     def count_bad(self, *, show: int = 3) -> BadPixels:
         """Scan for NaN and infinite pixels, block by block.
 
-        A chunk lost from a store made here is found too: its fill value is NaN.
+        Raises
+        ------
+        StorageError
+            Chunks are damaged, unreadable or missing.
         """
         if not self.may_be_bad:
             return BadPixels(0)
         return find_bad(self._parts(), show=show)
 
     def survey(self, *, show: int = 3) -> tuple[str, BadPixels]:
-        """`fingerprint` and `count_bad` in one pass over the pixels."""
+        """`fingerprint` and `count_bad` in one pass over the pixels; raises as they do."""
         meta = self.meta
         head = [self.shape, meta.angles_deg, meta.shifts_px, meta.pixel_size_nm, meta.thickness_px]
         tilts, height, width = self.shape

@@ -1,7 +1,6 @@
 """The tilt-series store: what goes in comes out, and what cannot be used is refused by name."""
 
 import pickle
-import shutil
 
 import numpy as np
 import pytest
@@ -164,21 +163,58 @@ def test_every_tilt_s_columns_are_read(tmp_path, projections, monkeypatch):
             series.read_lines(slice(0, 1), first, 100)
 
 
-def test_a_lost_chunk_shows_as_bad_pixels(tmp_path, projections):
+@pytest.mark.parametrize("dtype", ["float32", "uint16"])
+def test_a_lost_chunk_is_an_error_with_its_place(tmp_path, projections, dtype):
+    """Neither zeros, nor bad pixels that a run may mask."""
+    series = write_tilt_series(tmp_path / "a.zarr", (projections * 20).astype(dtype), META)
+    (tmp_path / "a.zarr/projections/c/0/1/1").unlink()
+    place = (
+        r"chunk \(0, 1, 1\) of .*a\.zarr/projections is missing: "
+        r"tilts 0 to 2, rows 8 to 15, columns 1024 to 1099"
+    )
+    for opened in (series, open_tilt_series(tmp_path / "a.zarr")):  # also one that it was read by
+        for read in (
+            opened.survey,
+            lambda opened=opened: opened.read(slice(15, 17), slice(1000, 1100)),
+            lambda opened=opened: opened.read_lines(slice(3, 9), [0, 1000, 7], 100),
+        ):
+            with pytest.raises(StorageError, match=place) as caught:
+                read()
+            assert "\n" not in str(caught.value)
+    assert np.isfinite(series.read(slice(16, 21))).all()  # the rest can be read
+    assert np.isfinite(series.read(slice(8, 16), slice(0, 1024))).all()
+
+
+def test_a_chunk_of_zeros_is_there(tmp_path):
+    series = write_tilt_series(tmp_path / "a.zarr", np.zeros((3, 21, 30), np.uint16), META)
+    assert not series.read(slice(None)).any()
+
+
+def test_a_damaged_chunk_is_an_error_with_its_place(tmp_path, projections):
     series = write_tilt_series(tmp_path / "a.zarr", projections, META)
-    assert series.count_bad() == BadPixels(0)
-    shutil.rmtree(tmp_path / "a.zarr/projections/c/0/1")
-    assert open_tilt_series(tmp_path / "a.zarr").count_bad().count == 3 * 8 * 1100
+    for row in (0, 2):
+        chunk = tmp_path / f"a.zarr/projections/c/0/{row}/0"
+        data = bytearray(chunk.read_bytes())
+        data[len(data) // 2] ^= 1
+        chunk.write_bytes(data)
+    place = (
+        r"chunk \(0, 0, 0\) of .*a\.zarr/projections is unreadable: "
+        r"tilts 0 to 2, rows 0 to 7, columns 0 to 1023; .*checksum.*goes for 1 more"
+    )
+    with pytest.raises(StorageError, match=place):
+        series.read(slice(0, 21))
 
 
-def test_a_damaged_chunk_is_an_error(tmp_path, projections):
-    write_tilt_series(tmp_path / "a.zarr", projections, META)
-    chunk = tmp_path / "a.zarr/projections/c/0/0/0"
-    data = bytearray(chunk.read_bytes())
-    data[len(data) // 2] ^= 1
-    chunk.write_bytes(data)
-    with pytest.raises(StorageError, match=r"a\.zarr"):
-        open_tilt_series(tmp_path / "a.zarr").read(slice(0, 8))
+def test_a_lost_part_of_a_shard_is_an_error_with_its_place(tmp_path, projections):
+    path = hand_written(tmp_path / "a.zarr", attribute())
+    group = zarr.open_group(str(path))
+    projections[:, 5:10, 300:600] = 0  # zarr-python leaves it out
+    array = group.create_array(
+        "projections", data=projections, chunks=(3, 5, 300), shards=(3, 10, 600), overwrite=True
+    )
+    assert array.shards == (3, 10, 600)
+    with pytest.raises(StorageError, match="is missing: tilts 0 to 2, rows 5 to 9, columns 300 to"):
+        open_tilt_series(path).read(slice(0, 7))
 
 
 def test_a_store_crosses_process_borders(tmp_path, projections):
