@@ -16,7 +16,8 @@ import torch
 
 from ddgm_dist.engine.base import Event, Job, Receipt
 from ddgm_dist.engine.blending import Piece
-from ddgm_dist.engine.tile import Paused, TileSolver
+from ddgm_dist.engine.once import Once
+from ddgm_dist.engine.tile import Paused, Stepped, TileSolver
 from ddgm_dist.engine.work import Task
 
 __all__ = ["CONCURRENCY", "Hello", "Pulse", "Worker", "versions"]
@@ -72,6 +73,7 @@ class Worker:
         self._leaving = threading.Event()
         torch.set_num_threads(threads)
         self.solver = TileSolver(job, name)
+        self._once = Once()
 
     @ray.method(concurrency_group="signs")
     def hello(self) -> Hello:
@@ -92,10 +94,20 @@ class Worker:
     def drop(self, tiles: list[str]) -> None:
         """Forget the states of tiles that others solve now."""
         self.solver.drop(tiles)
+        for tile in tiles:
+            self._once.forget(tile)
+
+    # A driver that got no answer asks again, maybe while the call still goes on: see `Once`.
 
     @ray.method(concurrency_group="calls")
     def run(self, task: Task) -> tuple[Receipt | Paused, list[Event]]:
         """All iterations of an uncoupled tile; with its events that no pulse has told."""
+        answer = self._once(task.tile.name, _call(task), lambda: self._run(task))
+        if isinstance(answer[0], Paused):
+            self._once.forget(task.tile.name)  # it may come back to be gone on with
+        return answer
+
+    def _run(self, task: Task) -> tuple[Receipt | Paused, list[Event]]:
         self._threads()
         outcome: Receipt | Paused | None = None
         for event in self.solver.run(task.tile, task.load, self._leaving.is_set):
@@ -110,6 +122,12 @@ class Worker:
     @ray.method(concurrency_group="calls")
     def step(self, task: Task, *pieces: Piece) -> Any:
         """An iteration of a coupled tile: what happened, then a piece for each receiver."""
+        stepped = self._once(task.tile.name, _call(task), lambda: self._step(task, pieces))
+        if not task.receivers:
+            return stepped
+        return [stepped, *self.solver.pieces(task.tile, task.receivers)]
+
+    def _step(self, task: Task, pieces: tuple[Piece, ...]) -> Stepped:
         self._threads()
         stepped = self.solver.step(
             task.tile,
@@ -120,13 +138,14 @@ class Worker:
             keep=task.keep,
         )
         self._count += 1
-        if not task.receivers:
-            return stepped
-        return [stepped, *self.solver.pieces(task.tile, task.receivers)]
+        return stepped
 
     @ray.method(concurrency_group="calls")
     def finish(self, task: Task, *pieces: Piece) -> Receipt:
         """Write a coupled tile."""
+        return self._once(task.tile.name, _call(task), lambda: self._finish(task, pieces))
+
+    def _finish(self, task: Task, pieces: tuple[Piece, ...]) -> Receipt:
         self._threads()
         receipt = self.solver.finish(
             task.tile, dict(zip(task.senders, pieces, strict=True)), task.load
@@ -145,3 +164,8 @@ class Worker:
         # OpenMP keeps the number per thread, and calls come in several.
         if torch.get_num_threads() != self.threads:
             torch.set_num_threads(self.threads)
+
+
+def _call(task: Task) -> tuple[str, int, int]:
+    """Which call of its tile a task is."""
+    return task.kind, task.n, task.epoch

@@ -77,7 +77,6 @@ class _Held:
 
     iteration: int
     state: Tensor
-    outcome: Stepped
 
 
 class TileSolver:
@@ -233,10 +232,6 @@ class TileSolver:
         timer.lap("read")
         with self.computing:
             timer.lap("wait")
-            held = self._held.get(tile.name)
-            again = held is not None and held.iteration == n + 1 and load is None
-            if held is not None and again and (held.outcome.digests or not save):
-                return held.outcome  # asked before: the answer was lost
             if n == 0:
                 start = self._zero(tile)
             elif load is None:
@@ -247,18 +242,15 @@ class TileSolver:
             state, event = self._step(tile, start, n, data)
             seconds = {**timer.seconds, **event.seconds}
             events: list[Event] = [_with_seconds(event, seconds)]
-            outcome = Stepped(events, {})
             if keep:
-                self._held[tile.name] = _Held(n + 1, state, outcome)
+                self._held[tile.name] = _Held(n + 1, state)
+        digests: dict[str, str] = {}
         if save:
             saved, digests = self._save(tile, state, n + 1)
-            outcome = Stepped([*events, saved], digests)
-            with self.computing:
-                if keep and tile.name in self._held:
-                    self._held[tile.name].outcome = outcome
+            events.append(saved)
         if not keep:
             self.data.trim(self.job.cache)
-        return outcome
+        return Stepped(events, digests)
 
     def pieces(self, tile: Tile, receivers: Sequence[Tile]) -> list[Piece | None]:
         """What each receiver needs of a tile that was stepped here."""

@@ -5,6 +5,7 @@ import shutil
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -274,9 +275,11 @@ def test_a_worker_that_is_unavailable_is_asked_again(
         pause.unlink()
     monkeypatch.setattr("ddgm_dist.engine.ray_dispatch.ray", Unavailable(running=running))
     engine = watched(go_on if running else None, workers=2)
-    volume, _ = solve(tilts, engine, **KEYS, **cut, denoiser="faulty:faulty")
+    volume, result = solve(tilts, engine, **KEYS, **cut, denoiser="faulty:faulty")
     np.testing.assert_array_equal(volume, expected)
     assert [(f.kind, f.action) for f in engine.faults()] == [("unavailable", "ask again")]
+    done = [(e.tile, e.iteration) for e in engine.seen if isinstance(e, StepEvent)]
+    assert sorted(done) == sorted(product((t.name for t in result.plan.tiles), range(KEYS["N"])))
 
 
 @pytest.mark.usefixtures("cluster")
