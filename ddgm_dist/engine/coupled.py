@@ -233,7 +233,10 @@ class GroupWork:
         Its groups are checkpointed at the next iteration, do not go on beyond it, and then move to
         the other workers. Near the end they rather finish.
         """
-        self._leaving.add(worker)
+        if worker not in self._leaving:
+            self._leaving.add(worker)
+            if self._staying():
+                self._spread()
         stays = [g for g in self._open.values() if g.resident and worker in g.home.values()]
         for group in stays:
             if self._staying():
@@ -335,10 +338,12 @@ class GroupWork:
         for group in groups:
             for name, home in reversed(group.home.items()):
                 least = min(load, key=lambda w: load[w])
-                if name not in group.begun and load.get(home, 0) > load[least] + 1:
+                held = load.get(home)  # None of a worker that is leaving
+                if name not in group.begun and (held is None or held > load[least] + 1):
                     group.home[name] = least
-                    load[home] -= 1
                     load[least] += 1
+                    if held is not None:
+                        load[home] -= 1
                     self._push(group, name)
         if 0 in load.values():
             for group in groups:
