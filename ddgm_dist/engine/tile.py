@@ -278,10 +278,9 @@ class TileSolver:
 
     def drop(self, tiles: Sequence[str]) -> None:
         """Forget the states of coupled tiles."""
-        with self.computing:
-            for name in tiles:
-                self._held.pop(name, None)
-                self.data.drop(name)
+        for name in tiles:
+            self._held.pop(name, None)
+            self.data.drop(name)
 
     def _with_own(self, tile: Tile, n: int, pieces: Mapping[str, Piece]) -> dict[str, Piece]:
         held = self._held.get(tile.name)
