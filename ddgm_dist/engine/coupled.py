@@ -185,13 +185,14 @@ class GroupWork:
         group = self._of.get(task.tile.name)
         return group is None or group.epoch != task.epoch
 
-    def lost(self, worker: str) -> None:
-        """A worker is gone with the states it held: its groups go back to their checkpoints."""
-        self._workers = [w for w in self._workers if w != worker]
-        self._leaving.discard(worker)
-        self._drops.pop(worker, None)
+    def lost(self, workers: Collection[str]) -> None:
+        """Workers are gone, at once, with what they held: their groups go back to checkpoints."""
+        self._workers = [w for w in self._workers if w not in workers]
+        self._leaving.difference_update(workers)
+        for worker in workers:
+            self._drops.pop(worker, None)
         for group in list(self._open.values()):
-            if group.resident and worker in group.home.values():
+            if group.resident and not set(workers).isdisjoint(group.home.values()):
                 self._roll_back(group)
 
     def roll_back(self, task: Task) -> None:

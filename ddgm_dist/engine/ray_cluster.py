@@ -90,8 +90,17 @@ def _first_line(error: Exception) -> str:
 
 def nodes() -> list[dict[str, float]]:
     """Resources of the nodes that are alive."""
+    return [node.get("Resources", {}) for node in _alive()]
+
+
+def alive() -> set[str]:
+    """Names of the nodes that are alive."""
+    return {node["NodeID"] for node in _alive()}
+
+
+def _alive() -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
-    return [node.get("Resources", {}) for node in found if node.get("Alive")]
+    return [node for node in found if node.get("Alive")]
 
 
 @dataclass(frozen=True)

@@ -274,22 +274,30 @@ class Dispatcher:
             self._call(call)
 
     def _lose(self, member: Member, fault: Fault, call: _Call | None) -> None:
-        """A worker is gone: others redo what it held, and a new one is started."""
+        """A worker is gone: others redo what it held, and a new one is started.
+
+        A node that is gone takes all its workers along. They are lost together, so that groups go
+        back once, and also those that nobody would have missed before the next call.
+        """
         if member.name not in self.pool.members:
             if call is not None:
                 self.work.again(call.task)
             return
-        lost = [self._calls.pop(ref) for ref in member.calls if ref in self._calls]
-        member.calls.clear()
-        self.pool.remove(member)
+        gone = self.pool.gone_with(member)
+        lost = [self._calls.pop(ref) for m in gone for ref in m.calls if ref in self._calls]
+        for other in gone:
+            other.calls.clear()
+            self.pool.remove(other)
+            if other is not member:
+                self._tell(fault, other.name, "", Action.REPLACE, f"gone with {member.name}'s node")
         if fault is not Fault.PREEMPTED:
             self._losses += 1
             if call is not None:
                 name = call.task.tile.name
                 self._tile_losses[name] = self._tile_losses.get(name, 0) + 1
-        self.work.lost(member.name)
-        for other in ([call] if call else []) + lost:
-            self.work.again(other.task)
+        self.work.lost([m.name for m in gone])
+        for undone in ([call] if call else []) + lost:
+            self.work.again(undone.task)
         self.pool.grow()
         self._assign()
 

@@ -13,7 +13,7 @@ from ray.exceptions import RayError
 
 from ddgm_dist.engine.base import Job
 from ddgm_dist.engine.host import ONE_HEAP
-from ddgm_dist.engine.ray_cluster import Shares, nodes, shares
+from ddgm_dist.engine.ray_cluster import Shares, alive, nodes, shares
 from ddgm_dist.engine.ray_worker import CONCURRENCY, Hello, Worker, versions
 from ddgm_dist.errors import DdgmError
 
@@ -145,6 +145,14 @@ class Pool:
             member.hello, member.mark = hello, time.monotonic()
             found.append(member)
         return found
+
+    def gone_with(self, member: Member) -> list[Member]:
+        """A member that was lost, and all others of its node if that is gone."""
+        if member.hello is None or member.hello.node in alive():
+            return [member]
+        node = member.hello.node
+        others = [m for m in self.ready if m.hello and m.hello.node == node and m is not member]
+        return [member, *others]
 
     def remove(self, member: Member) -> None:
         """End an actor, dead or alive."""

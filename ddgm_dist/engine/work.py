@@ -90,8 +90,8 @@ class Work(Protocol):
     def void(self, task: Task) -> bool:
         """Whether the call's outcome is of no interest any more."""
 
-    def lost(self, worker: str) -> None:
-        """A worker is gone with the states it held; its calls come back through :meth:`again`."""
+    def lost(self, workers: Collection[str]) -> None:
+        """Workers are gone, at once, with what they held; calls come back through :meth:`again`."""
 
     def roll_back(self, task: Task) -> None:
         """What the call belongs to goes back to its last checkpoint."""
@@ -166,8 +166,8 @@ class TileWork:
         if task.tile.name in self._left:
             self._waiting.appendleft(task.tile)
 
-    def lost(self, worker: str) -> None:
-        """A worker is gone; its calls come back through :meth:`again`."""
+    def lost(self, workers: Collection[str]) -> None:
+        """Workers are gone; their calls come back through :meth:`again`."""
 
     def void(self, task: Task) -> bool:
         """Whether the call's outcome is of no interest any more."""

@@ -217,7 +217,7 @@ class Simulation:
         self, work: GroupWork, flying: list[tuple[str, Assignment]], worker: str
     ) -> list[tuple[str, Assignment]]:
         del self.held[worker]
-        work.lost(worker)
+        work.lost([worker])
         for w, (task, _) in flying:
             if w == worker:
                 work.again(task)
@@ -272,6 +272,18 @@ def test_who_leaves_or_joins_as_announced_costs_no_step(
     simulation.run(workers)
     assert simulation.steps == columns * 2 * 8
     assert simulation.result == for_loop(row, 8)
+
+
+def test_workers_lost_together_roll_a_group_back_once() -> None:
+    row = Row(6, 1, planes=False)
+    work = GroupWork(Plan(3), row, Store(), row.groups, resident=True)  # type: ignore[arg-type]
+    work.assign(["a", "b", "c"])
+    first = [work.next(worker, ahead=False) for worker in "abc"]
+    assert [found and found[0].epoch for found in first] == [0, 0, 0]
+    work.lost(["a", "b"])
+    work.assign(["c"])
+    again = [work.next(worker, ahead=False) for worker in "abc"]
+    assert [found and found[0].epoch for found in again] == [None, None, 1]
 
 
 def test_tiles_of_a_group_are_dealt_out_evenly_and_side_by_side() -> None:

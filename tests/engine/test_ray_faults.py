@@ -22,6 +22,8 @@ from ddgm_dist.engine.base import (
     SaveEvent,
     StepEvent,
 )
+from ddgm_dist.engine.coupled import GroupWork
+from ddgm_dist.engine.work import TileWork
 from ddgm_dist.errors import DdgmError, InputError, StorageError
 from ddgm_dist.reconstruct import Result, reconstruct
 from ddgm_dist.status import read_status
@@ -432,9 +434,20 @@ def test_a_damaged_piece_of_the_input_is_told_with_its_place(
     assert {name: RunRecord(out).receipts()[name] for name in kept} == kept
 
 
+def noted(method: Callable[..., None], calls: list[set[str]]) -> Callable[..., None]:
+    """The method, whose arguments are noted."""
+
+    def call(self: Any, names: list[str]) -> None:
+        calls.append(set(names))
+        method(self, names)
+
+    return call
+
+
 @CUTS
 def test_workers_join_and_leave_a_running_job(
     make_tilts: MakeTilts,
+    monkeypatch: pytest.MonkeyPatch,
     solve: Solve,
     cluster: Any,
     plant: Callable[[str], Path],
@@ -446,6 +459,7 @@ def test_workers_join_and_leave_a_running_job(
     slow, pause = plant("slow"), plant("pause")
     node: Any = None
     newcomers: set[str] = set()
+    lost: list[set[str]] = []
 
     def watch(event: Event) -> None:
         """The node joins as soon as work has begun, and goes in the midst of its first tile."""
@@ -459,11 +473,15 @@ def test_workers_join_and_leave_a_running_job(
             cluster.remove_node(node, allow_graceful=False)
             slow.unlink()
 
+    for kind in (GroupWork, TileWork):
+        monkeypatch.setattr(kind, "lost", noted(kind.lost, lost))
     engine = watched(watch, workers=None)
     volume, _ = solve(tilts, engine, **KEYS, **cut, denoiser="faulty:faulty")
     np.testing.assert_array_equal(volume, expected)
     assert newcomers
-    assert "worker-lost" in {f.kind for f in engine.faults()}
+    told = {f.worker for f in engine.faults() if f.kind == "worker-lost"}
+    assert told == {"worker-2", "worker-3"}
+    assert lost == [told]  # together, so that no group goes back twice
     # The others did the rest.
     last = [event.worker for event in engine.seen if isinstance(event, Receipt)]
     assert last[-1] in OLD
