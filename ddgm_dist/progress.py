@@ -61,9 +61,8 @@ class Tally:
 
     def add_receipt(self, receipt: Receipt) -> None:
         """Count what a tile spent outside its iterations."""
-        for phase, seconds in receipt.seconds.items():
-            if phase not in ("gradient", "noise", "denoise"):
-                self.seconds[phase] = self.seconds.get(phase, 0.0) + seconds
+        for phase, seconds in receipt.more.items():
+            self.seconds[phase] = self.seconds.get(phase, 0.0) + seconds
 
     def residual(self, n: int) -> float:
         """Root-mean-square residual of iteration n in the data's unit, before its descent."""

@@ -162,6 +162,10 @@ class FaultEvent:
     time: float
 
 
+# Phases that step events tell of; a receipt tells of them once more, in its sum over the tile.
+_STEP_PHASES = frozenset({"gradient", "noise", "denoise"})
+
+
 @dataclass(frozen=True)
 class Receipt:
     """A tile is written.
@@ -185,6 +189,11 @@ class Receipt:
     seconds: dict[str, float]
     worker: str
     started: float = 0.0
+
+    @property
+    def more(self) -> dict[str, float]:
+        """The seconds that no step event has told of: reading, waiting, writing."""
+        return {k: v for k, v in self.seconds.items() if k not in _STEP_PHASES}
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""

@@ -82,6 +82,7 @@ class RayMetrics:
                 sums["ddgm_faults_total", event.kind] += 1
             case Receipt():
                 sums["ddgm_tiles_done_total", None] += 1
+                self._phases(event.more)
             case PoolEvent():
                 gauges["ddgm_workers"] = event.workers
         if time.monotonic() - self._flushed >= EVERY:

@@ -23,7 +23,7 @@ for n in (0, 1, 2, 1):  # one is done again: work, and no progress
     metrics(StepEvent("t", n, 1.0, 8.0, 2.0, 100, {"gradient": 0.5, "denoise": 2.0}))
 metrics(SaveEvent("t", 2, 4096, 0.25, started=100.0))
 metrics(FaultEvent("worker-lost", "w", "t", "replace", "", 0.0))
-metrics(Receipt("t", "d", {}, "w"))
+metrics(Receipt("t", "d", {"read": 1.5, "write": 0.25, "gradient": 1.5, "denoise": 6.0}, "w"))
 metrics(PoolEvent(4, None, None, 0.0))
 metrics.flush()
 print("fed", flush=True)
@@ -35,6 +35,8 @@ EXPECTED = {
     "ray_ddgm_iterations_total": 4,
     'ray_ddgm_phase_seconds_total phase="gradient"': 2.0,
     'ray_ddgm_phase_seconds_total phase="denoise"': 8.0,
+    'ray_ddgm_phase_seconds_total phase="read"': 1.5,
+    'ray_ddgm_phase_seconds_total phase="write"': 0.25,
     'ray_ddgm_faults_total kind="worker-lost"': 1,
     "ray_ddgm_checkpoint_bytes_total": 4096,
     "ray_ddgm_checkpoint_seconds_total": 0.25,
