@@ -9,6 +9,7 @@ the volume may be taken for whole: ``{"state": "running" | "complete", "problem"
 from __future__ import annotations
 
 import json
+import logging
 import math
 import os
 import re
@@ -28,6 +29,8 @@ __all__ = ["COMPLETE", "RUNNING", "RunRecord", "open_result"]
 
 RUNNING, COMPLETE = "running", "complete"
 _STATE, _RECEIPTS, _EVENTS = "state.json", "receipts", "events"
+
+log = logging.getLogger("ddgm_dist")
 
 
 class RunRecord:
@@ -138,19 +141,46 @@ class RunRecord:
         _replace(self.folder / _EVENTS / name, "\n".join(lines) + "\n")
 
     def events(self) -> list[dict[str, Any]]:
-        """All events: sessions in the order in which they began, each in the order of its log."""
-        sessions: dict[str, list[tuple[str, list[dict[str, Any]]]]] = {}
+        """All events: sessions in the order in which they began, each in the order of its log.
+
+        Lines that cannot be read are left out, and told through `logging`: a log is for people, and
+        nothing rests on it.
+        """
+        sessions: dict[str, list[dict[str, Any]]] = {}
         for path in sorted((self.folder / _EVENTS).glob("[!.]*.jsonl")):
-            lines = [json.loads(x) for x in path.read_text(encoding="utf-8").splitlines()]
-            sessions.setdefault(path.stem.rpartition("-")[0], []).append((path.name, lines))
-        ordered = sorted(sessions.values(), key=lambda parts: _time(parts[0][1]))
-        return [event for parts in ordered for _, lines in parts for event in lines]
+            sessions.setdefault(path.stem.rpartition("-")[0], []).extend(_segment(path))
+        return [event for events in sorted(sessions.values(), key=_time) for event in events]
+
+
+def _segment(path: Path) -> list[dict[str, Any]]:
+    """The events of one file of the log that can be read."""
+    found, bad = [], 0
+    try:
+        text = path.read_bytes().decode("utf-8", errors="replace")
+    except FileNotFoundError:  # the run was started anew
+        return []
+    except OSError as error:
+        log.warning("a part of the log of events is left out: %s", error)
+        return []
+    for line in text.split("\n"):
+        try:
+            event = json.loads(line) if line.strip() else None
+        except ValueError:
+            event = line
+        if isinstance(event, dict):
+            found.append(event)
+        elif event is not None:
+            bad += 1
+    if bad:
+        log.warning("%s is damaged: %d lines of it are left out", path, bad)
+    return found
 
 
 def _time(events: Sequence[Mapping[str, Any]]) -> float:
     """When the first of some events was."""
     first = events[0] if events else {}
-    return float(first.get("time") or first.get("started") or 0)
+    time = first.get("time") or first.get("started")
+    return float(time) if isinstance(time, int | float) else 0.0
 
 
 def open_result(path: str | Path, *, allow_partial: bool = False) -> VolumeStore:

@@ -117,6 +117,37 @@ def test_events_are_lines_in_the_order_of_sessions(out):
             json.loads(line, parse_constant=pytest.fail)
 
 
+@pytest.mark.parametrize("damage", ["flip", "cut", "zeros", "binary", "number", "empty"])
+def test_damaged_lines_of_the_log_are_left_out_and_told(out, caplog, damage):
+    record = RunRecord(out)
+    for k in range(3):
+        record.append_events("a", [{"time": 2.0 * k}, {"time": 2.0 * k + 1}])
+    path = out / "ddgm_dist/events/a-000001.jsonl"
+    first, second, _ = path.read_bytes().split(b"\n")
+    ruined = {
+        "flip": b"\n".join([bytes([first[0] ^ 32]) + first[1:], second, b""]),
+        "cut": first[:-3] + b"\n" + second + b"\n",
+        "zeros": b"\0" * len(first) + b"\n" + second + b"\n",
+        "binary": b"\xff\xfe\n" + second + b"\n",
+        "number": b"3\n" + second + b"\n",
+        "empty": b"\n\n",
+    }
+    path.write_bytes(ruined[damage])
+    kept = [0.0, 1.0, 4.0, 5.0] if damage == "empty" else [0.0, 1.0, 3.0, 4.0, 5.0]
+    assert [event["time"] for event in RunRecord(out).events()] == kept
+    told = [r.getMessage() for r in caplog.records]
+    assert len(told) == (damage != "empty")
+    assert all("a-000001.jsonl is damaged: 1 lines" in line for line in told)
+
+
+def test_a_log_that_begins_with_nonsense_is_read(out, caplog):
+    record = RunRecord(out)
+    record.append_events("b", [{"time": "soon"}, {"time": 3.0}])
+    record.append_events("a", [{"time": 1.0}])
+    assert [event["time"] for event in RunRecord(out).events()] == ["soon", 3.0, 1.0]
+    assert not caplog.records
+
+
 def test_only_a_complete_result_opens(out, tmp_path):
     record = RunRecord(out)
     with pytest.raises(InputError, match="no record of a run"):
