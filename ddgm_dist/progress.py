@@ -60,7 +60,8 @@ class Tally:
             self.seconds[phase] = self.seconds.get(phase, 0.0) + seconds
 
     def add_receipt(self, receipt: Receipt) -> None:
-        """Count what a tile spent outside its iterations."""
+        """Count what a tile spent outside its iterations, and the tile as done."""
+        self.coverage.finish(receipt.tile, receipt.work)
         for phase, seconds in receipt.more.items():
             self.seconds[phase] = self.seconds.get(phase, 0.0) + seconds
 

@@ -226,8 +226,8 @@ def _compute(
 ) -> None:
     """Have the engine do what is not done, and keep the record of it."""
     tiles, iterations = job.plan.tiles, job.plan.iterations
-    total = sum(tile.read_box.size for tile in tiles) * iterations
-    before = sum(tile.read_box.size for tile in tiles if tile.name in done) * iterations
+    total = job.plan.work
+    before = sum(tile.write_box.size for tile in tiles if tile.name in done) * iterations
     journal = Journal(
         output.record,
         output.lease.owner,

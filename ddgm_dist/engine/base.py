@@ -91,7 +91,7 @@ class StepEvent:
     measured
         Number of measured samples.
     voxels
-        Voxels solved for.
+        That the tile owns: no padding, no halo. Those of all tiles make up the volume.
     seconds
         By phase: gradient, noise, denoise.
     worker
@@ -182,6 +182,8 @@ class Receipt:
         Who did it.
     started
         When the tile's work began, seconds since the epoch.
+    work
+        Voxels that it owns times iterations; 0 when unknown.
     """
 
     tile: str
@@ -189,6 +191,7 @@ class Receipt:
     seconds: dict[str, float]
     worker: str
     started: float = 0.0
+    work: int = 0
 
     @property
     def more(self) -> dict[str, float]:

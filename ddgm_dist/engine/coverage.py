@@ -9,14 +9,15 @@ class Coverage:
     """Counts each iteration of each tile once, whatever order its events come in.
 
     A tile whose first event is of iteration n began from a checkpoint of n iterations: these were
-    done by an earlier session and are credited, until an event shows that they had to be redone.
+    done by an earlier session and are credited, until an event shows that they had to be redone. When
+    a tile is written, what no event told of (it was lost with a worker) is credited too.
 
     Attributes
     ----------
     voxels
         Solved for in this session, iterations counted separately, none twice.
     resumed
-        Credited from checkpoints.
+        Credited: done, and not seen to be.
     repeated
         Solved for again.
     """
@@ -26,6 +27,8 @@ class Coverage:
         # By tile: where it began, and a bit per iteration seen. A few dozen bytes per tile.
         self._began: dict[str, int] = {}
         self._seen: dict[str, int] = {}
+        self._counted: dict[str, int] = {}
+        self._finished: set[str] = set()
 
     @property
     def done(self) -> int:
@@ -54,8 +57,18 @@ class Coverage:
         self._seen[tile] = seen | bit
         self.voxels += voxels
         began = self._began.setdefault(tile, iteration)
-        if not seen:
-            self.resumed += began * voxels
-        elif iteration < began:
-            self.resumed -= voxels
+        credit = 0
+        if tile in self._finished or (seen and iteration < began):
+            credit = -voxels  # it was credited
+        elif not seen:
+            credit = began * voxels
+        self.resumed += credit
+        self._counted[tile] = self._counted.get(tile, 0) + voxels + credit
         return True
+
+    def finish(self, tile: str, work: int) -> None:
+        """Count a tile as done; ``work`` is its voxels times iterations, 0 when unknown."""
+        if work:
+            self.resumed += work - self._counted.get(tile, 0)
+            self._counted[tile] = work
+            self._finished.add(tile)

@@ -69,7 +69,6 @@ class Iteration:
             return self._rotated(tile, x, n, loaded, plane, worker, started)
         own, seconds = tile.write_box, dict[str, float]()
         residual = measured = 0.0
-        voxels = 0
         new = torch.empty((x.shape[0], own.shape[1], x.shape[2]), device=self.device)
         for box in blocks(tile, self.problem.rows_per_call):
             first = box.start[1] - tile.read_box.start[1]
@@ -82,12 +81,11 @@ class Iteration:
             new[:, target : target + rows] = block[:, :rows]
             residual += error
             measured += float(data.measured.expand(data.stretched.shape).sum())
-            voxels += box.size
             for phase, value in spent.items():
                 seconds[phase] = seconds.get(phase, 0.0) + value
         sigma = self.problem.schedule.sigma[n]
         return new, StepEvent(
-            tile.name, n, sigma, residual, measured, voxels, seconds, worker, started
+            tile.name, n, sigma, residual, measured, own.size, seconds, worker, started
         )
 
     def _rotated(
@@ -104,7 +102,7 @@ class Iteration:
         problem, timer, read = self.problem, Timer(), tile.read_box
         own = (tile.write_box.start[1], tile.write_box.stop[1])
         mine = slice(own[0] - read.start[1], own[1] - read.start[1])
-        sums = {"residual": 0.0, "measured": 0.0, "voxels": 0.0}
+        sums = {"residual": 0.0, "measured": 0.0}
         lattice_rows = problem.lattice_rows
         assert lattice_rows is not None
 
@@ -121,7 +119,6 @@ class Iteration:
                 if own[0] <= box.start[1] < own[1]:
                     sums["residual"] += float(error)
                     sums["measured"] += float(data.measured.expand(data.stretched.shape).sum())
-                    sums["voxels"] += box.size
             timer.lap("gradient")
             return out
 
@@ -161,7 +158,7 @@ class Iteration:
             problem.schedule.sigma[n],
             sums["residual"],
             sums["measured"],
-            int(sums["voxels"]),
+            tile.write_box.size,
             timer.seconds,
             worker,
             started,

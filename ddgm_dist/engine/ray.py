@@ -101,9 +101,9 @@ class RayEngine:
 
 
 def _metrics(job: Job, done: frozenset[str]) -> RayMetrics:
-    before = sum(tile.read_box.size for tile in job.plan.tiles if tile.name in done)
+    before = sum(tile.write_box.size for tile in job.plan.tiles if tile.name in done)
     name = job.out.rstrip("/").rpartition("/")[2]
-    return RayMetrics(name, job.plan.voxels * job.plan.iterations, before * job.plan.iterations)
+    return RayMetrics(name, job.plan.work, before * job.plan.iterations)
 
 
 def _work(job: Job, done: frozenset[str], workers: int) -> tuple[Work, History]:

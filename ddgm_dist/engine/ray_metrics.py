@@ -22,7 +22,7 @@ EVERY = 1.0
 
 # Name -> kind, meaning, tag beside the run.
 METRICS: dict[str, tuple[str, str, str | None]] = {
-    "ddgm_voxels_total": ("counter", "voxels solved for, iterations counted separately", None),
+    "ddgm_voxels_total": ("counter", "voxels of the volume, iterations counted separately", None),
     "ddgm_iterations_total": ("counter", "iterations of tiles", None),
     "ddgm_phase_seconds_total": ("counter", "worker seconds", "phase"),
     "ddgm_faults_total": ("counter", "faults, by kind", "kind"),
@@ -83,6 +83,7 @@ class RayMetrics:
             case Receipt():
                 sums["ddgm_tiles_done_total", None] += 1
                 self._phases(event.more)
+                self._coverage.finish(event.tile, event.work)
             case PoolEvent():
                 gauges["ddgm_workers"] = event.workers
         if time.monotonic() - self._flushed >= EVERY:

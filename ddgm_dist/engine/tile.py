@@ -354,8 +354,9 @@ class TileSolver:
         timer.lap("other")
         digest = self.out.write(tile.write_box, self.problem.intensity.restore(own).cpu().numpy())
         timer.lap("write")
-        receipt = Receipt(tile.name, digest, timer.seconds, self.worker, began)
         box = tile.write_box
+        work = box.size * self.job.plan.iterations
+        receipt = Receipt(tile.name, digest, timer.seconds, self.worker, began, work)
         self.record.add_receipt(
             {
                 **receipt.to_dict(),

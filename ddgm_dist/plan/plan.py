@@ -99,6 +99,11 @@ class Plan:
         return sum(tile.read_box.size for tile in self.tiles)
 
     @property
+    def work(self) -> int:
+        """Voxels of the volume times iterations, which progress is counted in."""
+        return math.prod(self.shape) * self.iterations
+
+    @property
     def halo(self) -> float:
         """Voxels that are solved twice or lie outside the field, as a fraction of the volume."""
         return self.voxels / math.prod(self.shape) - 1

@@ -35,3 +35,23 @@ def test_a_tile_resumed_from_a_checkpoint_ends_whole(began: int, rng: random.Ran
         coverage.add("a", n, 10)
         assert coverage.done == 60
     assert coverage.resumed == 0
+
+
+@given(STEPS, st.integers(0, 60))
+def test_a_tile_that_is_written_is_whole_whatever_was_told_of_it(
+    steps: list[tuple[str, int]], told: int
+) -> None:
+    """Events are lost with workers, and may come after the receipt."""
+    coverage = Coverage()
+    for tile, n in steps[:told]:
+        coverage.add(tile, n, TILES[tile])
+    for tile, voxels in TILES.items():
+        coverage.finish(tile, 6 * voxels)
+    assert coverage.done == 6 * 17
+    for tile, n in steps[told:]:
+        coverage.add(tile, n, TILES[tile])
+    coverage.finish("a", 60)
+    assert coverage.done == 6 * 17
+    assert coverage.voxels == sum(TILES[tile] for tile, _ in set(steps))
+    coverage.finish("c", 0)  # of a receipt that does not say
+    assert coverage.done == 6 * 17

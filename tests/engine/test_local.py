@@ -11,6 +11,7 @@ import torch
 from ddgm_dist.engine.base import Receipt, StepEvent
 from ddgm_dist.engine.local import LocalEngine
 from ddgm_dist.reconstruct import Result
+from ddgm_dist.storage.run_record import RunRecord
 
 Solve = Callable[..., tuple[np.ndarray, Result]]
 MakeTilts = Callable[..., Path]
@@ -111,7 +112,15 @@ def test_another_problem_has_another_answer(
     assert not np.array_equal(solve(tilts)[0], solve(tilts, **{key: value})[0])
 
 
-@pytest.mark.parametrize("cut", [{}, {"tile_columns": 48, "margin": 16}], ids=["free", "coupled"])
+@pytest.mark.parametrize(
+    "cut",
+    [
+        {},
+        {"tile_columns": 48, "margin": 16},
+        {"planes": ["zx", "zy"], "window_rows": 16, "overlap_rows": 4},
+    ],
+    ids=["free", "coupled", "planes"],
+)
 def test_every_step_and_tile_is_reported_once(
     make_tilts: MakeTilts, solve: Solve, cut: dict[str, Any]
 ) -> None:
@@ -125,13 +134,18 @@ def test_every_step_and_tile_is_reported_once(
 
             super().run(job, done, both)
 
-    _, result = solve(make_tilts(field=96), Listening(), tile_rows=4, **cut)
+    _, result = solve(make_tilts(field=96, rows=7), Listening(), tile_rows=4, **cut)
     receipts = [e for e in seen if isinstance(e, Receipt)]
     steps = [e for e in seen if isinstance(e, StepEvent)]
     assert sorted(r.tile for r in receipts) == sorted(t.name for t in result.plan.tiles)
     assert len({r.digest for r in receipts}) == len(receipts)
     assert len(steps) == len(receipts) * result.plan.iterations
-    assert sum(s.voxels for s in steps) == result.plan.voxels * result.plan.iterations
+    # Voxels of the volume: neither rows that fill up a block nor halos count.
+    work = 12 * 7 * 96 * result.plan.iterations
+    assert sum(s.voxels for s in steps) == sum(r.work for r in receipts) == work
+    progress = RunRecord(result.path).read_json("progress")
+    assert progress is not None
+    assert (progress["voxels_done"], progress["voxels_total"]) == (work, work)
     for phase in ("gradient", "noise", "denoise"):
         assert all(s.seconds.get(phase, -1) >= 0 for s in steps)
     assert all(r.seconds.get("write", -1) >= 0 for r in receipts)
