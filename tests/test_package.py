@@ -1,8 +1,10 @@
 """The package's surface: cheap to import, and each public name is what it says."""
 
 import importlib
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -67,6 +69,13 @@ def test_public_names_can_be_replaced_by_anything_but_a_module(
 ) -> None:
     monkeypatch.setattr(ddgm_dist, "Box", "replaced")
     assert ddgm_dist.Box == "replaced"
+
+
+def test_the_architecture_names_every_module(pytestconfig: pytest.Config) -> None:
+    text = (pytestconfig.rootpath / "docs/ARCHITECTURE.md").read_text(encoding="utf-8")
+    modules = [p.stem for p in Path(ddgm_dist.__file__).parent.rglob("*.py") if p.stem[0] != "_"]
+    assert len(modules) > 50
+    assert [m for m in modules if not re.search(rf"\b{m}\b", text)] == []
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:
