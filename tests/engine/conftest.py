@@ -3,6 +3,7 @@
 import functools
 import importlib
 import itertools
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 import scipy.ndimage as ndi
 
-from ddgm_dist.engine.base import Engine
+from ddgm_dist.engine.base import Engine, Event, FaultEvent, Job, Report
 from ddgm_dist.engine.local import LocalEngine
 from ddgm_dist.reconstruct import Result, reconstruct
 from ddgm_dist.storage.tilt_series import TiltSeriesMeta, write_tilt_series
@@ -160,3 +161,138 @@ def solve(denoisers: Path, tmp_path: Path) -> Solve:
         return volume, result
 
     return run
+
+
+# A denoiser that gives what `smooth` gives, and fails at it in as many ways as there are files.
+FAULTY = '''
+import os
+import signal
+import time
+from pathlib import Path
+
+from smoother import smooth
+
+HERE = Path(__file__).parent
+calls = 0
+
+
+def _one_fault(name):
+    """Whether there is a file of this name left; takes it."""
+    for path in HERE.glob(name + "*"):
+        try:
+            path.unlink()
+        except FileNotFoundError:
+            continue
+        return True
+    return False
+
+
+def faulty(x, sigma):
+    global calls
+    calls += 1
+    while (HERE / "pause").exists() or ((HERE / "late").exists() and sigma < 0.15):
+        time.sleep(0.02)
+    if (HERE / "slow").exists():
+        time.sleep(0.2)
+    if calls > 2:
+        if _one_fault("kill"):
+            os.kill(os.getpid(), signal.SIGKILL)
+        if _one_fault("hang"):
+            time.sleep(1e6)
+        if _one_fault("stop"):
+            os.kill(os.getpid(), signal.SIGSTOP)
+            time.sleep(1)
+        if _one_fault("memory"):
+            import ray
+
+            raise ray.exceptions.OutOfMemoryError("planted")
+        if _one_fault("full"):
+            import ray
+
+            raise ray.exceptions.ObjectStoreFullError("planted")
+    return smooth(x, sigma)
+'''
+
+
+def watched_engine(watch: Callable[[Event], None] | None = None, **options: Any) -> Any:
+    """A Ray engine that keeps its events in ``seen``, and shows them to somebody."""
+    from ddgm_dist.engine.ray import RayEngine
+    from ddgm_dist.engine.ray_dispatch import Patience
+
+    class Watched(RayEngine):
+        def __init__(self) -> None:
+            patience = {"pulse": 0.1, "drain": 0.2, "resize": 0.3, "start": 60.0}
+            super().__init__(
+                patience=Patience(**{**patience, **options.pop("patience", {})}), **options
+            )
+            self.seen: list[Event] = []
+
+        def run(self, job: Job, done: frozenset[str], report: Report) -> None:
+            def listen(event: Event) -> None:
+                self.seen.append(event)
+                report(event)
+                if watch:
+                    watch(event)
+
+            super().run(job, done, listen)
+
+        def faults(self) -> list[FaultEvent]:
+            return [event for event in self.seen if isinstance(event, FaultEvent)]
+
+    return Watched()
+
+
+@pytest.fixture
+def watched() -> Callable[..., Any]:
+    """Makes a Ray engine that keeps its events in ``seen``, and shows them to somebody."""
+    return watched_engine
+
+
+@pytest.fixture(scope="module")
+def faults(denoisers: Path) -> Path:
+    """Folder in which a file is a fault that is yet to happen."""
+    (denoisers / "faulty.py").write_text(FAULTY)
+    return denoisers
+
+
+@pytest.fixture(scope="module")
+def two_cpus(faults: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A node of two CPUs, to which this process is connected."""
+    import ray
+    from ray.cluster_utils import Cluster
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_health_check_period_ms", "500")
+        patch.setenv("RAY_health_check_failure_threshold", "4")
+        nodes = Cluster(
+            initialize_head=True,
+            head_node_args={
+                "num_cpus": 2,
+                "object_store_memory": 80 * 2**20,
+                "include_dashboard": False,
+            },
+        )
+        handler = signal.getsignal(signal.SIGTERM)
+        try:
+            ray.init(nodes.address, configure_logging=False, log_to_driver=False)
+            signal.signal(signal.SIGTERM, handler)
+            yield nodes
+        finally:
+            ray.shutdown()
+            nodes.shutdown()
+
+
+@pytest.fixture
+def plant(faults: Path) -> Iterator[Callable[[str], Path]]:
+    """Makes a file in the faults' folder; none is left behind."""
+    planted = []
+
+    def make(name: str) -> Path:
+        path = faults / name
+        path.touch()
+        planted.append(path)
+        return path
+
+    yield make
+    for path in planted:
+        path.unlink(missing_ok=True)

@@ -1,10 +1,7 @@
 """Faults through the real engine: what it does, what it tells, and that no bit changes."""
 
-import re
-import shutil
-import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -15,10 +12,8 @@ import pytest
 from ddgm_dist.engine.base import (
     Event,
     FaultEvent,
-    Job,
     PoolEvent,
     Receipt,
-    Report,
     SaveEvent,
     StepEvent,
 )
@@ -26,11 +21,10 @@ from ddgm_dist.engine.coupled import GroupWork
 from ddgm_dist.engine.work import TileWork
 from ddgm_dist.errors import DdgmError, InputError, StorageError
 from ddgm_dist.reconstruct import Result, reconstruct
-from ddgm_dist.status import read_status
-from ddgm_dist.storage.run_record import RunRecord
 
 Solve = Callable[..., tuple[np.ndarray, Result]]
 MakeTilts = Callable[..., Path]
+Watched = Callable[..., Any]
 
 COUPLED: dict[str, Any] = {"tile_columns": 48, "margin": 24}
 CUTS = pytest.mark.parametrize("cut", [{}, COUPLED], ids=["free", "coupled"])
@@ -38,88 +32,10 @@ CUTS = pytest.mark.parametrize("cut", [{}, COUPLED], ids=["free", "coupled"])
 KEYS: dict[str, Any] = {"N": 6, "tile_rows": 4, "checkpoint_every": 0}
 OLD = ("worker-0", "worker-1")  # those a run begins with
 
-# A denoiser that gives what `smooth` gives, and fails at it in as many ways as there are files.
-FAULTY = '''
-import os
-import signal
-import time
-from pathlib import Path
-
-from smoother import smooth
-
-HERE = Path(__file__).parent
-calls = 0
-
-
-def _one_fault(name):
-    """Whether there is a file of this name left; takes it."""
-    for path in HERE.glob(name + "*"):
-        try:
-            path.unlink()
-        except FileNotFoundError:
-            continue
-        return True
-    return False
-
-
-def faulty(x, sigma):
-    global calls
-    calls += 1
-    while (HERE / "pause").exists() or ((HERE / "late").exists() and sigma < 0.15):
-        time.sleep(0.02)
-    if (HERE / "slow").exists():
-        time.sleep(0.2)
-    if calls > 2:
-        if _one_fault("kill"):
-            os.kill(os.getpid(), signal.SIGKILL)
-        if _one_fault("hang"):
-            time.sleep(1e6)
-        if _one_fault("stop"):
-            os.kill(os.getpid(), signal.SIGSTOP)
-            time.sleep(1)
-        if _one_fault("memory"):
-            import ray
-
-            raise ray.exceptions.OutOfMemoryError("planted")
-        if _one_fault("full"):
-            import ray
-
-            raise ray.exceptions.ObjectStoreFullError("planted")
-    return smooth(x, sigma)
-'''
-
 pytestmark = [
     pytest.mark.ray,
     pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),
 ]
-
-
-def watched(watch: Callable[[Event], None] | None = None, **options: Any) -> Any:
-    """A Ray engine that keeps its events in ``seen``, and shows them to somebody."""
-    from ddgm_dist.engine.ray import RayEngine
-    from ddgm_dist.engine.ray_dispatch import Patience
-
-    class Watched(RayEngine):
-        def __init__(self) -> None:
-            patience = {"pulse": 0.1, "drain": 0.2, "resize": 0.3, "start": 60.0}
-            super().__init__(
-                patience=Patience(**{**patience, **options.pop("patience", {})}), **options
-            )
-            self.seen: list[Event] = []
-
-        def run(self, job: Job, done: frozenset[str], report: Report) -> None:
-            def listen(event: Event) -> None:
-                self.seen.append(event)
-                report(event)
-                if watch:
-                    watch(event)
-
-            super().run(job, done, listen)
-
-        def faults(self) -> list[FaultEvent]:
-            return [event for event in self.seen if isinstance(event, FaultEvent)]
-
-    return Watched()
 
 
 def test_every_error_is_the_fault_that_it_means() -> None:
@@ -151,65 +67,20 @@ def test_every_error_is_the_fault_that_it_means() -> None:
     assert fault_of(errors.OutOfMemoryError("no")) == "out-of-memory"
 
 
-@pytest.fixture(scope="module")
-def faults(denoisers: Path) -> Path:
-    """Folder in which a file is a fault that is yet to happen."""
-    (denoisers / "faulty.py").write_text(FAULTY)
-    return denoisers
-
-
-@pytest.fixture(scope="module")
-def cluster(faults: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """A node of two CPUs, to which this process is connected."""
-    import ray
-    from ray.cluster_utils import Cluster
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_health_check_period_ms", "500")
-        patch.setenv("RAY_health_check_failure_threshold", "4")
-        nodes = Cluster(
-            initialize_head=True,
-            head_node_args={
-                "num_cpus": 2,
-                "object_store_memory": 80 * 2**20,
-                "include_dashboard": False,
-            },
-        )
-        handler = signal.getsignal(signal.SIGTERM)
-        try:
-            ray.init(nodes.address, configure_logging=False, log_to_driver=False)
-            signal.signal(signal.SIGTERM, handler)
-            yield nodes
-        finally:
-            ray.shutdown()
-            nodes.shutdown()
-
-
 @pytest.fixture
 def tilts(make_tilts: MakeTilts) -> Path:
     return make_tilts(field=144)
 
 
-@pytest.fixture
-def plant(faults: Path) -> Iterator[Callable[[str], Path]]:
-    """Makes a file in the faults' folder; none is left behind."""
-    planted = []
-
-    def make(name: str) -> Path:
-        path = faults / name
-        path.touch()
-        planted.append(path)
-        return path
-
-    yield make
-    for path in planted:
-        path.unlink(missing_ok=True)
-
-
-@pytest.mark.usefixtures("cluster")
+@pytest.mark.usefixtures("two_cpus")
 @pytest.mark.parametrize(("kind", "cut"), [("kill", {}), ("hang", {}), ("stop", COUPLED)])
 def test_a_lost_worker_is_replaced(
-    tilts: Path, solve: Solve, plant: Callable[[str], Path], kind: str, cut: dict[str, Any]
+    tilts: Path,
+    solve: Solve,
+    watched: Watched,
+    plant: Callable[[str], Path],
+    kind: str,
+    cut: dict[str, Any],
 ) -> None:
     """One that still answers is given three times as long as one that does not."""
     expected, _ = solve(tilts, **KEYS, **cut)
@@ -253,12 +124,16 @@ class Unavailable:
         raise ray.exceptions.ActorUnavailableError("planted", b"a" * 16)
 
 
-@pytest.mark.usefixtures("cluster")
-@CUTS
-@pytest.mark.parametrize("running", [False, True], ids=["answered", "running"])
+@pytest.mark.usefixtures("two_cpus")
+@pytest.mark.parametrize(
+    ("running", "cut"),
+    [(False, COUPLED), (True, {}), (True, COUPLED)],
+    ids=["answered-coupled", "running-free", "running-coupled"],
+)
 def test_a_worker_that_is_unavailable_is_asked_again(
     tilts: Path,
     solve: Solve,
+    watched: Watched,
     plant: Callable[[str], Path],
     monkeypatch: pytest.MonkeyPatch,
     cut: dict[str, Any],
@@ -284,80 +159,21 @@ def test_a_worker_that_is_unavailable_is_asked_again(
     assert sorted(done) == sorted(product((t.name for t in result.plan.tiles), range(KEYS["N"])))
 
 
-@pytest.mark.usefixtures("cluster")
-@pytest.mark.parametrize(("cut", "damage"), [({}, "remove"), (COUPLED, "flip")])
-def test_a_damaged_checkpoint_costs_one_generation(
-    tilts: Path,
-    solve: Solve,
-    plant: Callable[[str], Path],
-    tmp_path: Path,
-    cut: dict[str, Any],
-    damage: str,
-) -> None:
-    keys = {"K": 5, "rows_per_call": 2, **KEYS, **cut, "denoiser": "faulty:faulty"}
-    expected, _ = solve(tilts, **KEYS, **cut)
-    out = tmp_path / "out.zarr"
-    late = plant("late")  # no tile ends its last iteration
-
-    def stop(event: Event) -> None:
-        if isinstance(event, SaveEvent) and event.iteration >= 4:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        reconstruct(tilts, out, keys, watched(stop, workers=1))
-    late.unlink()
-    record = RunRecord(out)
-    unit = max(
-        record.names("commits"),
-        key=lambda u: record.read_json(f"commits/{u}")["generations"][0]["iteration"],
-    )
-    newest, before = record.read_json(f"commits/{unit}")["generations"]
-    column, block = max(newest["digests"]).split("/")
-    n = newest["iteration"]
-    ruin(out / f"ddgm_dist/generations/{n}/c/{column}/0/{block}/0", damage)
-    engine = watched(workers=2)
-    result = reconstruct(tilts, out, keys, engine)
-    np.testing.assert_array_equal(result.to_dask().compute(), expected)
-    damaged = [f for f in engine.faults() if f.kind == "checkpoint-damaged"]
-    assert damaged
-    assert f"iteration {n}, chunk {column}/{block}" in damaged[0].detail
-    # The unit went on from the generation before, not from the start.
-    rows = unit[:7]  # unit and tiles begin with their first row
-    assert min(steps(engine, rows)) == before["iteration"] > 0
-
-
-def ruin(chunk: Path, damage: str) -> None:
-    """Flip a byte of a file, or remove it."""
-    if damage == "remove":
-        chunk.unlink()
-    else:
-        data = bytearray(chunk.read_bytes())
-        data[len(data) // 2] ^= 4
-        chunk.write_bytes(data)
-
-
-def steps(engine: Any, rows: str) -> list[int]:
-    """Iterations of the tiles whose names begin so, as they were done."""
-    found = [event for event in engine.seen if isinstance(event, StepEvent)]
-    return [event.iteration for event in found if event.tile.startswith(rows)]
-
-
-@pytest.mark.usefixtures("cluster")
-@CUTS
+@pytest.mark.usefixtures("two_cpus")
 def test_running_out_of_memory_once_is_survived(
-    tilts: Path, solve: Solve, plant: Callable[[str], Path], cut: dict[str, Any]
+    tilts: Path, solve: Solve, watched: Watched, plant: Callable[[str], Path]
 ) -> None:
-    expected, _ = solve(tilts, **KEYS, **cut)
+    expected, _ = solve(tilts, **KEYS, **COUPLED)
     plant("memory")
     engine = watched(workers=2)
-    volume, _ = solve(tilts, engine, **KEYS, **cut, denoiser="faulty:faulty")
+    volume, _ = solve(tilts, engine, **KEYS, **COUPLED, denoiser="faulty:faulty")
     np.testing.assert_array_equal(volume, expected)
     assert [(f.kind, f.action) for f in engine.faults()] == [("out-of-memory", "do less at a time")]
 
 
-@pytest.mark.usefixtures("cluster")
+@pytest.mark.usefixtures("two_cpus")
 def test_running_out_of_memory_again_ends_with_advice(
-    tilts: Path, solve: Solve, plant: Callable[[str], Path], tmp_path: Path
+    tilts: Path, solve: Solve, watched: Watched, plant: Callable[[str], Path], tmp_path: Path
 ) -> None:
     keys = {"K": 5, "rows_per_call": 2, **KEYS, "denoiser": "faulty:faulty"}
     planted = [plant(f"memory{i}") for i in range(20)]
@@ -373,10 +189,10 @@ def test_running_out_of_memory_again_ends_with_advice(
     np.testing.assert_array_equal(result.to_dask().compute(), solve(tilts, **KEYS)[0])
 
 
-@pytest.mark.usefixtures("cluster")
+@pytest.mark.usefixtures("two_cpus")
 @CUTS
 def test_a_full_object_store_is_survived(
-    tilts: Path, solve: Solve, plant: Callable[[str], Path], cut: dict[str, Any]
+    tilts: Path, solve: Solve, watched: Watched, plant: Callable[[str], Path], cut: dict[str, Any]
 ) -> None:
     """Pieces go through Zarr from then on; an uncoupled tile, which has none, is done again."""
     expected, _ = solve(tilts, **KEYS, **cut)
@@ -390,48 +206,6 @@ def test_a_full_object_store_is_survived(
     saved = {(e.tile, e.iteration) for e in engine.seen if isinstance(e, SaveEvent)}
     every = {(tile.name, n) for tile in result.plan.tiles for n in range(1, KEYS["N"] + 1)}
     assert saved == (every if cut else set())
-
-
-@pytest.mark.usefixtures("cluster")
-@pytest.mark.parametrize("damage", ["flip", "remove"])
-def test_a_damaged_piece_of_the_input_is_told_with_its_place(
-    make_tilts: MakeTilts, solve: Solve, tmp_path: Path, damage: str
-) -> None:
-    """Found by a worker, after the run has begun; what was finished before is kept."""
-    whole, tilts, out = make_tilts(rows=64), tmp_path / "tilts.zarr", tmp_path / "out.zarr"
-    shutil.copytree(whole, tilts)
-    first: list[str] = []
-
-    def harm(event: Event) -> None:
-        if isinstance(event, Receipt) and not first:
-            first.append(event.tile)
-            for row in range(2, 8):
-                ruin(tilts / f"projections/c/0/{row}/0", damage)
-
-    keys = {"N": 2, "K": 5, "rows_per_call": 2, "tile_rows": 8, "denoiser": "smoother:smooth"}
-    state = "missing" if damage == "remove" else "unreadable"
-    place = (
-        rf"chunk \(0, (\d), 0\) of .*tilts\.zarr/projections is {state}: "
-        r"tilts 0 to 10, rows (\d+) to (\d+), columns 0 to 99;"
-    )
-    with pytest.raises(StorageError, match=place) as caught:
-        reconstruct(tilts, out, keys, watched(harm, workers=1))
-    assert "\n" not in str(caught.value)
-    found = re.search(place, str(caught.value))
-    assert found is not None
-    row = int(found[1])
-    assert (int(found[2]), int(found[3])) == (8 * row, 8 * row + 7)
-    status = read_status(out)
-    assert (status.state, status.tiles) == ("interrupted", 8)
-    assert 1 <= status.tiles_done < 8
-    # With a good copy in its place the run goes on, and does nothing twice.
-    shutil.rmtree(tilts)
-    shutil.copytree(whole, tilts)
-    kept = RunRecord(out).receipts()
-    assert first[0] in kept
-    result = reconstruct(tilts, out, keys, "local")
-    np.testing.assert_array_equal(result.to_dask().compute(), solve(whole, N=2, tile_rows=8)[0])
-    assert {name: RunRecord(out).receipts()[name] for name in kept} == kept
 
 
 def noted(method: Callable[..., None], calls: list[set[str]]) -> Callable[..., None]:
@@ -449,7 +223,8 @@ def test_workers_join_and_leave_a_running_job(
     make_tilts: MakeTilts,
     monkeypatch: pytest.MonkeyPatch,
     solve: Solve,
-    cluster: Any,
+    watched: Watched,
+    two_cpus: Any,
     plant: Callable[[str], Path],
     cut: dict[str, Any],
 ) -> None:
@@ -465,12 +240,12 @@ def test_workers_join_and_leave_a_running_job(
         """The node joins as soon as work has begun, and goes in the midst of its first tile."""
         nonlocal node
         if isinstance(event, PoolEvent) and event.workers == 2 and node is None:
-            node = cluster.add_node(num_cpus=2, object_store_memory=80 * 2**20)
+            node = two_cpus.add_node(num_cpus=2, object_store_memory=80 * 2**20)
         if isinstance(event, PoolEvent) and event.workers == 4:
             pause.unlink(missing_ok=True)
         if isinstance(event, StepEvent) and event.worker not in OLD and not newcomers:
             newcomers.add(event.worker)
-            cluster.remove_node(node, allow_graceful=False)
+            two_cpus.remove_node(node, allow_graceful=False)
             slow.unlink()
 
     for kind in (GroupWork, TileWork):
