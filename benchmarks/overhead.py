@@ -3,10 +3,10 @@
     python benchmarks/overhead.py [--rows 64] [--repeats 2]
 
 The same problem through the local engine, through Ray with one worker, and with two, one thread each, in
-turn, several times; each in a process of its own. *Wall* is from the call of `reconstruct` to its return;
-*work* leaves out what comes before the first iteration: starting Ray and its actors. The volumes must be
-the same bits. Results go to benchmarks/results/overhead.json; only ratios within one run mean anything.
-"""
+turn, several times; each in a process of its own. *Wall* is from the call of `reconstruct` to its
+return; *work* leaves out what comes before the first iteration: starting Ray and its actors. The
+volumes must be the same bits. Results go to benchmarks/results/overhead.json; only ratios within one
+run mean anything.
 
 import argparse
 import hashlib

@@ -1,12 +1,12 @@
-"""Scheduling at scale, with a denoiser that sleeps: how busy 64 actors are, and what a step costs the driver.
+"""Scheduling at scale, with a denoiser that sleeps: how busy 64 actors are, what a step costs the driver.
 
     python benchmarks/scheduling.py [--actors 64] [--tiles 4096] [--seconds 2] [--mode free coupled]
 
 Everything is real but the denoiser's work: Ray actors (fractions of a CPU), tiles with their gradient
-steps, reads, shards and receipts. Each denoiser call sleeps instead of computing, as a worker waits for a
-GPU; so a few cores can drive many actors. *Busy* is the time asleep in the denoiser, nothing else, as
-a share of all actors' time from the moment the last actor was ready to the end of the last step. Results go
-to benchmarks/results/scheduling.json.
+steps, reads, shards and receipts. Each denoiser call sleeps instead of computing, as a worker waits for
+a GPU; so a few cores can drive many actors. *Busy* is the time asleep in the denoiser, nothing else, as
+a share of all actors' time from the moment the last actor was ready to the end of the last step.
+Results go to benchmarks/results/scheduling.json.
 """
 
 import argparse
@@ -88,7 +88,9 @@ def measure(mode: str, actors: int, tiles: int, seconds: float, folder: Path) ->
 
     engine = Watched(workers=actors)
     began = time.time()
-    result = reconstruct(tilts(folder / "tilts.zarr", rows, columns), folder / "out.zarr", keys, engine)
+    result = reconstruct(
+        tilts(folder / "tilts.zarr", rows, columns), folder / "out.zarr", keys, engine
+    )
     seconds_all = time.time() - began
     last = engine.last
     assert last is not None
@@ -111,7 +113,8 @@ def measure(mode: str, actors: int, tiles: int, seconds: float, folder: Path) ->
         "driver_ms_per_step": round(1e3 * last.own_seconds / len(moments), 3),
         "steps": len(moments),
         "cpu_ms_per_step": {
-            who: round(1e3 * (spent[1][who] - spent[0].get(who, 0)) / len(moments), 2) for who in spent[1]
+            who: round(1e3 * (spent[1][who] - spent[0].get(who, 0)) / len(moments), 2)
+            for who in spent[1]
         },
         "ray": ray.__version__,
     }
@@ -136,9 +139,7 @@ def _steady(moments, start: float, seconds: float, actors: int) -> float:
     for moment, worker in moments:
         last[worker] = max(last.get(worker, 0.0), moment)
     stop = min(last.values())
-    slept = sum(
-        max(0.0, min(moment, stop) - max(moment - seconds, start)) for moment, _ in moments
-    )
+    slept = sum(max(0.0, min(moment, stop) - max(moment - seconds, start)) for moment, _ in moments)
     return slept / (actors * (stop - start))
 
 
