@@ -1,0 +1,289 @@
+"""Runs on a cluster of three hosts with addresses of their own, one of which is cut off for a while.
+
+The cluster is started as one does by hand: `ray start --head` on the first host and `ray start
+--address` on the others, all ports pinned, Ray's own settings otherwise. The driver runs on the first
+host, with the patience that a user's run has. Each run's volume is compared with what the
+undisturbed for-loop gives, bit for bit, and a line is written about what the fault cost.
+
+    python -m tests.chaos.namespaces --json benchmarks/results/namespaces.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.chaos.__main__ import compare
+from tests.chaos.network import Network, network
+from tests.chaos.problem import CallLog, Case, make_case, write_denoiser
+
+HOSTS = 3
+CUT = 60.0  # seconds
+DELAY = 0.9  # of each of the denoiser's calls, so that a run goes on well beyond the cut
+TIMEOUT = 400.0
+_START = 120.0  # seconds for `ray start`
+_PORT = 6379
+# All the ports that other hosts connect to: what a firewall between hosts has to let through.
+_PORTS = {
+    "node-manager-port": 7000,
+    "object-manager-port": 7001,
+    "runtime-env-agent-port": 7002,
+    "metrics-export-port": 7003,
+    "dashboard-agent-listen-port": 7004,
+    "dashboard-agent-grpc-port": 7005,
+    "min-worker-port": 7100,
+    "max-worker-port": 7199,
+}
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A run, and the host that is cut off once a share of its work is done; None cuts none."""
+
+    name: str
+    kind: str
+    rows: int
+    N: int
+    cut: int | None = None
+    share: float = 0.2
+    seconds: float = CUT
+
+
+TRIALS = (
+    Trial("undisturbed", "resident", rows=8, N=6),
+    Trial("uncoupled, cut", "free", rows=24, N=20, cut=1),
+    Trial("coupled, cut", "resident", rows=8, N=20, cut=2),
+)
+
+
+class Hosts:
+    """A Ray cluster on a network's hosts, of one CPU each.
+
+    Parameters
+    ----------
+    net
+        Where.
+    folder
+        Of the denoiser, of the log of its calls, and of Ray's files (Unix sockets: a short path).
+    """
+
+    def __init__(self, net: Network, folder: Path) -> None:
+        self.net, self.folder = net, folder
+        self.log = CallLog(folder / "calls")
+        root = Path(__file__).parents[2]
+        kept = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
+        self.environment = kept | {
+            "CHAOS_DELAY": str(DELAY),
+            "CHAOS_LOG": str(self.log.folder),
+            "OMP_NUM_THREADS": "1",
+            "PYTHONPATH": os.pathsep.join([str(root), str(folder)]),
+            "RAY_AUTH_MODE": "disabled",
+            "RAY_USAGE_STATS_ENABLED": "0",
+        }
+        self.address = f"{net.address(0)}:{_PORT}"
+        for i in range(len(net.hosts)):
+            self.start(i)
+
+    def start(self, i: int) -> None:
+        """`ray start`, unless Ray runs there; what is left of an earlier one is ended first."""
+        if self.raylets(i):
+            return
+        self.net.end(i)
+        first = ["--head", f"--port={_PORT}", "--include-dashboard=false"]
+        where = first if i == 0 else [f"--address={self.address}"]
+        ray = str(Path(sys.executable).with_name("ray"))
+        limits = ["--num-cpus=1", f"--object-store-memory={80 * 2**20}"]
+        ports = [f"--{name}={port}" for name, port in _PORTS.items()]
+        own = [f"--node-ip-address={self.net.address(i)}", f"--temp-dir={self.folder / str(i)}"]
+        command = self.net.inside(i, ray, "start", *where, *own, *limits, *ports)
+        log = self.folder / f"start-{i}.log"
+        with log.open("ab") as output:
+            done = subprocess.run(
+                command,
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                timeout=_START,
+                check=False,
+            )
+        if done.returncode != 0:
+            raise RuntimeError(f"ray start failed on host {i}: {log.read_text()[-2000:]}")
+
+    def raylets(self, i: int) -> list[int]:
+        """Processes of the host's raylet: none, or one."""
+        return [pid for pid in self.net.processes(i) if _name(pid) == "raylet"]
+
+    def drive(self, given: dict[str, Any], log: Path) -> subprocess.Popen[bytes]:
+        """A driver on the first host."""
+        command = (sys.executable, "-m", "tests.chaos.driver", json.dumps(given))
+        with log.open("wb") as output:
+            return subprocess.Popen(
+                self.net.inside(0, *command),
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+
+
+def _name(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text(encoding="ascii", errors="replace").strip()
+    except OSError:
+        return ""
+
+
+@contextmanager
+def hosts() -> Iterator[Hosts]:
+    """A cluster for a while. All of it is removed, whatever happens."""
+    folder = Path(tempfile.mkdtemp(prefix="net", dir="/tmp"))
+    try:
+        write_denoiser(folder)
+        with network(HOSTS) as net:
+            yield Hosts(net, folder)
+    finally:
+        sys.path.remove(str(folder))
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def run(trial: Trial, found: Hosts, folder: Path) -> dict[str, Any]:
+    """One run; returns its record, with the reasons why it failed under ``broken``."""
+    for i in range(HOSTS):
+        found.start(i)  # as an operator does, where an earlier trial's cut has ended it
+    every = 5.0
+    case = make_case(
+        trial.kind, folder, field=144, rows=trial.rows, N=trial.N, every=every, seed=trial.N
+    )
+    found.log.clear()
+    out, events, log = folder / "out.zarr", folder / "events.jsonl", folder / "driver.log"
+    given = {
+        "tilts": str(case.tilts),
+        "out": str(out),
+        "address": found.address,
+        "workers": None,
+        "config": case.config,
+        "events": str(events),
+        "calm": True,
+    }
+    record: dict[str, Any] = {"trial": trial.name, "kind": trial.kind, "checkpoint_every": every}
+    broken: list[str] = []
+    began = time.time()
+    driver = found.drive(given, log)
+    cut = None
+    try:
+        if trial.cut is not None:
+            cut = _cut(trial, trial.cut, case, found, driver, record, broken)
+        code = driver.wait(max(1.0, TIMEOUT - (time.time() - began)))
+        if code != 0:
+            broken.append(f"the driver failed: {_last(log)}")
+    except subprocess.TimeoutExpired:
+        broken.append(f"not done after {TIMEOUT:.0f} s")
+    finally:
+        if driver.poll() is None:
+            driver.kill()
+            driver.wait()
+    record["seconds"] = round(time.time() - began, 1)
+    if not broken:
+        broken += compare(case, out)
+    record |= costs(case, events, found.log, cut)
+    return record | {"broken": broken}
+
+
+def _cut(
+    trial: Trial,
+    host: int,
+    case: Case,
+    found: Hosts,
+    driver: subprocess.Popen[bytes],
+    record: dict[str, Any],
+    broken: list[str],
+) -> float:
+    """Cut a host off once a share of the work is done, mend it; returns when, since the epoch."""
+    total = sum(case.calls.values())
+    while found.log.count() < trial.share * total and driver.poll() is None:
+        time.sleep(0.1)
+    raylets = found.raylets(host)
+    workers = [pid for raylet, pid in found.log.workers() if raylet in raylets]
+    found.net.cut(host)
+    moment = time.time()
+    while time.time() < moment + trial.seconds:
+        time.sleep(0.1)
+    found.net.mend(host)
+    record |= {
+        "cut": trial.seconds,
+        "share when cut": trial.share,
+        "share when mended": round(found.log.count() / total, 2),
+        "raylet outlived the cut": found.raylets(host) == raylets,
+    }
+    if not workers:
+        broken.append("nobody worked on the host that was cut off")
+    if driver.poll() is not None:
+        broken.append(f"the run ended (status {driver.poll()}) before the link was mended")
+    return moment
+
+
+def costs(case: Case, events: Path, log: CallLog, cut: float | None) -> dict[str, Any]:
+    """The figures of a run: steps and those done again, and what the engine met with."""
+    lines = [json.loads(x) for x in events.read_text(encoding="utf-8").splitlines()]
+    steps = [(e["tile"], e["iteration"]) for e in lines if e["event"] == "StepEvent"]
+    faults = [e for e in lines if e["event"] == "FaultEvent"]
+    calls = sum(case.calls.values())
+    times = sorted(e["at"] for e in lines if e["event"] == "StepEvent")
+    pauses = [after - before for before, after in zip(times, times[1:], strict=False)]
+    return {
+        "steps": len(case.calls),
+        # As the driver heard of them; and with what only the host that was cut off knew of.
+        "repeated steps": len(steps) - len(set(steps)),
+        "steps computed in excess": round((log.count() - calls) * len(case.calls) / calls, 1),
+        "longest time without a step": round(max(pauses, default=0.0), 1),
+        "faults": [
+            {
+                "kind": e["kind"],
+                "action": e["action"],
+                "tile": e["tile"],
+                "detail": e["detail"][:160],
+                "seconds after the cut": round(e["time"] - cut, 1) if cut else None,
+            }
+            for e in faults
+        ],
+    }
+
+
+def _last(log: Path) -> str:
+    lines = log.read_text(errors="replace").strip().splitlines()
+    return lines[-1] if lines else ""
+
+
+def main() -> int:
+    """Run all trials; the exit status tells whether each kept its promises."""
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos.namespaces")
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--only", type=int, action="append", help="number of a trial")
+    options = parser.parse_args()
+    records = []
+    with tempfile.TemporaryDirectory(prefix="namespaces-") as root, hosts() as found:
+        for i in options.only or range(len(TRIALS)):
+            folder = Path(root) / str(i)
+            folder.mkdir()
+            records.append(run(TRIALS[i], found, folder))
+            print(json.dumps(records[-1], indent=1), flush=True)
+    if options.json:
+        options.json.write_text(json.dumps({"trials": records}, indent=1) + "\n")
+    return 1 if any(record["broken"] for record in records) else 0
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    sys.exit(main())
