@@ -11,6 +11,7 @@ undisturbed for-loop gives, bit for bit, and a line is written about what the fa
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import shutil
@@ -45,6 +46,14 @@ _PORTS = {
     "min-worker-port": 7100,
     "max-worker-port": 7199,
 }
+# Prints the addresses of a cluster's nodes, without becoming a driver of it.
+_ALIVE = """
+import sys
+from ray._raylet import GcsClient
+from ray.core.generated.gcs_pb2 import GcsNodeInfo
+nodes = GcsClient(address=sys.argv[1]).get_all_node_info(state_filter=GcsNodeInfo.GcsNodeState.ALIVE)
+print(*[node.node_manager_address for node in nodes.values()])
+"""
 
 
 @dataclass(frozen=True)
@@ -95,11 +104,25 @@ class Hosts:
         for i in range(len(net.hosts)):
             self.start(i)
 
+    def fill(self) -> None:
+        """Start Ray anew on hosts that the head takes for dead, as an operator does."""
+        alive = self.alive()
+        for i in range(len(self.net.hosts)):
+            if i not in alive:
+                self.net.end(i)
+                self.start(i)
+
+    def alive(self) -> list[int]:
+        """Hosts that belong to the cluster, as its head says."""
+        command = self.net.inside(0, sys.executable, "-c", _ALIVE, self.address)
+        output = subprocess.run(
+            command, env=self.environment, capture_output=True, text=True, check=True
+        ).stdout
+        found = output.split()
+        return [i for i in range(len(self.net.hosts)) if self.net.address(i) in found]
+
     def start(self, i: int) -> None:
-        """`ray start`, unless Ray runs there; what is left of an earlier one is ended first."""
-        if self.raylets(i):
-            return
-        self.net.end(i)
+        """`ray start`."""
         first = ["--head", f"--port={_PORT}", "--include-dashboard=false"]
         where = first if i == 0 else [f"--address={self.address}"]
         ray = str(Path(sys.executable).with_name("ray"))
@@ -160,8 +183,7 @@ def hosts() -> Iterator[Hosts]:
 
 def run(trial: Trial, found: Hosts, folder: Path) -> dict[str, Any]:
     """One run; returns its record, with the reasons why it failed under ``broken``."""
-    for i in range(HOSTS):
-        found.start(i)  # as an operator does, where an earlier trial's cut has ended it
+    found.fill()  # an earlier trial's cut may have ended one
     every = 5.0
     case = make_case(
         trial.kind, folder, field=144, rows=trial.rows, N=trial.N, every=every, seed=trial.N
@@ -195,6 +217,7 @@ def run(trial: Trial, found: Hosts, folder: Path) -> dict[str, Any]:
             driver.kill()
             driver.wait()
     record["seconds"] = round(time.time() - began, 1)
+    record["hosts in the end"] = found.alive()
     if not broken:
         broken += compare(case, out)
     record |= costs(case, events, found.log, cut)
@@ -212,10 +235,11 @@ def _cut(
 ) -> float:
     """Cut a host off once a share of the work is done, mend it; returns when, since the epoch."""
     total = sum(case.calls.values())
-    while found.log.count() < trial.share * total and driver.poll() is None:
+    raylets, workers = found.raylets(host), list[int]()
+    while driver.poll() is None and (found.log.count() < trial.share * total or not workers):
         time.sleep(0.1)
-    raylets = found.raylets(host)
-    workers = [pid for raylet, pid in found.log.workers() if raylet in raylets]
+        workers = [pid for raylet, pid in found.log.workers() if raylet in raylets]
+    share = round(found.log.count() / total, 2)
     found.net.cut(host)
     moment = time.time()
     while time.time() < moment + trial.seconds:
@@ -223,9 +247,8 @@ def _cut(
     found.net.mend(host)
     record |= {
         "cut": trial.seconds,
-        "share when cut": trial.share,
+        "share when cut": share,
         "share when mended": round(found.log.count() / total, 2),
-        "raylet outlived the cut": found.raylets(host) == raylets,
     }
     if not workers:
         broken.append("nobody worked on the host that was cut off")
@@ -241,7 +264,7 @@ def costs(case: Case, events: Path, log: CallLog, cut: float | None) -> dict[str
     faults = [e for e in lines if e["event"] == "FaultEvent"]
     calls = sum(case.calls.values())
     times = sorted(e["at"] for e in lines if e["event"] == "StepEvent")
-    pauses = [after - before for before, after in zip(times, times[1:], strict=False)]
+    pauses = [after - before for before, after in itertools.pairwise(times)]
     return {
         "steps": len(case.calls),
         # As the driver heard of them; and with what only the host that was cut off knew of.
