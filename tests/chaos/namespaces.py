@@ -56,9 +56,21 @@ print(*[node.node_manager_address for node in nodes.values()])
 """
 
 
+# For the head: by default Ray takes a host for dead 65 s after it has fallen silent.
+_PROMPT = {
+    "RAY_health_check_period_ms": "1000",
+    "RAY_health_check_timeout_ms": "2000",
+    "RAY_health_check_failure_threshold": "3",
+}
+
+
 @dataclass(frozen=True)
 class Trial:
-    """A run, and the host that is cut off once a share of its work is done; None cuts none."""
+    """A run, and the host that is cut off once a share of its work is done; None cuts none.
+
+    Where the head is ``prompt`` it takes a silent host for dead after some 10 s: others then do the
+    work of one that is still at it.
+    """
 
     name: str
     kind: str
@@ -67,12 +79,15 @@ class Trial:
     cut: int | None = None
     share: float = 0.2
     seconds: float = CUT
+    prompt: bool = False
 
 
 TRIALS = (
     Trial("undisturbed", "resident", rows=8, N=6),
     Trial("uncoupled, cut", "free", rows=24, N=20, cut=1),
     Trial("coupled, cut", "resident", rows=8, N=20, cut=2),
+    Trial("uncoupled, cut, prompt", "free", rows=24, N=20, cut=1, prompt=True),
+    Trial("coupled, cut, prompt", "resident", rows=8, N=20, cut=2, prompt=True),
 )
 
 
@@ -85,9 +100,11 @@ class Hosts:
         Where.
     folder
         Of the denoiser, of the log of its calls, and of Ray's files (Unix sockets: a short path).
+    settings
+        Further environment of Ray's processes.
     """
 
-    def __init__(self, net: Network, folder: Path) -> None:
+    def __init__(self, net: Network, folder: Path, settings: dict[str, str]) -> None:
         self.net, self.folder = net, folder
         self.log = CallLog(folder / "calls")
         root = Path(__file__).parents[2]
@@ -99,6 +116,7 @@ class Hosts:
             "PYTHONPATH": os.pathsep.join([str(root), str(folder)]),
             "RAY_AUTH_MODE": "disabled",
             "RAY_USAGE_STATS_ENABLED": "0",
+            **settings,
         }
         self.address = f"{net.address(0)}:{_PORT}"
         for i in range(len(net.hosts)):
@@ -169,13 +187,13 @@ def _name(pid: int) -> str:
 
 
 @contextmanager
-def hosts() -> Iterator[Hosts]:
+def hosts(*, prompt: bool = False) -> Iterator[Hosts]:
     """A cluster for a while. All of it is removed, whatever happens."""
     folder = Path(tempfile.mkdtemp(prefix="net", dir="/tmp"))
     try:
         write_denoiser(folder)
         with network(HOSTS) as net:
-            yield Hosts(net, folder)
+            yield Hosts(net, folder, _PROMPT if prompt else {})
     finally:
         sys.path.remove(str(folder))
         shutil.rmtree(folder, ignore_errors=True)
@@ -295,15 +313,18 @@ def main() -> int:
     parser.add_argument("--json", type=Path)
     parser.add_argument("--only", type=int, action="append", help="number of a trial")
     options = parser.parse_args()
+    chosen = [TRIALS[i] for i in options.only or range(len(TRIALS))]
     records = []
-    with tempfile.TemporaryDirectory(prefix="namespaces-") as root, hosts() as found:
-        for i in options.only or range(len(TRIALS)):
-            folder = Path(root) / str(i)
-            folder.mkdir()
-            records.append(run(TRIALS[i], found, folder))
-            print(json.dumps(records[-1], indent=1), flush=True)
+    for prompt, trials in itertools.groupby(chosen, key=lambda trial: trial.prompt):
+        with hosts(prompt=prompt) as found:
+            for trial in trials:
+                with tempfile.TemporaryDirectory(prefix="namespaces-") as folder:
+                    records.append(run(trial, found, Path(folder)))
+                print(json.dumps(records[-1], indent=1), flush=True)
+    load = os.getloadavg()[2] / (os.cpu_count() or 1)
+    result = {"processes per CPU, last 15 min": round(load, 1), "trials": records}
     if options.json:
-        options.json.write_text(json.dumps({"trials": records}, indent=1) + "\n")
+        options.json.write_text(json.dumps(result, indent=1) + "\n")
     return 1 if any(record["broken"] for record in records) else 0
 
 
