@@ -236,6 +236,7 @@ def run(trial: Trial, found: Hosts, folder: Path) -> dict[str, Any]:
             driver.wait()
     record["seconds"] = round(time.time() - began, 1)
     record["hosts in the end"] = found.alive()
+    record["raylets in the end"] = [i for i in range(HOSTS) if found.raylets(i)]
     if not broken:
         broken += compare(case, out)
     record |= costs(case, events, found.log, cut)
