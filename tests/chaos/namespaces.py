@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.chaos.__main__ import compare
+from tests.chaos.bound import Injected, cost
 from tests.chaos.network import Network, network
 from tests.chaos.problem import CallLog, Case, make_case, write_denoiser
 
@@ -221,7 +222,7 @@ def run(trial: Trial, found: Hosts, folder: Path) -> dict[str, Any]:
     broken: list[str] = []
     began = time.time()
     driver = found.drive(given, log)
-    cut = None
+    cut: Injected | None = None
     try:
         if trial.cut is not None:
             cut = _cut(trial, trial.cut, case, found, driver, record, broken)
@@ -239,7 +240,8 @@ def run(trial: Trial, found: Hosts, folder: Path) -> dict[str, Any]:
     record["raylets in the end"] = [i for i in range(HOSTS) if found.raylets(i)]
     if not broken:
         broken += compare(case, out)
-    record |= costs(case, events, found.log, cut)
+        broken += cost(case, events, found.log.calls(), [cut] if cut else []).broken
+    record |= figures(case, events, found.log, cut.time if cut else None)
     return record | {"broken": broken}
 
 
@@ -251,8 +253,8 @@ def _cut(
     driver: subprocess.Popen[bytes],
     record: dict[str, Any],
     broken: list[str],
-) -> float:
-    """Cut a host off once a share of the work is done, mend it; returns when, since the epoch."""
+) -> Injected:
+    """Cut a host off once a share of the work is done, and mend it."""
     total = sum(case.calls.values())
     raylets, workers = found.raylets(host), list[int]()
     while driver.poll() is None and (found.log.count() < trial.share * total or not workers):
@@ -273,10 +275,10 @@ def _cut(
         broken.append("nobody worked on the host that was cut off")
     if driver.poll() is not None:
         broken.append(f"the run ended (status {driver.poll()}) before the link was mended")
-    return moment
+    return Injected("cut", moment, time.time(), workers)
 
 
-def costs(case: Case, events: Path, log: CallLog, cut: float | None) -> dict[str, Any]:
+def figures(case: Case, events: Path, log: CallLog, cut: float | None) -> dict[str, Any]:
     """The figures of a run: steps and those done again, and what the engine met with."""
     lines = [json.loads(x) for x in events.read_text(encoding="utf-8").splitlines()]
     steps = [(e["tile"], e["iteration"]) for e in lines if e["event"] == "StepEvent"]
