@@ -57,7 +57,7 @@ print(*[node.node_manager_address for node in nodes.values()])
 """
 
 
-# For the head: by default Ray takes a host for dead about a minute after it has fallen silent.
+# By default Ray takes a host for dead about a minute after it has fallen silent.
 _PROMPT = {
     "RAY_health_check_period_ms": "1000",
     "RAY_health_check_timeout_ms": "2000",
