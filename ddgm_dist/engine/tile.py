@@ -349,6 +349,17 @@ class TileSolver:
     def _crop(self, tile: Tile, estimate: Tensor) -> Tensor:
         return estimate[tile.write_box.slices(tile.read_box.start)]
 
+    def written(self, tile: Tile) -> Receipt | None:
+        """The receipt of a tile that is written already, whoever did it; None if it is not."""
+        found, box = self.record.read_json(f"receipts/{tile.name}"), tile.write_box
+        if not isinstance(found, dict) or found.get("problem") != self.job.digest:
+            return None
+        if (found["start"], found["stop"]) != (list(box.start), list(box.stop)):
+            return None  # of a run that was cut otherwise
+        if not self.out.shards() >= self.out.layout.shards_of(box):
+            return None
+        return Receipt(tile.name, found["digest"], found["seconds"], found["worker"])
+
     def _write(self, tile: Tile, own: Tensor, timer: Timer, began: float) -> Receipt:
         """Write the voxels a tile owns, in the data's unit, and then the receipt."""
         timer.lap("other")

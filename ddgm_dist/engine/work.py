@@ -41,6 +41,8 @@ class Task:
         Tiles to make pieces for.
     epoch
         Of the tile's group; calls from before a roll-back are void.
+    retried
+        Asked before of somebody who was lost, and who may have done it.
     """
 
     kind: Literal["run", "step", "finish"]
@@ -52,6 +54,7 @@ class Task:
     senders: tuple[str, ...] = ()
     receivers: tuple[Tile, ...] = ()
     epoch: int = 0
+    retried: bool = False
 
 
 # A task and the handles of the pieces it takes.
@@ -135,6 +138,7 @@ class TileWork:
         self._left = {tile.name for tile in tiles}
         self._workers = 1
         self._leaving: set[str] = set()
+        self._retried: set[str] = set()
 
     @property
     def finished(self) -> bool:
@@ -155,7 +159,8 @@ class TileWork:
         if ahead and len(self._waiting) <= self._workers:
             return None
         tile = self._waiting.popleft()
-        return Task("run", tile, load=self._history.newest([tile])), ()
+        retried = tile.name in self._retried
+        return Task("run", tile, load=self._history.newest([tile]), retried=retried), ()
 
     def done(self, task: Task, digests: dict[str, str], pieces: Sequence[Any]) -> None:
         """A tile is written."""
@@ -164,6 +169,7 @@ class TileWork:
     def again(self, task: Task) -> None:
         """A call is to be made again, by any worker."""
         if task.tile.name in self._left:
+            self._retried.add(task.tile.name)
             self._waiting.appendleft(task.tile)
 
     def lost(self, workers: Collection[str]) -> None:

@@ -1,6 +1,7 @@
 """One driver process: reconstructs on a cluster and writes every event, as it comes, to a file.
 
-Arguments: a JSON object with ``tilts``, ``out``, ``address``, ``workers``, ``config``, ``events``.
+Arguments: a JSON object with ``tilts``, ``out``, ``address``, ``workers``, ``config``, ``events``;
+``calm`` asks for the patience that a user's run has, instead of one that suits short runs.
 """
 
 from __future__ import annotations
@@ -44,13 +45,13 @@ class Logged(RayEngine):
 
 def main() -> None:
     given = json.loads(sys.argv[1])
-    engine = Logged(
-        given["events"],
-        address=given["address"],
-        workers=given["workers"],
-        limits=Limits(losses=20, tile_losses=20),
-        patience=Patience(start=90, stall=60, probe=10, pulse=0.1, drain=0.2, resize=0.5),
-    )
+    options: dict[str, Any] = {"address": given["address"], "workers": given["workers"]}
+    if not given.get("calm"):
+        options |= {
+            "limits": Limits(losses=20, tile_losses=20),
+            "patience": Patience(start=90, stall=60, probe=10, pulse=0.1, drain=0.2, resize=0.5),
+        }
+    engine = Logged(given["events"], **options)
     reconstruct(given["tilts"], given["out"], given["config"], engine)
 
 

@@ -175,8 +175,17 @@ def draw_case(seed: int, folder: Path) -> Case:
     kind = kinds[seed % len(kinds)]
     field = rng.choice([96, 144])
     rows = rng.choice([8, 12, 16])
+    N = rng.randint(6, 12)
+    every = rng.choice([0.0, 0.5, 2.0])
+    return make_case(kind, folder, field=field, rows=rows, N=N, every=every, seed=seed)
+
+
+def make_case(
+    kind: str, folder: Path, *, field: int, rows: int, N: int, every: float, seed: int
+) -> Case:
+    """A problem with its undisturbed result, made in ``folder``; ``every`` is seconds."""
     config = {
-        "N": rng.randint(6, 12),
+        "N": N,
         "K": 5,
         "seed": seed,
         "mean": 100.0,
@@ -184,7 +193,7 @@ def draw_case(seed: int, folder: Path) -> Case:
         "sigma_y": 5.0,
         "rows_per_call": 2,
         "tile_rows": 4,
-        "checkpoint_every": rng.choice([0.0, 0.5, 2.0]),
+        "checkpoint_every": every,
         "denoiser": "slow:smooth",
         **KINDS[kind],
     }
