@@ -1,5 +1,6 @@
 """zarr-python makes in a bucket what it makes in a folder."""
 
+import asyncio
 import pickle
 import uuid
 from pathlib import Path
@@ -7,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import zarr
+from zarr.abc.store import OffsetByteRequest, RangeByteRequest, SuffixByteRequest
+from zarr.core.buffer import default_buffer_prototype
 
 from ddgm_dist.core.box import Box
 from ddgm_dist.errors import InputError
@@ -80,3 +83,33 @@ def test_volumes_of_others_are_read(url: str, shards: tuple[int, ...] | None) ->
         np.testing.assert_array_equal(source.read(box), DATA[box.slices()])
     with pytest.raises(InputError, match="is not a Zarr store; other files are read from a disk"):
         open_volume(f"{url}/none.mrc")
+
+
+def test_keys_are_known_and_parts_of_values_are_read(url: str) -> None:
+    store = zarr_store(locate(url, "out"))
+    assert isinstance(store, ObjectZarr)
+
+    async def ask() -> None:
+        await store.set("a/b", default_buffer_prototype().buffer.from_bytes(b"0123456789"))
+        await store.set("a/e", default_buffer_prototype().buffer.from_bytes(b""))
+        assert [await store.exists(key) for key in ("a/b", "a/e", "a", "c")] == [
+            True,
+            True,
+            False,
+            False,
+        ]
+        for part, expected in (
+            (RangeByteRequest(2, 5), b"234"),
+            (OffsetByteRequest(7), b"789"),
+            (SuffixByteRequest(2), b"89"),
+            (None, b"0123456789"),
+        ):
+            found = await store.get("a/b", default_buffer_prototype(), part)
+            assert found is not None
+            assert found.to_bytes() == expected
+        assert [key async for key in store.list()] == ["a/b", "a/e"]
+        assert [key async for key in store.list_prefix("a/b")] == ["a/b"]
+        await store.delete_dir("a")
+        assert [key async for key in store.list()] == []
+
+    asyncio.run(ask())
