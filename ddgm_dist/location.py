@@ -241,7 +241,7 @@ _answered: set[tuple[str, str, tuple[str | None, ...]]] = set()
 
 
 def _probe(place: ObjectPath, argument: str) -> None:
-    """Ask for one key, with little patience; a bucket that answered is not asked again."""
+    """Ask about one key, with little patience; a bucket that answered is not asked again."""
     asked = (place.scheme, place.bucket, _environment())
     if asked in _answered:
         return
@@ -249,8 +249,10 @@ def _probe(place: ObjectPath, argument: str) -> None:
     key = f"{place.key}/zarr.json".encode()
     try:
         store = ts.KvStore.open(_spec(ObjectPath(place.scheme, place.bucket, ""), _PROBE)).result()
-        # A listing: a read of what is not there does not tell whether the bucket is.
+        # A listing, for S3: a read of what is not there does not tell whether the bucket is. And a
+        # read, for Google: tensorstore takes a refusal to list (its answer is JSON) for an empty list.
         store.list(ts.KvStore.KeyRange(key, key + b"\0")).result(timeout=_PROBE_SECONDS)
+        store.read(key).result(timeout=_PROBE_SECONDS)
     except TimeoutError:
         raise StorageError(
             f"{argument} = {place}: no answer within {_PROBE_SECONDS:.0f} s; check the network and "

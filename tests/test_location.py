@@ -136,6 +136,8 @@ class Refusing(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         body = b"<Error><Code>AccessDenied</Code><Message>No</Message><Sent>secret</Sent></Error>"
+        if self.path.startswith("/storage/"):  # Google's
+            body = b'{"error": {"code": 403, "message": "No"}, "sent": "secret"}'
         self.send_response(403)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -169,9 +171,11 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     return monkeypatch
 
 
-@pytest.mark.parametrize("scheme", ["s3"])
+@pytest.mark.parametrize("scheme", ["s3", "gs"])
 def test_refused_credentials(scheme: str, refusing: str, environment: pytest.MonkeyPatch) -> None:
     environment.setenv(ENDPOINT[scheme], refusing)
+    environment.setenv("GCE_METADATA_ROOT", refusing.removeprefix("http://"))
+    environment.delenv("GOOGLE_APPLICATION_CREDENTIALS", raising=False)
     with pytest.raises(InputError, match=f"refuses access.*{KEYS[scheme]}") as caught:
         locate(f"{scheme}://bucket/a.zarr", "out")
     assert "secret" not in str(caught.value)
