@@ -10,7 +10,6 @@ import logging
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import asdict
 from types import TracebackType
 from typing import Any
 
@@ -102,7 +101,7 @@ class Journal:
             self._pool = event
         else:
             name = _NAMES[type(event)]
-            self._lines.append({"event": name, "session": self.session, **asdict(event)})
+            self._lines.append({"event": name, "session": self.session, **vars(event)})
             self._heard = time.time()
         if isinstance(event, StepEvent) and self._working is None:
             self._working = time.time() - sum(event.seconds.values())

@@ -37,6 +37,9 @@ class _Group:
         Iterations by tile.
     busy
         Tiles whose call is in flight.
+    begun
+        Tiles that a worker was given since the group was set to a generation, which may hold their
+        state; the others can change workers at no cost.
     load
         Generation that each tile's next call begins with.
     mail
@@ -58,6 +61,7 @@ class _Group:
     home: dict[str, str] = field(default_factory=dict)
     done: dict[str, int] = field(default_factory=dict)
     busy: set[str] = field(default_factory=set)
+    begun: set[str] = field(default_factory=set)
     written: set[str] = field(default_factory=set)
     load: dict[str, Generation | None] = field(default_factory=dict)
     mail: dict[str, dict[int, dict[str, Any]]] = field(default_factory=dict)
@@ -119,14 +123,10 @@ class GroupWork:
             return
         self._open_groups()
         for group in self._open.values():
-            if not group.resident:
-                continue
-            homes = set(group.home.values())
-            if not homes <= set(workers):
+            if group.resident and not set(group.home.values()) <= set(workers):
                 self._settle(group)
                 self._wake(group)
-            elif len(homes) < min(len(staying), len(group.tiles)) and len(self._open) == 1:
-                self._hold(group)
+        self._spread()
 
     def next(self, worker: str, *, ahead: bool) -> Assignment | None:
         """The next call for a worker, of those that can begin."""
@@ -135,7 +135,9 @@ class GroupWork:
             while queue:
                 name, epoch = queue.popleft()
                 group = self._of.get(name)
-                if group and group.epoch == epoch and self._can_begin(group, name):
+                if not group or group.epoch != epoch or not self._can_begin(group, name):
+                    continue
+                if not group.resident or group.home[name] == worker:
                     return self._task(group, name)
         return None
 
@@ -231,7 +233,10 @@ class GroupWork:
         Its groups are checkpointed at the next iteration, do not go on beyond it, and then move to
         the other workers. Near the end they rather finish.
         """
-        self._leaving.add(worker)
+        if worker not in self._leaving:
+            self._leaving.add(worker)
+            if self._staying():
+                self._spread()
         stays = [g for g in self._open.values() if g.resident and worker in g.home.values()]
         for group in stays:
             if self._staying():
@@ -278,6 +283,7 @@ class GroupWork:
         group.committed, group.saving, group.hold = n, set(), None
         group.done = dict.fromkeys(group.tiles, n)
         group.busy.clear()
+        group.begun.clear()
         group.load = dict.fromkeys(group.tiles, start)
         group.mail = {name: {} for name in group.tiles}
         group.digests = {n: dict(start.digests)} if start else {}
@@ -317,6 +323,33 @@ class GroupWork:
                 self._drops.setdefault(before, []).append(name)
             group.home[name] = home
 
+    def _spread(self) -> None:
+        """Let workers with few tiles take some of those with many.
+
+        Tiles that nobody has begun change at once, the others at their group's next checkpoint, and
+        only for the sake of workers that have nothing to do.
+        """
+        load = dict.fromkeys(self._staying(), 0)
+        groups = [g for g in self._open.values() if g.resident]
+        for group in groups:
+            for home in group.home.values():
+                if home in load:
+                    load[home] += 1
+        for group in groups:
+            for name, home in reversed(group.home.items()):
+                least = min(load, key=lambda w: load[w])
+                held = load.get(home)  # None of a worker that is leaving
+                if name not in group.begun and (held is None or held > load[least] + 1):
+                    group.home[name] = least
+                    load[least] += 1
+                    if held is not None:
+                        load[home] -= 1
+                    self._push(group, name)
+        if 0 in load.values():
+            for group in groups:
+                if any(load.get(home, 0) > 1 for home in group.home.values()):
+                    self._hold(group)
+
     def _wake(self, group: _Group) -> None:
         for name in group.tiles:
             self._push(group, name)
@@ -351,6 +384,7 @@ class GroupWork:
     def _task(self, group: _Group, name: str) -> Assignment:
         tile, n = group.tiles[name], group.done[name]
         group.busy.add(name)
+        group.begun.add(name)
         last = n >= self.plan.iterations
         load = group.load[name]
         if n > 0 and not group.resident and load is None:

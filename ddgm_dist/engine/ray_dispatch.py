@@ -43,7 +43,8 @@ class Patience:
     probe
         Without a sign of life once it is probed, until it is replaced.
     pulse, drain, resize
-        Between looks at running tiles, at nodes about to go, at the cluster's size.
+        Between looks at running tiles (longer with more than twenty workers, so that the looks cost
+        the driver no more), at nodes about to go, at the cluster's size.
     """
 
     start: float = 300.0
@@ -330,7 +331,8 @@ class Dispatcher:
     def _is_due(self, what: str, now: float) -> bool:
         if now < self._next[what]:
             return False
-        self._next[what] = now + getattr(self.patience, what)
+        often = max(1.0, len(self.pool.members) / 20) if what == "pulse" else 1.0
+        self._next[what] = now + often * getattr(self.patience, what)
         return True
 
     def _admit(self, now: float) -> None:

@@ -77,6 +77,20 @@ class Pool:
         self._started = 0
         # Once in the object store, not once per actor.
         self._job = ray.put(job)
+        # Retries are the driver's, which knows what was lost: max_restarts=0 also makes every
+        # death final at once, a preempted one too. One class for all actors, for exporting one takes
+        # a tenth of a second; its options go to the decorator, as `.options()` refuses
+        # concurrency groups.
+        remote: Any = ray.remote
+        self._actor: Any = remote(
+            max_restarts=0,
+            max_task_retries=0,
+            concurrency_groups=CONCURRENCY,
+            num_cpus=self.shares.cpus,
+            num_gpus=self.shares.gpus,
+            memory=self.shares.memory or None,
+            runtime_env={"env_vars": ONE_HEAP},
+        )(Worker)
         self.grow()
 
     @property
@@ -89,21 +103,9 @@ class Pool:
         while len(self.members) < self.shares.workers:
             name = f"worker-{self._started}"
             self._started += 1
-            # Retries are the driver's, which knows what was lost: max_restarts=0 also makes every
-            # death final at once, a preempted one too. All options go to the decorator:
-            # `.options()` refuses concurrency groups.
-            remote: Any = ray.remote
-            decorate = remote(
-                max_restarts=0,
-                max_task_retries=0,
-                concurrency_groups=CONCURRENCY,
-                num_cpus=self.shares.cpus,
-                num_gpus=self.shares.gpus,
-                memory=self.shares.memory or None,
-                name=f"ddgm-{self.run}-{name}",
-                runtime_env={"env_vars": ONE_HEAP},
+            actor = self._actor.options(name=f"ddgm-{self.run}-{name}").remote(
+                self._job, name, self.shares.threads
             )
-            actor = decorate(Worker).remote(self._job, name, self.shares.threads)
             self.members[name] = Member(name, actor, actor.hello.remote())
 
     def resize(self) -> None:

@@ -8,6 +8,7 @@ import platform
 import threading
 from collections import deque
 from dataclasses import dataclass
+from functools import cache
 from importlib import metadata
 from typing import Any
 
@@ -26,6 +27,7 @@ CONCURRENCY = {"calls": 2, "signs": 1}
 _PACKAGES = ("ddgm-dist", "torch", "numpy", "zarr", "tensorstore")
 
 
+@cache
 def versions() -> dict[str, str]:
     """Versions that must agree between driver and workers, for results to be the same bits."""
     found = {"python": ".".join(platform.python_version_tuple()[:2])}

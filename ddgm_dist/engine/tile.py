@@ -247,18 +247,16 @@ class TileSolver:
             state, event = self._step(tile, start, n, data)
             seconds = {**timer.seconds, **event.seconds}
             events: list[Event] = [_with_seconds(event, seconds)]
-            outcome = Stepped(events, {})
+            held = _Held(n + 1, state, Stepped(events, {}))
             if keep:
-                self._held[tile.name] = _Held(n + 1, state, outcome)
+                self._held[tile.name] = held
         if save:
             saved, digests = self._save(tile, state, n + 1)
-            outcome = Stepped([*events, saved], digests)
-            with self.computing:
-                if keep and tile.name in self._held:
-                    self._held[tile.name].outcome = outcome
+            # Without the lock: another tile may hold it for as long as a step takes.
+            held.outcome = Stepped([*events, saved], digests)
         if not keep:
             self.data.trim(self.job.cache)
-        return outcome
+        return held.outcome
 
     def pieces(self, tile: Tile, receivers: Sequence[Tile]) -> list[Piece | None]:
         """What each receiver needs of a tile that was stepped here."""
@@ -286,10 +284,9 @@ class TileSolver:
 
     def drop(self, tiles: Sequence[str]) -> None:
         """Forget the states of coupled tiles."""
-        with self.computing:
-            for name in tiles:
-                self._held.pop(name, None)
-                self.data.drop(name)
+        for name in tiles:
+            self._held.pop(name, None)
+            self.data.drop(name)
 
     def _with_own(self, tile: Tile, n: int, pieces: Mapping[str, Piece]) -> dict[str, Piece]:
         held = self._held.get(tile.name)

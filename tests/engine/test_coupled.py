@@ -285,3 +285,42 @@ def test_tiles_of_a_group_are_dealt_out_evenly_and_side_by_side() -> None:
     order = [homes[x] for x in sorted(homes)]
     assert sorted(order.count(w) for w in "abc") == [3, 3, 3]
     assert sum(a != b for a, b in pairwise(order)) == 2
+
+
+def taken(work: GroupWork, worker: str) -> list[Assignment]:
+    found = []
+    while (assignment := work.next(worker, ahead=False)) is not None:
+        found.append(assignment)
+    return found
+
+
+def test_who_comes_late_takes_tiles_that_nobody_has_begun_without_a_checkpoint() -> None:
+    row = Row(8, 1, planes=False)
+    work = GroupWork(Plan(3), row, Store(), row.groups, resident=True)  # type: ignore[arg-type]
+    work.assign(["a"])
+    first = work.next("a", ahead=False)
+    assert first is not None
+    work.assign(["a", "b"])
+    rest = {worker: taken(work, worker) for worker in "ab"}
+    assert (1 + len(rest["a"]), len(rest["b"])) == (4, 4)
+    assert not any(task.save for tasks in rest.values() for task, _ in tasks)
+
+
+def test_tiles_that_were_begun_move_at_a_checkpoint_when_someone_has_nothing_to_do() -> None:
+    row = Row(8, 1, planes=False)
+    work = GroupWork(Plan(9), row, Store(), row.groups, resident=True)  # type: ignore[arg-type]
+    work.assign(["a"])
+    for task, _ in taken(work, "a"):
+        work.done(task, {}, [0 for _ in task.receivers])
+    work.assign(["a", "b"])
+    assert {task.save for task, _ in taken(work, "a")} == {True}
+    assert not taken(work, "b")
+
+
+def test_tiles_not_begun_leave_a_worker_that_is_about_to_go_at_once() -> None:
+    row = Row(4, 1, planes=False)
+    work = GroupWork(Plan(9), row, Store(), row.groups, resident=True)  # type: ignore[arg-type]
+    work.assign(["a", "b"])
+    assert work.evacuate("a")
+    assert not taken(work, "a")
+    assert len(taken(work, "b")) == 4
