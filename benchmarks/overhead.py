@@ -7,6 +7,7 @@ turn, several times; each in a process of its own. *Wall* is from the call of `r
 return; *work* leaves out what comes before the first iteration: starting Ray and its actors. The
 volumes must be the same bits. Results go to benchmarks/results/overhead.json; only ratios within one
 run mean anything.
+"""
 
 import argparse
 import hashlib

@@ -1,4 +1,4 @@
-"""Scheduling at scale, with a denoiser that sleeps: how busy 64 actors are, what a step costs the driver.
+"""Scheduling at scale, with a denoiser that sleeps: how busy 64 actors are, what a step costs.
 
     python benchmarks/scheduling.py [--actors 64] [--tiles 4096] [--seconds 2] [--mode free coupled]
 

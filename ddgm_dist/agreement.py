@@ -23,6 +23,7 @@ from ddgm_dist.errors import InputError
 from ddgm_dist.formats.base import Triple, VolumeSource
 from ddgm_dist.formats.dask_array import DaskVolume
 from ddgm_dist.formats.volumes import open_volume
+from ddgm_dist.location import locate
 from ddgm_dist.storage.volume import VolumeStore
 
 __all__ = ["FileVolume", "Moments", "Pair", "Readable", "measure_moments", "measure_similarity"]
@@ -43,7 +44,7 @@ class FileVolume:
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = str(path) if "://" in str(path) else str(Path(path).resolve())
+        self.path = str(locate(path, "volume"))
         self._source = open_volume(path)
 
     @property

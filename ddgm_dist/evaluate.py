@@ -22,6 +22,7 @@ from ddgm_dist.dask_scheduler import scheduler as open_scheduler
 from ddgm_dist.errors import InputError
 from ddgm_dist.formats.base import ArrayVolume, Triple, VolumeSource
 from ddgm_dist.formats.dask_array import DaskVolume, is_dask_array
+from ddgm_dist.location import locate
 from ddgm_dist.storage.run_record import RunRecord, open_result
 
 if TYPE_CHECKING:
@@ -87,9 +88,9 @@ def evaluate(
     Parameters
     ----------
     volume
-        ``(z, y, x)``: a finished result of `ddgm_dist.reconstruct`, anything else that
-        `ddgm_dist.formats.volumes.open_volume` reads, a volume source, or an array of numpy or
-        dask.
+        ``(z, y, x)``: a finished result of `ddgm_dist.reconstruct` or anything else that
+        `ddgm_dist.formats.volumes.open_volume` reads (by path or URL), a volume source, or an
+        array of numpy or dask.
     reference
         The same kinds of thing, of the same extent in z. It may be wider in x (then its central
         part is taken; the difference must be even) and have more rows (then its first are taken).
@@ -153,7 +154,10 @@ def _open(volume: str | Path | VolumeSource | NDArray[Any] | da.Array, argument:
 
 def _is_result(volume: object) -> bool:
     """Whether there is the record of a run beside the volume."""
-    if not isinstance(volume, str | Path) or not Path(volume).is_dir():
+    if not isinstance(volume, str | Path):
+        return False
+    place = locate(volume, "volume")
+    if isinstance(place, Path) and not place.is_dir():
         return False
     return RunRecord(volume).read_state() is not None
 

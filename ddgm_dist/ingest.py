@@ -17,6 +17,7 @@ from ddgm_dist.formats.arrays import open_npy, open_npz, read_angles
 from ddgm_dist.formats.base import VolumeSource
 from ddgm_dist.formats.images import open_images
 from ddgm_dist.formats.mrc import MRC_SUFFIXES, angles_beside, open_mrc
+from ddgm_dist.location import is_url, locate
 from ddgm_dist.storage.tilt_series import (
     BadPixels,
     TiltSeries,
@@ -75,7 +76,7 @@ def ingest(
         ``.tlt`` or ``.rawtlt`` file beside it), or a folder of PNG or TIFF images in the order
         of their names. The array's axes are ``(tilt, row, column)``.
     out
-        The store to make.
+        The store to make: a path or a URL.
     angles
         Degrees, one per tilt: a file (see `formats.arrays.read_angles`) or numbers. By default
         what the source says.
@@ -116,7 +117,7 @@ def ingest(
     """
     if tilt_axis not in ("rows", "columns"):
         raise InputError("tilt_axis", tilt_axis, "must be 'rows' or 'columns'")
-    found = _open(Path(source))
+    found = _open(_on_disk(source))
     level = found.dark_level if dark is None else float(dark)
     projections = _Projections(found.stack, tilt_axis, rows, columns, level)
     degrees = _angles(angles, found.angles_deg, str(source))
@@ -199,6 +200,17 @@ class _Projections:
         dtype = self._stack.dtype
         small = dtype.kind in "iu" and dtype.itemsize <= 2
         return dtype.newbyteorder("=") if small and self._dark == 0 else np.dtype(np.float32)
+
+
+def _on_disk(source: str | Path) -> Path:
+    if not is_url(source):
+        return Path(source)
+    place = locate(source, "source")
+    if not isinstance(place, Path):
+        raise InputError(
+            "source", str(source), "is in an object store, where only Zarr is read", "copy it here"
+        )
+    return place
 
 
 def _open(source: Path) -> _Source:

@@ -9,16 +9,16 @@ unfinished, and the same call finishes it.
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from ddgm_dist.errors import InputError, StorageError
+from ddgm_dist.location import delete, delete_folder, exists, is_zarr, locate, names
 from ddgm_dist.plan.plan import Plan
 from ddgm_dist.plan.problem import Problem, differences
-from ddgm_dist.storage.array_io import is_zarr, local_path, prepare_output
+from ddgm_dist.storage.array_io import is_empty_folder, prepare_output
 from ddgm_dist.storage.lease import LEASE, Lease
 from ddgm_dist.storage.run_record import COMPLETE, RUNNING, RunRecord
 from ddgm_dist.storage.volume import (
@@ -40,7 +40,7 @@ class Output:
     Attributes
     ----------
     path
-        Absolute.
+        Absolute, or a URL.
     digest
         Hash of the problem.
     lease
@@ -175,17 +175,17 @@ def _summary(plan: Plan) -> dict[str, Any]:
 
 def _check_ours(out: str | Path, *, overwrite: bool) -> None:
     """Refuse what is not a run's output before anything is written into it."""
-    path = local_path(out, "out")
-    if not path.exists():
+    path = locate(out, "out")
+    if not exists(path):
         prepare_output(path, "out", overwrite=False)
         return
-    if RunRecord(out).read_json("problem") is not None:
-        if not os.access(path, os.W_OK):
+    if RunRecord(path).read_json("problem") is not None:
+        if isinstance(path, Path) and not os.access(path, os.W_OK):
             raise InputError("out", str(out), "is not writable")
         return
-    if path.is_dir() and [p.name for p in path.iterdir()] == [SIDECAR]:
+    if names(path) == [SIDECAR]:
         return  # claimed by a run that was interrupted at once
-    if overwrite and path.is_dir() and (is_zarr(path) or not any(path.iterdir())):
+    if overwrite and (is_zarr(path) or is_empty_folder(path)):
         return
     raise InputError(
         "out",
@@ -201,13 +201,13 @@ def _clear(out: str | Path, record: RunRecord) -> None:
     """Delete what is there, but for the lease; first what makes it read as whole."""
     record.delete("state")
     record.delete_folder("receipts")
-    path = local_path(out, "out")
-    for part in [*path.iterdir(), *(path / SIDECAR).iterdir()]:
-        if part.name not in (SIDECAR, LEASE):
-            if part.is_dir():
-                shutil.rmtree(part)
-            else:
-                part.unlink()
+    path = locate(out, "out")
+    for folder in (path, path / SIDECAR):
+        for part in (folder / name for name in names(folder) if name not in (SIDECAR, LEASE)):
+            if not isinstance(part, Path) or part.is_dir():
+                delete_folder(part)
+            if not isinstance(part, Path) or part.exists():
+                delete(part)
 
 
 def _check_same(saved: dict[str, Any], ours: dict[str, Any], out: str) -> None:

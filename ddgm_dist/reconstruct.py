@@ -158,9 +158,9 @@ def reconstruct(
     Parameters
     ----------
     tilts
-        Tilt-series store (DESIGN format version 1).
+        Tilt-series store (DESIGN format version 1): a path, or a URL such as ``s3://bucket/path``.
     out
-        OME-Zarr 0.5 group to write; the record of the run lies in its folder ``ddgm_dist``.
+        OME-Zarr 0.5 group to write, path or URL; the record of the run lies in its folder ``ddgm_dist``.
     config
         Configuration keys; see :class:`ddgm_dist.plan.config.Config`.
     engine

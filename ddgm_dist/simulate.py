@@ -68,7 +68,7 @@ def simulate(
         or an array of numpy or dask. Zero outside its extent along z and x; along y its first and
         last rows go on (which only matters with shifts).
     out
-        Path of the new store. Its ``thickness_px`` is the volume's extent along z.
+        Path or URL of the new store. Its ``thickness_px`` is the volume's extent along z.
     angles
         Degrees; 61 from -60 to 60 when None.
     noise

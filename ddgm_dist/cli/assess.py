@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from ddgm_dist.cli.data import volume_argument
-from ddgm_dist.cli.options import Address, Scheduler
+from ddgm_dist.cli.options import Address, Scheduler, store_argument
 
 __all__ = ["evaluate"]
 
 
 def evaluate(
     volume: Annotated[
-        Path, typer.Argument(metavar="OUT.zarr", help="Volume to judge.", show_default=False)
+        Any,
+        typer.Argument(
+            parser=store_argument,
+            metavar="OUT.zarr",
+            help="Volume to judge: a path or a URL.",
+            show_default=False,
+        ),
     ],
     reference: Annotated[
         str,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,6 +16,7 @@ from ddgm_dist.cli.options import (
     Thickness,
     TiltAxis,
     TiltsOut,
+    store_argument,
 )
 from ddgm_dist.cli.values import even_angles, parse_angles, parse_shape, parse_slice
 from ddgm_dist.errors import InputError
@@ -112,8 +113,9 @@ def simulate(
 
 def ingest(
     source: Annotated[
-        Path,
+        Any,
         typer.Argument(
+            parser=store_argument,
             metavar="SOURCE",
             help=".npz, .npy, .mrc (with .tlt or .rawtlt beside it) or a folder of images.",
             show_default=False,
@@ -189,6 +191,6 @@ def _simulated_angles(
     return chosen
 
 
-def _report(path: Path, shape: tuple[int, int, int]) -> None:
+def _report(path: str | Path, shape: tuple[int, int, int]) -> None:
     n_tilts, n_rows, n_columns = shape
     typer.echo(f"{path}: {n_tilts} tilts of {n_rows} x {n_columns} pixels")

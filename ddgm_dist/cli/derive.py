@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from ddgm_dist.cli.options import Address, Overwrite, Scheduler
+from ddgm_dist.cli.options import Address, Overwrite, Scheduler, store_argument
 
 __all__ = ["pyramid"]
 
 
 def pyramid(
     volume: Annotated[
-        Path, typer.Argument(metavar="OUT.zarr", help="A finished result.", show_default=False)
+        Any,
+        typer.Argument(
+            parser=store_argument,
+            metavar="OUT.zarr",
+            help="A finished result: a path or a URL.",
+            show_default=False,
+        ),
     ],
     levels: Annotated[
         int | None,

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from ddgm_dist.cli.options import store_argument
 
 if TYPE_CHECKING:
     from ddgm_dist.status import Status
@@ -20,7 +22,13 @@ _SHOWN = 20
 
 def status(
     out: Annotated[
-        Path, typer.Argument(metavar="OUT.zarr", help="Output of a run.", show_default=False)
+        Any,
+        typer.Argument(
+            parser=store_argument,
+            metavar="OUT.zarr",
+            help="Output of a run: a path or a URL.",
+            show_default=False,
+        ),
     ],
     as_json: Annotated[bool, typer.Option("--json", help="A line of JSON, for machines.")] = False,
     watch: Annotated[

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from ddgm_dist.cli.options import Overwrite, Seed
+from ddgm_dist.cli.options import Overwrite, Seed, store_argument
 from ddgm_dist.cli.values import parse_slice
 
 __all__ = ["train"]
@@ -15,8 +15,13 @@ __all__ = ["train"]
 
 def train(
     images: Annotated[
-        list[Path],
-        typer.Argument(metavar="IMAGES", help="Folders of images, or volumes.", show_default=False),
+        list[Any],
+        typer.Argument(
+            parser=store_argument,
+            metavar="IMAGES",
+            help="Folders of images, or volumes.",
+            show_default=False,
+        ),
     ],
     weights: Annotated[
         Path,
@@ -30,8 +35,9 @@ def train(
         typer.Option(min=0, help="Minutes to train for; give this or --steps.", show_default=False),
     ] = None,
     validation: Annotated[
-        list[Path] | None,
+        list[Any] | None,
         typer.Option(
+            parser=store_argument,
             metavar="IMAGES",
             help="Images kept out of training, to judge it; may be repeated.",
             show_default=False,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -24,17 +24,37 @@ __all__ = [
     "TiltsIn",
     "TiltsOut",
     "Workers",
+    "store_argument",
 ]
 
 
 EngineName = Literal["local", "ray"]
 TiltAxis = Literal["rows", "columns"]
 
+
+def store_argument(text: str) -> str | Path:
+    """A store named on the command line; URLs stay text, as a Path would lose one of the slashes."""
+    return text if "://" in text else Path(text)
+
+
+# Any: typer knows no union of str and Path.
 TiltsIn = Annotated[
-    Path, typer.Argument(metavar="TILTS.zarr", help="Tilt series.", show_default=False)
+    Any,
+    typer.Argument(
+        parser=store_argument,
+        metavar="TILTS.zarr",
+        help="Tilt series: a path, or a URL such as s3://bucket/path.",
+        show_default=False,
+    ),
 ]
 TiltsOut = Annotated[
-    Path, typer.Argument(metavar="TILTS.zarr", help="Tilt series to write.", show_default=False)
+    Any,
+    typer.Argument(
+        parser=store_argument,
+        metavar="TILTS.zarr",
+        help="Tilt series to write: a path or a URL.",
+        show_default=False,
+    ),
 ]
 ConfigFile = Annotated[
     Path | None,

@@ -18,6 +18,7 @@ from ddgm_dist.cli.options import (
     Thickness,
     TiltsIn,
     Workers,
+    store_argument,
 )
 from ddgm_dist.cli.values import parse_memory
 from ddgm_dist.errors import InputError
@@ -57,8 +58,13 @@ def plan(
 def reconstruct(
     tilts: TiltsIn,
     out: Annotated[
-        Path,
-        typer.Argument(metavar="OUT.zarr", help="Volume to write (OME-Zarr).", show_default=False),
+        Any,
+        typer.Argument(
+            parser=store_argument,
+            metavar="OUT.zarr",
+            help="Volume to write (OME-Zarr): a path or a URL.",
+            show_default=False,
+        ),
     ],
     config: ConfigFile = None,
     overrides: Overrides = None,

@@ -15,6 +15,8 @@ from ddgm_dist.formats.arrays import open_npy
 from ddgm_dist.formats.base import Triple, VolumeSource, check_box, check_numbers
 from ddgm_dist.formats.images import open_images
 from ddgm_dist.formats.mrc import MRC_SUFFIXES, open_mrc
+from ddgm_dist.location import is_url, is_zarr, locate
+from ddgm_dist.object_zarr import zarr_store
 
 __all__ = ["VolumeSource", "ZarrVolume", "open_volume", "open_zarr"]
 
@@ -45,6 +47,8 @@ class ZarrVolume:
         check_box(box, self.shape)
         try:
             block = self._array[(0,) * self._lead + box.slices()]
+        except StorageError:
+            raise
         except Exception as error:  # codecs and stores raise their own types
             raise StorageError(
                 f"reading {box.start}..{box.stop} of {self._name} failed: {error}"
@@ -53,21 +57,30 @@ class ZarrVolume:
 
 
 def open_volume(path: str | Path) -> VolumeSource:
-    """Open a volume ``(z, y, x)``; nothing is read but headers.
+    """Open a volume ``(z, y, x)`` by its path or URL; nothing is read but headers.
 
     A Zarr array; a Zarr group (level 0 of an OME-Zarr image, or its only 3-D array); an MRC file;
-    a folder of PNG or TIFF images in the order of their names, one per z; a ``.npy`` file.
+    a folder of PNG or TIFF images in the order of their names, one per z; a ``.npy`` file. In object
+    stores only Zarr is read.
 
     Raises
     ------
     InputError
         Nothing is there, or it is none of these, or it is not a stack of real numbers.
+    StorageError
+        The object store does not answer.
     """
-    place = Path(path)
+    place = locate(path, "volume") if is_url(path) else Path(path)
+    if not isinstance(place, Path):
+        if is_zarr(place):
+            return open_zarr(path)
+        raise InputError(
+            "volume", str(path), "is not a Zarr store", "other files are read from a disk"
+        )
     if not place.exists():
         raise InputError("volume", str(path), "does not exist")
     if place.is_dir():
-        if any((place / name).is_file() for name in ("zarr.json", ".zarray", ".zgroup")):
+        if is_zarr(place):
             return open_zarr(place)
         return open_images(place)
     if place.suffix.lower() in MRC_SUFFIXES:
@@ -90,7 +103,9 @@ def open_zarr(path: str | Path) -> ZarrVolume:
         The store is damaged, holds a tilt series, or it is not clear which array is the volume.
     """
     try:
-        node = zarr.open(str(path), mode="r")
+        node = zarr.open(zarr_store(locate(path, "volume")), mode="r")
+    except StorageError:
+        raise
     except Exception as error:  # zarr raises many types for damaged metadata
         raise InputError("volume", str(path), f"is not a Zarr store ({error})") from error
     if isinstance(node, zarr.Array):

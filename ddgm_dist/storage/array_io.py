@@ -21,8 +21,19 @@ import zarr
 from numpy.typing import NDArray
 
 from ddgm_dist.errors import InputError, StorageError
+from ddgm_dist.location import (
+    ObjectPath,
+    Place,
+    delete_folder,
+    exists,
+    is_zarr,
+    kvstore_spec,
+    locate,
+    names,
+    plain,
+)
 
-__all__ = ["BulkArray", "as_float32", "is_zarr", "local_path", "prepare_output", "write_error"]
+__all__ = ["BulkArray", "as_float32", "is_empty_folder", "prepare_output", "write_error"]
 
 _CACHE_BYTES = 128 * 2**20  # the default, 0, re-reads the shard index for every inner chunk
 
@@ -40,30 +51,7 @@ def _context() -> ts.Context:
     )
 
 
-def local_path(path: str | Path, argument: str) -> Path:
-    """Absolute path of a store, refusing URLs: stores lie on a mounted file system.
-
-    Raises
-    ------
-    InputError
-        ``path`` is a URL.
-    """
-    if "://" in str(path):
-        raise InputError(
-            argument,
-            str(path),
-            "is a URL, and stores are read and written through a mounted file system",
-            "mount it, or copy the store to a disk that all workers share",
-        )
-    return Path(path).expanduser().resolve()  # tensorstore refuses ".."
-
-
-def is_zarr(path: Path) -> bool:
-    """Whether the directory carries Zarr metadata (version 2 or 3)."""
-    return any((path / name).is_file() for name in ("zarr.json", ".zgroup", ".zarray"))
-
-
-def prepare_output(path: str | Path, argument: str, *, overwrite: bool) -> Path:
+def prepare_output(path: str | Path | ObjectPath, argument: str, *, overwrite: bool) -> Place:
     """Make room for a new store: nothing may exist at ``path``, unless it is a store to replace.
 
     Raises
@@ -71,18 +59,22 @@ def prepare_output(path: str | Path, argument: str, *, overwrite: bool) -> Path:
     InputError
         Something exists there and ``overwrite`` is false, or it is not a Zarr store (which is
         never deleted), or the folder above it cannot be written.
+    StorageError
+        An object store cannot be asked.
     """
-    target = local_path(path, argument)
-    if target.exists():
+    target = locate(path, argument)
+    if exists(target):
         if not overwrite:
             raise InputError(
                 argument, str(path), "exists already", "choose another name or overwrite it"
             )
-        if not target.is_dir() or not (is_zarr(target) or not any(target.iterdir())):
+        if not (is_zarr(target) or is_empty_folder(target)):
             raise InputError(
                 argument, str(path), "is not a Zarr store, so it is not deleted to make room"
             )
-        shutil.rmtree(target)
+        delete_folder(target)
+    if isinstance(target, ObjectPath):
+        return target  # there are no folders to be made, and no permissions to be looked up
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -94,15 +86,25 @@ def prepare_output(path: str | Path, argument: str, *, overwrite: bool) -> Path:
     return target
 
 
-def write_error(path: Path, nbytes: int, error: Exception) -> StorageError:
+def is_empty_folder(place: Place) -> bool:
+    """Whether a place is a folder with nothing in it; object stores have none."""
+    return isinstance(place, Path) and place.is_dir() and not names(place)
+
+
+def write_error(place: Place, nbytes: int, error: Exception) -> StorageError:
     """The error for a write that failed: what was to be written where, and the room there is."""
+    if isinstance(place, ObjectPath):
+        return StorageError(
+            f"writing {nbytes} bytes to {place} failed; check the network, the bucket and the "
+            f"credentials, then run again ({plain(error)})"
+        )
     try:
-        there = next(p for p in (path, *path.parents) if p.exists())
+        there = next(p for p in (place, *place.parents) if p.exists())
         room = f"{shutil.disk_usage(there).free} bytes are free there"
     except OSError:
         room = "the room there is unknown"
     return StorageError(
-        f"writing {nbytes} bytes to {path} failed; {room}; "
+        f"writing {nbytes} bytes to {place} failed; {room}; "
         f"free space or check the disk, then run again ({error})"
     )
 
@@ -113,9 +115,9 @@ class BulkArray:
     Parameters
     ----------
     array
-        The same array as zarr-python sees it, on a local store.
+        The same array as zarr-python sees it.
     path
-        Its directory.
+        Where it lies.
     writable
         Whether writes are allowed.
     axes
@@ -127,7 +129,7 @@ class BulkArray:
     def __init__(
         self,
         array: zarr.Array[Any],
-        path: Path,
+        path: Place,
         *,
         writable: bool = False,
         axes: tuple[str, str, str] = ("z", "y", "x"),
@@ -137,7 +139,7 @@ class BulkArray:
         self._chunk: tuple[int, ...] = array.chunks
         spec: dict[str, Any] = {
             "driver": "zarr3" if array.metadata.zarr_format == 3 else "zarr",
-            "kvstore": {"driver": "file", "path": f"{path}/"},
+            "kvstore": kvstore_spec(path),
             # Otherwise a shard equal to the fill value is deleted, and a finished shard
             # could not be told from a missing one.
             "store_data_equal_to_fill_value": True,
@@ -148,7 +150,7 @@ class BulkArray:
                 spec, open=True, read=True, write=writable, context=_context()
             ).result()
         except ValueError as error:
-            raise StorageError(f"{path} cannot be opened by tensorstore: {error}") from error
+            raise StorageError(f"{path} cannot be opened by tensorstore: {plain(error)}") from error
 
     def read(self, slices: tuple[slice, slice, slice]) -> NDArray[Any]:
         """Read a block in the stored dtype.
@@ -194,7 +196,8 @@ class BulkArray:
             where = _place(self.axes, index)
             return StorageError(f"reading {where} of {self.path} failed: {_one_line(error)}")
         key, part, reason = first
-        others = sum(1 for _ in faulty)
+        # Over a network each would be asked for again and again before it is given up.
+        others = 0 if isinstance(self.path, ObjectPath) else sum(1 for _ in faulty)
         more = f"; the same goes for {others} more of the chunks read" if others else ""
         missing = reason.startswith("NOT_FOUND")
         hint = "put a good copy in its place"
@@ -249,7 +252,7 @@ def _place(axes: tuple[str, ...], part: tuple[slice, ...]) -> str:
 
 
 def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
+    return " ".join(plain(error).split())
 
 
 def _checked(slices: tuple[slice, ...], shape: tuple[int, ...]) -> tuple[slice, ...]:

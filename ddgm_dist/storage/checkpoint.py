@@ -28,8 +28,9 @@ import numpy as np
 import tensorstore as ts
 from numpy.typing import NDArray
 
-from ddgm_dist.errors import DdgmError
-from ddgm_dist.storage.array_io import local_path, write_error
+from ddgm_dist.errors import DdgmError, StorageError
+from ddgm_dist.location import delete, kvstore_spec, locate
+from ddgm_dist.storage.array_io import write_error
 from ddgm_dist.storage.run_record import RunRecord
 from ddgm_dist.storage.volume import SIDECAR, block_digest
 
@@ -113,7 +114,7 @@ class Checkpoints:
 
     def __init__(self, out: str, layout: CheckpointLayout, problem: str) -> None:
         self.record, self.layout, self.problem = RunRecord(out), layout, problem
-        self._folder = local_path(out, "out") / SIDECAR / _GENERATIONS
+        self._folder = locate(out, "out") / SIDECAR / _GENERATIONS
         self._arrays: dict[int, Any] = {}
         self._lock = threading.Lock()
         # No cache: chunks are read once and written whole.
@@ -245,7 +246,7 @@ class Checkpoints:
             rows = -(-layout.rows // layout.block) * layout.block
             spec = {
                 "driver": "zarr3",
-                "kvstore": {"driver": "file", "path": f"{self._folder / str(iteration)}/"},
+                "kvstore": kvstore_spec(self._folder / str(iteration)),
                 "metadata": {
                     "shape": [layout.columns, layout.depth, rows, layout.support],
                     "chunk_grid": {
@@ -322,8 +323,8 @@ class Checkpoints:
         for key in chunks:
             column, block = key.split("/")
             path = self._folder / str(iteration) / "c" / column / "0" / block / "0"
-            with contextlib.suppress(OSError):
-                path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError, StorageError):
+                delete(path)
 
     def forget(self, unit: str) -> None:
         """Delete a finished unit's record and chunks."""

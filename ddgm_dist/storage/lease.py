@@ -3,13 +3,15 @@
 Two drivers on one output would do the same work twice and delete each other's checkpoints. The lease is
 the file ``ddgm_dist/lease.json`` of the output, changed only by conditional writes: of several that
 try at the same time exactly one gets it. A lease of a process of this host that has ended is taken over
-at once, any other when it has expired.
+at once, any other when it has expired. An object store whose server does not honour conditions is
+found out, and a warning logged: there two that start at the same moment would not see each other.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import socket
 import threading
@@ -19,15 +21,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import tensorstore as ts
-
 from ddgm_dist.errors import InputError, StorageError
-from ddgm_dist.storage.array_io import local_path, write_error
+from ddgm_dist.location import ObjectPath, kvstore, locate, plain
+from ddgm_dist.storage.array_io import write_error
 from ddgm_dist.storage.volume import SIDECAR
 
 __all__ = ["LEASE", "Lease", "is_alive"]
 
 LEASE = "lease.json"
+
+log = logging.getLogger("ddgm_dist")
 
 
 class Lease:
@@ -49,13 +52,12 @@ class Lease:
     """
 
     def __init__(
-        self, out: str | Path, *, duration: float = 30.0, renew_every: float = 5.0
+        self, out: str | Path | ObjectPath, *, duration: float = 30.0, renew_every: float = 5.0
     ) -> None:
-        self.path = local_path(out, "out")
+        self.path = locate(out, "out")
         self.duration, self.renew_every = duration, renew_every
         self.owner = uuid.uuid4().hex
-        folder = self.path / SIDECAR
-        self._store = ts.KvStore.open({"driver": "file", "path": f"{folder}/"}).result()
+        self._store = kvstore(self.path / SIDECAR)
         self._generation: bytes | None = None
         self._lost = ""
         self._stop = threading.Event()
@@ -71,7 +73,7 @@ class Lease:
         StorageError
             It cannot be written.
         """
-        found = self._store.read(LEASE).result()
+        found = self._read()
         if found.state == "value":
             held = _parse(found.value)
             if not _is_free(held):
@@ -91,6 +93,8 @@ class Lease:
                 "another driver has begun to write it at this very moment",
                 "let it finish, or start again when it has ended",
             )
+        if isinstance(self.path, ObjectPath) and found.state == "missing":
+            self._try_conditions(found.stamp.generation)
         self._thread = threading.Thread(target=self._renew, name="lease", daemon=True)
         self._thread.start()
 
@@ -141,8 +145,29 @@ class Lease:
                 return
             self._generation = written
 
-    def _write(self, expected: bytes | None) -> bytes | None:
-        """Write the lease if it is still as expected; None if it is not."""
+    def _try_conditions(self, absent: bytes) -> None:
+        """Ask for what must be refused: to write the lease, which is there, if it is not."""
+        written = self._write(absent, ours=False)
+        if written is not None:
+            self._generation = written
+            log.warning(
+                "%s: the server does not honour conditional writes; make sure that no second run "
+                "is started on this output",
+                self.path,
+            )
+
+    def _read(self) -> Any:
+        try:
+            return self._store.read(LEASE).result()
+        except (ValueError, OSError) as error:
+            raise StorageError(f"the lease of {self.path} cannot be read: {plain(error)}") from None
+
+    def _write(self, expected: bytes | None, *, ours: bool = True) -> bytes | None:
+        """Write the lease if it is still as expected; None if it is not.
+
+        A server may do what it is asked and the answer be lost; asked again it refuses. So one that
+        is not as expected but ours (and such are looked for) was written by the first request.
+        """
         value = {
             "owner": self.owner,
             "host": socket.gethostname(),
@@ -155,6 +180,10 @@ class Lease:
         except (ValueError, OSError) as error:
             raise write_error(self.path, 256, error) from error
         generation: bytes = stamp.generation
+        if not generation and ours:
+            found = self._read()
+            if found.state == "value" and _owner(found.value) == self.owner:
+                generation = found.stamp.generation
         return generation or None
 
 
@@ -177,6 +206,13 @@ def _is_free(held: dict[str, Any]) -> bool:
         return True
     here = held["host"] == socket.gethostname() and Path("/proc/self/stat").exists()
     return here and process_started(int(held["pid"])) != held["process_started"]
+
+
+def _owner(value: bytes) -> str:
+    try:
+        return str(json.loads(value)["owner"])
+    except (ValueError, KeyError, TypeError):
+        return ""
 
 
 def _parse(value: bytes) -> dict[str, Any]:

@@ -17,7 +17,9 @@ import zarr
 from zarr.codecs import ZstdCodec
 
 from ddgm_dist.errors import StorageError
-from ddgm_dist.storage.array_io import local_path, write_error
+from ddgm_dist.location import Place, locate
+from ddgm_dist.object_zarr import zarr_store
+from ddgm_dist.storage.array_io import write_error
 from ddgm_dist.storage.volume import AXES, VolumeLayout, VolumeStore
 
 __all__ = [
@@ -59,7 +61,7 @@ class Level:
 class LevelStore(VolumeStore):
     """A level as a volume of its own."""
 
-    def __init__(self, path: Path, group: zarr.Group, level: str, *, writable: bool) -> None:
+    def __init__(self, path: Place, group: zarr.Group, level: str, *, writable: bool) -> None:
         super().__init__(path, group, level, writable=writable)
         self._opened = (str(path), level, "r+" if writable else "r")
 
@@ -87,9 +89,9 @@ def create_level(path: str | Path, name: str, shape: Triple) -> None:
     StorageError
         It cannot be written.
     """
-    folder, layout = local_path(path, "volume"), level_layout(shape)
+    folder, layout = locate(path, "volume"), level_layout(shape)
     try:
-        zarr.open_group(str(folder), mode="r+").create_array(
+        zarr.open_group(zarr_store(folder), mode="r+").create_array(
             name,
             shape=layout.shape,
             chunks=layout.chunk,
@@ -106,7 +108,7 @@ def create_level(path: str | Path, name: str, shape: Triple) -> None:
 
 def delete_level(path: str | Path, name: str) -> None:
     """Delete the array of a level, if it is there."""
-    group = zarr.open_group(str(local_path(path, "volume")), mode="r+")
+    group = zarr.open_group(zarr_store(locate(path, "volume")), mode="r+")
     if name in group:
         del group[name]
 
@@ -119,8 +121,8 @@ def open_level(path: str | Path, name: str, mode: Literal["r", "r+"] = "r") -> L
     StorageError
         It is not there.
     """
-    folder = local_path(path, "volume")
-    group = zarr.open_group(str(folder), mode=mode)
+    folder = locate(path, "volume")
+    group = zarr.open_group(zarr_store(folder), mode=mode)
     try:
         return LevelStore(folder, group, name, writable=mode == "r+")
     except KeyError as error:
@@ -145,7 +147,7 @@ def name_levels(store: VolumeStore, levels: Sequence[Level]) -> None:
     StorageError
         The metadata cannot be written.
     """
-    folder = local_path(store.path, "volume")
+    folder = locate(store.path, "volume")
     ome = copy.deepcopy(store.attributes["ome"])
     image = ome["multiscales"][0]
     finest = image["datasets"][0]
@@ -155,7 +157,7 @@ def name_levels(store: VolumeStore, levels: Sequence[Level]) -> None:
     else:
         image.pop("type", None)
     try:
-        zarr.open_group(str(folder), mode="r+").attrs["ome"] = ome
+        zarr.open_group(zarr_store(folder), mode="r+").attrs["ome"] = ome
     except OSError as error:
         raise write_error(folder, 4096, error) from error
     store.attributes["ome"] = ome

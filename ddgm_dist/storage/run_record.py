@@ -11,10 +11,7 @@ from __future__ import annotations
 import json
 import logging
 import math
-import os
 import re
-import shutil
-import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +19,18 @@ from typing import Any
 import numpy as np
 
 from ddgm_dist.errors import InputError, StorageError
-from ddgm_dist.storage.array_io import local_path, write_error
+from ddgm_dist.location import (
+    ObjectPath,
+    Place,
+    delete,
+    delete_folder,
+    locate,
+    names,
+    read_all,
+    read_bytes,
+    write_bytes,
+)
+from ddgm_dist.storage.array_io import write_error
 from ddgm_dist.storage.volume import SIDECAR, VolumeStore, open_volume_store
 
 __all__ = ["COMPLETE", "RUNNING", "RunRecord", "open_result"]
@@ -42,8 +50,8 @@ class RunRecord:
         The output store (``OUT.zarr``); its folder ``ddgm_dist`` is made on the first write.
     """
 
-    def __init__(self, path: str | Path) -> None:
-        self.folder = local_path(path, "out") / SIDECAR
+    def __init__(self, path: str | Path | ObjectPath) -> None:
+        self.folder: Place = locate(path, "out") / SIDECAR
         self._segments: dict[str, int] = {}
 
     def write_json(self, name: str, value: Any) -> None:
@@ -72,11 +80,11 @@ class RunRecord:
         """
         return _load(self._path(name))
 
-    def _path(self, name: str) -> Path:
+    def _path(self, name: str) -> Place:
         *folders, last = (_safe(part) for part in name.split("/"))
         if len(folders) > 1:
             raise ValueError(f"{name!r} has more than one folder")
-        return self.folder.joinpath(*folders, last if last.endswith(".json") else f"{last}.json")
+        return self.folder / "/".join([*folders, f"{last.removesuffix('.json')}.json"])
 
     def write_state(self, state: str, problem: str) -> None:
         """Say that the volume is ``running`` or ``complete``, and of which problem (its hash)."""
@@ -105,24 +113,30 @@ class RunRecord:
 
     def receipts(self) -> dict[str, dict[str, Any]]:
         """Receipts by tile name; files that a killed writer left half-written are ignored."""
-        found = {}
-        for path in sorted((self.folder / _RECEIPTS).glob("*.json")):
-            receipt = _load(path)
-            if isinstance(receipt, dict):
-                found[str(receipt["tile"])] = receipt
-        return found
+        receipts = (_parse(path, data) for path, data in self._files(_RECEIPTS, ".json"))
+        return {str(found["tile"]): found for found in receipts if isinstance(found, dict)}
+
+    def _files(self, folder: str, suffix: str) -> list[tuple[Place, bytes | None]]:
+        """The files in one of the record's folders, with what they hold; sorted by name."""
+        inside = self.folder / folder
+        paths = [inside / name for name in names(inside) if _is_whole(name, suffix)]
+        try:
+            return list(zip(paths, read_all(paths), strict=True))
+        except OSError as error:
+            raise StorageError(f"{inside} cannot be read: {error}") from error
 
     def names(self, folder: str) -> list[str]:
         """Names of the JSON files in one of the record's folders, without ``.json``."""
-        return sorted(path.stem for path in (self.folder / _safe(folder)).glob("[!.]*.json"))
+        found = names(self.folder / _safe(folder))
+        return [name.removesuffix(".json") for name in found if _is_whole(name, ".json")]
 
     def delete(self, name: str) -> None:
         """Delete what `write_json` wrote, if it is there."""
-        self._path(name).unlink(missing_ok=True)
+        delete(self._path(name))
 
     def delete_folder(self, folder: str) -> None:
         """Delete one of the record's folders and all in it."""
-        shutil.rmtree(self.folder / _safe(folder), ignore_errors=True)
+        delete_folder(self.folder / _safe(folder), ignore_errors=True)
 
     def append_events(self, session: str, events: Sequence[Mapping[str, Any]]) -> None:
         """Add lines to the log, as one file ``events/<session>-<k>.jsonl``; NaN becomes null.
@@ -147,22 +161,17 @@ class RunRecord:
         nothing rests on it.
         """
         sessions: dict[str, list[dict[str, Any]]] = {}
-        for path in sorted((self.folder / _EVENTS).glob("[!.]*.jsonl")):
-            sessions.setdefault(path.stem.rpartition("-")[0], []).extend(_segment(path))
+        for path, data in self._files(_EVENTS, ".jsonl"):  # None: the run was started anew
+            sessions.setdefault(path.stem.rpartition("-")[0], []).extend(
+                _segment(path, data or b"")
+            )
         return [event for events in sorted(sessions.values(), key=_time) for event in events]
 
 
-def _segment(path: Path) -> list[dict[str, Any]]:
+def _segment(path: Place, data: bytes) -> list[dict[str, Any]]:
     """The events of one file of the log that can be read."""
     found, bad = [], 0
-    try:
-        text = path.read_bytes().decode("utf-8", errors="replace")
-    except FileNotFoundError:  # the run was started anew
-        return []
-    except OSError as error:
-        log.warning("a part of the log of events is left out: %s", error)
-        return []
-    for line in text.split("\n"):
+    for line in data.decode("utf-8", errors="replace").split("\n"):
         try:
             event = json.loads(line) if line.strip() else None
         except ValueError:
@@ -183,7 +192,7 @@ def _time(events: Sequence[Mapping[str, Any]]) -> float:
     return float(time) if isinstance(time, int | float) else 0.0
 
 
-def open_result(path: str | Path, *, allow_partial: bool = False) -> VolumeStore:
+def open_result(path: str | Path | ObjectPath, *, allow_partial: bool = False) -> VolumeStore:
     """Open a volume that a run made, for reading, if it is whole.
 
     Raises
@@ -216,37 +225,30 @@ def _safe(name: str) -> str:
     return name
 
 
-def _replace(path: Path, text: str) -> None:
-    """Write through a temporary file in the same folder, so that readers see all or nothing."""
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+def _is_whole(name: str, suffix: str) -> bool:
+    """Whether a file is of a kind, and not one that a killed writer left half-written."""
+    return name.endswith(suffix) and not name.startswith(".")
+
+
+def _replace(path: Place, text: str) -> None:
+    """Write so that readers see all or nothing."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("x", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        _sync_folder(path.parent)
+        write_bytes(path, text.encode())
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise write_error(path, len(text), error) from error
 
 
-def _sync_folder(folder: Path) -> None:
-    """Make a rename in the folder survive a power cut."""
-    handle = os.open(folder, os.O_RDONLY)
+def _load(path: Place) -> Any | None:
     try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        return _parse(path, read_bytes(path))
+    except OSError as error:
+        raise StorageError(f"{path} cannot be read: {error}") from error
 
 
-def _load(path: Path) -> Any | None:
+def _parse(path: Place, data: bytes | None) -> Any | None:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
+        return None if data is None else json.loads(data.decode())
+    except ValueError as error:
         raise StorageError(f"{path} cannot be read: {error}") from error
 
 
@@ -254,7 +256,7 @@ def _plain(value: object) -> Any:
     """What json cannot write itself, as plain values."""
     if isinstance(value, np.ndarray | np.generic):
         return value.tolist()
-    if isinstance(value, Path):
+    if isinstance(value, Place):
         return str(value)
     raise TypeError(f"{type(value).__name__} is not JSON")
 

@@ -23,13 +23,10 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from ddgm_dist.errors import InputError
-from ddgm_dist.storage.array_io import (
-    BulkArray,
-    as_float32,
-    is_zarr,
-    local_path,
-)
+from ddgm_dist.errors import InputError, StorageError
+from ddgm_dist.location import Place, exists, is_zarr, locate
+from ddgm_dist.object_zarr import zarr_store
+from ddgm_dist.storage.array_io import BulkArray, as_float32
 from ddgm_dist.storage.bad_pixels import BadPixels, Origin, find_bad
 from ddgm_dist.storage.tilt_meta import (
     ARRAY,
@@ -65,7 +62,7 @@ class TiltSeries:
     Attributes
     ----------
     path
-        Absolute path of the store.
+        Absolute path of the store, or its URL.
     meta
         Its metadata.
     shape
@@ -74,7 +71,7 @@ class TiltSeries:
         Stored dtype.
     """
 
-    def __init__(self, path: Path, array: zarr.Array[Any], meta: TiltSeriesMeta) -> None:
+    def __init__(self, path: Place, array: zarr.Array[Any], meta: TiltSeriesMeta) -> None:
         self.path = str(path)
         self.meta = meta
         self.shape: tuple[int, int, int] = (array.shape[0], array.shape[1], array.shape[2])
@@ -228,19 +225,23 @@ def open_tilt_series(path: str | Path) -> TiltSeries:
         The store is missing, is no Zarr group or no (complete) tilt series, is of an unknown
         version, has no 3-D array of numbers ``projections``, or its metadata fail `check_meta`.
     """
-    folder = local_path(path, "tilts")
-    if not folder.exists():
-        raise InputError("tilts", str(path), "does not exist", "make it with ddgm-dist ingest")
+    folder = locate(path, "tilts")
     if not is_zarr(folder):
+        if not exists(folder):
+            raise InputError("tilts", str(path), "does not exist", "make it with ddgm-dist ingest")
         raise InputError(
             "tilts", str(path), "is not a Zarr store", "convert it with ddgm-dist ingest"
         )
     try:
-        group = zarr.open_group(str(folder), mode="r")
+        group = zarr.open_group(zarr_store(folder), mode="r")
+    except StorageError:
+        raise
     except Exception as error:  # zarr raises many types for damaged metadata
         raise InputError("tilts", str(path), f"is not a Zarr group ({error})") from error
     try:
         array = group[ARRAY]
+    except StorageError:
+        raise
     except Exception as error:  # see above
         raise InputError("tilts", str(path), f"has no array {ARRAY!r} in it") from error
     if not isinstance(array, zarr.Array) or array.ndim != 3 or 0 in array.shape:

@@ -12,6 +12,8 @@ from numpy.typing import DTypeLike, NDArray
 from zarr.codecs import ZstdCodec
 
 from ddgm_dist.errors import InputError, StorageError
+from ddgm_dist.location import Place
+from ddgm_dist.object_zarr import zarr_store
 from ddgm_dist.storage.array_io import BulkArray, prepare_output, write_error
 from ddgm_dist.storage.tilt_meta import ARRAY, ATTRIBUTE, TiltSeriesMeta, check_meta, dump_meta
 
@@ -27,10 +29,10 @@ class TiltSeriesWriter:
     store stays without its attribute and cannot be opened.
     """
 
-    def __init__(self, path: Path, group: zarr.Group, meta: TiltSeriesMeta) -> None:
+    def __init__(self, path: Place, group: zarr.Group, meta: TiltSeriesMeta) -> None:
         array = group[ARRAY]
         assert isinstance(array, zarr.Array)
-        self.path = str(path)
+        self._place, self.path = path, str(path)
         self._group, self._meta = group, meta
         self._shape = array.shape
         self._bulk = BulkArray(array, path / ARRAY, writable=True)
@@ -79,7 +81,7 @@ class TiltSeriesWriter:
         try:
             self._group.attrs[ATTRIBUTE] = dump_meta(self._meta)
         except OSError as error:
-            raise write_error(Path(self.path), 4096, error) from error
+            raise write_error(self._place, 4096, error) from error
 
     def __enter__(self) -> TiltSeriesWriter:
         return self
@@ -121,7 +123,7 @@ def create_tilt_series(
     check_meta(meta, shape[0], str(path))
     folder = prepare_output(path, "out", overwrite=overwrite)
     try:
-        group = zarr.create_group(str(folder), zarr_format=3)
+        group = zarr.create_group(zarr_store(folder), zarr_format=3)
         group.create_array(
             ARRAY,
             shape=shape,

@@ -21,15 +21,17 @@ from numpy.typing import NDArray
 from zarr.codecs import ZstdCodec
 
 from ddgm_dist.core.box import Box
-from ddgm_dist.errors import InputError, PlanError
-from ddgm_dist.storage.array_io import (
-    BulkArray,
-    as_float32,
+from ddgm_dist.errors import InputError, PlanError, StorageError
+from ddgm_dist.location import (
+    ObjectPath,
+    Place,
+    exists,
+    files_below,
     is_zarr,
-    local_path,
-    prepare_output,
-    write_error,
+    locate,
 )
+from ddgm_dist.object_zarr import zarr_store
+from ddgm_dist.storage.array_io import BulkArray, as_float32, prepare_output, write_error
 
 if TYPE_CHECKING:
     import dask.array as da
@@ -92,17 +94,17 @@ class VolumeStore:
     Attributes
     ----------
     path
-        Absolute path of the OME-Zarr group.
+        Absolute path of the OME-Zarr group, or its URL.
     layout
         Its shape, shards and chunks.
     attributes
         The group's attributes, ``ome`` included.
     """
 
-    def __init__(self, path: Path, group: zarr.Group, level: str, *, writable: bool) -> None:
+    def __init__(self, path: Place, group: zarr.Group, level: str, *, writable: bool) -> None:
         array = group[level]
         assert isinstance(array, zarr.Array)
-        self.path = str(path)
+        self._place, self.path = path, str(path)
         self.layout = VolumeLayout(
             _triple(array.shape), _triple(array.shards or array.chunks), _triple(array.chunks)
         )
@@ -119,13 +121,8 @@ class VolumeStore:
 
     def shards(self) -> frozenset[Triple]:
         """Indices of the shards that are there; what they hold is not looked at."""
-        folder = Path(self.path) / self._level / "c"
-        found = []
-        for path in folder.glob("*/*/*"):
-            z, y, x = path.relative_to(folder).parts
-            if x.isdigit():
-                found.append((int(z), int(y), int(x)))
-        return frozenset(found)
+        found = files_below(self._place / self._level / "c", 3)
+        return frozenset((int(z), int(y), int(x)) for z, y, x in found if x.isdigit())
 
     def __reduce__(self) -> tuple[Any, tuple[str, str]]:
         # Workers reopen the store: handles do not cross process borders.
@@ -191,7 +188,7 @@ class VolumeStore:
 
 
 def create_volume(
-    path: str | Path,
+    path: str | Path | ObjectPath,
     layout: VolumeLayout,
     *,
     voxel_size_nm: float | None,
@@ -232,11 +229,11 @@ def create_volume(
     more = dict(attributes or {})
     if "ome" in more:
         raise InputError("attributes", "ome", "is the key of the OME-Zarr metadata itself")
-    folder = local_path(path, "out")
+    folder = locate(path, "out")
     if not claimed:
         prepare_output(path, "out", overwrite=overwrite)
     try:
-        group = zarr.open_group(str(folder), mode="a", zarr_format=3)
+        group = zarr.open_group(zarr_store(folder), mode="a", zarr_format=3)
         group.attrs.put({"ome": _ome(voxel_size_nm, name), **more})
         group.create_array(
             LEVEL,
@@ -256,7 +253,7 @@ def create_volume(
     return VolumeStore(folder, group, LEVEL, writable=True)
 
 
-def open_volume_store(path: str | Path, mode: Literal["r", "r+"] = "r") -> VolumeStore:
+def open_volume_store(path: str | Path | ObjectPath, mode: Literal["r", "r+"] = "r") -> VolumeStore:
     """Open a volume made by `create_volume`, or any OME-Zarr 0.5 image of axes z, y, x.
 
     Raises
@@ -264,16 +261,17 @@ def open_volume_store(path: str | Path, mode: Literal["r", "r+"] = "r") -> Volum
     InputError
         The store is missing or is no such image.
     """
-    folder = local_path(path, "volume")
-    if not folder.exists():
-        raise InputError("volume", str(path), "does not exist")
+    folder = locate(path, "volume")
     if not is_zarr(folder):
-        raise InputError("volume", str(path), "is not a Zarr store")
+        why = "is not a Zarr store" if exists(folder) else "does not exist"
+        raise InputError("volume", str(path), why)
     try:
-        group = zarr.open_group(str(folder), mode=mode)
+        group = zarr.open_group(zarr_store(folder), mode=mode)
         ome: Any = group.attrs["ome"]
         level = str(ome["multiscales"][0]["datasets"][0]["path"])
         array = group[level]
+    except StorageError:
+        raise
     except Exception as error:  # zarr raises many types for damaged metadata
         raise InputError(
             "volume", str(path), f"is not an OME-Zarr 0.5 image ({type(error).__name__}: {error})"

@@ -324,7 +324,7 @@ def test_bad_stores_are_refused(tmp_path):
     with pytest.raises(InputError, match="does not exist"):
         open_tilt_series(tmp_path / "none.zarr")
     with pytest.raises(InputError, match="is a URL"):
-        open_tilt_series("s3://bucket/a.zarr")
+        open_tilt_series("ftp://server/a.zarr")
     (tmp_path / "folder").mkdir()
     with pytest.raises(InputError, match="not a Zarr store"):
         open_tilt_series(tmp_path / "folder")
