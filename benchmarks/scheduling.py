@@ -69,22 +69,29 @@ def measure(mode: str, actors: int, tiles: int, seconds: float, folder: Path) ->
     rows, columns, keys = problem(mode, tiles)
     moments: list[tuple[float, str]] = []
     ready: list[float] = []
-    spent: list[dict[str, float]] = []
+    own: list[float] = []
+    spent: list[tuple[int, dict[str, float]]] = []
 
     class Watched(RayEngine):
         def run(self, job, done, report):
             def tell(event):
-                if ready and isinstance(event, PoolEvent):
-                    spent[1] = cpu_seconds()
+                began = time.perf_counter()
                 if isinstance(event, StepEvent):
                     end = event.started + sum(event.seconds.values())
                     moments.append((end, event.worker))
                 elif isinstance(event, PoolEvent) and event.workers == actors and not ready:
                     ready.append(event.time)
-                    spent[:] = [cpu_seconds(), cpu_seconds()]
+                    # Until then it looks after actors that start, on cores that these take.
+                    own.append(self.last.own_seconds if self.last else 0.0)
+                    spent.append((len(moments), cpu_seconds()))
+                elif isinstance(event, PoolEvent) and len(spent) == 1:  # the first one has gone
+                    spent.append((len(moments), cpu_seconds()))
+                own.append(time.perf_counter() - began)  # of this, not of the driver
                 report(event)
 
             super().run(job, done, tell)
+            if len(spent) == 1:
+                spent.append((len(moments), cpu_seconds()))
 
     engine = Watched(workers=actors)
     began = time.time()
@@ -98,6 +105,8 @@ def measure(mode: str, actors: int, tiles: int, seconds: float, folder: Path) ->
     # A step that began before the start counts from then on.
     slept = sum(min(seconds, max(0.0, moment - start)) for moment, _ in moments)
     window = end - start
+    later = sum(moment > start for moment, _ in moments)
+    (first, before), (last_step, after) = spent
     steady = _steady(moments, start, seconds, actors)
     return {
         "mode": mode,
@@ -110,11 +119,11 @@ def measure(mode: str, actors: int, tiles: int, seconds: float, folder: Path) ->
         "wall_seconds": round(seconds_all, 1),
         "busy": round(slept / (actors * window), 4),
         "busy_without_the_end": round(steady, 4),
-        "driver_ms_per_step": round(1e3 * last.own_seconds / len(moments), 3),
+        "driver_ms_per_step": round(1e3 * (last.own_seconds - sum(own)) / later, 3),
         "steps": len(moments),
         "cpu_ms_per_step": {
-            who: round(1e3 * (spent[1][who] - spent[0].get(who, 0)) / len(moments), 2)
-            for who in spent[1]
+            who: round(1e3 * (after[who] - before.get(who, 0)) / (last_step - first), 2)
+            for who in after
         },
         "ray": ray.__version__,
     }
@@ -168,6 +177,8 @@ def main() -> None:
                 num_cpus=os.cpu_count(),
                 include_dashboard=False,
                 object_store_memory=200 * 2**20,
+                # An actor here takes 0.18 GB; the planner leaves room for a denoiser that computes.
+                _memory=args.actors * 2**29,
                 log_to_driver=False,
             )
             tiles = args.tiles if mode == "free" else args.coupled_tiles
