@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 from pathlib import Path
 
-__all__ = ["ONE_HEAP", "available_memory", "keep_one_heap"]
+__all__ = ["ONE_HEAP", "available_memory", "give_back_memory", "keep_one_heap"]
 
 # How glibc allocates in a worker, by environment variables that it reads when a process starts. An
 # iteration frees and takes the same large blocks again and again: mapping them anew costs a fifth of
@@ -50,3 +50,16 @@ def keep_one_heap() -> None:
     mallopt(arena_max, 1)
     mallopt(mmap_max, 0)
     mallopt(trim_threshold, 2**31 - 1)
+
+
+def give_back_memory() -> None:
+    """Return to the system what is free on the heap; nothing where the C library is not glibc.
+
+    A heap that is never given back grows with every large block that no hole fits, rarely but for
+    ever. Given back once per tile it cannot, and the pages cost little to take again.
+    """
+    try:
+        trim = ctypes.CDLL(None).malloc_trim
+    except (OSError, AttributeError):
+        return
+    trim(0)

@@ -23,6 +23,7 @@ from ddgm_dist.core.box import Box
 from ddgm_dist.engine.base import Event, FaultEvent, Job, Receipt, SaveEvent, StepEvent, Timer
 from ddgm_dist.engine.blending import Piece, blend, blend_window, cut_piece
 from ddgm_dist.engine.grid import TileGrid
+from ddgm_dist.engine.host import give_back_memory
 from ddgm_dist.engine.iterate import Iteration
 from ddgm_dist.engine.measured import MeasuredBlocks
 from ddgm_dist.engine.resume import unit_name
@@ -105,17 +106,18 @@ class TileSolver:
             config.denoiser, device=self.device, precision=config.precision
         ).denoiser
         self.iterate = Iteration(problem, denoiser, self.device)
+        self.computing = threading.Lock()
         self.data = MeasuredBlocks(
             problem,
             job.plan.length,
             open_tilt_series(job.tilts),
             self.device,
+            self.computing,
         )
         self.out = open_volume_store(job.out, mode="r+")
         self.record = RunRecord(job.out)
         self.grid = TileGrid(job.plan, problem.geometry, problem.rows_per_call)
         self.checkpoints = Checkpoints(job.out, self.grid.layout, job.digest)
-        self.computing = threading.Lock()
         self._held: dict[str, _Held] = {}
 
     # -- uncoupled tiles ------------------------------------------------------------------------
@@ -159,6 +161,7 @@ class TileSolver:
                         return
         yield self._write(tile, self._own(tile, state), timer, began)
         self.data.drop(tile.name)
+        give_back_memory()
         self.checkpoints.forget(unit_name([tile]))
 
     def _resume(self, tile: Tile, hint: Generation | None) -> tuple[int, Tensor, list[FaultEvent]]:
@@ -250,6 +253,7 @@ class TileSolver:
             events.append(saved)
         if not keep:
             self.data.trim(self.job.cache)
+            give_back_memory()
         return Stepped(events, digests)
 
     def pieces(self, tile: Tile, receivers: Sequence[Tile]) -> list[Piece | None]:
@@ -281,6 +285,7 @@ class TileSolver:
         for name in tiles:
             self._held.pop(name, None)
             self.data.drop(name)
+        give_back_memory()
 
     def _with_own(self, tile: Tile, n: int, pieces: Mapping[str, Piece]) -> dict[str, Piece]:
         held = self._held.get(tile.name)
