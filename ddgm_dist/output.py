@@ -132,6 +132,10 @@ class Output:
             and there >= self.store.layout.shards_of(tile.write_box)
         )
 
+    def reopen(self) -> None:
+        """Declare that there is something to be done, if only to a volume that was whole."""
+        self.record.write_state(RUNNING, self.digest)
+
     def complete(self, provenance: Mapping[str, Any] | None) -> None:
         """Declare the volume whole.
 

@@ -158,7 +158,7 @@ def reconstruct(
     Parameters
     ----------
     tilts
-        Tilt-series store (DESIGN format version 1): a path, or a URL such as ``s3://bucket/path``.
+        Tilt-series store: a path, or a URL such as ``s3://bucket/path``.
     out
         OME-Zarr 0.5 group to write, path or URL; the record of the run lies in its folder ``ddgm_dist``.
     config
@@ -206,6 +206,7 @@ def reconstruct(
             )
             tally = Tally(problem)
             if len(done) < len(how.tiles):
+                output.reopen()
                 _compute(runner, job, done, output, tally, progress)
             result = Result(
                 path=str(out),
@@ -216,7 +217,8 @@ def reconstruct(
                 wall_seconds=time.monotonic() - started,
                 gradient_share=tally.gradient_share,
             )
-            todo = len(done) < len(how.tiles)
+            # A run may have ended between its last tile and this.
+            todo = len(done) < len(how.tiles) or output.record.read_json("provenance") is None
             output.complete(_provenance(result, resolved, runner, series) if todo else None)
     return result
 

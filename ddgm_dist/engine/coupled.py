@@ -341,6 +341,8 @@ class GroupWork:
                 least = min(load, key=lambda w: load[w])
                 held = load.get(home)  # None of a worker that is leaving
                 if name not in group.begun and (held is None or held > load[least] + 1):
+                    if group.epoch and home in self._workers:  # begun before it went back
+                        self._drops.setdefault(home, []).append(name)
                     group.home[name] = least
                     load[least] += 1
                     if held is not None:

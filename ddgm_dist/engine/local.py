@@ -107,7 +107,7 @@ def _iterate(
     for tile in group:
         report(solver.finish(tile, mail[tile.name], load))
     solver.drop([tile.name for tile in group])
-    solver.checkpoints.forget(unit)
+    history.forget(unit)
 
 
 def _report(events: Sequence[Event], report: Report) -> None:

@@ -10,7 +10,7 @@ import contextlib
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import ray
@@ -261,6 +261,8 @@ class Dispatcher:
     def _repeat(self, call: _Call) -> None:
         """Let any worker do a call again, keeping count of how often."""
         call.attempts += 1
+        if call.task.kind == "run":  # it may have failed after the tile was written
+            call.task = replace(call.task, retried=True)
         if call.member.name in self.pool.members and not self.work.void(call.task):
             self._call(call)
         else:

@@ -36,6 +36,7 @@ _KINDS: tuple[tuple[type[Exception] | tuple[type[Exception], ...], Fault], ...] 
     (ObjectLostError, Fault.OBJECT_LOST),
     (GetTimeoutError, Fault.STALLED),
     (ActorUnavailableError, Fault.UNAVAILABLE),
+    (OSError, Fault.STORAGE),
 )
 
 

@@ -31,6 +31,7 @@ class History:
     def __init__(self, checkpoints: Checkpoints, grid: TileGrid) -> None:
         self.checkpoints, self.grid = checkpoints, grid
         self._digests: dict[int, dict[str, str]] = {}
+        self._damaged: set[int] = set()
         for generation in checkpoints.committed():
             self._add(generation)
 
@@ -48,16 +49,20 @@ class History:
 
     def commit(self, unit: str, generation: Generation) -> None:
         """Commit a generation of a unit; the one before the previous is forgotten."""
-        dropped = self.checkpoints.commit(unit, generation)
+        dropped = self.checkpoints.commit(unit, generation, self._damaged)
         self._add(generation)
-        for old in dropped:
-            for key in old.digests:
-                self._digests.get(old.iteration, {}).pop(key, None)
+        self._remove(dropped)
 
     def damaged(self, error: CheckpointDamagedError) -> None:
         """Forget a chunk that could not be loaded."""
+        self._damaged.add(error.iteration)
         self._digests.get(error.iteration, {}).pop(error.chunk, None)
 
     def forget(self, unit: str) -> None:
         """A unit is finished: its checkpoints are of no use."""
-        self.checkpoints.forget(unit)
+        self._remove(self.checkpoints.forget(unit))
+
+    def _remove(self, dropped: Sequence[Generation]) -> None:
+        for old in dropped:
+            for key in old.digests:
+                self._digests.get(old.iteration, {}).pop(key, None)

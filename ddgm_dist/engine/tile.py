@@ -119,6 +119,8 @@ class TileSolver:
         self.grid = TileGrid(job.plan, problem.geometry, problem.rows_per_call)
         self.checkpoints = Checkpoints(job.out, self.grid.layout, job.digest)
         self._held: dict[str, _Held] = {}
+        self._cache = job.cache
+        self._damaged: dict[str, set[int]] = {}
 
     # -- uncoupled tiles ------------------------------------------------------------------------
 
@@ -161,6 +163,7 @@ class TileSolver:
                         return
         yield self._write(tile, self._own(tile, state), timer, began)
         self.data.drop(tile.name)
+        self._damaged.pop(tile.name, None)
         give_back_memory()
         self.checkpoints.forget(unit_name([tile]))
 
@@ -174,6 +177,7 @@ class TileSolver:
             try:
                 state = self._load(tile, generation)
             except CheckpointDamagedError as error:
+                self._damaged.setdefault(tile.name, set()).add(error.iteration)
                 faults.append(
                     FaultEvent(
                         kind="checkpoint-damaged",
@@ -190,7 +194,8 @@ class TileSolver:
 
     def _commit(self, tile: Tile, state: Tensor, n: int) -> SaveEvent:
         event, digests = self._save(tile, state, n)
-        self.checkpoints.commit(unit_name([tile]), Generation(n, digests))
+        damaged = self._damaged.get(tile.name, ())
+        self.checkpoints.commit(unit_name([tile]), Generation(n, digests), damaged)
         return event
 
     # -- coupled tiles --------------------------------------------------------------------------
@@ -252,7 +257,7 @@ class TileSolver:
             saved, digests = self._save(tile, state, n + 1)
             events.append(saved)
         if not keep:
-            self.data.trim(self.job.cache)
+            self.data.trim(self._cache)
             give_back_memory()
         return Stepped(events, digests)
 
@@ -361,9 +366,10 @@ class TileSolver:
             return None
         if (found["start"], found["stop"]) != (list(box.start), list(box.stop)):
             return None  # of a run that was cut otherwise
-        if not self.out.shards() >= self.out.layout.shards_of(box):
+        if not self.out.has(box):
             return None
-        return Receipt(tile.name, found["digest"], found["seconds"], found["worker"])
+        work = box.size * self.job.plan.iterations
+        return Receipt(tile.name, found["digest"], found["seconds"], found["worker"], work=work)
 
     def _write(self, tile: Tile, own: Tensor, timer: Timer, began: float) -> Receipt:
         """Write the voxels a tile owns, in the data's unit, and then the receipt."""

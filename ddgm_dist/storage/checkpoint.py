@@ -20,7 +20,7 @@ import contextlib
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,7 +29,7 @@ import tensorstore as ts
 from numpy.typing import NDArray
 
 from ddgm_dist.errors import DdgmError, StorageError
-from ddgm_dist.location import delete, kvstore_spec, locate
+from ddgm_dist.location import delete, kvstore_spec, locate, plain
 from ddgm_dist.storage.array_io import write_error
 from ddgm_dist.storage.run_record import RunRecord
 from ddgm_dist.storage.volume import SIDECAR, block_digest
@@ -38,6 +38,16 @@ __all__ = ["CheckpointDamagedError", "CheckpointLayout", "Checkpoints", "Generat
 
 _GENERATIONS, _COMMITS = "generations", "commits"
 _KEPT = 2
+# How tensorstore's errors begin that say nothing of what is stored.
+_PASSING = (
+    "UNAVAILABLE",
+    "PERMISSION_DENIED",
+    "UNAUTHENTICATED",
+    "DEADLINE_EXCEEDED",
+    "RESOURCE_EXHAUSTED",
+    "ABORTED",
+    "CANCELLED",
+)
 # Generations whose arrays stay open.
 _OPEN = 8
 # Chunks on their way at a time: more would only take memory.
@@ -228,8 +238,13 @@ class Checkpoints:
         try:
             chunk: NDArray[np.float32] = read.result()
         except (ValueError, OSError) as error:
+            reason = plain(error)
+            if reason.startswith(_PASSING):  # it may be read a moment later: nothing is lost yet
+                raise StorageError(
+                    f"reading chunk {key} of checkpoint {generation.iteration} failed: {reason}"
+                ) from None
             raise CheckpointDamagedError(
-                generation.iteration, key, f"unreadable: {error}"
+                generation.iteration, key, f"unreadable: {reason}"
             ) from None
         if key in generation.digests and block_digest(chunk) != generation.digests[key]:
             lost = bool(np.isnan(chunk).all())
@@ -278,15 +293,30 @@ class Checkpoints:
 
     # -- commit records -------------------------------------------------------------------------
 
-    def commit(self, unit: str, generation: Generation) -> list[Generation]:
+    def commit(
+        self, unit: str, generation: Generation, damaged: Collection[int] = ()
+    ) -> list[Generation]:
         """Record that a generation of a unit is whole, and drop what it makes dispensable.
+
+        Nothing is recorded if a newer one is there: who was taken for lost, and so comes late, does
+        not undo what others have done since.
+
+        Parameters
+        ----------
+        unit, generation
+            Which.
+        damaged
+            Iterations of newer ones that were found damaged, and so are to be replaced.
 
         Returns
         -------
         list
             What was dropped.
         """
-        known = [g for g in self.generations(unit) if g.iteration < generation.iteration]
+        there = self.generations(unit)
+        if any(g.iteration >= generation.iteration and g.iteration not in damaged for g in there):
+            return []
+        known = [g for g in there if g.iteration < generation.iteration]
         kept, dropped = [generation, *known][:_KEPT], known[_KEPT - 1 :]
         self.record.write_json(
             f"{_COMMITS}/{unit}",
@@ -326,12 +356,21 @@ class Checkpoints:
             with contextlib.suppress(OSError, StorageError):
                 delete(path)
 
-    def forget(self, unit: str) -> None:
-        """Delete a finished unit's record and chunks."""
-        known = self.generations(unit)
-        self.record.delete(f"{_COMMITS}/{unit}")
+    def forget(self, unit: str) -> list[Generation]:
+        """Delete a finished unit's record and chunks; what cannot be deleted is only a waste of room.
+
+        Returns
+        -------
+        list
+            What was dropped.
+        """
+        known: list[Generation] = []
+        with contextlib.suppress(OSError, StorageError):
+            known = self.generations(unit)
+            self.record.delete(f"{_COMMITS}/{unit}")
         for generation in known:
             self.drop(generation.iteration, generation.digests)
+        return known
 
     def clear(self) -> None:
         """Delete all generations and records."""

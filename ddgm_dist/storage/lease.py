@@ -3,13 +3,15 @@
 Two drivers on one output would do the same work twice and delete each other's checkpoints. The lease is
 the file ``ddgm_dist/lease.json`` of the output, changed only by conditional writes: of several that
 try at the same time exactly one gets it. A lease of a process of this host that has ended is taken over
-at once, any other when it has expired. An object store whose server does not honour conditions is
-found out, and a warning logged: there two that start at the same moment would not see each other.
+at once, any other when it has expired, by the clocks of both: keep them within a few seconds. An object
+store whose server does not honour conditions is found out, and a warning logged: there two that start
+at the same moment would not see each other.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import logging
 import os
@@ -60,6 +62,8 @@ class Lease:
         self._store = kvstore(self.path / SIDECAR)
         self._generation: bytes | None = None
         self._lost = ""
+        self._renewed = time.monotonic()
+        self._renewing = threading.Lock()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -85,6 +89,7 @@ class Lease:
                     f"runs until {until}",
                     "let it finish (ddgm-dist status shows how far it is), or stop it",
                 )
+        self._renewed = time.monotonic()
         self._generation = self._write(found.stamp.generation)
         if self._generation is None:
             raise InputError(
@@ -104,8 +109,11 @@ class Lease:
         Raises
         ------
         StorageError
-            It was taken over, as this process did not renew it in time.
+            It was taken over, as this process did not renew it in time; or it has expired and cannot
+            be renewed.
         """
+        if not self._lost and time.monotonic() - self._renewed > self.duration:
+            self._renew_once()  # maybe this process was stopped for a while, and nobody came
         if self._lost:
             raise StorageError(self._lost)
 
@@ -133,17 +141,23 @@ class Lease:
 
     def _renew(self) -> None:
         while not self._stop.wait(self.renew_every):
-            try:
-                written = self._write(self._generation)
-            except StorageError:
-                continue  # it may be better next time; if not, the lease expires
+            # If it cannot be written it may be better next time; if not, the lease expires.
+            with contextlib.suppress(StorageError):
+                self._renew_once()
+            if self._lost:
+                return
+
+    def _renew_once(self) -> None:
+        with self._renewing:
+            began = time.monotonic()
+            written = self._write(self._generation)
             if written is None:
                 self._lost = (
                     f"{self.path}: this process was not heard of for {self.duration:.0f} s, and "
                     "another has taken over; nothing is lost, the other goes on"
                 )
-                return
-            self._generation = written
+            else:
+                self._generation, self._renewed = written, began
 
     def _try_conditions(self, absent: bytes) -> None:
         """Ask for what must be refused: to write the lease, which is there, if it is not."""
@@ -173,6 +187,7 @@ class Lease:
             "host": socket.gethostname(),
             "pid": os.getpid(),
             "process_started": process_started(os.getpid()),
+            "machine": _machine(),
             "expires": time.time() + self.duration,
         }
         try:
@@ -204,8 +219,22 @@ def process_started(pid: int) -> str:
 def _is_free(held: dict[str, Any]) -> bool:
     if held["expires"] < time.time():
         return True
-    here = held["host"] == socket.gethostname() and Path("/proc/self/stat").exists()
+    here = _machine() != "" and held.get("machine") == _machine()
     return here and process_started(int(held["pid"])) != held["process_started"]
+
+
+@functools.cache
+def _machine() -> str:
+    """Whose process numbers these are; empty where that cannot be told.
+
+    A host's name does not say it: containers on the host's network share it, and have numbers of their
+    own.
+    """
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return f"{boot}/{Path('/proc/self/ns/pid').readlink()}"
+    except OSError:
+        return ""
 
 
 def _owner(value: bytes) -> str:
@@ -223,7 +252,8 @@ def _parse(value: bytes) -> dict[str, Any]:
             "host": str(held["host"]),
             "pid": int(held["pid"]),
             "process_started": str(held["process_started"]),
+            "machine": str(held.get("machine", "")),
             "expires": float(held["expires"]),
         }
     except (ValueError, KeyError, TypeError):
-        return {"host": "", "pid": 0, "process_started": "", "expires": 0.0}
+        return {"host": "", "pid": 0, "process_started": "", "machine": "", "expires": 0.0}

@@ -29,6 +29,7 @@ from ddgm_dist.location import (
     files_below,
     is_zarr,
     locate,
+    names,
 )
 from ddgm_dist.object_zarr import zarr_store
 from ddgm_dist.storage.array_io import BulkArray, as_float32, prepare_output, write_error
@@ -123,6 +124,14 @@ class VolumeStore:
         """Indices of the shards that are there; what they hold is not looked at."""
         found = files_below(self._place / self._level / "c", 3)
         return frozenset((int(z), int(y), int(x)) for z, y, x in found if x.isdigit())
+
+    def has(self, box: Box) -> bool:
+        """Whether all shards of a box are there; what they hold is not looked at."""
+        wanted: dict[tuple[int, int], set[str]] = {}
+        for z, y, x in self.layout.shards_of(box):
+            wanted.setdefault((z, y), set()).add(str(x))
+        folder = self._place / self._level / "c"
+        return all(some <= set(names(folder / str(z) / str(y))) for (z, y), some in wanted.items())
 
     def __reduce__(self) -> tuple[Any, tuple[str, str]]:
         # Workers reopen the store: handles do not cross process borders.

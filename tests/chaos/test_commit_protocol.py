@@ -2,7 +2,7 @@
 
 Every operation on files that a run makes is a place to die: before it, half-way through it, after it. A
 death is an exception that nothing catches, after which no operation works any more, so that no
-clean-up code can do what a killed process could not. (What SIGKILL itself does, `chaos.py` shows.)
+clean-up code can do what a killed process could not. (What SIGKILL itself does, `__main__.py` shows.)
 """
 
 import importlib

@@ -10,7 +10,7 @@ import pytest
 from ddgm_dist.engine.base import Event, FaultEvent, Job, Receipt, Report, SaveEvent, StepEvent
 from ddgm_dist.engine.local import LocalEngine
 from ddgm_dist.reconstruct import Result, reconstruct
-from ddgm_dist.storage.run_record import RunRecord
+from ddgm_dist.storage.run_record import COMPLETE, RUNNING, RunRecord
 
 Solve = Callable[..., tuple[np.ndarray, Result]]
 MakeTilts = Callable[..., Path]
@@ -134,9 +134,33 @@ def test_a_finished_tile_whose_shard_is_lost_is_done_again(
     tilts: Path, solve: Solve, tmp_path: Path
 ) -> None:
     expected, _ = solve(tilts, **KEYS)
-    out, engine = tmp_path / "out.zarr", Interrupted(-1)
+    out = tmp_path / "out.zarr"
     reconstruct(tilts, out, KEYS, "local")
     (out / "0/c/0/1/0").unlink()
+    states: list[Any] = []
+
+    class Watched(Interrupted):
+        def run(self, job: Job, done: frozenset[str], report: Report) -> None:
+            states.append(RunRecord(out).read_state())
+            super().run(job, done, report)
+
+    engine = Watched(-1)
     result = reconstruct(tilts, out, KEYS, engine)
     assert engine.count(Receipt) == 1
+    assert [state["state"] for state in states] == [RUNNING]  # as long as it is not whole
+    state = RunRecord(out).read_state()
+    assert state is not None
+    assert state["state"] == COMPLETE
     np.testing.assert_array_equal(result.to_dask().compute(), expected)
+
+
+def test_where_a_volume_is_from_is_told_even_if_the_run_died_at_the_end(
+    tilts: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out.zarr"
+    reconstruct(tilts, out, KEYS, "local")
+    record = RunRecord(out)
+    known = record.read_json("provenance")
+    record.delete("provenance")
+    reconstruct(tilts, out, KEYS, "local")
+    assert set(record.read_json("provenance")) == set(known)

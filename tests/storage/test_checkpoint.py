@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ddgm_dist.errors import StorageError
 from ddgm_dist.storage.checkpoint import (
     CheckpointDamagedError,
     CheckpointLayout,
@@ -77,6 +78,33 @@ def test_a_chunk_of_another_time_is_found(checkpoints: Checkpoints) -> None:
         checkpoints.read(generation, 0, 0, 4)
 
 
+@pytest.mark.parametrize(
+    ("code", "error"),
+    [
+        ("UNAVAILABLE", StorageError),
+        ("PERMISSION_DENIED", StorageError),
+        ("RESOURCE_EXHAUSTED", StorageError),
+        ("DATA_LOSS", CheckpointDamagedError),
+        ("FAILED_PRECONDITION", CheckpointDamagedError),
+    ],
+)
+def test_what_cannot_be_read_for_a_moment_is_not_damaged(
+    checkpoints: Checkpoints, code: str, error: type[Exception]
+) -> None:
+    generation = Generation(1, checkpoints.write(1, 0, 0, state(1)))
+
+    class Read:
+        def result(self) -> np.ndarray:
+            raise ValueError(
+                f"{code}: no [http_response_body=<AWSAccessKeyId>AKIA</AWSAccessKeyId>]"
+            )
+
+    with pytest.raises(error, match=f"0/0.*{code}") as caught:
+        checkpoints._checked(generation, "0/0", Read())
+    assert type(caught.value) is error
+    assert "AKIA" not in str(caught.value)
+
+
 def test_two_generations_are_kept(checkpoints: Checkpoints, tmp_path: Path) -> None:
     for n in (2, 5, 9):
         checkpoints.commit("unit", Generation(n, checkpoints.write(n, 0, 0, state(n))))
@@ -95,6 +123,33 @@ def test_committing_again_what_is_committed_changes_nothing(checkpoints: Checkpo
     for n in (1, 2, 2):
         checkpoints.commit("unit", Generation(n, checkpoints.write(n, 0, 0, state(n))))
     assert [g.iteration for g in checkpoints.generations("unit")] == [2, 1]
+
+
+def test_who_comes_late_does_not_undo_what_others_did(checkpoints: Checkpoints) -> None:
+    late = Generation(3, checkpoints.write(3, 0, 0, state(3)))
+    for n in (5, 9):
+        checkpoints.commit("unit", Generation(n, checkpoints.write(n, 0, 0, state(n))))
+    assert checkpoints.commit("unit", late) == []
+    assert [g.iteration for g in checkpoints.generations("unit")] == [9, 5]
+
+
+def test_what_is_damaged_is_replaced_by_what_is_older(checkpoints: Checkpoints) -> None:
+    for n in (5, 9):
+        checkpoints.commit("unit", Generation(n, checkpoints.write(n, 0, 0, state(n))))
+    checkpoints.commit("unit", Generation(6, checkpoints.write(6, 0, 0, state(6))), {9})
+    assert [g.iteration for g in checkpoints.generations("unit")] == [6, 5]
+
+
+def test_what_cannot_be_deleted_does_no_harm(
+    checkpoints: Checkpoints, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoints.commit("unit", Generation(5, checkpoints.write(5, 0, 0, state(5))))
+
+    def refuse(name: str) -> None:
+        raise PermissionError(13, "Permission denied", name)
+
+    monkeypatch.setattr(checkpoints.record, "delete", refuse)
+    assert [g.iteration for g in checkpoints.forget("unit")] == [5]
 
 
 def test_records_of_another_problem_are_not_seen(checkpoints: Checkpoints, tmp_path: Path) -> None:

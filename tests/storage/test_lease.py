@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -84,6 +85,33 @@ def test_one_of_another_host_is_taken_over_when_it_has_expired(out: Path) -> Non
         pass
 
 
+def test_one_that_was_not_renewed_is_renewed_when_it_is_asked_for(out: Path) -> None:
+    """A process that was stopped for a while goes on if nobody came, and only then."""
+    with Lease(out, duration=0.2, renew_every=60) as lease:
+        time.sleep(0.3)
+        before = json.loads(file(out).read_text())["expires"]
+        lease.check()
+        assert json.loads(file(out).read_text())["expires"] > before
+        time.sleep(0.3)
+        other_host(out, time.time() + 60)
+        with pytest.raises(StorageError, match="another has taken over"):
+            lease.check()
+
+
+def test_one_that_has_expired_and_cannot_be_renewed_is_not_held(
+    out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*args: object, **more: object) -> None:
+        raise StorageError("no room")
+
+    with Lease(out, duration=0.2, renew_every=60) as lease:
+        monkeypatch.setattr(lease, "_write", refuse)
+        lease.check()
+        time.sleep(0.3)
+        with pytest.raises(StorageError, match="no room"):
+            lease.check()
+
+
 def test_a_holder_learns_that_it_was_taken_over(out: Path) -> None:
     lease = Lease(out, renew_every=0.05)
     with lease:
@@ -108,6 +136,17 @@ def test_that_of_a_killed_process_of_this_host_is_free(out: Path) -> None:
     process.stdout.close()
     with Lease(out):
         pass
+
+
+def test_process_numbers_mean_nothing_to_another_container_of_this_host(out: Path) -> None:
+    held = {"owner": "x", "host": socket.gethostname(), "pid": 2**22, "process_started": "7"}
+    held |= {"expires": time.time() + 60}
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    file(out).parent.mkdir(parents=True)
+    for machine in (f"{boot}/pid:[1]", "", None):
+        file(out).write_text(json.dumps({**held, "machine": machine}))
+        with pytest.raises(InputError, match="process 4194304 on"):
+            Lease(out).acquire()
 
 
 def test_what_cannot_be_read_is_free(out: Path) -> None:
