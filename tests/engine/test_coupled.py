@@ -158,6 +158,8 @@ class Simulation:
         leaving: set[str] = set()
         for _ in range(100_000):
             if work.finished:
+                # Or workers would hold more and more, the longer the run and the more its faults.
+                assert not any(self.held.values())
                 return
             for worker in self.held:
                 while sum(w == worker for w, _ in flying) < 2:
