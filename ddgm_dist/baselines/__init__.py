@@ -1,1 +1,1 @@
-"""Solvers that DDGM is compared with, on the same operator."""
+"""Solvers that DDGM is compared with, on the same operator and, where they use one, denoiser."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-import torch
 from torch import Tensor
 
+from ddgm_dist.baselines.least_squares import constant
 from ddgm_dist.operators.slab import SlabData, SlabOperator
 
 __all__ = ["gradient_descent"]
@@ -42,9 +42,7 @@ def gradient_descent(
     K, x
         Number of steps so far and the estimate, float32 ``(z, rows, columns)``.
     """
-    rows = data.stretched.shape[1]
-    width = operator.columns[1] - operator.columns[0]
-    x = torch.full((operator.geometry.thickness, rows, width), start, device=operator.device)
+    x = constant(operator, data, start)
     done = 0
     for K in steps:
         while done < K:

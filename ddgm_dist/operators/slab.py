@@ -31,7 +31,7 @@ from torch import Tensor
 
 from ddgm_dist.core.geometry import Geometry
 from ddgm_dist.errors import InputError
-from ddgm_dist.operators.slab_basis import SlabBasis, period, period_margin
+from ddgm_dist.operators.slab_basis import SlabBasis, fold, period, period_margin, unfold
 from ddgm_dist.operators.stretch import (
     DetectorPart,
     stretch,
@@ -123,7 +123,13 @@ class SlabOperator:
 
         Outside the columns the volume is ``background``; with one other than 0 this is affine.
         """
-        return self._from_fourier(self.matrix @ self._volume_to_fourier(x), x.shape[1])
+        return self._from_fourier(
+            self.matrix @ self._volume_to_fourier(x, self.background), x.shape[1]
+        )
+
+    def A_linear(self, p: Tensor) -> Tensor:
+        """Linear part of :meth:`A`, for a difference ``p`` of volumes: zero outside the columns."""
+        return self._from_fourier(self.matrix @ self._volume_to_fourier(p, 0.0), p.shape[1])
 
     def T(self, y: Tensor) -> Tensor:
         """Adjoint of the linear part: ``(tilt, rows, length)`` to ``(z, rows, columns)``."""
@@ -245,14 +251,35 @@ class SlabOperator:
 
     # -- Fourier space --------------------------------------------------------------------------
 
-    def _volume_to_fourier(self, x: Tensor) -> Tensor:
+    def to_modes(self, p: Tensor) -> Tensor:
+        """Coefficients of a difference of volumes in the eigenbasis of G, zero outside the columns.
+
+        Float32 ``(z, rows, columns)`` to ``(frequency, z, 2 rows)``: real parts, then imaginary. The
+        basis is orthonormal; the eigenvalues are :attr:`SlabBasis.values`.
+        """
+        return self.basis.vectors.mT @ self._volume_to_fourier(p, 0.0)
+
+    def data_to_modes(self, y: Tensor) -> Tensor:
+        """Coefficients of ``A^T y`` over the whole period, where :meth:`T` would crop.
+
+        Float32 ``(tilt, rows, length)`` to ``(frequency, z, 2 rows)``.
+        """
+        return self.basis.vectors.mT @ (self.matrix.mT @ self._to_fourier(y))
+
+    def from_modes(self, coefficients: Tensor) -> Tensor:
+        """Inverse (and adjoint) of :meth:`to_modes`; cropped to the columns."""
+        return self._volume_from_fourier(
+            self.basis.vectors @ coefficients, coefficients.shape[-1] // 2
+        )
+
+    def _volume_to_fourier(self, x: Tensor, outside: float) -> Tensor:
         """Volume block to its even and odd parts in z, real ``(frequency, z, 2 rows)``."""
         pad = (self.margin, self.length - x.shape[-1] - self.margin)
-        padded = torch.nn.functional.pad(x, pad, value=self.background)
-        return _fold(self._to_fourier(padded))
+        padded = torch.nn.functional.pad(x, pad, value=outside)
+        return fold(self._to_fourier(padded))
 
     def _volume_from_fourier(self, folded: Tensor, rows: int) -> Tensor:
-        spectrum = _unfold(folded)
+        spectrum = unfold(folded)
         del folded  # a volume's size, as everything here
         full = self._from_fourier(spectrum, rows)
         return full[..., self.margin : self.margin + self.columns[1] - self.columns[0]]
@@ -266,30 +293,3 @@ class SlabOperator:
         parts = torch.complex(spectrum[..., :rows].contiguous(), spectrum[..., rows:].contiguous())
         values: Tensor = torch.fft.irfft(parts.permute(1, 2, 0), n=self.length, norm="ortho")
         return values
-
-
-def _fold(spectrum: Tensor) -> Tensor:
-    """Coefficients in the even/odd basis of z; real and imaginary parts side by side."""
-    depth, rows = spectrum.shape[1], spectrum.shape[2] // 2
-    half = depth // 2
-    lower, upper = spectrum[:, :half].flip(1), spectrum[:, depth - half :]
-    even = (lower + upper) * math.sqrt(0.5)
-    odd = (upper - lower) * math.sqrt(0.5)
-    # -i (a + ib) = b - ia
-    odd = torch.cat((odd[..., rows:], -odd[..., :rows]), dim=2)
-    middle = spectrum[:, half : depth - half]
-    return torch.cat((middle, even, odd), dim=1)
-
-
-def _unfold(folded: Tensor) -> Tensor:
-    """Inverse of :func:`_fold` (it is unitary)."""
-    depth, rows = folded.shape[1], folded.shape[2] // 2
-    half = depth // 2
-    centre = depth - 2 * half
-    middle, even, odd = folded[:, :centre], folded[:, centre : centre + half], folded[:, -half:]
-    if half == 0:
-        return middle
-    odd = torch.cat((-odd[..., rows:], odd[..., :rows]), dim=2)
-    lower = ((even - odd) * math.sqrt(0.5)).flip(1)
-    upper = (even + odd) * math.sqrt(0.5)
-    return torch.cat((lower, middle, upper), dim=1)

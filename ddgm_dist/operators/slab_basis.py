@@ -13,7 +13,16 @@ from torch import Tensor
 
 from ddgm_dist.core.geometry import Geometry
 
-__all__ = ["SlabBasis", "fast_length", "norm_squared", "period", "period_margin", "step_factor"]
+__all__ = [
+    "SlabBasis",
+    "fast_length",
+    "fold",
+    "norm_squared",
+    "period",
+    "period_margin",
+    "step_factor",
+    "unfold",
+]
 
 # Frequencies that are dealt with at a time.
 _BLOCK = 64
@@ -92,6 +101,11 @@ class SlabBasis:
         self._factor: tuple[tuple[float, float], Tensor] | None = None
 
     @property
+    def values(self) -> Tensor:
+        """Eigenvalues of G, float64 ``(frequency, z)``, ascending along z, not negative."""
+        return self._eigenbasis()[0]
+
+    @property
     def vectors(self) -> Tensor:
         """Eigenvectors of G, float32 ``(frequency, z, z)``."""
         return self._eigenbasis()[1]
@@ -149,3 +163,30 @@ def _eigenbasis(geometry: Geometry, length: int, device: torch.device) -> tuple[
     finally:
         torch.set_num_threads(threads)
     return values.to(device), vectors
+
+
+def fold(spectrum: Tensor) -> Tensor:
+    """Coefficients in the even/odd basis of z; real and imaginary parts side by side."""
+    depth, rows = spectrum.shape[1], spectrum.shape[2] // 2
+    half = depth // 2
+    lower, upper = spectrum[:, :half].flip(1), spectrum[:, depth - half :]
+    even = (lower + upper) * math.sqrt(0.5)
+    odd = (upper - lower) * math.sqrt(0.5)
+    # -i (a + ib) = b - ia
+    odd = torch.cat((odd[..., rows:], -odd[..., :rows]), dim=2)
+    middle = spectrum[:, half : depth - half]
+    return torch.cat((middle, even, odd), dim=1)
+
+
+def unfold(folded: Tensor) -> Tensor:
+    """Inverse of :func:`fold` (it is unitary)."""
+    depth, rows = folded.shape[1], folded.shape[2] // 2
+    half = depth // 2
+    centre = depth - 2 * half
+    middle, even, odd = folded[:, :centre], folded[:, centre : centre + half], folded[:, -half:]
+    if half == 0:
+        return middle
+    odd = torch.cat((-odd[..., rows:], odd[..., :rows]), dim=2)
+    lower = ((even - odd) * math.sqrt(0.5)).flip(1)
+    upper = (even + odd) * math.sqrt(0.5)
+    return torch.cat((lower, middle, upper), dim=1)

@@ -33,6 +33,11 @@ _ANY_SIGMA = (0.0, float("inf"))
 _DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
 
 
+def _gradient_if_asked(x: Tensor) -> torch.set_grad_enabled:
+    """Differentiable in x where x asks for it (a baseline does), else without a graph's memory."""
+    return torch.set_grad_enabled(torch.is_grad_enabled() and x.requires_grad)
+
+
 class UNetDenoiser:
     """``D(x, sigma)`` of a trained network (formula in :mod:`ddgm_dist.prior.unet`).
 
@@ -51,13 +56,13 @@ class UNetDenoiser:
         self.net: UNet = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.stride = net.spec.stride
 
-    @torch.no_grad()
     def __call__(self, x: Tensor, sigma: float, inside: Tensor) -> Tensor:
         """Denoised images; see :class:`ddgm_dist.core.denoiser.Denoiser`."""
-        scale = (1 + sigma * sigma) ** -0.5
-        level = torch.full((x.shape[0],), sigma, device=x.device)
-        predicted = self.net(x * scale, level, inside).float()
-        denoised: Tensor = x * (scale * scale) + predicted * (sigma * scale)
+        with _gradient_if_asked(x):
+            scale = (1 + sigma * sigma) ** -0.5
+            level = torch.full((x.shape[0],), sigma, device=x.device)
+            predicted = self.net(x * scale, level, inside).float()
+            denoised: Tensor = x * (scale * scale) + predicted * (sigma * scale)
         return denoised
 
 
@@ -71,11 +76,11 @@ class FunctionDenoiser:
         self.function, self.name = function, name
         self.stride = int(getattr(function, "stride", 1))
 
-    @torch.no_grad()
     def __call__(self, x: Tensor, sigma: float, inside: Tensor) -> Tensor:
         """Denoised images; checked for shape and finiteness."""
         argument = torch.tensor(sigma) if isinstance(self.function, torch.nn.Module) else sigma
-        out = self.function(x * inside, argument)
+        with _gradient_if_asked(x):
+            out = self.function(x * inside, argument)
         if not isinstance(out, Tensor) or out.shape != x.shape:
             got = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
             raise InputError(

@@ -140,3 +140,21 @@ def test_a_function_may_compute_in_any_precision() -> None:
 def test_an_unknown_name_says_what_is_known(name: str) -> None:
     with pytest.raises(InputError, match="neither 'fibsem'"):
         load_denoiser(name)
+
+
+@pytest.mark.parametrize("kind", ["network", "function"])
+def test_a_gradient_flows_where_it_is_asked_for_and_nowhere_else(kind: str) -> None:
+    x, inside = images()
+    if kind == "network":
+        net = UNet(TINY)
+        nn.init.normal_(net.tail.weight)  # it starts at zero: nothing would flow through the net
+        denoise = UNetDenoiser(net, precision="float32")
+    else:
+        denoise = FunctionDenoiser(lambda x, sigma: x.tanh() / (1 + sigma), "tanh")
+    assert not denoise(x, 0.5, inside).requires_grad
+    asked = x.clone().requires_grad_()
+    out = denoise(asked, 0.5, inside)
+    (gradient,) = torch.autograd.grad(out.sum(), asked)
+    assert float(gradient.std()) > 1e-3, "not that of a mere scaling"
+    with torch.no_grad():
+        assert not denoise(asked, 0.5, inside).requires_grad
