@@ -107,7 +107,7 @@ def run(tilts: Path, out: Path, keys: dict) -> dict:
         "tiles": len(result.plan.tiles),
         "tile": [list(result.plan.tiles[0].read_box.shape)],
         "order": result.plan.order,
-        "projected": result.plan.memory.total,
+        "projected": result.plan.worker_memory,
         "worker_peaks": sorted(peaks.values()),
         "driver_peak": peak(os.getpid()),
         "over_time": over_time[::every],

@@ -18,7 +18,7 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,9 @@ __all__ = [
     "plain",
     "read_all",
     "read_bytes",
+    "read_stamped",
     "write_bytes",
+    "write_if",
 ]
 
 _DRIVERS = {"s3": "s3", "gs": "gcs"}
@@ -362,6 +364,43 @@ def write_bytes(place: Place, data: bytes) -> None:
         raise
 
 
+def read_stamped(place: Place) -> tuple[bytes | None, bytes]:
+    """A whole file, or None, and a stamp that no other content at any other time has.
+
+    Raises as `read_bytes` does.
+    """
+    store, key = _conditional(place)
+    found = _asked("reading", place, store.read(key))
+    return bytes(found.value) if found.state == "value" else None, found.stamp.generation
+
+
+def write_if(place: Place, data: bytes, stamp: bytes) -> bool:
+    """Write as `write_bytes` does, if the file is still the one of the stamp; tells whether it was.
+
+    A server may have written what it says it has not, if its first answer was lost: look again.
+    """
+    store, key = _conditional(place)
+    written = _asked(f"writing {len(data)} bytes to", place, store.write(key, data, if_equal=stamp))
+    return bool(written.generation)
+
+
+def _conditional(place: Place) -> tuple[ts.KvStore, str]:
+    """Where a file can be replaced on a condition, and its key there."""
+    if isinstance(place, Path):
+        return kvstore(place.parent), place.name
+    return _store(place), place.key
+
+
+def _asked(doing: str, place: Place, future: Any) -> Any:
+    """The result of a request about a file or an object."""
+    if isinstance(place, ObjectPath):
+        return _ask(doing, place, future)
+    try:
+        return future.result()
+    except ValueError as error:  # tensorstore's word for errors of files
+        raise OSError(plain(error)) from None
+
+
 def _sync_folder(folder: Path) -> None:
     """Make a rename in the folder survive a power cut."""
     handle = os.open(folder, os.O_RDONLY)
@@ -387,16 +426,31 @@ def is_zarr(place: Place) -> bool:
 def names(place: Place) -> list[str]:
     """Names of the files and folders in a folder, sorted; none if it is not there."""
     if isinstance(place, Path):
-        return sorted(path.name for path in place.iterdir()) if place.is_dir() else []
+        return sorted(name for (name,) in _walk(str(place), 1))
     return sorted({key.partition("/")[0] for key in _listed(place)})
 
 
 def files_below(place: Place, depth: int) -> list[tuple[str, ...]]:
     """Relative paths, as parts, of all that lies so many levels below a folder."""
     if isinstance(place, Path):
-        return [p.relative_to(place).parts for p in place.glob("/".join("*" * depth))]
+        return list(_walk(str(place), depth))
     parts = [tuple(key.split("/")) for key in _listed(place)]
     return [part for part in parts if len(part) == depth]
+
+
+def _walk(folder: str, depth: int) -> Iterator[tuple[str, ...]]:
+    """What lies so many levels below a folder, without a Path for each: there may be millions."""
+    try:
+        found = os.scandir(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    with found as entries:
+        for entry in entries:
+            if depth == 1:
+                yield (entry.name,)
+            else:
+                for parts in _walk(entry.path, depth - 1):
+                    yield (entry.name, *parts)
 
 
 def delete(place: Place) -> None:

@@ -8,19 +8,23 @@ unfinished, and the same call finishes it.
 
 from __future__ import annotations
 
+import math
 import os
+from bisect import bisect_right
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from ddgm_dist.core.box import Box
 from ddgm_dist.errors import InputError, StorageError
 from ddgm_dist.location import delete, delete_folder, exists, is_zarr, locate, names
 from ddgm_dist.plan.plan import Plan
 from ddgm_dist.plan.problem import Problem, differences
 from ddgm_dist.storage.array_io import is_empty_folder, prepare_output
+from ddgm_dist.storage.checkpoint import COMMITS, GENERATIONS
 from ddgm_dist.storage.lease import LEASE, Lease
-from ddgm_dist.storage.run_record import COMPLETE, RUNNING, RunRecord
+from ddgm_dist.storage.run_record import RECEIPTS, RUNNING, RunRecord, receipt_box
 from ddgm_dist.storage.volume import (
     SIDECAR,
     VolumeLayout,
@@ -78,7 +82,7 @@ class Output:
         try:
             if overwrite:
                 _clear(out, record)
-            saved = record.read_json("problem")
+            saved = record.read_problem()
             if saved is None:
                 record.write_json("problem", problem.to_dict())
             else:
@@ -117,19 +121,16 @@ class Output:
 
         A receipt whose shard is gone counts for nothing.
         """
-        rows: dict[tuple[int, int], set[int]] = {}
-        for receipt in self.record.receipts().values():
-            if receipt.get("problem") != self.digest:
-                continue
-            (_, y0, x0), (_, y1, x1) = receipt["start"], receipt["stop"]
-            rows.setdefault((x0, x1), set()).update(range(y0, y1))
-        there = self.store.shards()
+        written = _Rows()
+        for receipt in self.record.receipts(self.digest):
+            box = receipt_box(receipt)
+            assert box is not None
+            written.add(box)
+        there, layout = self.store.shards(), self.store.layout
         return frozenset(
             tile.name
             for tile in self.plan.tiles
-            if rows.get((tile.write_box.start[2], tile.write_box.stop[2]), set())
-            >= set(range(tile.write_box.start[1], tile.write_box.stop[1]))
-            and there >= self.store.layout.shards_of(tile.write_box)
+            if written.has(tile.write_box) and there[layout.shards_of(tile.write_box)].all()
         )
 
     def reopen(self) -> None:
@@ -161,9 +162,44 @@ class Output:
             )
         if provenance is not None:
             self.record.write_json("provenance", dict(provenance))
-        self.record.write_state(COMPLETE, self.digest)
-        for folder in ("commits", "generations"):
+        self.record.complete(self.digest)
+        for folder in (COMMITS, GENERATIONS):
             self.record.delete_folder(folder)
+        self.record.delete_others(RECEIPTS, self.digest)
+
+
+class _Rows:
+    """Rows by range of columns, as sorted runs: there may be a million tiles."""
+
+    def __init__(self) -> None:
+        self._runs: dict[tuple[int, int], list[tuple[int, int]]] = {}
+        self._sorted = True
+
+    def add(self, box: Box) -> None:
+        (_, y0, x0), (_, y1, x1) = box.start, box.stop
+        self._runs.setdefault((x0, x1), []).append((y0, y1))
+        self._sorted = False
+
+    def has(self, box: Box) -> bool:
+        """Whether all rows of a box are there, over just its columns."""
+        if not self._sorted:
+            self._runs = {columns: _joined(runs) for columns, runs in self._runs.items()}
+            self._sorted = True
+        (_, y0, x0), (_, y1, x1) = box.start, box.stop
+        runs = self._runs.get((x0, x1), [])
+        last = bisect_right(runs, (y0, math.inf)) - 1
+        return last >= 0 and runs[last][1] >= y1
+
+
+def _joined(runs: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The same rows in as few runs as can be, in order."""
+    found: list[tuple[int, int]] = []
+    for first, stop in sorted(runs):
+        if found and first <= found[-1][1]:
+            found[-1] = found[-1][0], max(stop, found[-1][1])
+        else:
+            found.append((first, stop))
+    return found
 
 
 def _summary(plan: Plan) -> dict[str, Any]:
@@ -183,7 +219,7 @@ def _check_ours(out: str | Path, *, overwrite: bool) -> None:
     if not exists(path):
         prepare_output(path, "out", overwrite=False)
         return
-    if RunRecord(path).read_json("problem") is not None:
+    if RunRecord(path).has("problem"):
         if isinstance(path, Path) and not os.access(path, os.W_OK):
             raise InputError("out", str(out), "is not writable")
         return
@@ -203,15 +239,21 @@ def _check_ours(out: str | Path, *, overwrite: bool) -> None:
 
 def _clear(out: str | Path, record: RunRecord) -> None:
     """Delete what is there, but for the lease; first what makes it read as whole."""
-    record.delete("state")
-    record.delete_folder("receipts")
+    record.delete("state")  # from here on workers of the problem before write nothing more
+    record.delete_folder(RECEIPTS)
     path = locate(out, "out")
-    for folder in (path, path / SIDECAR):
-        for part in (folder / name for name in names(folder) if name not in (SIDECAR, LEASE)):
-            if not isinstance(part, Path) or part.is_dir():
-                delete_folder(part)
-            if not isinstance(part, Path) or part.exists():
-                delete(part)
+    try:
+        for folder in (path, path / SIDECAR):
+            for part in (folder / name for name in names(folder) if name not in (SIDECAR, LEASE)):
+                if not isinstance(part, Path) or part.is_dir():
+                    delete_folder(part)
+                if not isinstance(part, Path) or part.exists():
+                    delete(part)
+    except OSError as error:
+        raise StorageError(
+            f"{out} cannot be cleared ({error}); if something still writes there, run the same "
+            "command again when it has ended"
+        ) from error
 
 
 def _check_same(saved: dict[str, Any], ours: dict[str, Any], out: str) -> None:

@@ -140,12 +140,17 @@ def _check_free(store: VolumeStore, path: str | Path, *, overwrite: bool) -> Non
 
 def _check_whole(store: VolumeStore) -> None:
     """A shard of level 0 that was lost must not be averaged into a pyramid that looks whole."""
-    lost = store.layout.shards_of(Box((0, 0, 0), store.shape)) - store.shards()
+    lost = _lost(store)
     if lost:
         raise StorageError(
-            f"{store.path} has lost {len(lost)} shards, among them {min(lost)} (z, y, x); run "
+            f"{store.path} has lost {len(lost)} shards, among them {lost[0]} (z, y, x); run "
             "reconstruct again on the same output to mend it"
         )
+
+
+def _lost(store: VolumeStore) -> list[Triple]:
+    """Shards that are not there."""
+    return [(z, y, x) for z, y, x in np.argwhere(~store.shards()).tolist()]
 
 
 def _prepare(store: VolumeStore, planned: tuple[Level, ...], *, overwrite: bool) -> None:
@@ -186,9 +191,8 @@ class _Step:
 def _fill(step: _Step, run: Runner) -> None:
     """Write what a level lacks; each shard by one task."""
     store = open_level(step.path, step.coarse.name)
-    every = store.layout.shards_of(Box((0, 0, 0), store.shape))
-    run(_fill_shard, step, sorted(every - store.shards()))
-    if lost := every - open_level(step.path, step.coarse.name).shards():
+    run(_fill_shard, step, _lost(store))
+    if lost := _lost(open_level(step.path, step.coarse.name)):
         raise StorageError(f"{step.path}: {len(lost)} shards of level {step.coarse.name} are gone")
 
 

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ddgm_dist.errors import InputError, StorageError
+from ddgm_dist.storage.checkpoint import COMMITS
 from ddgm_dist.storage.lease import LEASE, is_alive
-from ddgm_dist.storage.run_record import COMPLETE, RunRecord
+from ddgm_dist.storage.run_record import COMPLETE, RECEIPTS, RunRecord, shelf
 
 __all__ = ["CheckpointStatus", "Status", "read_status"]
 
@@ -169,17 +170,19 @@ def read_status(out: str | Path) -> Status:
     # that ends between the two reads is not taken for an interrupted one.
     lease = _table(record, LEASE)
     alive = _alive(lease)
-    problem, state = record.read_json("problem"), record.read_state()
+    problem, state = record.read_problem(), record.read_state()
     if problem is None and not alive:
         raise InputError("out", str(out), "holds no record of a reconstruction")
     complete = state is not None and state["state"] == COMPLETE
     plan, progress = _table(record, "plan"), _table(record, "progress")
-    receipts, now = len(record.names("receipts")), time.time()
+    digest = "" if state is None else state["problem"]  # before the first state there is no more
+    receipts = len(record.names(shelf(RECEIPTS, digest))) if digest else 0
+    now = time.time()
     tiles = int(_number(plan, "tiles") or _number(progress, "tiles") or 0)
     done, total = _number(progress, "voxels_done") or 0.0, _number(progress, "voxels_total")
     rate = _number(progress, "rate") or None
     running = alive and not complete
-    checkpoints = () if complete else tuple(_checkpoints(record, now))
+    checkpoints = tuple(_checkpoints(record, digest, now)) if digest and not complete else ()
     return Status(
         path=str(out),
         state="complete" if complete else "running" if alive else "interrupted",
@@ -204,11 +207,11 @@ def read_status(out: str | Path) -> Status:
     )
 
 
-def _checkpoints(record: RunRecord, now: float) -> list[CheckpointStatus]:
+def _checkpoints(record: RunRecord, digest: str, now: float) -> list[CheckpointStatus]:
     """Newest checkpoints; a unit that finished in the meantime has none."""
-    found = []
-    for unit in record.names("commits"):
-        commit = _table(record, f"commits/{unit}")
+    found, commits = [], shelf(COMMITS, digest)
+    for unit in record.names(commits):
+        commit = _table(record, f"{commits}/{unit}")
         made, generations = _number(commit, "time"), commit.get("generations")
         if made is not None and isinstance(generations, list) and generations:
             newest = generations[0]

@@ -6,9 +6,19 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ddgm_dist.core.box import Box
 from ddgm_dist.errors import StorageError
-from ddgm_dist.storage.run_record import COMPLETE, RunRecord
+from ddgm_dist.storage.run_record import (
+    COMPLETE,
+    RECEIPTS,
+    RecordDamagedError,
+    RunRecord,
+    receipt_box,
+    shelf,
+)
 from ddgm_dist.storage.volume import VolumeStore, block_digest, open_volume_store
 
 __all__ = ["verify"]
@@ -30,46 +40,40 @@ def verify(out: str | Path) -> dict[str, str]:
         ``out`` is no volume.
     """
     store, record, wrong = open_volume_store(out), RunRecord(out), dict[str, str]()
-    covered = set[tuple[int, int, int]]()
-    for name, receipt in _receipts(record):
-        box = _box(receipt)
+    state, lost = record.read_state(), np.ones(store.layout.grid, bool)
+    there: NDArray[np.bool_] | None = None
+    for name, receipt in _receipts(record, state):
+        box = receipt_box(receipt)
         if box is None or any(b > n for b, n in zip(box.stop, store.shape, strict=True)):
             wrong[name] = "receipt damaged"
             continue
-        covered |= store.layout.shards_of(box)
-        found = _check(store, box, str(receipt.get("digest")))
-        if found:
-            wrong[name] = found
-    state = record.read_state()
+        shards = store.layout.shards_of(box)
+        lost[shards] = False
+        if not _is_what_was_written(store, box, str(receipt.get("digest"))):
+            there = store.shards() if there is None else there  # a listing: once, and if need be
+            wrong[name] = "damaged" if there[shards].all() else "missing"
     if state is not None and state["state"] == COMPLETE:
-        every = store.layout.shards_of(Box((0, 0, 0), store.shape))
-        wrong |= {f"shard {z}/{y}/{x}": "no receipt" for z, y, x in sorted(every - covered)}
+        wrong |= {f"shard {z}/{y}/{x}": "no receipt" for z, y, x in np.argwhere(lost).tolist()}
     return wrong
 
 
-def _receipts(record: RunRecord) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    for name in record.names("receipts"):
+def _receipts(
+    record: RunRecord, state: Mapping[str, str] | None
+) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    if state is None:
+        return
+    folder = shelf(RECEIPTS, state["problem"])
+    for name in record.names(folder):
         try:
-            receipt = record.read_json(f"receipts/{name}")
-        except StorageError:
+            receipt = record.read_json(f"{folder}/{name}")
+        except RecordDamagedError:
             receipt = {}
         if receipt is not None:  # it may go while we look: the run was started anew
             yield name, receipt if isinstance(receipt, dict) else {}
 
 
-def _check(store: VolumeStore, box: Box, digest: str) -> str:
-    """What is wrong with a box; empty when nothing is."""
+def _is_what_was_written(store: VolumeStore, box: Box, digest: str) -> bool:
     try:
-        if block_digest(store.read(box)) == digest:
-            return ""
+        return block_digest(store.read(box)) == digest
     except StorageError:
-        return "damaged"
-    return "damaged" if store.shards() >= store.layout.shards_of(box) else "missing"
-
-
-def _box(receipt: Mapping[str, Any]) -> Box | None:
-    match receipt.get("start"), receipt.get("stop"):
-        case [int(z0), int(y0), int(x0)], [int(z1), int(y1), int(x1)]:
-            if all(0 <= a < b for a, b in ((z0, z1), (y0, y1), (x0, x1))):
-                return Box((z0, y0, x0), (z1, y1, x1))
-    return None
+        return False

@@ -174,10 +174,10 @@ def record(tmp_path: Path) -> RunRecord:
         },
     )  # fmt: skip
     for name in ("y0", "y1"):
-        record.add_receipt({"tile": name})
+        record.add_receipt({"tile": name, "problem": "p"})
     for unit, n, age in (("y2", 9, 100), ("y3", 3, 20)):
         known = [{"iteration": n, "digests": {}}, {"iteration": n - 2, "digests": {}}]
-        record.write_json(f"commits/{unit}", {"time": now - age, "generations": known})
+        record.write_json(f"commits/p/{unit}", {"time": now - age, "generations": known})
     return record
 
 
@@ -227,7 +227,7 @@ def test_a_run_that_ends_while_it_is_looked_at_was_not_interrupted(
         monkeypatch.undo()
 
 
-@pytest.mark.parametrize("name", ["plan", "progress", "commits/y2", LEASE])
+@pytest.mark.parametrize("name", ["plan", "progress", "commits/p/y2", LEASE])
 @pytest.mark.parametrize(
     "value", [None, [], 5, {}, {"tiles": "x", "voxels_total": None, "pid": []}]
 )
@@ -241,7 +241,7 @@ def test_files_that_make_no_sense_are_unknown_and_no_error(
     assert 0 <= found.fraction <= 1
 
 
-@pytest.mark.parametrize("name", ["plan", "progress", "commits/y2"])
+@pytest.mark.parametrize("name", ["plan", "progress", "commits/p/y2"])
 def test_a_file_that_is_half_there_is_unknown(record: RunRecord, name: str) -> None:
     (record.folder / f"{name}.json").write_text('{"til')
     assert read(record).state == "running"

@@ -27,7 +27,8 @@ def out(tmp_path: Path) -> Path:
     record.write_json("problem", {})
     for name, box in BOXES.items():
         digest = store.write(box, random.standard_normal(box.shape))
-        record.add_receipt({"tile": name, "digest": digest, "start": box.start, "stop": box.stop})
+        where = {"start": box.start, "stop": box.stop, "seconds": {}, "worker": "w"}
+        record.add_receipt({"tile": name, "problem": "p", "digest": digest, **where})
     record.write_json("plan", {"tiles": 3})
     record.write_state(COMPLETE, "p")
     return path
@@ -63,7 +64,7 @@ def test_a_shard_of_other_sound_voxels_is_found(out: Path) -> None:
 
 def test_a_whole_volume_has_a_receipt_for_every_shard(out: Path) -> None:
     record = RunRecord(out)
-    record.delete("receipts/y4")
+    record.delete("receipts/p/y4")
     assert verify(out) == {"shard 0/1/0": "no receipt"}
     record.write_state(RUNNING, "p")
     assert verify(out) == {}
@@ -79,8 +80,9 @@ def test_a_whole_volume_has_a_receipt_for_every_shard(out: Path) -> None:
 def test_a_receipt_that_makes_no_sense(out: Path, change: dict[str, Any]) -> None:
     record = RunRecord(out)
     record.write_state(RUNNING, "p")
-    receipt = record.receipts()["y0"]
+    receipt = record.receipt("y0", "p")
+    assert receipt is not None
     record.add_receipt(receipt | change)
     assert verify(out) == {"y0": "receipt damaged"}
-    (record.folder / "receipts/y0.json").write_text("{")
+    (record.folder / "receipts/p/y0.json").write_text("{")
     assert verify(out) == {"y0": "receipt damaged"}

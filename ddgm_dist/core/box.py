@@ -9,7 +9,7 @@ __all__ = ["Box"]
 Triple = tuple[int, int, int]
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True, order=True, slots=True)
 class Box:
     """Half-open box ``start <= (z, y, x) < stop``, in voxels of the global volume.
 

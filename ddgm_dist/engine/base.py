@@ -143,7 +143,8 @@ class FaultEvent:
     ----------
     kind
         ``worker-lost``, ``preempted``, ``unavailable``, ``object-lost``, ``out-of-memory``,
-        ``store-full``, ``stalled``, ``draining``, ``checkpoint-damaged`` or ``joined``.
+        ``store-full``, ``storage``, ``stalled``, ``draining``, ``checkpoint-damaged``,
+        ``start-failed``, ``other-versions`` or ``mixed-processors``.
     worker, tile
         Where; empty when it concerns none.
     action

@@ -185,6 +185,17 @@ class GroupWork:
         group = self._of.get(task.tile.name)
         return group is None or group.epoch != task.epoch
 
+    def late(self, worker: str, task: Task) -> None:
+        """A call that is void has ended: what the worker has kept of it is held in vain.
+
+        Not where the tile is at home still: its next step there takes the old state's place.
+        """
+        name = task.tile.name
+        group = self._of.get(name)
+        at_home = group is not None and group.resident and group.home.get(name) == worker
+        if task.keep and not at_home:
+            self._drops.setdefault(worker, []).append(name)
+
     def lost(self, workers: Collection[str]) -> None:
         """Workers are gone, at once, with what they held: their groups go back to checkpoints."""
         self._workers = [w for w in self._workers if w not in workers]
@@ -225,6 +236,9 @@ class GroupWork:
         """Pass states and pieces through the store from now on."""
         self.resident = False
         for group in self._open.values():
+            if group.resident:
+                for name, home in group.home.items():
+                    self._drops.setdefault(home, []).append(name)
             group.resident = False
             self._roll_back(group)
 
@@ -261,14 +275,13 @@ class GroupWork:
         busy = 2 * len(self._workers)
         while self._waiting and sum(len(g.tiles) for g in self._open.values()) < busy:
             tiles = self._waiting.popleft()
-            near = {t.name: [s.name for s in self.grid.senders(t) if s is not t] for t in tiles}
+            near = {t.name: [s.name for s in self.grid.senders(t) if s != t] for t in tiles}
             group = _Group(
                 unit=unit_name(tiles),
                 tiles={t.name: t for t in tiles},
                 senders={name: tuple(names) for name, names in near.items()},
                 receivers={
-                    t.name: tuple(r.name for r in self.grid.receivers(t) if r is not t)
-                    for t in tiles
+                    t.name: tuple(r.name for r in self.grid.receivers(t) if r != t) for t in tiles
                 },
                 resident=self.resident,
             )

@@ -19,7 +19,8 @@ class Fault(StrEnum):
     BUG = "bug"  # the code raised: the same again would follow
     INPUT = "input"  # one of our own errors: the message is for the user
     STORAGE = "storage"  # a read or write failed
-    START = "start-failed"  # a worker's constructor raised
+    START = "start-failed"  # a worker cannot compute: it lacks something that others have
+    VERSIONS = "other-versions"  # a worker has other packages than the driver
     LOST = "worker-lost"  # its process ended
     PREEMPTED = "preempted"  # its node was taken away as announced
     UNAVAILABLE = "unavailable"  # no answer: the call may or may not have run
@@ -40,6 +41,7 @@ class Action(StrEnum):
     REPLACE = "replace the worker"  # and redo what it held
     ROLL_BACK = "roll back"  # the group goes back to its last checkpoint
     LIGHTEN = "do less at a time"  # replace, with one call in flight from now on
+    REFUSE = "go on without it"  # the worker gets no call
     STREAM = "pass pieces through the store"  # roll back, and use no object store from now on
 
 
@@ -83,6 +85,8 @@ class Past:
         Whether one call is in flight per worker already.
     streamed
         Whether pieces go through the store already.
+    admitted
+        Whether any worker has ever been fit for work.
     """
 
     losses: int = 0
@@ -91,6 +95,7 @@ class Past:
     rollbacks: int = 0
     light: bool = False
     streamed: bool = False
+    admitted: bool = False
 
 
 @dataclass(frozen=True)
@@ -121,8 +126,10 @@ _MEMORY = (
 
 def decide(fault: Fault, past: Past, limits: Limits) -> Decision:
     """The error policy."""
-    decision = Decision(Action.FAIL)  # of a bug, of bad input, of a worker that cannot start
+    decision = Decision(Action.FAIL)  # of a bug, of bad input, of a first worker that is unfit
     match fault:
+        case Fault.START | Fault.VERSIONS if past.admitted:
+            decision = Decision(Action.REFUSE)  # it is the node, not the problem
         case Fault.STORAGE:
             # A full disk stays full; a server that stumbled does not.
             again = Decision(Action.REDO, delay=1.0 + 2 * past.attempts)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from functools import cached_property
+from itertools import takewhile
 
 from ddgm_dist.core.geometry import Geometry
 from ddgm_dist.plan.plan import Plan
@@ -19,7 +20,7 @@ class TileGrid:
     Parameters
     ----------
     plan
-        Its tiles form a grid: every row of tiles is cut at the same columns.
+        Its tiles form a grid, row by row: every row of tiles is cut at the same columns.
     geometry
         Of the tilt series.
     rows_per_call
@@ -29,10 +30,11 @@ class TileGrid:
     def __init__(self, plan: Plan, geometry: Geometry, rows_per_call: int) -> None:
         self.plan, self.field, self.rows = plan, geometry.field, geometry.rows
         self.depth, self.block = geometry.thickness, rows_per_call
-        self._ys = sorted({tile.write_box.start[1] for tile in plan.tiles})
-        self._xs = sorted({tile.write_box.start[2] for tile in plan.tiles})
-        self._tiles = {tile.write_box.start[1:]: tile for tile in plan.tiles}
-        first_row = [self._tiles[self._ys[0], x] for x in self._xs]
+        # Only the first row and column are looked at: there may be a hundred thousand tiles.
+        tiles, top = plan.tiles, plan.tiles[0].write_box.start[1]
+        first_row = list(takewhile(lambda tile: tile.write_box.start[1] == top, tiles))
+        self._xs = [tile.write_box.start[2] for tile in first_row]
+        self._ys = [tiles[i].write_box.start[1] for i in range(0, len(tiles), len(first_row))]
         self._support = [window_support(tile, self.field, plan.margin) for tile in first_row]
         self._reads = [(t.read_box.start[2], t.read_box.stop[2]) for t in first_row]
 
@@ -60,9 +62,12 @@ class TileGrid:
         rows = [
             i
             for i in self._rows(max(0, own.start - reach), own.stop + reach)
-            if self._touches(self._tiles[self._ys[i], self._xs[0]], own.start, own.stop)
+            if self._touches(self._tile(i, 0), own.start, own.stop)
         ]
         return self._pick(rows, columns, tile)
+
+    def _tile(self, row: int, column: int) -> Tile:
+        return self.plan.tiles[row * len(self._xs) + column]
 
     @cached_property
     def _row_reach(self) -> int:
@@ -71,7 +76,7 @@ class TileGrid:
             max(
                 t.write_box.start[1] - t.read_box.start[1], t.read_box.stop[1] - t.write_box.stop[1]
             )
-            for t in self._tiles.values()
+            for t in (self._tile(i, 0) for i in range(len(self._ys)))
         )
 
     @staticmethod
@@ -83,7 +88,7 @@ class TileGrid:
         return range(bisect_right(self._ys, start) - 1, bisect_left(self._ys, stop))
 
     def _pick(self, rows: range | list[int], columns: list[int], tile: Tile) -> list[Tile]:
-        found = [self._tiles[self._ys[i], self._xs[j]] for i in rows for j in columns]
+        found = [self._tile(i, j) for i in rows for j in columns]
         return sorted((t for t in found if t.group == tile.group), key=lambda t: t.name)
 
     @cached_property

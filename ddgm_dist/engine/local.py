@@ -94,8 +94,8 @@ def _iterate(
             _report(stepped.events, report)
             digests.update(stepped.digests)
             if resident:
-                others = [t for t in solver.grid.receivers(tile) if t is not tile]
-                for other, piece in zip(others, solver.pieces(tile, others), strict=True):
+                others = [t for t in solver.grid.receivers(tile) if t != tile]
+                for other, piece in zip(others, solver.pieces(tile, n, others), strict=True):
                     if piece is not None:
                         arriving[other.name][tile.name] = piece
         load, mail = None, arriving

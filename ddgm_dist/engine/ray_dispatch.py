@@ -20,12 +20,12 @@ from ddgm_dist.engine.base import FaultEvent, Job, PoolEvent, Receipt, Report, S
 from ddgm_dist.engine.faults import Action, Decision, Fault, Limits, Past, decide
 from ddgm_dist.engine.ray_compat import draining_nodes
 from ddgm_dist.engine.ray_faults import fault_of, last_line
-from ddgm_dist.engine.ray_pool import Member, Pool
+from ddgm_dist.engine.ray_pool import Member, Pool, Refusal
 from ddgm_dist.engine.resume import History
 from ddgm_dist.engine.tile import Paused, Stepped
 from ddgm_dist.engine.work import Task, Work
-from ddgm_dist.errors import DdgmError
-from ddgm_dist.storage.checkpoint import CheckpointDamagedError
+from ddgm_dist.errors import DdgmError, StorageError
+from ddgm_dist.storage.checkpoint import CheckpointDamagedError, Generation
 
 __all__ = ["Dispatcher", "Patience"]
 
@@ -109,6 +109,8 @@ class Dispatcher:
         self._tile_losses: dict[str, int] = {}
         self._rollbacks = 0
         self._longest = 0.0
+        # By kind, the first worker of it that was admitted.
+        self._processors: dict[str, str] = {}
         self._idle_since = time.monotonic()
         self._saved = time.monotonic()
         self._next = dict.fromkeys(("pulse", "drain", "resize"), 0.0)
@@ -193,6 +195,7 @@ class Dispatcher:
             self._advanced()
             self.report(outcome)
         if self.work.void(call.task):
+            self.work.late(call.member.name, call.task)
             return
         if isinstance(outcome, Paused):
             self.work.again(call.task)
@@ -203,12 +206,32 @@ class Dispatcher:
 
     def _commit(self) -> None:
         for unit, generation in self.work.commits():
-            self.history.commit(unit, generation)
+            self._record(unit, generation)
             self.work.committed(unit, generation)
             self._advanced()
         for name, tiles in self.work.drops():
             if name in self.pool.members:
                 self.pool.members[name].actor.drop.remote(tiles)
+
+    def _record(self, unit: str, generation: Generation) -> None:
+        """Commit a generation; again, after a while, if the store stumbles.
+
+        Nothing else is done meanwhile: commits have an order, and faults go back to the last one.
+        """
+        attempts = 0
+        while True:
+            # The one before may have taken long. Who listens may know that another driver has taken
+            # over, and raises then.
+            self._tell_pool()
+            try:
+                return self.history.commit(unit, generation)
+            except StorageError as error:
+                decision = decide(Fault.STORAGE, Past(attempts=attempts), self.limits)
+                self._tell(Fault.STORAGE, "", "", decision.action, last_line(error))
+                if decision.action is Action.FAIL:
+                    raise
+                attempts += 1
+                time.sleep(decision.delay)
 
     # -- faults ----------------------------------------------------------------------------------
 
@@ -216,6 +239,7 @@ class Dispatcher:
         """A call raised, or its worker is gone."""
         fault, tile = fault_of(error), call.task.tile.name
         if self.work.void(call.task) and isinstance(error, RayTaskError):
+            self.work.late(call.member.name, call.task)
             return  # of a step that had been given up
         decision = decide(fault, self._past(call), self.limits)
         self._tell(fault, call.member.name, tile, decision.action, last_line(error))
@@ -254,6 +278,7 @@ class Dispatcher:
             tile_losses=self._tile_losses.get(call.task.tile.name, 0),
             attempts=call.attempts,
             rollbacks=self._rollbacks,
+            admitted=True,
             light=call.since > self._lightened,  # a call made before may yet run out as well
             streamed=self._streamed,
         )
@@ -316,6 +341,10 @@ class Dispatcher:
             FaultEvent(str(kind), worker, tile, str(action), " ".join(detail.split()), time.time())
         )
 
+    def _tell_pool(self) -> None:
+        least, most = self.work.progress() or (None, None)
+        self.report(PoolEvent(len(self.pool.ready), least, most, time.time()))
+
     # -- housekeeping ----------------------------------------------------------------------------
 
     def _keep_house(self) -> None:
@@ -333,8 +362,7 @@ class Dispatcher:
         if self._is_due("pulse", now):
             self._pulse()
             self._probe(now)
-            least, most = self.work.progress() or (None, None)
-            self.report(PoolEvent(len(self.pool.ready), least, most, time.time()))
+            self._tell_pool()
         if self._is_due("drain", now):
             self._drain()
         if self._is_due("resize", now):
@@ -348,24 +376,22 @@ class Dispatcher:
         return True
 
     def _admit(self, now: float) -> None:
-        """Let workers that have come up take part."""
-        try:
-            joined = self.pool.admit()
-        except RayError as error:
-            fault = fault_of(error)
-            if fault is Fault.START:
-                raise DdgmError(
-                    f"a worker could not start: {last_line(error)}; is the same environment, with "
-                    "ddgm-dist in it, on every node?"
-                ) from error
-            self._losses += 1
+        """Let workers that have come up take part, if they are fit for it."""
+        joined, refusals = self.pool.admit()
+        lost = [r for r in refusals if r.fault not in (Fault.START, Fault.VERSIONS)]
+        for refusal in refusals:
+            if refusal not in lost:
+                self._refuse(refusal)
+        if lost:
+            self._losses += 1  # at once: their node is gone
             if self._losses > self.limits.losses:
-                raise _failure(error, fault, "starting a worker", Decision(Action.FAIL)) from error
-            for member in [m for m in self.pool.members.values() if m.hello is None]:
-                self.pool.remove(member)
+                raise DdgmError(f"starting a worker: {lost[0].fault}: {lost[0].why}")
+            for refusal in lost:
+                self.pool.remove(refusal.member)
+        if refusals:
             self.pool.grow()
-            return
         if joined:
+            self._compare(joined)
             self._assign()
         if self.pool.ready:
             self._idle_since = now
@@ -374,7 +400,44 @@ class Dispatcher:
                 f"no worker has started for {self.patience.start:.0f} s: each asks for "
                 f"{self.pool.shares.cpus:g} CPU, {self.pool.shares.gpus:g} GPU, "
                 f"{self.pool.shares.memory} bytes; `ray status` tells what the cluster has; "
-                "run the same command again to go on"
+                + "".join(f"refused: {r.told}; " for r in self.pool.refused[:8])
+                + "run the same command again to go on"
+            )
+
+    def _refuse(self, refusal: Refusal) -> None:
+        """Go on without a worker that is unfit, unless all may be: then nothing was done yet."""
+        past = Past(admitted=bool(self._processors))
+        decision = decide(refusal.fault, past, self.limits)
+        if decision.action is not Action.FAIL:
+            if self.pool.refuse(refusal):  # once per node, not for each worker there
+                name = refusal.member.name
+                self._tell(refusal.fault, name, "", decision.action, refusal.told)
+        elif refusal.fault is Fault.VERSIONS:
+            raise DdgmError(
+                f"the workers on node {refusal.node[:8]} have other versions than the driver: "
+                f"{refusal.why}; install the same on every node, or results would differ"
+            )
+        else:
+            raise DdgmError(
+                f"a worker could not start: {refusal.why}; is the same environment, with "
+                "ddgm-dist in it, on every node?"
+            )
+
+    def _compare(self, joined: list[Member]) -> None:
+        """Tell when workers of a second kind of processor take part: the bits are then by chance."""
+        before = len(self._processors)
+        for member in joined:
+            if member.hello is not None:
+                self._processors.setdefault(member.hello.processor, member.hello.node[:8])
+        if before < 2 <= len(self._processors):
+            kinds = ", ".join(f"{kind} on node {n}" for kind, n in self._processors.items())
+            self._tell(
+                "mixed-processors",
+                joined[0].name,
+                "",
+                "go on",
+                f"workers compute on different processors ({kinds}): results agree to rounding, "
+                "not bit for bit",
             )
 
     def _pulse(self, wait: float = 0.0) -> None:
@@ -429,6 +492,7 @@ class Dispatcher:
     def _drain(self) -> None:
         """Move work away from nodes that are about to go, and let the nodes go."""
         draining = draining_nodes()
+        self.pool.release(draining)
         for member in self.pool.ready:
             if member.hello is None or member.hello.node not in draining:
                 continue

@@ -18,10 +18,11 @@ import torch
 from ddgm_dist.engine.base import Event, Job, Receipt
 from ddgm_dist.engine.blending import Piece
 from ddgm_dist.engine.once import Once
+from ddgm_dist.engine.ray_faults import last_line
 from ddgm_dist.engine.tile import Paused, Stepped, TileSolver
 from ddgm_dist.engine.work import Task
 
-__all__ = ["CONCURRENCY", "Hello", "Pulse", "Worker", "versions"]
+__all__ = ["CONCURRENCY", "Hello", "Pulse", "Worker", "processor", "versions"]
 
 # Two calls at a time: while one computes, the other reads its input or writes its output.
 CONCURRENCY = {"calls": 2, "signs": 1}
@@ -40,13 +41,33 @@ def versions() -> dict[str, str]:
     return found
 
 
+def processor(device: torch.device) -> str:
+    """Kind of what is computed with: instructions of the CPU, and the GPU's name if there is one."""
+    cpu = str(torch.backends.cpu.get_cpu_capability())
+    return f"{torch.cuda.get_device_name(device)}, {cpu}" if device.type == "cuda" else cpu
+
+
 @dataclass(frozen=True)
 class Hello:
-    """Who a worker is."""
+    """Who a worker is.
+
+    Attributes
+    ----------
+    node, pid
+        Where.
+    versions
+        Of packages.
+    processor
+        Kind of what it computes with: of another kind results round differently.
+    error
+        Why it cannot work; empty if it can.
+    """
 
     node: str
     pid: int
     versions: dict[str, str]
+    processor: str = ""
+    error: str = ""
 
 
 @dataclass(frozen=True)
@@ -74,13 +95,21 @@ class Worker:
         self._count = 0
         self._leaving = threading.Event()
         torch.set_num_threads(threads)
-        self.solver = TileSolver(job, name)
         self._once = Once()
+        self._error, self._processor = "", ""
+        # An actor whose constructor raises is gone, and the next one is put in the room that it
+        # leaves, on the node that lacks something. This one stays, and tells where that is.
+        try:
+            self.solver = TileSolver(job, name)
+            self._processor = processor(self.solver.device)
+        except Exception as error:
+            self._error = last_line(error)
 
     @ray.method(concurrency_group="signs")
     def hello(self) -> Hello:
         """Answer once the actor is up."""
-        return Hello(ray.get_runtime_context().get_node_id(), os.getpid(), versions())
+        node = ray.get_runtime_context().get_node_id()
+        return Hello(node, os.getpid(), versions(), self._processor, self._error)
 
     @ray.method(concurrency_group="signs")
     def pulse(self) -> Pulse:
@@ -132,7 +161,7 @@ class Worker:
         stepped = self._once(task.tile.name, _call(task), lambda: self._step(task, pieces))
         if not task.receivers:
             return stepped
-        return [stepped, *self.solver.pieces(task.tile, task.receivers)]
+        return [stepped, *self.solver.pieces(task.tile, task.n, task.receivers)]
 
     def _step(self, task: Task, pieces: tuple[Piece, ...]) -> Stepped:
         self._threads()

@@ -31,7 +31,6 @@ class History:
     def __init__(self, checkpoints: Checkpoints, grid: TileGrid) -> None:
         self.checkpoints, self.grid = checkpoints, grid
         self._digests: dict[int, dict[str, str]] = {}
-        self._damaged: set[int] = set()
         for generation in checkpoints.committed():
             self._add(generation)
 
@@ -49,13 +48,13 @@ class History:
 
     def commit(self, unit: str, generation: Generation) -> None:
         """Commit a generation of a unit; the one before the previous is forgotten."""
-        dropped = self.checkpoints.commit(unit, generation, self._damaged)
+        dropped = self.checkpoints.commit(unit, generation)
         self._add(generation)
         self._remove(dropped)
 
     def damaged(self, error: CheckpointDamagedError) -> None:
         """Forget a chunk that could not be loaded."""
-        self._damaged.add(error.iteration)
+        self.checkpoints.damaged(error.iteration, error.chunk)  # a worker found it
         self._digests.get(error.iteration, {}).pop(error.chunk, None)
 
     def forget(self, unit: str) -> None:

@@ -31,7 +31,7 @@ from ddgm_dist.errors import DdgmError
 from ddgm_dist.plan.tiling import Tile
 from ddgm_dist.prior.denoisers import load_denoiser
 from ddgm_dist.storage.checkpoint import CheckpointDamagedError, Checkpoints, Generation
-from ddgm_dist.storage.run_record import RunRecord
+from ddgm_dist.storage.run_record import RunRecord, receipt_box
 from ddgm_dist.storage.tilt_series import open_tilt_series
 from ddgm_dist.storage.volume import open_volume_store
 
@@ -120,7 +120,6 @@ class TileSolver:
         self.checkpoints = Checkpoints(job.out, self.grid.layout, job.digest)
         self._held: dict[str, _Held] = {}
         self._cache = job.cache
-        self._damaged: dict[str, set[int]] = {}
 
     # -- uncoupled tiles ------------------------------------------------------------------------
 
@@ -163,7 +162,6 @@ class TileSolver:
                         return
         yield self._write(tile, self._own(tile, state), timer, began)
         self.data.drop(tile.name)
-        self._damaged.pop(tile.name, None)
         give_back_memory()
         self.checkpoints.forget(unit_name([tile]))
 
@@ -177,7 +175,6 @@ class TileSolver:
             try:
                 state = self._load(tile, generation)
             except CheckpointDamagedError as error:
-                self._damaged.setdefault(tile.name, set()).add(error.iteration)
                 faults.append(
                     FaultEvent(
                         kind="checkpoint-damaged",
@@ -194,8 +191,7 @@ class TileSolver:
 
     def _commit(self, tile: Tile, state: Tensor, n: int) -> SaveEvent:
         event, digests = self._save(tile, state, n)
-        damaged = self._damaged.get(tile.name, ())
-        self.checkpoints.commit(unit_name([tile]), Generation(n, digests), damaged)
+        self.checkpoints.commit(unit_name([tile]), Generation(n, digests))
         return event
 
     # -- coupled tiles --------------------------------------------------------------------------
@@ -261,9 +257,18 @@ class TileSolver:
             give_back_memory()
         return Stepped(events, digests)
 
-    def pieces(self, tile: Tile, receivers: Sequence[Tile]) -> list[Piece | None]:
-        """What each receiver needs of a tile that was stepped here."""
-        state = self._held[tile.name].state
+    def pieces(self, tile: Tile, n: int, receivers: Sequence[Tile]) -> list[Piece | None]:
+        """What each receiver needs of a tile whose iteration n was done here.
+
+        Raises
+        ------
+        StaleStepError
+            Another step of the tile, one that was given up, has ended in the meantime.
+        """
+        held = self._held.get(tile.name)
+        if held is None or held.iteration != n + 1:
+            raise StaleStepError(f"{tile.name} is not held after {n + 1} iterations")
+        state = held.state
         return [cut_piece(self._state_box(tile), state, other) for other in receivers]
 
     def finish(
@@ -346,6 +351,7 @@ class TileSolver:
 
     def _save(self, tile: Tile, state: Tensor, n: int) -> tuple[SaveEvent, dict[str, str]]:
         began, clock = time.time(), time.perf_counter()
+        self.record.check(self.job.digest)
         values = state.cpu().numpy()
         digests = self.checkpoints.write(n, self.grid.column(tile), tile.write_box.start[1], values)
         seconds = time.perf_counter() - clock
@@ -361,20 +367,26 @@ class TileSolver:
 
     def written(self, tile: Tile) -> Receipt | None:
         """The receipt of a tile that is written already, whoever did it; None if it is not."""
-        found, box = self.record.read_json(f"receipts/{tile.name}"), tile.write_box
-        if not isinstance(found, dict) or found.get("problem") != self.job.digest:
+        found, box = self.record.receipt(tile.name, self.job.digest), tile.write_box
+        if found is None or receipt_box(found) != box:  # or of a run that was cut otherwise
             return None
-        if (found["start"], found["stop"]) != (list(box.start), list(box.stop)):
-            return None  # of a run that was cut otherwise
         if not self.out.has(box):
             return None
         work = box.size * self.job.plan.iterations
         return Receipt(tile.name, found["digest"], found["seconds"], found["worker"], work=work)
 
     def _write(self, tile: Tile, own: Tensor, timer: Timer, began: float) -> Receipt:
-        """Write the voxels a tile owns, in the data's unit, and then the receipt."""
+        """Write the voxels a tile owns, in the data's unit, and then the receipt.
+
+        Raises
+        ------
+        OutputReplacedError
+            The output belongs to another problem, which has shards of the same names.
+        """
+        values = self.problem.intensity.restore(own).cpu().numpy()
         timer.lap("other")
-        digest = self.out.write(tile.write_box, self.problem.intensity.restore(own).cpu().numpy())
+        self.record.check(self.job.digest)  # as late as can be: nothing locks the shards
+        digest = self.out.write(tile.write_box, values)
         timer.lap("write")
         box = tile.write_box
         work = box.size * self.job.plan.iterations

@@ -93,6 +93,9 @@ class Work(Protocol):
     def void(self, task: Task) -> bool:
         """Whether the call's outcome is of no interest any more."""
 
+    def late(self, worker: str, task: Task) -> None:
+        """A call that is void has ended: what the worker has kept of it is held in vain."""
+
     def lost(self, workers: Collection[str]) -> None:
         """Workers are gone, at once, with what they held; calls come back through :meth:`again`."""
 
@@ -178,6 +181,9 @@ class TileWork:
     def void(self, task: Task) -> bool:
         """Whether the call's outcome is of no interest any more."""
         return task.tile.name not in self._left
+
+    def late(self, worker: str, task: Task) -> None:
+        """Workers keep nothing of a tile that has ended."""
 
     def roll_back(self, task: Task) -> None:
         """Go back to the last checkpoint, which the tile's next call does by itself."""

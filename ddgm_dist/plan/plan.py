@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, Literal
@@ -20,6 +20,7 @@ from ddgm_dist.plan.memory import ACTIVATION, LEAST_CACHED, MemoryModel, shown
 from ddgm_dist.plan.problem import Problem
 from ddgm_dist.plan.tiling import (
     Tile,
+    Tiles,
     chunk_columns,
     columns_and_margin,
     make_tiles,
@@ -70,7 +71,7 @@ class Plan:
         How long it will take, if that was calibrated.
     """
 
-    tiles: tuple[Tile, ...]
+    tiles: Tiles
     shape: Triple
     shard: Triple
     chunk: Triple
@@ -151,7 +152,7 @@ class Plan:
         return summary(self)
 
 
-def kept_tiles(tiles: tuple[Tile, ...], workers: int) -> int:
+def kept_tiles(tiles: Iterable[Tile], workers: int) -> int:
     """Tiles of the widest group by workers, and one that moves in when a worker is lost."""
     sizes: dict[int, int] = {}
     for tile in tiles:
@@ -326,7 +327,7 @@ def _tile_rows(problem: Problem, length: int) -> int:
     return max(rows, min(2 * problem.halo, math.ceil(g.rows / block) * block))
 
 
-def _pixels_read(tiles: tuple[Tile, ...], geometry: Geometry) -> int:
+def _pixels_read(tiles: Iterable[Tile], geometry: Geometry) -> int:
     """Per tilt: each tile reads the detector columns that show its columns, at most all."""
     return sum(
         tile.read_box.shape[1] * min(geometry.field, tile.read_box.shape[2]) for tile in tiles

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import overload
 
 from ddgm_dist.core.box import Box
 from ddgm_dist.core.geometry import Geometry
@@ -13,6 +15,7 @@ from ddgm_dist.plan.config import ProblemConfig
 
 __all__ = [
     "Tile",
+    "Tiles",
     "blend_half_width",
     "columns_and_margin",
     "default_margin",
@@ -31,7 +34,7 @@ WHOLE_WIDTH = 8192
 COUPLED_WIDTH = 4096
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Tile:
     """A piece of the volume and the context it needs.
 
@@ -51,6 +54,66 @@ class Tile:
     write_box: Box
     read_box: Box
     group: int
+
+
+@dataclass(frozen=True)
+class Tiles(Sequence[Tile]):
+    """All tiles of a plan, group by group, from left to right: made when asked for.
+
+    Only the cuts are kept: every worker has the plan, and a hundred thousand tiles take 100 MB.
+
+    Attributes
+    ----------
+    depth, rows, field
+        Of the volume.
+    domain
+        Columns ``[first, last)`` that may be read.
+    tile_rows, tile_columns
+        What a tile owns, at most.
+    margin, halo
+        Columns and rows that it reads beyond that.
+    """
+
+    depth: int
+    rows: int
+    field: int
+    domain: tuple[int, int]
+    tile_rows: int
+    tile_columns: int
+    margin: int
+    halo: int
+
+    @property
+    def columns(self) -> int:
+        """Tiles side by side."""
+        return -(-self.field // self.tile_columns)
+
+    def __len__(self) -> int:
+        """Number of tiles."""
+        return -(-self.rows // self.tile_rows) * self.columns
+
+    @overload
+    def __getitem__(self, index: int) -> Tile: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Tile]: ...
+    def __getitem__(self, index: int | slice) -> Tile | Sequence[Tile]:
+        """One tile or several."""
+        found = range(len(self))[index]  # counts from the end, and complains, as a tuple does
+        return self._make(found) if isinstance(found, int) else tuple(map(self._make, found))
+
+    def _make(self, index: int) -> Tile:
+        row, column = divmod(index, self.columns)
+        (first, last), halo = self.domain, self.halo
+        y0, x0 = row * self.tile_rows, column * self.tile_columns
+        y1, x1 = min(self.rows, y0 + self.tile_rows), min(self.field, x0 + self.tile_columns)
+        read0 = first if x0 == 0 else max(first, x0 - self.margin)
+        read1 = last if x1 == self.field else min(last, x1 + self.margin)
+        return Tile(
+            f"y{y0:06d}-x{x0:06d}",
+            Box((0, y0, x0), (self.depth, y1, x1)),
+            Box((0, max(0, y0 - halo), read0), (self.depth, min(self.rows, y1 + halo), read1)),
+            0 if halo else row,
+        )
 
 
 def blend_half_width(margin: int) -> int:
@@ -75,11 +138,6 @@ def default_margin(geometry: Geometry) -> int:
     blending zone.
     """
     return max(geometry.reach, 2 * BLEND) + 2 * BLEND
-
-
-def row_cuts(rows: int, tile_rows: int) -> list[int]:
-    """Boundaries of tiles along y."""
-    return [*range(0, rows, tile_rows), rows]
 
 
 def column_cuts(field: int, tile_columns: int) -> list[int]:
@@ -127,7 +185,7 @@ def narrowest_tile(field: int, tile_columns: int) -> int:
 
 def make_tiles(
     geometry: Geometry, *, tile_rows: int, tile_columns: int, margin: int, halo: int = 0
-) -> tuple[Tile, ...]:
+) -> Tiles:
     """All tiles, group by group, from left to right.
 
     With a halo along y (rows read beyond a tile's own) all tiles are one group.
@@ -152,22 +210,13 @@ def make_tiles(
             f"least {2 * half}",
             f"try {max(16, (wide or [geometry.field])[0])}",
         )
-    tiles = []
-    ys = row_cuts(geometry.rows, tile_rows)
-    depth = geometry.thickness
-    for group, (y0, y1) in enumerate(pairwise(ys)):
-        for x0, x1 in pairwise(xs):
-            read0 = first if x0 == 0 else max(first, x0 - margin)
-            read1 = last if x1 == geometry.field else min(last, x1 + margin)
-            tiles.append(
-                Tile(
-                    f"y{y0:06d}-x{x0:06d}",
-                    Box((0, y0, x0), (depth, y1, x1)),
-                    Box(
-                        (0, max(0, y0 - halo), read0),
-                        (depth, min(geometry.rows, y1 + halo), read1),
-                    ),
-                    0 if halo else group,
-                )
-            )
-    return tuple(tiles)
+    return Tiles(
+        depth=geometry.thickness,
+        rows=geometry.rows,
+        field=geometry.field,
+        domain=(first, last),
+        tile_rows=tile_rows,
+        tile_columns=tile_columns,
+        margin=margin,
+        halo=halo,
+    )

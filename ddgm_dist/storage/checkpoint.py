@@ -2,25 +2,30 @@
 
 The state of a tile after n iterations is its estimate times its blending window, over the window's
 support. *Generation* n is the state of all tiles after n iterations: a Zarr array
-``ddgm_dist/generations/<n>`` of shape ``(column of tiles, z, y, support)`` in chunks of one tile
-column and one block of rows, with crc32c (noise does not compress). What a chunk of generation n
+``ddgm_dist/generations/<problem>/<n>`` of shape ``(column of tiles, z, y, support)`` in chunks of one
+tile column and one block of rows, with crc32c (noise does not compress). What a chunk of generation n
 holds is fixed by the problem and n, so it never matters who wrote it, how often, or how late: a
-worker that was given up may go on writing without harm.
+worker that was given up may go on writing without harm. The array's metadata are fixed too: they are
+written for people, and never read.
 
-A *commit record* ``ddgm_dist/commits/<unit>.json`` says which generations are whole: the digest of
-every chunk, of the newest generation and the one before. It is replaced atomically after the last
-chunk is on disk, so a record never speaks of what is not there. Chunks older than the previous
-generation are deleted after that. A chunk that is missing, damaged or not the recorded one raises
-`CheckpointDamagedError`; the run then goes on from the generation before.
+A *commit record* ``ddgm_dist/commits/<problem>/<unit>.json`` says which generations are whole: the
+digest of every chunk, of the newest generation and the one before. It is replaced after the last
+chunk is on disk, so a record never speaks of what is not there; and only if it is still the one that
+was looked at, so that nobody undoes what another has recorded in between. Chunks older than the
+previous generation are deleted after that. A chunk that is missing, damaged or not the recorded one
+raises `CheckpointDamagedError`; the run then goes on from the generation before. A record that is
+damaged counts for nothing.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
+import re
 import threading
 import time
 from collections import deque
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,15 +34,16 @@ import tensorstore as ts
 from numpy.typing import NDArray
 
 from ddgm_dist.errors import DdgmError, StorageError
-from ddgm_dist.location import delete, kvstore_spec, locate, plain
+from ddgm_dist.location import delete, kvstore_spec, locate, plain, write_bytes
 from ddgm_dist.storage.array_io import write_error
-from ddgm_dist.storage.run_record import RunRecord
+from ddgm_dist.storage.run_record import RecordDamagedError, RunRecord, damage_told, shelf
 from ddgm_dist.storage.volume import SIDECAR, block_digest
 
 __all__ = ["CheckpointDamagedError", "CheckpointLayout", "Checkpoints", "Generation"]
 
-_GENERATIONS, _COMMITS = "generations", "commits"
+GENERATIONS, COMMITS = "generations", "commits"
 _KEPT = 2
+_KEY = re.compile(r"\d+/\d+")
 # How tensorstore's errors begin that say nothing of what is stored.
 _PASSING = (
     "UNAVAILABLE",
@@ -119,13 +125,17 @@ class Checkpoints:
     layout
         Of the generations.
     problem
-        Hash of the problem; records of another one are not seen.
+        Hash of the problem; what is another one's is not seen.
     """
 
     def __init__(self, out: str, layout: CheckpointLayout, problem: str) -> None:
         self.record, self.layout, self.problem = RunRecord(out), layout, problem
-        self._folder = locate(out, "out") / SIDECAR / _GENERATIONS
+        self._folder = locate(out, "out") / SIDECAR / shelf(GENERATIONS, problem)
+        self._commits = shelf(COMMITS, problem)
         self._arrays: dict[int, Any] = {}
+        self._described: set[int] = set()
+        # Iteration and chunk of what was found damaged, here or by a worker who told.
+        self._damaged: set[tuple[int, str]] = set()
         self._lock = threading.Lock()
         # No cache: chunks are read once and written whole.
         self._context = ts.Context({"file_io_concurrency": {"limit": 4}})
@@ -159,6 +169,7 @@ class Checkpoints:
             The disk is full or fails.
         """
         layout, array = self.layout, self._open(iteration)
+        self._describe(iteration)
         depth, rows, width = state.shape
         digests: dict[str, str] = {}
         waiting: deque[Any] = deque()
@@ -178,6 +189,7 @@ class Checkpoints:
                 waiting.popleft().result()
         except (ValueError, OSError) as error:
             raise write_error(self._folder, state.nbytes, error) from error
+        self._damaged -= {(iteration, key) for key in digests}
         return digests
 
     def read(
@@ -232,121 +244,161 @@ class Checkpoints:
             take()
         return out
 
-    @staticmethod
-    def _checked(generation: Generation, key: str, read: Any) -> NDArray[np.float32]:
+    def _checked(self, generation: Generation, key: str, read: Any) -> NDArray[np.float32]:
         """A chunk that was read, if it is the recorded one."""
+        iteration, why = generation.iteration, ""
         try:
             chunk: NDArray[np.float32] = read.result()
         except (ValueError, OSError) as error:
             reason = plain(error)
             if reason.startswith(_PASSING):  # it may be read a moment later: nothing is lost yet
                 raise StorageError(
-                    f"reading chunk {key} of checkpoint {generation.iteration} failed: {reason}"
+                    f"reading chunk {key} of checkpoint {iteration} failed: {reason}"
                 ) from None
-            raise CheckpointDamagedError(
-                generation.iteration, key, f"unreadable: {reason}"
-            ) from None
-        if key in generation.digests and block_digest(chunk) != generation.digests[key]:
-            lost = bool(np.isnan(chunk).all())
-            why = "it is missing" if lost else "its content is not what was written"
-            raise CheckpointDamagedError(generation.iteration, key, why)
+            why = f"unreadable: {reason}"
+        else:
+            if key in generation.digests and block_digest(chunk) != generation.digests[key]:
+                lost = bool(np.isnan(chunk).all())
+                why = "it is missing" if lost else "its content is not what was written"
+        if why:
+            self.damaged(iteration, key)
+            raise CheckpointDamagedError(iteration, key, why)
         return chunk
 
+    def damaged(self, iteration: int, chunk: str) -> None:
+        """Take note of a damaged chunk: an older generation may replace its own in a record."""
+        self._damaged.add((iteration, chunk))
+
+    def _metadata(self) -> dict[str, Any]:
+        """Of a generation's array."""
+        layout = self.layout
+        rows = -(-layout.rows // layout.block) * layout.block
+        chunk = [1, layout.depth, layout.block, layout.support]
+        return {
+            "zarr_format": 3,
+            "node_type": "array",
+            "attributes": {},
+            "shape": [layout.columns, layout.depth, rows, layout.support],
+            "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": chunk}},
+            "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
+            "data_type": "float32",
+            "fill_value": "NaN",
+            "codecs": [
+                {"name": "bytes", "configuration": {"endian": "little"}},
+                {"name": "crc32c"},
+            ],
+            "dimension_names": ["tile", "z", "y", "x"],
+        }
+
+    def _describe(self, iteration: int) -> None:
+        """Write a generation's metadata, once; everybody writes the same."""
+        if iteration in self._described:
+            return
+        text = json.dumps(self._metadata(), indent=1).encode()
+        try:
+            write_bytes(self._folder / str(iteration) / "zarr.json", text)
+        except OSError as error:
+            raise write_error(self._folder, len(text), error) from error
+        self._described.add(iteration)
+
     def _open(self, iteration: int) -> Any:
-        """The array of a generation, made if it is not there; several may make it at once."""
+        """The array of a generation; nothing is read or written yet."""
         with self._lock:
-            if iteration in self._arrays:
-                return self._arrays[iteration]
-            layout = self.layout
-            rows = -(-layout.rows // layout.block) * layout.block
-            spec = {
-                "driver": "zarr3",
-                "kvstore": kvstore_spec(self._folder / str(iteration)),
-                "metadata": {
-                    "shape": [layout.columns, layout.depth, rows, layout.support],
-                    "chunk_grid": {
-                        "name": "regular",
-                        "configuration": {
-                            "chunk_shape": [1, layout.depth, layout.block, layout.support]
-                        },
+            if iteration not in self._arrays:
+                self._arrays[iteration] = ts.open(
+                    {
+                        "driver": "zarr3",
+                        "kvstore": kvstore_spec(self._folder / str(iteration)),
+                        "metadata": self._metadata(),
+                        "store_data_equal_to_fill_value": True,
                     },
-                    "data_type": "float32",
-                    "fill_value": "NaN",
-                    "codecs": [
-                        {"name": "bytes", "configuration": {"endian": "little"}},
-                        {"name": "crc32c"},
-                    ],
-                    "dimension_names": ["tile", "z", "y", "x"],
-                },
-                "store_data_equal_to_fill_value": True,
-            }
-            try:
-                array = ts.open(
-                    spec, open=True, create=True, read=True, write=True, context=self._context
+                    open=True,
+                    # They follow from the problem: there is nothing to ask for, and to be damaged.
+                    assume_metadata=True,
+                    read=True,
+                    write=True,
+                    context=self._context,
                 ).result()
-            except (ValueError, OSError) as error:
-                raise write_error(self._folder, 1024, error) from error
-            self._arrays[iteration] = array
+            array = self._arrays[iteration]
             while len(self._arrays) > _OPEN:
                 del self._arrays[next(iter(self._arrays))]
             return array
 
     # -- commit records -------------------------------------------------------------------------
 
-    def commit(
-        self, unit: str, generation: Generation, damaged: Collection[int] = ()
-    ) -> list[Generation]:
+    def commit(self, unit: str, generation: Generation) -> list[Generation]:
         """Record that a generation of a unit is whole, and drop what it makes dispensable.
 
-        Nothing is recorded if a newer one is there: who was taken for lost, and so comes late, does
-        not undo what others have done since.
+        Nothing is recorded if a newer one is there that is not known to be damaged: who was taken
+        for lost, and so comes late, does not undo what others have done since.
 
         Parameters
         ----------
         unit, generation
             Which.
-        damaged
-            Iterations of newer ones that were found damaged, and so are to be replaced.
 
         Returns
         -------
         list
             What was dropped.
         """
-        there = self.generations(unit)
-        if any(g.iteration >= generation.iteration and g.iteration not in damaged for g in there):
-            return []
-        known = [g for g in there if g.iteration < generation.iteration]
-        kept, dropped = [generation, *known][:_KEPT], known[_KEPT - 1 :]
-        self.record.write_json(
-            f"{_COMMITS}/{unit}",
-            {
+        dropped: list[Generation] = []
+
+        def newer(record: Any) -> dict[str, Any] | None:
+            there: list[Generation] = []
+            with damage_told():
+                there = self._told(unit, record)
+            dropped.clear()
+            if any(g.iteration >= generation.iteration and self._is_sound(g) for g in there):
+                return None
+            known = [g for g in there if g.iteration < generation.iteration]
+            dropped.extend(known[_KEPT - 1 :])
+            return {
                 "problem": self.problem,
                 "time": time.time(),
                 "generations": [
-                    {"iteration": g.iteration, "digests": dict(g.digests)} for g in kept
+                    {"iteration": g.iteration, "digests": dict(g.digests)}
+                    for g in [generation, *known][:_KEPT]
                 ],
-            },
-        )
+            }
+
+        self.record.update_json(f"{self._commits}/{unit}", newer)
         for old in dropped:
             self.drop(old.iteration, old.digests)
         return dropped
 
+    def _is_sound(self, generation: Generation) -> bool:
+        return not any((generation.iteration, key) in self._damaged for key in generation.digests)
+
     def generations(self, unit: str) -> list[Generation]:
-        """Committed generations of a unit, the newest first."""
-        return self._parse(self.record.read_json(f"{_COMMITS}/{unit}"))
+        """Committed generations of a unit, the newest first; none if its record is damaged."""
+        with damage_told():
+            return self._told(unit, self.record.read_json(f"{self._commits}/{unit}"))
+        return []
 
     def committed(self) -> list[Generation]:
         """Committed generations of all units, also of runs that were cut otherwise along y."""
         found = []
-        for name in self.record.names(_COMMITS):
+        for name in self.record.names(self._commits):
             found += self.generations(name)
         return found
 
-    def _parse(self, record: Any) -> list[Generation]:
-        if not isinstance(record, dict) or record.get("problem") != self.problem:
+    def _told(self, unit: str, record: Any) -> list[Generation]:
+        """What a unit's record says.
+
+        Raises
+        ------
+        RecordDamagedError
+            It is no such record.
+        """
+        if record is None:
             return []
-        return [Generation(int(g["iteration"]), g["digests"]) for g in record["generations"]]
+        match record:
+            case {"problem": self.problem, "generations": [*told]} if all(map(_is_whole, told)):
+                return [Generation(g["iteration"], g["digests"]) for g in told]
+        raise RecordDamagedError(
+            f"{self.record.folder}/{self._commits}/{unit}.json is damaged: it is no record of commits"
+        )
 
     def drop(self, iteration: int, chunks: Iterable[str]) -> None:
         """Delete chunks; what cannot be deleted is only a waste of room."""
@@ -367,12 +419,23 @@ class Checkpoints:
         known: list[Generation] = []
         with contextlib.suppress(OSError, StorageError):
             known = self.generations(unit)
-            self.record.delete(f"{_COMMITS}/{unit}")
+            self.record.delete(f"{self._commits}/{unit}")
         for generation in known:
             self.drop(generation.iteration, generation.digests)
         return known
 
     def clear(self) -> None:
-        """Delete all generations and records."""
-        self.record.delete_folder(_COMMITS)
-        self.record.delete_folder(_GENERATIONS)
+        """Delete all generations and records, other problems' too."""
+        self.record.delete_folder(COMMITS)
+        self.record.delete_folder(GENERATIONS)
+
+
+def _is_whole(told: Any) -> bool:
+    """Whether this is what a record says of a generation."""
+    match told:
+        case {"iteration": int(n), "digests": {**digests}}:
+            return n > 0 and all(
+                isinstance(digest, str) and _KEY.fullmatch(str(key))
+                for key, digest in digests.items()
+            )
+    return False

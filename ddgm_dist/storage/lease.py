@@ -1,11 +1,23 @@
-"""Who writes to a store: a lease that its holder renews, and that expires when the holder dies.
+"""Who writes to a store: a lease that its holder renews, and that others take over when it does not.
 
 Two drivers on one output would do the same work twice and delete each other's checkpoints. The lease is
 the file ``ddgm_dist/lease.json`` of the output, changed only by conditional writes: of several that
-try at the same time exactly one gets it. A lease of a process of this host that has ended is taken over
-at once, any other when it has expired, by the clocks of both: keep them within a few seconds. An object
-store whose server does not honour conditions is found out, and a warning logged: there two that start
-at the same moment would not see each other.
+try at the same time exactly one gets it.
+
+No clock of one host is compared with that of another. Whoever finds a lease of another host watches it:
+every renewal gives the file another generation, so one that stays the same for the lease's duration is
+held by nobody, and is replaced on the condition that it still is the same; one that changes has a living
+holder. What a process of this very machine holds needs no watching: it is free if that process has
+ended.
+
+The holder counts from the moment before its last renewal was sent, and stops sooner, after `LAPSE` of
+the duration; a watcher counts from the moment after it has first seen that renewal, or a later one. So
+the two never write at the same time, but for a write that was sent in the last moment and is on its way
+for longer than the rest of the duration (10 s), or whose host was halted between check and write. Both
+clocks run on while their machine sleeps; that of a virtual machine may stop when its host halts it.
+
+An object store whose server does not honour conditions is found out, and a warning logged: there two
+that start at the same moment would not see each other.
 """
 
 from __future__ import annotations
@@ -14,6 +26,7 @@ import contextlib
 import functools
 import json
 import logging
+import math
 import os
 import socket
 import threading
@@ -32,6 +45,13 @@ __all__ = ["LEASE", "Lease", "is_alive"]
 
 LEASE = "lease.json"
 
+# The part of the duration after which a holder that could not renew its lease stops writing.
+LAPSE = 2 / 3
+# How often a holder tries to renew a lease that has lapsed, before it takes the store for too slow.
+_TRIES = 3
+# Seconds; of leases of before the duration was written into them.
+_DURATION = 30.0
+
 log = logging.getLogger("ddgm_dist")
 
 
@@ -43,9 +63,10 @@ class Lease:
     out
         The output store.
     duration
-        Seconds after the last renewal at which others may take it over.
+        Seconds that others watch it without seeing a renewal, until they take it over. Two thirds of
+        that after its last renewal the holder itself does not count on it any more.
     renew_every
-        Seconds between renewals.
+        Seconds between renewals, or attempts at them; less than two thirds of the duration.
 
     Attributes
     ----------
@@ -54,7 +75,7 @@ class Lease:
     """
 
     def __init__(
-        self, out: str | Path | ObjectPath, *, duration: float = 30.0, renew_every: float = 5.0
+        self, out: str | Path | ObjectPath, *, duration: float = _DURATION, renew_every: float = 5.0
     ) -> None:
         self.path = locate(out, "out")
         self.duration, self.renew_every = duration, renew_every
@@ -62,34 +83,26 @@ class Lease:
         self._store = kvstore(self.path / SIDECAR)
         self._generation: bytes | None = None
         self._lost = ""
-        self._renewed = time.monotonic()
+        self._count = 0
+        self._renewed = _now()
         self._renewing = threading.Lock()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
     def acquire(self) -> None:
-        """Take the lease and keep it renewed.
+        """Take the lease and keep it renewed; one of another host is watched first, for its duration.
 
         Raises
         ------
         InputError
             Another driver holds it.
         StorageError
-            It cannot be written.
+            It cannot be read or written.
         """
         found = self._read()
         if found.state == "value":
-            held = _parse(found.value)
-            if not _is_free(held):
-                until = time.strftime("%H:%M:%S", time.localtime(held["expires"]))
-                raise InputError(
-                    "out",
-                    str(self.path),
-                    f"is being written by process {held['pid']} on {held['host']}, whose lease "
-                    f"runs until {until}",
-                    "let it finish (ddgm-dist status shows how far it is), or stop it",
-                )
-        self._renewed = time.monotonic()
+            found = self._wait(found)
+        self._renewed = _now()
         self._generation = self._write(found.stamp.generation)
         if self._generation is None:
             raise InputError(
@@ -109,13 +122,23 @@ class Lease:
         Raises
         ------
         StorageError
-            It was taken over, as this process did not renew it in time; or it has expired and cannot
+            It was taken over, as this process did not renew it in time; or it has lapsed and cannot
             be renewed.
         """
-        if not self._lost and time.monotonic() - self._renewed > self.duration:
+        for _ in range(_TRIES):
+            if self._lost:
+                raise StorageError(self._lost)
+            if not self._has_lapsed():
+                return
             self._renew_once()  # maybe this process was stopped for a while, and nobody came
         if self._lost:
             raise StorageError(self._lost)
+        if self._has_lapsed():
+            raise StorageError(
+                f"{self.path}: to renew the lease took longer than {LAPSE * self.duration:.0f} s, "
+                f"{_TRIES} times in a row; the store is too slow or too busy: run the same command "
+                "again when it answers sooner, what is finished is kept"
+            )
 
     def release(self) -> None:
         """Stop renewing, and delete the lease if it is ours."""
@@ -123,7 +146,7 @@ class Lease:
         if self._thread is not None:
             self._thread.join()
         if self._generation is not None and not self._lost:
-            with contextlib.suppress(ValueError, OSError):  # it expires by itself
+            with contextlib.suppress(ValueError, OSError):  # others watch it for a while, then
                 self._store.write(LEASE, None, if_equal=self._generation).result()
         self._generation = None
 
@@ -139,9 +162,52 @@ class Lease:
     ) -> None:
         self.release()
 
+    def _wait(self, found: Any) -> Any:
+        """Wait until a lease is free; what to replace.
+
+        Raises
+        ------
+        InputError
+            Its holder lives.
+        """
+        seen, held = _now(), _parse(found.value)
+        if held is None or _is_dead(held):
+            # Leases are written whole, and a holder whose lease was damaged by something else finds
+            # that it is not its own when it next renews it: nobody keeps one that cannot be read.
+            return found
+        if _is_fresh(held):
+            raise self._held(held)
+        log.warning(
+            "%s: process %d on %s held the lease; watching for %.0f s at most whether it is renewed",
+            self.path,
+            held["pid"],
+            held["host"],
+            held["duration"],
+        )
+        first = found.stamp.generation
+        while (left := seen + held["duration"] - _now()) > 0:
+            time.sleep(min(left, 1.0, held["duration"] / 10))
+            found = self._read()
+            if found.state != "value":
+                break  # given back
+            if found.stamp.generation != first:
+                raise self._held(_parse(found.value) or held)
+        return found
+
+    def _held(self, held: dict[str, Any]) -> InputError:
+        return InputError(
+            "out",
+            str(self.path),
+            f"is being written by process {held['pid']} on {held['host']}, which renews its lease",
+            "let it finish (ddgm-dist status shows how far it is), or stop it",
+        )
+
+    def _has_lapsed(self) -> bool:
+        return _now() - self._renewed > LAPSE * self.duration
+
     def _renew(self) -> None:
         while not self._stop.wait(self.renew_every):
-            # If it cannot be written it may be better next time; if not, the lease expires.
+            # If it cannot be written it may be better next time; if not, others take the lease over.
             with contextlib.suppress(StorageError):
                 self._renew_once()
             if self._lost:
@@ -149,7 +215,7 @@ class Lease:
 
     def _renew_once(self) -> None:
         with self._renewing:
-            began = time.monotonic()
+            began = _now()
             written = self._write(self._generation)
             if written is None:
                 self._lost = (
@@ -180,47 +246,88 @@ class Lease:
         """Write the lease if it is still as expected; None if it is not.
 
         A server may do what it is asked and the answer be lost; asked again it refuses. So one that
-        is not as expected but ours (and such are looked for) was written by the first request.
+        is not as expected but just what was to be written was written by the first request. One that
+        is ours, but was written earlier, by a request that was given up, is replaced: it must not
+        count as renewed now, as those who watch it saw it change then.
         """
-        value = {
-            "owner": self.owner,
-            "host": socket.gethostname(),
-            "pid": os.getpid(),
-            "process_started": process_started(os.getpid()),
-            "machine": _machine(),
-            "expires": time.time() + self.duration,
-        }
-        try:
-            stamp = self._store.write(LEASE, json.dumps(value).encode(), if_equal=expected).result()
-        except (ValueError, OSError) as error:
-            raise write_error(self.path, 256, error) from error
-        generation: bytes = stamp.generation
-        if not generation and ours:
+        self._count += 1
+        value = json.dumps(
+            {
+                "owner": self.owner,
+                "host": socket.gethostname(),
+                "pid": os.getpid(),
+                "process_started": process_started(os.getpid()),
+                "machine": _machine(),
+                # No two are equal: an object's generation may be but a hash of what it holds.
+                "count": self._count,
+                "duration": self.duration,
+                "renewed": _now(),  # for this machine only
+                "expires": time.time() + self.duration,  # for `status` only
+            }
+        ).encode()
+        for _ in range(2):
+            try:
+                stamp = self._store.write(LEASE, value, if_equal=expected).result()
+            except (ValueError, OSError) as error:
+                raise write_error(self.path, 256, error) from error
+            generation: bytes = stamp.generation
+            if generation or not ours:
+                break
             found = self._read()
-            if found.state == "value" and _owner(found.value) == self.owner:
+            if found.state != "value" or _owner(found.value) != self.owner:
+                break
+            if found.value == value:
                 generation = found.stamp.generation
+                break
+            expected = found.stamp.generation
         return generation or None
 
 
 def is_alive(lease: dict[str, Any]) -> bool:
-    """Whether the holder of a lease can be taken to be running."""
-    return not _is_free(lease)
+    """Whether the holder of a lease can be taken to be running, by a single look at it.
+
+    For people: it compares this host's clock with the holder's, so it is wrong for a while after the
+    holder's death, or before it, if they differ. Nobody takes a lease over by it.
+    """
+    return float(lease["expires"]) >= time.time() and not _is_dead(lease)
 
 
 def process_started(pid: int) -> str:
-    """What tells a process from a later one with its number; empty where there is none."""
+    """What tells a process from a later one with its number; empty where there is none.
+
+    One that has ended and that its parent has not asked after keeps its number, as in a container
+    without an init: it is none.
+    """
     try:
         fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
     except OSError:
         return ""
-    return fields.rpartition(")")[2].split()[19]
+    state, *rest = fields.rpartition(")")[2].split()
+    return "" if state in ("Z", "X") else rest[18]
 
 
-def _is_free(held: dict[str, Any]) -> bool:
-    if held["expires"] < time.time():
-        return True
-    here = _machine() != "" and held.get("machine") == _machine()
-    return here and process_started(int(held["pid"])) != held["process_started"]
+def _is_here(held: dict[str, Any]) -> bool:
+    """Whether the holder of a lease is, or was, a process of this very machine."""
+    return _machine() != "" and held.get("machine") == _machine()
+
+
+def _is_dead(held: dict[str, Any]) -> bool:
+    """Whether the holder is known to have ended."""
+    return _is_here(held) and process_started(int(held["pid"])) != held["process_started"]
+
+
+def _is_fresh(held: dict[str, Any]) -> bool:
+    """Whether the holder, of this machine, renewed it lately; such a one need not be watched.
+
+    One that runs and has not done so is halted, or could not delete the lease that it gave back.
+    """
+    return _is_here(held) and 0 <= _now() - held["renewed"] < held["duration"]
+
+
+def _now() -> float:
+    """Seconds since this machine was started; those that it slept count as well."""
+    clock: int = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+    return time.clock_gettime(clock)
 
 
 @functools.cache
@@ -244,16 +351,20 @@ def _owner(value: bytes) -> str:
         return ""
 
 
-def _parse(value: bytes) -> dict[str, Any]:
-    """The lease; one that cannot be read has expired."""
+def _parse(value: bytes) -> dict[str, Any] | None:
+    """The lease; None if it cannot be read."""
     try:
         held = json.loads(value)
+        duration = float(held.get("duration", _DURATION))
+        if not (math.isfinite(duration) and duration > 0):
+            return None
         return {
             "host": str(held["host"]),
             "pid": int(held["pid"]),
             "process_started": str(held["process_started"]),
             "machine": str(held.get("machine", "")),
-            "expires": float(held["expires"]),
+            "duration": duration,
+            "renewed": float(held.get("renewed", math.inf)),
         }
-    except (ValueError, KeyError, TypeError):
-        return {"host": "", "pid": 0, "process_started": "", "machine": "", "expires": 0.0}
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
+        return None

@@ -4,21 +4,26 @@ Everything lies in the folder ``ddgm_dist`` of the output store. Files are repla
 whatever interrupts a run, each file is either the old one or the new one. A missing shard reads
 as NaN without an error; the receipts say which tiles are finished, and ``state.json`` says whether
 the volume may be taken for whole: ``{"state": "running" | "complete", "problem": <hash>}``.
+
+What one problem's workers write lies in folders named by the problem's hash (`shelf`): a worker that
+was cut off may go on writing when the output belongs to another problem, and must not be mistaken.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ddgm_dist.errors import InputError, StorageError
+from ddgm_dist.core.box import Box
+from ddgm_dist.errors import DdgmError, InputError, StorageError
 from ddgm_dist.location import (
     ObjectPath,
     Place,
@@ -28,17 +33,49 @@ from ddgm_dist.location import (
     names,
     read_all,
     read_bytes,
+    read_stamped,
     write_bytes,
+    write_if,
 )
 from ddgm_dist.storage.array_io import write_error
 from ddgm_dist.storage.volume import SIDECAR, VolumeStore, open_volume_store
 
-__all__ = ["COMPLETE", "RUNNING", "RunRecord", "open_result"]
+__all__ = [
+    "COMPLETE",
+    "RUNNING",
+    "OutputReplacedError",
+    "RecordDamagedError",
+    "RunRecord",
+    "damage_told",
+    "open_result",
+    "receipt_box",
+    "shelf",
+]
 
 RUNNING, COMPLETE = "running", "complete"
-_STATE, _RECEIPTS, _EVENTS = "state.json", "receipts", "events"
+RECEIPTS = "receipts"
+_PROBLEM, _STATE, _EVENTS = "problem.json", "state.json", "events"
+# Receipts read at a time: there may be a million of them.
+_BATCH = 1000
+# Times that a file may be replaced by others between look and write.
+_LOOKS = 10
 
 log = logging.getLogger("ddgm_dist")
+
+
+class RecordDamagedError(StorageError):
+    """A file of the record is there, and is not what was written."""
+
+
+class OutputReplacedError(DdgmError):
+    """The output belongs to another problem now: who still works at the old one is to stop."""
+
+    exit_status = 2
+
+
+def shelf(kind: str, problem: str) -> str:
+    """The folder for what is of one kind and one problem (its hash)."""
+    return f"{kind}/{problem[:16]}"
 
 
 class RunRecord:
@@ -67,24 +104,65 @@ class RunRecord:
         StorageError
             The file cannot be written.
         """
-        text = json.dumps(value, indent=1, sort_keys=True, allow_nan=False, default=_plain)
-        _replace(self._path(name), text + "\n")
+        _replace(self._path(name), _text(value))
 
     def read_json(self, name: str) -> Any | None:
         """The value written under ``name``, or None.
 
         Raises
         ------
-        StorageError
+        RecordDamagedError
             The file is not JSON: something else damaged it.
+        StorageError
+            It cannot be read.
         """
-        return _load(self._path(name))
+        path = self._path(name)
+        return _parse(path, _read(path))
+
+    def has(self, name: str) -> bool:
+        """Whether there is something under ``name``, be it damaged."""
+        return _read(self._path(name)) is not None
+
+    def update_json(self, name: str, change: Callable[[Any | None], Any | None]) -> None:
+        """Replace what is under ``name`` by what `change` makes of it, and of nothing else.
+
+        If somebody else replaces it in between, `change` is asked again.
+
+        Parameters
+        ----------
+        name
+            As of :meth:`write_json`.
+        change
+            Takes what is there; None if there is nothing, or nothing that can be read. Gives what
+            is to be there; None leaves it as it is.
+
+        Raises
+        ------
+        StorageError
+            The file cannot be read or written.
+        """
+        path = self._path(name)
+        for _ in range(_LOOKS):
+            try:
+                data, stamp = read_stamped(path)
+            except OSError as error:
+                raise StorageError(f"{path} cannot be read: {error}") from error
+            found = None
+            with damage_told():
+                found = _parse(path, data)
+            value = change(found)
+            if value is None or _replace_if(path, _text(value), stamp):
+                return
+        raise StorageError(f"{path} is replaced by others again and again; who writes there?")
 
     def _path(self, name: str) -> Place:
         *folders, last = (_safe(part) for part in name.split("/"))
-        if len(folders) > 1:
-            raise ValueError(f"{name!r} has more than one folder")
+        if len(folders) > 2:
+            raise ValueError(f"{name!r} has more than two folders")
         return self.folder / "/".join([*folders, f"{last.removesuffix('.json')}.json"])
+
+    def _folder(self, name: str) -> Place:
+        return self.folder / "/".join(_safe(part) for part in name.split("/"))
 
     def write_state(self, state: str, problem: str) -> None:
         """Say that the volume is ``running`` or ``complete``, and of which problem (its hash)."""
@@ -92,15 +170,74 @@ class RunRecord:
             raise ValueError(f"state {state!r} is neither {RUNNING!r} nor {COMPLETE!r}")
         self.write_json(_STATE, {"state": state, "problem": problem})
 
-    def read_state(self) -> dict[str, str] | None:
-        """What `write_state` wrote last, or None."""
-        state = self.read_json(_STATE)
-        if state is not None and not (isinstance(state, dict) and "state" in state):
-            raise StorageError(f"{self.folder / _STATE} does not say the state of the volume")
-        return state
+    def read_state(self) -> dict[str, Any] | None:
+        """What `write_state` wrote last, or None.
+
+        Raises
+        ------
+        RecordDamagedError
+            The file is something else.
+        """
+        return self._essential(_STATE, "state", "problem")
+
+    def read_problem(self) -> dict[str, Any] | None:
+        """The problem whose output this is, or None.
+
+        Raises
+        ------
+        RecordDamagedError
+            The file is something else.
+        """
+        return self._essential(_PROBLEM)
+
+    def _essential(self, name: str, *texts: str) -> dict[str, Any] | None:
+        """A file that nothing else can stand for: a table with some texts in it."""
+        try:
+            found = self.read_json(name)
+            good = isinstance(found, dict) and all(isinstance(found.get(t), str) for t in texts)
+            if found is not None and not good:
+                raise RecordDamagedError(f"{self.folder / name} is damaged: it says something else")
+        except RecordDamagedError as error:
+            raise RecordDamagedError(
+                f"{error}; put a good copy in its place (what is finished is kept), or begin anew "
+                "with --overwrite"
+            ) from None
+        return found
+
+    def check(self, problem: str) -> None:
+        """Make sure that the output still belongs to a problem.
+
+        Raises
+        ------
+        OutputReplacedError
+            It does not.
+        """
+        self._check(self.read_state(), problem)
+
+    def complete(self, problem: str) -> None:
+        """Say that the volume is ``complete``, if it still belongs to a problem; raises as `check`."""
+
+        def completed(state: Any) -> dict[str, str]:
+            self._check(state, problem)
+            return {"state": COMPLETE, "problem": problem}
+
+        self.check(problem)  # which tells a damaged file from another's
+        self.update_json(_STATE, completed)
+
+    def _check(self, state: Any, problem: str) -> None:
+        if not isinstance(state, dict) or state.get("problem") != problem:
+            raise OutputReplacedError(
+                f"{self.folder.parent} belongs to another problem now: somebody has replaced it, "
+                "and nothing more of this one is written there; choose another name to solve both"
+            )
 
     def add_receipt(self, receipt: dict[str, Any]) -> None:
-        """Record a finished tile; ``receipt["tile"]`` is its name, a repeat replaces it.
+        """Record a finished tile.
+
+        Parameters
+        ----------
+        receipt
+            ``tile`` is its name, ``problem`` the hash of the problem; a repeat replaces it.
 
         Raises
         ------
@@ -109,26 +246,46 @@ class RunRecord:
         StorageError
             The file cannot be written.
         """
-        self.write_json(f"{_RECEIPTS}/{_safe(str(receipt.get('tile', '')))}", receipt)
+        folder = shelf(RECEIPTS, str(receipt.get("problem", "")))
+        self.write_json(f"{folder}/{_safe(str(receipt.get('tile', '')))}", receipt)
 
-    def receipts(self) -> dict[str, dict[str, Any]]:
-        """Receipts by tile name; files that a killed writer left half-written are ignored."""
-        receipts = (_parse(path, data) for path, data in self._files(_RECEIPTS, ".json"))
-        return {str(found["tile"]): found for found in receipts if isinstance(found, dict)}
+    def receipt(self, tile: str, problem: str) -> dict[str, Any] | None:
+        """The receipt of a tile, if it has one that is whole."""
+        with damage_told():
+            path = f"{shelf(RECEIPTS, problem)}/{tile}"
+            return _as_receipt(self._path(path), self.read_json(path), problem)
+        return None
 
-    def _files(self, folder: str, suffix: str) -> list[tuple[Place, bytes | None]]:
+    def receipts(self, problem: str) -> Iterator[dict[str, Any]]:
+        """Receipts of a problem, by name of tile; damaged ones are told, and count for nothing."""
+        for path, data in self._files(shelf(RECEIPTS, problem), ".json"):
+            receipt = None
+            with damage_told():
+                receipt = _as_receipt(path, _parse(path, data), problem)
+            if receipt is not None:
+                yield receipt
+
+    def _files(self, folder: str, suffix: str) -> Iterator[tuple[Place, bytes | None]]:
         """The files in one of the record's folders, with what they hold; sorted by name."""
-        inside = self.folder / folder
-        paths = [inside / name for name in names(inside) if _is_whole(name, suffix)]
-        try:
-            return list(zip(paths, read_all(paths), strict=True))
-        except OSError as error:
-            raise StorageError(f"{inside} cannot be read: {error}") from error
+        inside = self._folder(folder)
+        found = [name for name in names(inside) if _is_whole(name, suffix)]
+        for first in range(0, len(found), _BATCH):
+            paths = [inside / name for name in found[first : first + _BATCH]]
+            try:
+                yield from zip(paths, read_all(paths), strict=True)
+            except OSError as error:
+                raise StorageError(f"{inside} cannot be read: {error}") from error
 
     def names(self, folder: str) -> list[str]:
         """Names of the JSON files in one of the record's folders, without ``.json``."""
-        found = names(self.folder / _safe(folder))
+        found = names(self._folder(folder))
         return [name.removesuffix(".json") for name in found if _is_whole(name, ".json")]
+
+    def delete_others(self, kind: str, problem: str) -> None:
+        """Delete what other problems than this left of a kind, as far as it can be deleted."""
+        for name in names(self._folder(kind)):
+            if (inside := f"{kind}/{name}") != shelf(kind, problem):
+                self.delete_folder(inside)
 
     def delete(self, name: str) -> None:
         """Delete what `write_json` wrote, if it is there."""
@@ -136,7 +293,7 @@ class RunRecord:
 
     def delete_folder(self, folder: str) -> None:
         """Delete one of the record's folders and all in it."""
-        delete_folder(self.folder / _safe(folder), ignore_errors=True)
+        delete_folder(self._folder(folder), ignore_errors=True)
 
     def append_events(self, session: str, events: Sequence[Mapping[str, Any]]) -> None:
         """Add lines to the log, as one file ``events/<session>-<k>.jsonl``; NaN becomes null.
@@ -210,7 +367,7 @@ def open_result(path: str | Path | ObjectPath, *, allow_partial: bool = False) -
     if state is None:
         raise InputError("volume", str(path), "has no record of a run beside it: is it a result?")
     if state["state"] != COMPLETE:
-        done = len(record.receipts())
+        done = len(record.names(shelf(RECEIPTS, state["problem"])))
         raise StorageError(
             f"{path} is not whole: its run has finished {done} tiles and was interrupted or still "
             "goes on; run reconstruct again on the same output to finish it"
@@ -238,9 +395,17 @@ def _replace(path: Place, text: str) -> None:
         raise write_error(path, len(text), error) from error
 
 
-def _load(path: Place) -> Any | None:
+def _replace_if(path: Place, text: str, stamp: bytes) -> bool:
+    """Write as `_replace` does, if the file is still the one of the stamp; tells whether it was."""
     try:
-        return _parse(path, read_bytes(path))
+        return write_if(path, text.encode(), stamp)
+    except OSError as error:
+        raise write_error(path, len(text), error) from error
+
+
+def _read(path: Place) -> bytes | None:
+    try:
+        return read_bytes(path)
     except OSError as error:
         raise StorageError(f"{path} cannot be read: {error}") from error
 
@@ -249,7 +414,53 @@ def _parse(path: Place, data: bytes | None) -> Any | None:
     try:
         return None if data is None else json.loads(data.decode())
     except ValueError as error:
-        raise StorageError(f"{path} cannot be read: {error}") from error
+        raise RecordDamagedError(f"{path} is damaged: {error}") from error
+
+
+@contextlib.contextmanager
+def damage_told() -> Iterator[None]:
+    """What can be done without when it is damaged is only warned of."""
+    try:
+        yield
+    except RecordDamagedError as error:
+        log.warning("%s; it is taken for absent", error)
+
+
+def _as_receipt(path: Place, found: Any, problem: str) -> dict[str, Any] | None:
+    """A receipt, if it is one of this problem; None if there is none.
+
+    Raises
+    ------
+    RecordDamagedError
+        There is something else.
+    """
+    if found is None:
+        return None  # deleted while we look: the output is being replaced
+    good = (
+        isinstance(found, dict)
+        and (found.get("tile"), found.get("problem")) == (path.stem, problem)
+        and all(isinstance(found.get(key), str) for key in ("digest", "worker"))
+        and isinstance(found.get("seconds"), dict)
+        and receipt_box(found) is not None
+    )
+    if not good:
+        raise RecordDamagedError(f"{path} is damaged: it is no receipt of {path.stem}")
+    receipt: dict[str, Any] = found
+    return receipt
+
+
+def receipt_box(receipt: Mapping[str, Any]) -> Box | None:
+    """The voxels that a receipt is for; None if it does not say."""
+    match receipt.get("start"), receipt.get("stop"):
+        case [int(z0), int(y0), int(x0)], [int(z1), int(y1), int(x1)]:
+            if all(0 <= a < b for a, b in ((z0, z1), (y0, y1), (x0, x1))):
+                return Box((z0, y0, x0), (z1, y1, x1))
+    return None
+
+
+def _text(value: Any) -> str:
+    """A value as the text of a file."""
+    return json.dumps(value, indent=1, sort_keys=True, allow_nan=False, default=_plain) + "\n"
 
 
 def _plain(value: object) -> Any:

@@ -74,13 +74,19 @@ class VolumeLayout:
         axes = zip(box.start, box.stop, self.shard, self.shape, strict=True)
         return all(0 <= a < b <= n and a % s == 0 and (b % s == 0 or b == n) for a, b, s, n in axes)
 
-    def shards_of(self, box: Box) -> frozenset[Triple]:
+    @property
+    def grid(self) -> Triple:
+        """Number of shards along each axis."""
+        z, y, x = (-(-n // s) for n, s in zip(self.shape, self.shard, strict=True))
+        return (z, y, x)
+
+    def shards_of(self, box: Box) -> tuple[slice, slice, slice]:
         """Indices of the shards that a box of whole shards is made of."""
-        ranges = [
-            range(a // s, -(-b // s))
+        z, y, x = (
+            slice(a // s, -(-b // s))
             for a, b, s in zip(box.start, box.stop, self.shard, strict=True)
-        ]
-        return frozenset((z, y, x) for z in ranges[0] for y in ranges[1] for x in ranges[2])
+        )
+        return (z, y, x)
 
 
 def block_digest(block: NDArray[Any]) -> str:
@@ -120,18 +126,21 @@ class VolumeStore:
         """Extent ``(z, y, x)``, voxels."""
         return self.layout.shape
 
-    def shards(self) -> frozenset[Triple]:
-        """Indices of the shards that are there; what they hold is not looked at."""
-        found = files_below(self._place / self._level / "c", 3)
-        return frozenset((int(z), int(y), int(x)) for z, y, x in found if x.isdigit())
+    def shards(self) -> NDArray[np.bool_]:
+        """Which shards are there, by their index ``(z, y, x)``; what they hold is not looked at."""
+        grid = self.layout.grid
+        there = np.zeros(grid, bool)  # a byte each: there may be millions
+        for parts in files_below(self._place / self._level / "c", 3):
+            # Not what a killed writer left, nor a late one of a larger volume that lay here before.
+            if all(part.isdigit() and int(part) < n for part, n in zip(parts, grid, strict=True)):
+                there[tuple(int(part) for part in parts)] = True
+        return there
 
     def has(self, box: Box) -> bool:
         """Whether all shards of a box are there; what they hold is not looked at."""
-        wanted: dict[tuple[int, int], set[str]] = {}
-        for z, y, x in self.layout.shards_of(box):
-            wanted.setdefault((z, y), set()).add(str(x))
-        folder = self._place / self._level / "c"
-        return all(some <= set(names(folder / str(z) / str(y))) for (z, y), some in wanted.items())
+        zs, ys, xs = (range(part.start, part.stop) for part in self.layout.shards_of(box))
+        folder, wanted = self._place / self._level / "c", {str(x) for x in xs}
+        return all(wanted <= set(names(folder / str(z) / str(y))) for z in zs for y in ys)
 
     def __reduce__(self) -> tuple[Any, tuple[str, str]]:
         # Workers reopen the store: handles do not cross process borders.

@@ -163,6 +163,40 @@ def solve(denoisers: Path, tmp_path: Path) -> Solve:
     return run
 
 
+class BegunError(Exception):
+    """The output is made."""
+
+
+class Begun(LocalEngine):
+    """Keeps the job and computes nothing."""
+
+    job: Job
+
+    def run(self, job: Job, done: frozenset[str], report: Report) -> None:
+        self.job = job
+        raise BegunError
+
+
+@pytest.fixture
+def begin(tilts: Path, denoisers: Path, tmp_path: Path) -> Callable[..., Job]:
+    """Makes the output of a run of two tiles, ``out.zarr``, and nothing in it; returns the job."""
+
+    def run(**keys: Any) -> Job:
+        engine, overwrite = Begun(), keys.pop("overwrite", False)
+        keys = {"N": 2, "K": 5, "rows_per_call": 2, "tile_rows": 4, **keys}
+        with pytest.raises(BegunError):
+            reconstruct(
+                tilts,
+                tmp_path / "out.zarr",
+                {"denoiser": "smoother:smooth", **keys},
+                engine,
+                overwrite=overwrite,
+            )
+        return engine.job
+
+    return run
+
+
 # A denoiser that gives what `smooth` gives, and fails at it in as many ways as there are files.
 FAULTY = '''
 import os

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from ddgm_dist.core.box import Box
 from ddgm_dist.engine.coupled import GroupWork
-from ddgm_dist.engine.work import Assignment
+from ddgm_dist.engine.tile import StaleStepError
+from ddgm_dist.engine.work import Assignment, Task
 from ddgm_dist.plan.tiling import Tile
 from ddgm_dist.storage.checkpoint import Generation
 
@@ -86,12 +87,17 @@ def advanced(states: dict[str, int], n: int) -> int:
     return hash((n, *sorted(states.items())))
 
 
-def for_loop(row: Row, iterations: int) -> dict[str, int]:
+def after(row: Row, iterations: int) -> dict[str, int]:
     states = {tile.name: ZERO for group in row.groups for tile in group}
     for n in range(iterations):
         states = {
             name: advanced({t.name: states[t.name] for t in row.near[name]}, n) for name in states
         }
+    return states
+
+
+def for_loop(row: Row, iterations: int) -> dict[str, int]:
+    states = after(row, iterations)
     return {name: advanced({t.name: states[t.name] for t in row.near[name]}, -1) for name in states}
 
 
@@ -104,12 +110,13 @@ class Simulation:
     resident: bool
     dice: random.Random
     faults: int
-    kinds: tuple[str, ...] = ("kill", "leave", "join", "again", "roll back")
+    kinds: tuple[str, ...] = ("kill", "leave", "join", "again", "roll back", "stream")
     store: Store = field(default_factory=Store)
     result: dict[str, int] = field(default_factory=dict)
     held: dict[str, dict[str, tuple[int, int]]] = field(default_factory=dict)
     steps: int = 0
     made: int = 0
+    late: int = 0
 
     def join(self) -> None:
         self.held[f"w{self.made}"] = {}
@@ -126,8 +133,9 @@ class Simulation:
             states = {s: self.store.chunks[n, s] for s in around}
             assert all(str(v) == task.load.digests[s] for s, v in states.items())
         else:
-            own = self.held[worker][name]
-            assert own[0] == n
+            own = self.held[worker].get(name)
+            if own is None or own[0] != n:
+                raise StaleStepError(name)
             states = dict(zip(task.senders, mail, strict=True)) | {name: own[1]}
         assert set(states) == set(around)
         if task.kind == "finish":
@@ -157,7 +165,7 @@ class Simulation:
         flying: list[tuple[str, Assignment]] = []
         leaving: set[str] = set()
         for _ in range(100_000):
-            if work.finished:
+            if work.finished and not flying:
                 # Or workers would hold more and more, the longer the run and the more its faults.
                 assert not any(self.held.values())
                 return
@@ -176,8 +184,15 @@ class Simulation:
                 worker, assignment = flying.pop(self.dice.randrange(len(flying)))
                 task, _ = assignment
                 if not work.void(task):
-                    digests, pieces = self.compute(worker, assignment)
-                    work.done(task, digests, pieces)
+                    try:
+                        digests, pieces = self.compute(worker, assignment)
+                    except StaleStepError:
+                        assert self.late  # a step that was given up has overwritten the tile
+                        work.roll_back(task)
+                    else:
+                        work.done(task, digests, pieces)
+                else:
+                    self.end_late(work, worker, task)
             for unit, generation in work.commits():
                 self.store.commit(unit, generation)
                 work.committed(unit, generation)
@@ -200,6 +215,8 @@ class Simulation:
         if kind == "kill":
             self.join()
             return self.lose(work, flying, worker)
+        if kind == "stream":
+            work.stream()
         if kind == "leave":
             leaving.add(worker)
             self.join()
@@ -208,12 +225,21 @@ class Simulation:
             self.join()
             work.assign(list(self.held))
         if flying and kind in ("again", "roll back"):
-            _, (task, _) = flying.pop(self.dice.randrange(len(flying)))
+            w, (task, _) = flying.pop(self.dice.randrange(len(flying)))
             if kind == "again":
                 work.again(task)
             else:
                 work.roll_back(task)
+                self.end_late(work, w, task)  # it failed, maybe with its state kept
         return flying
+
+    def end_late(self, work: GroupWork, worker: str, task: Task) -> None:
+        """A step that had begun before it was given up, maybe before its worker dropped the tile."""
+        if task.keep and task.kind == "step" and self.dice.random() < 0.5:
+            state = after(self.row, task.n + 1)[task.tile.name]
+            self.held[worker][task.tile.name] = (task.n + 1, state)
+            self.late += 1
+        work.late(worker, task)
 
     def lose(
         self, work: GroupWork, flying: list[tuple[str, Assignment]], worker: str

@@ -1,6 +1,7 @@
 """The error policy: what follows from what, and that it ends."""
 
 import itertools
+from dataclasses import replace
 
 import pytest
 
@@ -15,6 +16,7 @@ POLICY = {
     Fault.BUG: (Action.FAIL, Action.FAIL),
     Fault.INPUT: (Action.FAIL, Action.FAIL),
     Fault.START: (Action.FAIL, Action.FAIL),
+    Fault.VERSIONS: (Action.FAIL, Action.FAIL),
     Fault.STORAGE: (Action.REDO, Action.FAIL),
     Fault.LOST: (Action.REPLACE, Action.FAIL),
     Fault.STALLED: (Action.REPLACE, Action.FAIL),
@@ -38,7 +40,7 @@ SPENDS = {
     Fault.OUT_OF_MEMORY: [Past(light=True)],
     Fault.STORE_FULL: [Past(streamed=True)],
 }
-FINAL = (Fault.BUG, Fault.INPUT, Fault.START)
+FINAL = (Fault.BUG, Fault.INPUT, Fault.START, Fault.VERSIONS)
 PASTS = [
     Past(losses, tile_losses, attempts, rollbacks, light, streamed)
     for losses, tile_losses, attempts, rollbacks, light, streamed in itertools.product(
@@ -70,6 +72,12 @@ def test_only_what_concerns_a_fault_makes_it_final(fault: Fault) -> None:
             assert action is Action.REPLACE, past  # asked in vain: taken for lost
         else:
             assert action is first, past
+
+
+@pytest.mark.parametrize("fault", [Fault.START, Fault.VERSIONS])
+def test_a_worker_that_is_unfit_is_refused_alone_once_another_was_fit(fault: Fault) -> None:
+    for past in PASTS:
+        assert decide(fault, replace(past, admitted=True), LIMITS).action is Action.REFUSE
 
 
 def _reaches(past: Past, limit: Past) -> bool:

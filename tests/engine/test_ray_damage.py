@@ -13,7 +13,7 @@ from ddgm_dist.engine.base import Event, Receipt, SaveEvent, StepEvent
 from ddgm_dist.errors import StorageError
 from ddgm_dist.reconstruct import Result, reconstruct
 from ddgm_dist.status import read_status
-from ddgm_dist.storage.run_record import RunRecord
+from ddgm_dist.storage.run_record import RunRecord, shelf
 
 Solve = Callable[..., tuple[np.ndarray, Result]]
 MakeTilts = Callable[..., Path]
@@ -53,14 +53,17 @@ def test_a_damaged_checkpoint_costs_one_generation(
         reconstruct(tilts, out, keys, watched(stop, workers=1))
     late.unlink()
     record = RunRecord(out)
+    state = record.read_state()
+    assert state is not None
+    commits, generations = (shelf(k, state["problem"]) for k in ("commits", "generations"))
     unit = max(
-        record.names("commits"),
-        key=lambda u: record.read_json(f"commits/{u}")["generations"][0]["iteration"],
+        record.names(commits),
+        key=lambda u: record.read_json(f"{commits}/{u}")["generations"][0]["iteration"],
     )
-    newest, before = record.read_json(f"commits/{unit}")["generations"]
+    newest, before = record.read_json(f"{commits}/{unit}")["generations"]
     column, block = max(newest["digests"]).split("/")
     n = newest["iteration"]
-    ruin(out / f"ddgm_dist/generations/{n}/c/{column}/0/{block}/0", damage)
+    ruin(out / f"ddgm_dist/{generations}/{n}/c/{column}/0/{block}/0", damage)
     engine = watched(workers=2)
     result = reconstruct(tilts, out, keys, engine)
     np.testing.assert_array_equal(result.to_dask().compute(), expected)
@@ -122,8 +125,11 @@ def test_a_damaged_piece_of_the_input_is_told_with_its_place(
     # With a good copy in its place the run goes on, and does nothing twice.
     shutil.rmtree(tilts)
     shutil.copytree(whole, tilts)
-    kept = RunRecord(out).receipts()
-    assert first[0] in kept
+    record = RunRecord(out)
+    state = record.read_state()
+    assert state is not None
+    kept = list(record.receipts(state["problem"]))
+    assert first[0] in [receipt["tile"] for receipt in kept]
     result = reconstruct(tilts, out, keys, "local")
     np.testing.assert_array_equal(result.to_dask().compute(), solve(whole, N=2, tile_rows=8)[0])
-    assert {name: RunRecord(out).receipts()[name] for name in kept} == kept
+    assert [record.receipt(receipt["tile"], state["problem"]) for receipt in kept] == kept

@@ -2,8 +2,9 @@
 
 import threading
 from collections.abc import Callable
-from itertools import product
+from itertools import product, repeat
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,15 +13,18 @@ import pytest
 from ddgm_dist.engine.base import (
     Event,
     FaultEvent,
+    Job,
     PoolEvent,
     Receipt,
     SaveEvent,
     StepEvent,
 )
 from ddgm_dist.engine.coupled import GroupWork
+from ddgm_dist.engine.faults import Limits
 from ddgm_dist.engine.work import TileWork
 from ddgm_dist.errors import DdgmError, InputError, StorageError
 from ddgm_dist.reconstruct import Result, reconstruct
+from ddgm_dist.storage.checkpoint import Generation
 
 Solve = Callable[..., tuple[np.ndarray, Result]]
 MakeTilts = Callable[..., Path]
@@ -237,16 +241,26 @@ def test_workers_join_and_leave_a_running_job(
     lost: list[set[str]] = []
 
     def watch(event: Event) -> None:
-        """The node joins as soon as work has begun, and goes in the midst of its first tile."""
+        """The node joins as soon as work has begun, and goes in the midst of its first tile.
+
+        Nobody goes on until the loss is told: its processes outlive it by a moment, in which
+        they could end their tiles.
+        """
         nonlocal node
         if isinstance(event, PoolEvent) and event.workers == 2 and node is None:
             node = two_cpus.add_node(num_cpus=2, object_store_memory=80 * 2**20)
-        if isinstance(event, PoolEvent) and event.workers == 4:
+        if isinstance(event, PoolEvent) and event.workers == 4 and not newcomers:
             pause.unlink(missing_ok=True)
         if isinstance(event, StepEvent) and event.worker not in OLD and not newcomers:
             newcomers.add(event.worker)
+            pause.touch()
+            give_up = threading.Timer(60.0, pause.unlink, [True])  # the test fails then
+            give_up.daemon = True
+            give_up.start()
             two_cpus.remove_node(node, allow_graceful=False)
             slow.unlink()
+        if lost:
+            pause.unlink(missing_ok=True)
 
     for kind in (GroupWork, TileWork):
         monkeypatch.setattr(kind, "lost", noted(kind.lost, lost))
@@ -260,3 +274,36 @@ def test_workers_join_and_leave_a_running_job(
     # The others did the rest.
     last = [event.worker for event in engine.seen if isinstance(event, Receipt)]
     assert last[-1] in OLD
+
+
+@pytest.mark.parametrize("failures", [2, 3])
+def test_a_commit_that_fails_is_tried_again(
+    begin: Callable[..., Job], monkeypatch: pytest.MonkeyPatch, failures: int
+) -> None:
+    """By the driver, as often as a worker's writes are."""
+    from ddgm_dist.engine import ray_dispatch
+
+    told: list[Any] = []
+    left = repeat(StorageError("no room"), failures)
+    committed: list[tuple[str, Generation]] = []
+
+    def commit(unit: str, generation: Generation) -> None:
+        for error in left:
+            raise error
+        committed.append((unit, generation))
+
+    pool: Any = SimpleNamespace(ready=[], progress=lambda: None)
+    history: Any = SimpleNamespace(commit=commit)
+    monkeypatch.setattr(ray_dispatch.time, "sleep", lambda seconds: None)
+    dispatcher = ray_dispatch.Dispatcher(
+        begin(), pool, pool, history, told.append, Limits(), ray_dispatch.Patience()
+    )
+    generation = Generation(1, {})
+    if failures > 2:
+        with pytest.raises(StorageError, match="no room"):
+            dispatcher._record("unit", generation)
+    else:
+        dispatcher._record("unit", generation)
+        assert committed == [("unit", generation)]
+    faults = [event.kind for event in told if isinstance(event, FaultEvent)]
+    assert faults == ["storage"] * failures

@@ -48,7 +48,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
 
     monkeypatch.setattr(TileSolver, "pieces", counting_pieces)
     monkeypatch.setattr(Checkpoints, "write", counting_write)
-    monkeypatch.setattr(Checkpoints, "_checked", staticmethod(counting_check))
+    monkeypatch.setattr(Checkpoints, "_checked", counting_check)
     return moved
 
 

@@ -1,6 +1,7 @@
 """Plans: tiles partition the volume, fit its shards, and what cannot work is refused."""
 
 import math
+import pickle
 import re
 import time
 from collections.abc import Callable
@@ -90,7 +91,7 @@ def test_tiles_partition_the_volume(
     assert [tile.name for tile in plan.tiles] == sorted(tile.name for tile in plan.tiles)
     strips = groupby(plan.tiles, key=lambda tile: tile.write_box.y.start)
     strips = [tuple(strip) for _, strip in strips]
-    assert plan.groups == (tuple(strips) if problem.halo == 0 else (plan.tiles,))
+    assert plan.groups == (tuple(strips) if problem.halo == 0 else (tuple(plan.tiles),))
     for strip in strips:
         assert strip[0].read_box.start[2] == first
         assert strip[-1].read_box.stop[2] == last
@@ -299,3 +300,26 @@ def test_work_of_all_planes_is_counted(make_problem: MakeProblem) -> None:
         2 * 25 + 2 * windows * math.ceil(x / zy) + 1 * windows * math.ceil(12 / yx)
     )
     assert plan.bytes_read == 3 * (188 + 188) * 96 * 4
+
+
+@pytest.mark.parametrize("planes", ["zx", "zx,zy"])
+def test_a_plan_is_sent_as_its_cuts(make_problem: MakeProblem, planes: str) -> None:
+    """Every worker holds one: a hundred thousand tiles are no more than two."""
+    keys: dict[str, Any] = {"tile_columns": 64, "margin": 16, "planes": planes}
+    many, few = (
+        planned(make_problem(rows=rows, field=192, **keys), tile_rows=256) for rows in (60000, 500)
+    )
+    assert len(many.tiles) > 100 * len(few.tiles)
+    sent = pickle.dumps(many)
+    assert len(sent) < len(pickle.dumps(few)) + 100
+    tiles = pickle.loads(sent).tiles
+    every = list(many.tiles)
+    assert list(tiles) == every == [tiles[i] for i in range(len(tiles))]
+    assert tiles[-1] == every[-1]
+    assert list(tiles[3:-2:4]) == every[3:-2:4]
+    with pytest.raises(IndexError):
+        tiles[len(tiles)]
+    # What is kept of those that are asked for has no dictionary.
+    assert not hasattr(tiles[0], "__dict__")
+    assert not hasattr(tiles[0].read_box, "__dict__")
+    assert pickle.loads(pickle.dumps(tiles[5])) == every[5]

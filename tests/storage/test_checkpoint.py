@@ -1,11 +1,14 @@
 """A committed generation is what was written, or is refused."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import zarr
 
 from ddgm_dist.errors import StorageError
+from ddgm_dist.storage import run_record
 from ddgm_dist.storage.checkpoint import (
     CheckpointDamagedError,
     CheckpointLayout,
@@ -26,7 +29,7 @@ def state(seed: int, rows: int = 4, width: int = 20) -> np.ndarray:
 
 
 def chunks(tmp_path: Path) -> set[str]:
-    folder = tmp_path / "out.zarr/ddgm_dist/generations"
+    folder = tmp_path / "out.zarr/ddgm_dist/generations/problem"
     return {str(p.relative_to(folder)) for p in folder.glob("*/c/*/*/*/*")}
 
 
@@ -57,7 +60,7 @@ def test_the_same_state_has_the_same_digest_whoever_writes_it(checkpoints: Check
 @pytest.mark.parametrize("damage", ["flip", "cut", "remove"])
 def test_damage_is_found(checkpoints: Checkpoints, tmp_path: Path, damage: str) -> None:
     generation = Generation(1, checkpoints.write(1, 2, 0, state(1)))
-    path = tmp_path / "out.zarr/ddgm_dist/generations/1/c/2/0/1/0"
+    path = tmp_path / "out.zarr/ddgm_dist/generations/problem/1/c/2/0/1/0"
     data = bytearray(path.read_bytes())
     if damage == "remove":
         path.unlink()
@@ -136,7 +139,8 @@ def test_who_comes_late_does_not_undo_what_others_did(checkpoints: Checkpoints) 
 def test_what_is_damaged_is_replaced_by_what_is_older(checkpoints: Checkpoints) -> None:
     for n in (5, 9):
         checkpoints.commit("unit", Generation(n, checkpoints.write(n, 0, 0, state(n))))
-    checkpoints.commit("unit", Generation(6, checkpoints.write(6, 0, 0, state(6))), {9})
+    checkpoints.damaged(9, "0/1")
+    checkpoints.commit("unit", Generation(6, checkpoints.write(6, 0, 0, state(6))))
     assert [g.iteration for g in checkpoints.generations("unit")] == [6, 5]
 
 
@@ -154,7 +158,7 @@ def test_what_cannot_be_deleted_does_no_harm(
 
 def test_records_of_another_problem_are_not_seen(checkpoints: Checkpoints, tmp_path: Path) -> None:
     checkpoints.commit("unit", Generation(1, checkpoints.write(1, 0, 0, state(1))))
-    other = Checkpoints(str(tmp_path / "out.zarr"), LAYOUT, "another problem")
+    other = Checkpoints(str(tmp_path / "out.zarr"), LAYOUT, "another-problem")
     assert other.generations("unit") == []
     assert other.committed() == []
 
@@ -164,3 +168,57 @@ def test_clear_leaves_nothing(checkpoints: Checkpoints, tmp_path: Path) -> None:
     checkpoints.clear()
     assert checkpoints.committed() == []
     assert not list((tmp_path / "out.zarr/ddgm_dist").glob("*/*"))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    ["", "{", "[1]", '{"problem": "problem"}',
+     '{"problem": "problem", "generations": [{"iteration": "2", "digests": {}}]}',
+     '{"problem": "problem", "generations": [{"iteration": 2, "digests": {"../0": "a"}}]}'],
+)  # fmt: skip
+def test_a_damaged_record_is_none_and_is_replaced(
+    checkpoints: Checkpoints, tmp_path: Path, caplog: pytest.LogCaptureFixture, damage: str
+) -> None:
+    for unit in ("a", "b"):
+        checkpoints.commit(unit, Generation(2, checkpoints.write(2, 0, 0, state(2))))
+    path = tmp_path / "out.zarr/ddgm_dist/commits/problem/a.json"
+    path.write_text(damage)
+    assert checkpoints.generations("a") == []
+    assert [g.iteration for g in checkpoints.committed()] == [2]  # of the other unit
+    assert "a.json is damaged" in caplog.text
+    checkpoints.commit("a", Generation(3, checkpoints.write(3, 0, 0, state(3))))
+    assert [g.iteration for g in checkpoints.generations("a")] == [3]
+
+
+@pytest.mark.parametrize("damage", ["", "{", '{"zarr_format": 2}'])
+def test_damaged_metadata_of_a_generation_cost_nothing(
+    checkpoints: Checkpoints, tmp_path: Path, damage: str
+) -> None:
+    """They follow from the problem."""
+    generation = Generation(1, checkpoints.write(1, 0, 0, state(1)))
+    (tmp_path / "out.zarr/ddgm_dist/generations/problem/1/zarr.json").write_text(damage)
+    other = Checkpoints(str(tmp_path / "out.zarr"), LAYOUT, "problem")
+    np.testing.assert_array_equal(other.read(generation, 0, 0, 4), state(1))
+    other.write(1, 1, 0, state(2))
+    array = zarr.open_array(tmp_path / "out.zarr/ddgm_dist/generations/problem/1", mode="r")
+    assert array.shape == (3, 2, 8, 20)
+
+
+def test_of_two_at_the_same_moment_the_newer_commit_stays(
+    checkpoints: Checkpoints, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The later writer has looked before the newer record was there."""
+    older = Generation(1, checkpoints.write(1, 0, 0, state(1)))
+    newer = Generation(2, checkpoints.write(2, 0, 0, state(2)))
+    other = Checkpoints(str(tmp_path / "out.zarr"), LAYOUT, "problem")
+    read = run_record.read_stamped
+
+    def interrupted(path: Any) -> Any:
+        found = read(path)
+        monkeypatch.setattr(run_record, "read_stamped", read)
+        other.commit("unit", newer)
+        return found
+
+    monkeypatch.setattr(run_record, "read_stamped", interrupted)
+    checkpoints.commit("unit", older)
+    assert [g.iteration for g in checkpoints.generations("unit")] == [2]

@@ -24,7 +24,7 @@ def test_two_generations_are_kept(bucket: str) -> None:
     for n in (1, 2, 3):
         digests = checkpoints.write(n, 1, 0, state(n))
         checkpoints.commit("unit", Generation(n, digests))
-    folder = locate(out, "out") / "ddgm_dist/generations"
+    folder = locate(out, "out") / "ddgm_dist/generations/problem"
     chunks = sorted("/".join(parts) for parts in files_below(folder, 6))
     assert chunks == [f"{n}/c/1/0/{block}/0" for n in (2, 3) for block in (0, 1, 2)]
 

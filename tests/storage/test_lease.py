@@ -1,6 +1,10 @@
-"""One holder at a time, and none for ever."""
+"""One holder at a time, and none for ever; in a folder and by conditional writes to an object store.
+
+Where a test has `clock`, the lease's seconds pass in its naps only, so 30 s take no time.
+"""
 
 import json
+import logging
 import os
 import signal
 import socket
@@ -8,12 +12,17 @@ import subprocess
 import sys
 import threading
 import time
+import uuid
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ddgm_dist.errors import InputError, StorageError
-from ddgm_dist.storage.lease import Lease
+from ddgm_dist.location import locate, read_bytes, write_bytes
+from ddgm_dist.storage import lease as module
+from ddgm_dist.storage.lease import LAPSE, Lease
 
 HOLD = """
 import sys, time
@@ -22,135 +31,417 @@ with Lease(sys.argv[1]):
     print("held", flush=True)
     time.sleep(60)
 """
+# As a release before this wrote it.
+ELSEWHERE = {"owner": "x", "host": "elsewhere", "pid": 1, "process_started": "7", "expires": 4e9}
+
+
+@pytest.fixture(params=["folder", "bucket"])
+def out(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "folder":
+        return str(tmp_path / "out.zarr")
+    return f"{request.getfixturevalue('bucket')}/{uuid.uuid4().hex}/out.zarr"
 
 
 @pytest.fixture
-def out(tmp_path: Path) -> Path:
-    return tmp_path / "out.zarr"
+def folder(tmp_path: Path) -> str:
+    return str(tmp_path / "out.zarr")
 
 
-def file(out: Path) -> Path:
-    return out / "ddgm_dist/lease.json"
+@pytest.fixture
+def apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No two drivers are on the same machine."""
+    monkeypatch.setattr(module, "_machine", lambda: "")
 
 
-def test_a_second_one_is_told_who_holds_it(out: Path) -> None:
-    with Lease(out), pytest.raises(InputError, match=f"process {os.getpid()} on .* runs until"):
-        Lease(out).acquire()
-    assert not file(out).exists()
-    with Lease(out):
-        assert file(out).exists()
+class Clock:
+    """Stands still, but in naps."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.meanwhile: Callable[[], None] = lambda: None
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+        self.meanwhile()
 
 
-def test_of_many_at_once_one_gets_it(out: Path) -> None:
-    leases, got = [Lease(out) for _ in range(12)], []
-    start = threading.Barrier(len(leases))
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made = Clock()
+    monkeypatch.setattr(module, "_now", lambda: made.now)
+    monkeypatch.setattr(time, "sleep", made.sleep)
+    return made
 
-    def take(lease: Lease) -> None:
+
+def place(out: str) -> Any:
+    return locate(out, "out") / "ddgm_dist/lease.json"
+
+
+def there(out: str) -> Any:
+    found = read_bytes(place(out))
+    return None if found is None else json.loads(found)
+
+
+def put(out: str, **more: Any) -> None:
+    write_bytes(place(out), json.dumps({**ELSEWHERE, **more}).encode())
+
+
+def held(out: str, **more: Any) -> Lease:
+    """A lease that is renewed only when a test says so, by default."""
+    lease = Lease(out, **{"renew_every": 1000, **more})
+    lease.acquire()
+    return lease
+
+
+def all_at_once(out: str, count: int) -> tuple[list[Lease], int]:
+    """Many try to take a lease: who got it, and how many were refused."""
+    got: list[Lease] = []
+    refused: list[InputError] = []
+    start = threading.Barrier(count)
+
+    def take() -> None:
+        lease = Lease(out)
         start.wait()
         try:
             lease.acquire()
             got.append(lease)
-        except InputError:
-            pass
+        except InputError as error:
+            refused.append(error)
 
-    threads = [threading.Thread(target=take, args=(lease,)) for lease in leases]
+    threads = [threading.Thread(target=take) for _ in range(count)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(got) == 1
-    got[0].release()
+    return got, len(refused)
 
 
-def test_it_is_renewed_while_it_is_held(out: Path) -> None:
-    with Lease(out, duration=0.6, renew_every=0.1) as lease:
-        time.sleep(1.2)
-        lease.check()
-        with pytest.raises(InputError):
-            Lease(out).acquire()
+# -- one holder -----------------------------------------------------------------------------------
 
 
-def other_host(out: Path, expires: float) -> None:
-    held = {"owner": "x", "host": "elsewhere", "pid": 1, "process_started": "7", "expires": expires}
-    file(out).parent.mkdir(parents=True, exist_ok=True)
-    file(out).write_text(json.dumps(held))
-
-
-def test_one_of_another_host_is_taken_over_when_it_has_expired(out: Path) -> None:
-    other_host(out, time.time() + 60)
-    with pytest.raises(InputError, match="process 1 on elsewhere"):
-        Lease(out).acquire()
-    other_host(out, time.time() - 1)
-    with Lease(out):
-        pass
-
-
-def test_one_that_was_not_renewed_is_renewed_when_it_is_asked_for(out: Path) -> None:
-    """A process that was stopped for a while goes on if nobody came, and only then."""
-    with Lease(out, duration=0.2, renew_every=60) as lease:
-        time.sleep(0.3)
-        before = json.loads(file(out).read_text())["expires"]
-        lease.check()
-        assert json.loads(file(out).read_text())["expires"] > before
-        time.sleep(0.3)
-        other_host(out, time.time() + 60)
-        with pytest.raises(StorageError, match="another has taken over"):
-            lease.check()
-
-
-def test_one_that_has_expired_and_cannot_be_renewed_is_not_held(
-    out: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_second_one_is_refused_at_once_until_it_is_given_back(
+    out: str, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def refuse(*args: object, **more: object) -> None:
-        raise StorageError("no room")
+    with Lease(out), pytest.raises(InputError, match=f"by process {os.getpid()} on "):
+        Lease(out).acquire()
+    assert clock.now == 1000.0
+    assert there(out) is None
+    with Lease(out):
+        assert there(out) is not None
+    assert caplog.records == []
 
-    with Lease(out, duration=0.2, renew_every=60) as lease:
-        monkeypatch.setattr(lease, "_write", refuse)
+
+def test_of_many_at_once_one_gets_it(out: str) -> None:
+    got, refused = all_at_once(out, 10)
+    assert (len(got), refused) == (1, 9)
+    got[0].release()
+    assert there(out) is None
+
+
+def test_a_holder_learns_that_it_was_taken_over(out: str) -> None:
+    with Lease(out, renew_every=0.05) as lease:
         lease.check()
-        time.sleep(0.3)
-        with pytest.raises(StorageError, match="no room"):
-            lease.check()
-
-
-def test_a_holder_learns_that_it_was_taken_over(out: Path) -> None:
-    lease = Lease(out, renew_every=0.05)
-    with lease:
-        lease.check()
-        other_host(out, time.time() + 60)
-        time.sleep(0.4)
+        put(out)
+        time.sleep(0.5)
         with pytest.raises(StorageError, match="another has taken over"):
             lease.check()
-    assert json.loads(file(out).read_text())["host"] == "elsewhere"  # and leaves it alone
+    assert there(out) == ELSEWHERE  # and leaves it alone
 
 
-def test_that_of_a_killed_process_of_this_host_is_free(out: Path) -> None:
+@pytest.mark.parametrize("reaped", [True, False])
+def test_that_of_a_killed_process_of_this_machine_is_free_at_once(
+    folder: str, reaped: bool
+) -> None:
+    """Also before its parent has asked after it, as some never do."""
     process = subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(out)], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", HOLD, folder], stdout=subprocess.PIPE, text=True
     )
     assert process.stdout is not None
     assert process.stdout.readline() == "held\n"
+    began = time.monotonic()
     with pytest.raises(InputError, match=f"process {process.pid} "):
-        Lease(out).acquire()
+        Lease(folder).acquire()
     process.send_signal(signal.SIGKILL)
-    process.wait()
+    if reaped:
+        process.wait()
+    else:
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
     process.stdout.close()
-    with Lease(out):
+    with Lease(folder):
         pass
+    process.wait()
+    assert time.monotonic() - began < 15
 
 
-def test_process_numbers_mean_nothing_to_another_container_of_this_host(out: Path) -> None:
-    held = {"owner": "x", "host": socket.gethostname(), "pid": 2**22, "process_started": "7"}
-    held |= {"expires": time.time() + 60}
-    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    file(out).parent.mkdir(parents=True)
-    for machine in (f"{boot}/pid:[1]", "", None):
-        file(out).write_text(json.dumps({**held, "machine": machine}))
-        with pytest.raises(InputError, match="process 4194304 on"):
+def test_what_cannot_be_read_is_free_at_once(folder: str, clock: Clock) -> None:
+    for text in (b"{", b"[]", b"\xff", *(json.dumps({**ELSEWHERE, "duration": d}).encode() for d in (
+        0, -1, float("nan"), float("inf"), "long"))):  # fmt: skip
+        write_bytes(place(folder), text)
+        with Lease(folder):
+            pass
+    assert clock.now == 1000.0
+
+
+# -- another machine's ----------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("apart")
+@pytest.mark.parametrize("skew", [-3600.0, 0.0, 3600.0])
+def test_clocks_that_differ_change_nothing(
+    out: str, skew: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, main = time.time, threading.main_thread()
+    monkeypatch.setattr(
+        time, "time", lambda: real() + skew * (threading.current_thread() is main)
+    )  # holders renew in threads of their own
+    with Lease(out, duration=20, renew_every=0.1) as lease:
+        began = time.monotonic()
+        time.sleep(0.2)
+        with pytest.raises(InputError, match="is being written by process"):
             Lease(out).acquire()
-
-
-def test_what_cannot_be_read_is_free(out: Path) -> None:
-    file(out).parent.mkdir(parents=True)
-    file(out).write_text("{")
+        assert time.monotonic() - began < 10
+        lease.check()
+    dead = held(out, duration=0.4)
+    began = time.monotonic()
     with Lease(out):
-        pass
+        assert time.monotonic() - began >= 0.4
+        with pytest.raises(StorageError, match="another has taken over"):
+            dead.check()
+        dead.release()
+
+
+@pytest.mark.usefixtures("apart")
+def test_of_many_that_watch_one_gets_it(out: str) -> None:
+    dead = held(out, duration=0.4)
+    got, refused = all_at_once(out, 8)
+    assert (len(got), refused) == (1, 7)
+    assert there(out)["owner"] == got[0].owner
+    got[0].check()
+    got[0].release()
+    dead.release()
+
+
+@pytest.mark.usefixtures("apart")
+@pytest.mark.parametrize("duration", [30.0, 7.0])
+def test_it_is_taken_when_it_was_watched_for_its_own_duration(
+    out: str, duration: float, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    dead = held(out, duration=duration)
+    clock.now += 1000  # since when it has been there says nothing
+    began = clock.now
+    with Lease(out):
+        assert duration <= clock.now - began < 1.01 * duration
+    dead.release()
+    (record,) = caplog.records
+    assert f"process {os.getpid()} on {socket.gethostname()} held the lease" in record.getMessage()
+    assert f"watching for {duration:.0f} s at most" in record.getMessage()
+
+
+@pytest.mark.usefixtures("apart")
+@pytest.mark.parametrize("at", [0.5, 15.0, 29.5])
+def test_one_renewal_in_the_while_and_it_is_refused(out: str, at: float, clock: Clock) -> None:
+    lease = held(out)
+    renewed: list[float] = []
+
+    def renew() -> None:
+        if clock.now >= 1000 + at and not renewed:
+            lease._renew_once()
+            renewed.append(clock.now)
+
+    clock.meanwhile = renew
+    with pytest.raises(InputError, match="is being written by process"):
+        Lease(out).acquire()
+    assert renewed == [clock.now]  # at once
+    lease.check()
+    lease.release()
+
+
+@pytest.mark.usefixtures("apart")
+def test_one_that_is_given_back_in_the_while_is_taken_at_once(out: str, clock: Clock) -> None:
+    lease = held(out)
+    clock.meanwhile = lease.release
+    with Lease(out):
+        assert clock.now == 1001.0
+
+
+@pytest.mark.usefixtures("apart")
+def test_a_holder_that_cannot_renew_stops_well_before_others_take_over(
+    folder: str, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when others begin to watch just after its last renewal."""
+    lease, wrote = held(folder), []
+
+    def refuse(*args: object, **more: object) -> None:
+        raise StorageError("no room")
+
+    def write() -> None:
+        try:
+            lease.check()
+            wrote.append(clock.now)
+        except StorageError:
+            pass
+
+    monkeypatch.setattr(lease, "_write", refuse)
+    clock.meanwhile = write
+    with Lease(folder):
+        assert wrote
+        assert clock.now - max(wrote) >= (1 - LAPSE) * 30 - 1e-6
+    with pytest.raises(StorageError, match="no room"):
+        lease.check()
+    lease.release()
+
+
+def test_process_numbers_mean_nothing_to_another_container_of_this_host(
+    folder: str, clock: Clock
+) -> None:
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    dead = {"host": socket.gethostname(), "pid": 2**22}
+    for machine in (f"{boot}/pid:[1]", "", None):
+        put(folder, machine=machine, **dead)
+        began = clock.now
+        with Lease(folder):
+            assert clock.now - began >= 30
+
+
+# -- renewals -------------------------------------------------------------------------------------
+
+
+def test_it_is_renewed_while_it_is_held(out: str) -> None:
+    with Lease(out, duration=6, renew_every=0.05) as lease:
+        before = there(out)
+        time.sleep(0.5)
+        lease.check()
+        after = there(out)
+        assert after["count"] > before["count"]
+        assert after["expires"] > before["expires"]
+
+
+def test_every_renewal_is_seen_whatever_the_clocks_say(
+    out: str, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An object's generation may be but a hash of what it holds."""
+    monkeypatch.setattr(time, "time", lambda: 1.7e9)
+    lease, seen = held(out), set()
+    for _ in range(5):
+        lease._renew_once()
+        seen.add(lease._read().stamp.generation)
+    assert len(seen) == 5
+    lease.release()
+
+
+@pytest.mark.usefixtures("apart")
+def test_one_that_has_lapsed_is_renewed_when_it_is_asked_for(out: str, clock: Clock) -> None:
+    """A process that was stopped for a while goes on if nobody came, and only then."""
+    lease = held(out)
+    first, before = lease._count, there(out)
+    lease.check()
+    assert there(out) == before
+    clock.now += 1000
+    lease.check()
+    assert there(out)["count"] == first + 1
+    clock.now += 1000
+    put(out)
+    with pytest.raises(StorageError, match="another has taken over"):
+        lease.check()
+    lease.release()
+
+
+def test_one_that_takes_long_to_renew_is_not_counted_on(
+    folder: str, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lease = held(folder)
+    write = lease._write
+
+    def slowly(*args: Any, **more: Any) -> bytes | None:
+        clock.now += 21
+        return write(*args, **more)
+
+    monkeypatch.setattr(lease, "_write", slowly)
+    lease.check()
+    clock.now += 21
+    with pytest.raises(StorageError, match="took longer than 20 s, 3 times in a row"):
+        lease.check()
+    monkeypatch.undo()
+
+
+def test_a_living_process_of_this_machine_that_does_not_renew_is_watched(
+    folder: str, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is halted; or it gave the lease back, and the store did not delete it."""
+    lease = held(folder)
+    with pytest.raises(InputError, match="is being written"):
+        Lease(folder).acquire()
+    assert clock.now == 1000.0
+    clock.now += 31
+    with Lease(folder):
+        assert clock.now == 1061.0
+    lease.release()
+
+
+# -- servers --------------------------------------------------------------------------------------
+
+
+class Server:
+    """What a lease writes to, with faults."""
+
+    def __init__(
+        self, store: Any, *, forgetful: bool = False, careless: bool = False, mute: bool = False
+    ) -> None:
+        self.store, self.forgetful, self.careless, self.mute = store, forgetful, careless, mute
+
+    def read(self, key: str) -> Any:
+        return self.store.read(key)
+
+    def write(self, key: str, value: bytes | None, if_equal: bytes | None = None) -> Any:
+        if self.careless:
+            return self.store.write(key, value)
+        if self.forgetful and value is not None:
+            self.store.write(key, value, if_equal=if_equal).result()  # its answer is lost
+        answer = self.store.write(key, value, if_equal=if_equal)
+        if self.mute:
+            answer.result()
+            raise OSError("no answer")
+        return answer
+
+
+def put_behind(lease: Lease, **faults: bool) -> None:
+    server: Any = Server(lease._store, **faults)
+    lease._store = server
+
+
+def test_an_answer_that_is_lost_loses_nothing(out: str) -> None:
+    lease = Lease(out, renew_every=0.05)
+    put_behind(lease, forgetful=True)
+    with lease:
+        time.sleep(0.3)
+        lease.check()
+        with pytest.raises(InputError, match="is being written"):
+            Lease(out).acquire()
+    assert there(out) is None
+
+
+def test_a_renewal_that_was_given_up_but_done_is_not_taken_for_the_next(out: str) -> None:
+    """Those who watch have seen it change then, and not since."""
+    lease = held(out)
+    first, store = lease._count, lease._store
+    put_behind(lease, mute=True)
+    with pytest.raises(StorageError):
+        lease._renew_once()
+    assert there(out)["count"] == first + 1
+    lease._store = store
+    lease._renew_once()
+    lease.check()
+    assert there(out)["count"] == first + 2
+    lease.release()
+    assert there(out) is None
+
+
+def test_a_server_that_honours_no_conditions_is_found_out(
+    bucket: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    out = f"{bucket}/{uuid.uuid4().hex}/out.zarr"
+    lease = Lease(out)
+    put_behind(lease, careless=True)
+    with caplog.at_level(logging.WARNING, "ddgm_dist"), lease:
+        assert "does not honour conditional writes" in caplog.text
+    assert there(out) is None

@@ -13,6 +13,17 @@ from ddgm_dist.storage.volume import VolumeLayout, create_volume
 LAYOUT = VolumeLayout((4, 4, 4), (4, 4, 4), (4, 4, 4))
 
 
+PROBLEM = "f" * 64
+RECEIPT = {
+    "tile": "y0-x0", "digest": "a", "seconds": {}, "worker": "w", "problem": PROBLEM,
+    "start": [0, 0, 0], "stop": [4, 4, 4],
+}  # fmt: skip
+
+
+def receipt(tile, digest):
+    return {**RECEIPT, "tile": tile, "digest": digest}
+
+
 @pytest.fixture
 def out(tmp_path):
     path = tmp_path / "out.zarr"
@@ -64,27 +75,57 @@ def test_what_json_does_not_know_is_refused(out):
     assert record.read_json("a") is None
 
 
-@pytest.mark.parametrize("name", ["", "../a", "a/b/c", "/a", ".hidden", "a b", "..", "x/../y"])
+@pytest.mark.parametrize("name", ["", "../a", "a/b/c/d", "/a", ".hidden", "a b", "..", "x/../y"])
 def test_names_cannot_leave_the_folder(out, name):
     with pytest.raises(ValueError, match=r"name|folder"):
         RunRecord(out).write_json(name, 1)
     with pytest.raises(ValueError, match=r"name|folder"):
-        RunRecord(out).add_receipt({"tile": name})
+        RunRecord(out).add_receipt({"tile": name, "problem": "p"})
 
 
 def test_receipts_are_kept_by_tile(out):
     record = RunRecord(out)
-    assert record.receipts() == {}
-    record.add_receipt({"tile": "y0-x0", "digest": "a"})
-    record.add_receipt({"tile": "y8-x0", "digest": "b"})
-    record.add_receipt({"tile": "y0-x0", "digest": "c"})
-    (out / "ddgm_dist/receipts/.y9.json.123.tmp").write_text('{"tile": ')
-    assert {tile: r["digest"] for tile, r in RunRecord(out).receipts().items()} == {
-        "y0-x0": "c",
-        "y8-x0": "b",
-    }
+    assert list(record.receipts(PROBLEM)) == []
+    record.add_receipt(receipt("y0-x0", "a"))
+    record.add_receipt(receipt("y8-x0", "b"))
+    record.add_receipt(receipt("y0-x0", "c"))
+    (out / f"ddgm_dist/receipts/{PROBLEM[:16]}/.y9.json.123.tmp").write_text('{"tile": ')
+    assert list(RunRecord(out).receipts(PROBLEM)) == [receipt("y0-x0", "c"), receipt("y8-x0", "b")]
+    assert record.receipt("y8-x0", PROBLEM) == receipt("y8-x0", "b")
     with pytest.raises(ValueError, match="name"):
-        record.add_receipt({"digest": "d"})
+        record.add_receipt({"digest": "d", "problem": PROBLEM})
+
+
+def test_receipts_of_another_problem_are_not_seen(out):
+    record, other = RunRecord(out), "e" * 64
+    record.add_receipt(receipt("y0-x0", "a"))
+    record.add_receipt({**receipt("y0-x0", "b"), "problem": other})
+    assert [r["digest"] for r in record.receipts(PROBLEM)] == ["a"]
+    assert record.receipt("y0-x0", other)["digest"] == "b"
+    record.delete_others("receipts", PROBLEM)
+    assert [r["digest"] for r in record.receipts(PROBLEM)] == ["a"]
+    assert list(record.receipts(other)) == []
+
+
+@pytest.mark.parametrize(
+    "damage",
+    ["", "{", "[]", "5", '{"tile": "y0-x0"}', *[
+        json.dumps(RECEIPT | change) for change in (
+            {"start": None}, {"stop": [4, 4]}, {"start": [0, -1, 0]}, {"problem": "e" * 64},
+            {"tile": "y8-x0"}, {"digest": 3}, {"seconds": None}, {"worker": None},
+        )
+    ]],
+)  # fmt: skip
+def test_a_damaged_receipt_is_none(out, caplog, damage):
+    record = RunRecord(out)
+    for tile in ("y0-x0", "y8-x0"):
+        record.add_receipt(receipt(tile, "a"))
+    (out / f"ddgm_dist/receipts/{PROBLEM[:16]}/y0-x0.json").write_text(damage)
+    assert [r["tile"] for r in record.receipts(PROBLEM)] == ["y8-x0"]
+    assert record.receipt("y0-x0", PROBLEM) is None
+    told = [r.getMessage() for r in caplog.records]
+    assert len(told) == 2
+    assert all("y0-x0.json is damaged" in line and "absent" in line for line in told)
 
 
 def test_damaged_json_is_an_error(out):
@@ -93,8 +134,13 @@ def test_damaged_json_is_an_error(out):
     (out / "ddgm_dist/state.json").write_text('{"sta')
     with pytest.raises(StorageError, match=r"state\.json"):
         record.read_json("state")
-    record.write_json("state", [1])
-    with pytest.raises(StorageError, match="state of the volume"):
+    for name, read in (("state", record.read_state), ("problem", record.read_problem)):
+        for damaged in ('{"sta', "[1]", "3", ""):
+            (out / f"ddgm_dist/{name}.json").write_text(damaged)
+            with pytest.raises(StorageError, match=rf"{name}\.json is damaged.*--overwrite"):
+                read()
+    record.write_json("state", {"state": "running"})
+    with pytest.raises(StorageError, match=r"state\.json is damaged"):
         record.read_state()
 
 
@@ -153,7 +199,8 @@ def test_only_a_complete_result_opens(out, tmp_path):
     with pytest.raises(InputError, match="no record of a run"):
         open_result(out)
     record.write_state(RUNNING, "abc")
-    record.add_receipt({"tile": "t0"})
+    record.write_json("receipts/abc/t0", {})
+    record.write_json("receipts/another/t1", {})
     with pytest.raises(StorageError, match=r"not whole.*1 tiles"):
         open_result(out)
     assert open_result(out, allow_partial=True).shape == (4, 4, 4)
