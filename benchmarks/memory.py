@@ -126,7 +126,7 @@ def in_ray(job) -> int:
 
 def measure(shape: tuple) -> dict:
     """One shape: the worker's peak and the projection, bytes."""
-    from ddgm_dist.engine.host import ONE_HEAP
+    from ddgm_dist.engine.host import ALLOCATION
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -138,7 +138,7 @@ def measure(shape: tuple) -> dict:
             stdout=subprocess.PIPE,
             text=True,
             check=True,
-            env={**os.environ, **ONE_HEAP, "OMP_NUM_THREADS": "1", "RAY_AUTH_MODE": "disabled"},
+            env={**os.environ, **ALLOCATION, "OMP_NUM_THREADS": "1", "RAY_AUTH_MODE": "disabled"},
         )
         measured = int(done.stdout.split()[-1])
         model, projected = job.plan.memory, job.plan.worker_memory

@@ -33,7 +33,7 @@ def run(engine: str, tilts: Path, out: Path, keys: dict) -> dict:
 
     from ddgm_dist import reconstruct
     from ddgm_dist.engine.base import StepEvent
-    from ddgm_dist.engine.host import keep_one_heap
+    from ddgm_dist.engine.host import allocate_as_workers
     from ddgm_dist.engine.local import LocalEngine
     from ddgm_dist.engine.ray import RayEngine
 
@@ -53,7 +53,7 @@ def run(engine: str, tilts: Path, out: Path, keys: dict) -> dict:
         return Listening
 
     if engine == "local":
-        keep_one_heap()  # as the command line does, and as Ray workers have it
+        allocate_as_workers()  # as the command line does, and as Ray workers have it
         chosen = listening(LocalEngine)()
     else:
         import ray

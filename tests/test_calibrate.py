@@ -72,7 +72,7 @@ def test_machines_get_json(
     tilts: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The heap of the tests' own process stays as it is.
-    monkeypatch.setattr("ddgm_dist.engine.host.keep_one_heap", lambda: None)
+    monkeypatch.setattr("ddgm_dist.engine.host.allocate_as_workers", lambda: None)
     words = [word for key, value in KEYS.items() for word in ("--set", f"{key}={value}")]
     assert main(["plan", str(tilts), *words, "--json", "--calibrate", "--workers", "2"]) == 0
     found = json.loads(capsys.readouterr().out)

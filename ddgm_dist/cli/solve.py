@@ -46,11 +46,11 @@ def plan(
     """Show what a reconstruction would take: tiles, memory, traffic, denoiser calls, time."""
     resolved = _problem_config(config, overrides or [], thickness, mask_bad)
     limit = None if memory is None else parse_memory(memory)
-    from ddgm_dist.engine.host import keep_one_heap
+    from ddgm_dist.engine.host import allocate_as_workers
     from ddgm_dist.reconstruct import plan as run
 
     if calibrate:
-        keep_one_heap()  # as workers do
+        allocate_as_workers()  # as workers do
     found = run(tilts, resolved, workers=workers, memory=limit, calibrate=calibrate)
     typer.echo(json.dumps(found.to_dict(), indent=2) if as_json else found.describe())
 
@@ -93,11 +93,11 @@ def reconstruct(
                 )
     resolved = _problem_config(config, overrides or [], thickness, mask_bad)
     limit = None if memory is None else parse_memory(memory)
-    from ddgm_dist.engine.host import keep_one_heap
+    from ddgm_dist.engine.host import allocate_as_workers
     from ddgm_dist.reconstruct import reconstruct as run
 
     if engine == "local":
-        keep_one_heap()
+        allocate_as_workers()
     result = run(
         tilts,
         out,

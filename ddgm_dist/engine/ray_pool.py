@@ -19,7 +19,7 @@ from ray.exceptions import RayError, RayTaskError
 
 from ddgm_dist.engine.base import Job
 from ddgm_dist.engine.faults import Fault
-from ddgm_dist.engine.host import ONE_HEAP
+from ddgm_dist.engine.host import ALLOCATION
 from ddgm_dist.engine.ray_cluster import Shares, alive, nodes, shares
 from ddgm_dist.engine.ray_faults import fault_of, last_line
 from ddgm_dist.engine.ray_worker import CONCURRENCY, Hello, Worker, versions
@@ -141,7 +141,7 @@ class Pool:
             num_cpus=self.shares.cpus,
             num_gpus=self.shares.gpus,
             memory=self.shares.memory or None,
-            runtime_env={"env_vars": ONE_HEAP},
+            runtime_env={"env_vars": ALLOCATION},
         )(Worker)
         self.grow()
 

@@ -16,9 +16,9 @@ MIB, GIB = 2**20, 2**30
 # Python, torch, tensorstore, the shipped network; and what a Ray worker adds. Measured on CPU.
 LIBRARIES = 310 * MIB
 RAY = 50 * MIB
-# Large temporaries come from the heap, aligned, and glibc cannot give an aligned request a free block of
-# the same size: so the heap grows to about twice what is live at a time. Measured 2.0 to 2.4.
-HEAP_FACTOR = 2.25
+# What is resident beyond the temporaries that are live: blocks of 8 MiB and more are mapped (and huge
+# pages round them up), smaller ones leave holes on the heap (engine/host.py). Measured.
+HEAP, HEAP_SHARE = 24 * MIB, 0.15
 # Decoded chunks of the tilt series that tensorstore keeps (storage/array_io.py).
 CACHE = 128 * MIB
 # Bytes per voxel of a denoiser call of the shipped network, by precision.
@@ -161,8 +161,8 @@ class MemoryModel:
 
     @property
     def heap(self) -> int:
-        """Room that the heap takes beyond the temporaries that are live."""
-        return int((HEAP_FACTOR - 1) * self.phases)
+        """Room that is taken beyond the temporaries that are live."""
+        return HEAP + int(HEAP_SHARE * self.phases)
 
     @property
     def working(self) -> int:

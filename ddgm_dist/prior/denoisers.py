@@ -9,12 +9,13 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from ddgm_dist.errors import InputError
+from ddgm_dist.prior.precision import Precision, arithmetic
 from ddgm_dist.prior.unet import UNet
 from ddgm_dist.prior.weights import load_weights, shipped_weights
 
@@ -22,15 +23,12 @@ __all__ = [
     "SHIPPED",
     "FunctionDenoiser",
     "LoadedDenoiser",
-    "Precision",
     "UNetDenoiser",
     "load_denoiser",
 ]
 
-Precision = Literal["bfloat16", "float32"]
 SHIPPED = "fibsem"
 _ANY_SIGMA = (0.0, float("inf"))
-_DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
 
 
 def _gradient_if_asked(x: Tensor) -> torch.set_grad_enabled:
@@ -46,13 +44,14 @@ class UNetDenoiser:
     net
         The network.
     device, precision
-        Where and in which arithmetic the network runs; input and output stay float32.
+        Where and in which arithmetic the network runs (:mod:`ddgm_dist.prior.precision`); input and
+        output stay float32.
     """
 
     def __init__(
         self, net: UNet, *, device: torch.device | str = "cpu", precision: Precision = "bfloat16"
     ) -> None:
-        net = net.to(device=device, dtype=_DTYPES[precision])
+        net = net.to(device=device, dtype=arithmetic(precision, device))
         self.net: UNet = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.stride = net.spec.stride
 
@@ -144,7 +143,7 @@ def load_denoiser(
             weights.digest,
             weights.sigma_range,
             weights.net.reach,
-            weights.net.spec.activation(_DTYPES[precision].itemsize),
+            weights.net.spec.activation(arithmetic(precision, device).itemsize),
         )
     if path.suffix in (".pt", ".ts", ".torchscript"):
         return _torchscript(path, device)

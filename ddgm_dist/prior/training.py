@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ddgm_dist.errors import InputError
 from ddgm_dist.prior.patches import PatchSampler
+from ddgm_dist.prior.precision import has_bfloat16
 from ddgm_dist.prior.unet import UNet, UNetSpec
 
 __all__ = ["History", "TrainingOptions", "train_network", "validation_bands"]
@@ -212,7 +213,8 @@ def _loss(net: UNet, image: Tensor, inside: Tensor, sigma: Tensor, noise: Tensor
     s = sigma[:, None, None]
     scale = torch.rsqrt(1 + s * s)
     noisy = (image + s * noise) * scale
-    with torch.autocast(image.device.type, dtype=torch.bfloat16):
+    fast = has_bfloat16(image.device)
+    with torch.autocast(image.device.type, dtype=torch.bfloat16, enabled=fast):
         predicted = net(noisy, sigma, inside)
     # D = x / (1 + s^2) + s / sqrt(1 + s^2) F solved for the F that makes D the clean image.
     target = (image * s - noise) * scale

@@ -94,8 +94,9 @@ class ResidualBlock(nn.Module):
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
         scale, shift = self.film(embedding)[:, :, None, None].to(x.dtype).chunk(2, dim=1)
         h = self.conv1(x.relu())
-        # In place where autograd allows it: at most three tensors of this size live at a time.
-        h = torch.addcmul(shift, h, 1 + scale).relu_()
+        # In place where autograd allows it: at most three tensors of this size live at a time, and
+        # each that is made anew costs its pages.
+        h = torch.addcmul(shift, h, 1 + scale, out=None if torch.is_grad_enabled() else h).relu_()
         out: Tensor = self.conv2(h).add_(x)
         return out
 

@@ -15,7 +15,8 @@ from ddgm_dist.core.denoiser import Denoiser
 from ddgm_dist.core.noise import ROW_LATTICE_STREAM
 from ddgm_dist.core.planes import Plane, denoise_plane, halo_rows
 from ddgm_dist.core.window import WindowLattice, make_lattice
-from ddgm_dist.prior.denoisers import Precision, UNetDenoiser
+from ddgm_dist.prior.denoisers import UNetDenoiser
+from ddgm_dist.prior.precision import Precision
 from ddgm_dist.prior.unet import UNet, UNetSpec
 
 ROWS, DEPTH, DOMAIN = 70, 5, (-6, 35)

@@ -1,4 +1,4 @@
-"""The heap of a worker is one, and what is free on it can be given back."""
+"""The heap of a worker is one, what is free on it can be given back, and large blocks are not on it."""
 
 import subprocess
 import sys
@@ -9,7 +9,7 @@ PROGRAM = """
 import ctypes
 import os
 
-from ddgm_dist.engine.host import give_back_memory, keep_one_heap
+from ddgm_dist.engine.host import allocate_as_workers, give_back_memory
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
@@ -19,7 +19,14 @@ def resident():
         return int(file.read().split()[1]) * PAGE // 2**20
 
 
-keep_one_heap()
+allocate_as_workers()
+before = resident()
+large = [bytearray(2**24) for _ in range(12)]  # 192 MiB
+above = bytearray(2**18)
+most = resident()
+del large
+print(most - before, resident() - before)
+
 before = resident()
 held = [bytearray(2**18) for _ in range(800)]  # 200 MiB
 stone = bytearray(2**18)  # on top of them: the heap cannot shrink
@@ -32,11 +39,13 @@ print(full - before, free - before, resident() - before)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc's heap")
-def test_what_is_free_stays_until_it_is_given_back() -> None:
+def test_small_blocks_stay_until_they_are_given_back_and_large_ones_do_not() -> None:
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True
     )
-    full, free, back = (int(x) for x in done.stdout.split())
+    most, left, full, free, back = (int(x) for x in done.stdout.split())
+    assert most > 180
+    assert left < 20  # given back at once
     assert full > 190
     assert free > 190  # kept, so that the next step need not fault it in again
     assert back < 20

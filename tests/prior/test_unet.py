@@ -126,3 +126,14 @@ def test_extents_must_be_multiples_of_the_stride() -> None:
 def test_a_specification_that_does_not_add_up_is_refused() -> None:
     with pytest.raises(ValueError, match="each of the 1 levels"):
         UNetSpec(channels=(32, 32))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_without_gradients_the_answer_is_the_same(dtype: torch.dtype) -> None:
+    """Then more is done in place."""
+    net = awake(TINY).to(dtype)
+    image, inside = torch.randn(2, 16, 24), torch.ones(2, 16, 24)
+    level = torch.tensor([0.3, 3.0])
+    with torch.no_grad():
+        expected = net(image, level, inside)
+    assert torch.equal(net(image, level, inside), expected)
