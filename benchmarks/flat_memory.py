@@ -1,6 +1,9 @@
 """Memory per worker does not grow with the volume: 32 to 1024 Mvoxel, and slices up to 1,000,000 wide.
 
-    python benchmarks/flat_memory.py --scratch DIR [--sizes 32,128,512,1024] [--slices 250000,1000000]
+    python benchmarks/flat_memory.py --scratch DIR [--sizes 32,128,512,1024] [--slices 250000,1000000] [--small]
+
+With `--small` the denoiser is a network of the shipped one's form with a quarter of its channels, untrained: a
+sixteenth of the work, calls of the same shape.
 
 A procedural phantom is simulated once and cut to size. Each run is a process of its own with two Ray
 workers of one thread; the peak resident set of each process is read once a second from the kernel's own
@@ -71,6 +74,19 @@ def cropped(whole: Path, rows: int) -> Path:
     return path
 
 
+def small_denoiser(scratch: Path) -> str:
+    """Path of the weights."""
+    import torch
+
+    from ddgm_dist.prior.unet import UNet, UNetSpec
+    from ddgm_dist.prior.weights import save_weights
+
+    path = scratch / "small.safetensors"
+    torch.manual_seed(0)
+    save_weights(path, UNet(UNetSpec(channels=(8, 16, 32, 48))), {"sigma_range": [0.01, 30.0]})
+    return str(path)
+
+
 def run(tilts: Path, out: Path, keys: dict) -> dict:
     """One reconstruction in this process: peaks of its workers and of itself."""
     from ddgm_dist import reconstruct
@@ -121,6 +137,7 @@ def main() -> None:
     parser.add_argument("--sizes", default="32,128,512,1024")
     parser.add_argument("--slices", default="")
     parser.add_argument("--score-rows", type=int, default=10**9, help="compare so many rows only")
+    parser.add_argument("--small", action="store_true", help="a sixteenth of the work")
     parser.add_argument("--one", nargs=3)
     args = parser.parse_args()
     args.scratch.mkdir(parents=True, exist_ok=True)
@@ -143,6 +160,8 @@ def main() -> None:
     for name, tilts, rows, field, more in jobs:
         out = args.scratch / "out.zarr"
         keys = {"N": 2, **more}
+        if args.small:
+            name, keys["denoiser"] = f"{name}, small network", small_denoiser(args.scratch)
         subprocess.run(["rm", "-rf", str(out)], check=True)
         done = subprocess.run(
             [
