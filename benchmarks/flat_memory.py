@@ -1,9 +1,9 @@
 """Memory per worker does not grow with the volume: 32 to 1024 Mvoxel, and slices up to 1,000,000 wide.
 
-    python benchmarks/flat_memory.py --scratch DIR [--sizes 32,128,512,1024] [--slices 250000,1000000] [--small]
+    python benchmarks/flat_memory.py --scratch DIR [--sizes 32,128,512,1024] [--slices 250000,1000000]
 
-With `--small` the denoiser is a network of the shipped one's form with a quarter of its channels, untrained: a
-sixteenth of the work, calls of the same shape.
+With `--small` the denoiser is a network of the shipped one's form with a quarter of its channels,
+untrained: a sixteenth of the work, in calls of the same shape.
 
 A procedural phantom is simulated once and cut to size. Each run is a process of its own with two Ray
 workers of one thread; the peak resident set of each process is read once a second from the kernel's own
@@ -161,7 +161,7 @@ def main() -> None:
         out = args.scratch / "out.zarr"
         keys = {"N": 2, **more}
         if args.small:
-            name, keys["denoiser"] = f"{name}, small network", small_denoiser(args.scratch)
+            keys["denoiser"] = small_denoiser(args.scratch)
         subprocess.run(["rm", "-rf", str(out)], check=True)
         done = subprocess.run(
             [
@@ -180,7 +180,7 @@ def main() -> None:
         )
         found = json.loads(next(x for x in done.stdout.splitlines() if x.startswith("RESULT "))[7:])
         found["score"] = score(out, rows, field, min(rows, args.score_rows))
-        record(name, found)
+        record(f"{name}, small network" if args.small else name, found)
 
 
 def score(out: Path, rows: int, field: int, some: int) -> dict:
