@@ -19,6 +19,7 @@ import re
 import shutil
 import uuid
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,12 +28,14 @@ from urllib.parse import unquote, urlsplit
 import tensorstore as ts
 
 from ddgm_dist.errors import InputError, StorageError
+from ddgm_dist.file_lock import locked
 
 __all__ = [
     "ObjectPath",
     "Place",
     "delete",
     "delete_folder",
+    "exclusive",
     "exists",
     "files_below",
     "is_url",
@@ -192,7 +195,10 @@ def _without_credentials(text: str) -> str:
 def kvstore_spec(place: Place) -> dict[str, Any]:
     """How tensorstore finds what lies below a place."""
     if isinstance(place, Path):
-        return {"driver": "file", "path": f"{place}/"}
+        # Each write goes to a file of its own name, and is renamed when it is whole. tensorstore's own
+        # way to lock shares one name among writers, and goes on in what a killed one has left there.
+        spec: dict[str, Any] = {"driver": "file", "path": f"{place}/"}
+        return spec | {"file_io_locking": {"mode": "none"}}
     return _spec(place, _PATIENT)
 
 
@@ -380,8 +386,18 @@ def write_if(place: Place, data: bytes, stamp: bytes) -> bool:
     A server may have written what it says it has not, if its first answer was lost: look again.
     """
     store, key = _conditional(place)
-    written = _asked(f"writing {len(data)} bytes to", place, store.write(key, data, if_equal=stamp))
+    doing = f"writing {len(data)} bytes to"
+    with exclusive(place):
+        written = _asked(doing, place, store.write(key, data, if_equal=stamp))
     return bool(written.generation)
+
+
+def exclusive(place: Place) -> AbstractContextManager[None]:
+    """Look at a file and replace it with nobody in between who does so as well; servers see to that.
+
+    Raises as :func:`ddgm_dist.file_lock.locked` does.
+    """
+    return contextlib.nullcontext() if isinstance(place, ObjectPath) else locked(place.parent)
 
 
 def _conditional(place: Place) -> tuple[ts.KvStore, str]:

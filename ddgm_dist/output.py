@@ -18,6 +18,7 @@ from typing import Any
 
 from ddgm_dist.core.box import Box
 from ddgm_dist.errors import InputError, StorageError
+from ddgm_dist.file_lock import LOCK
 from ddgm_dist.location import delete, delete_folder, exists, is_zarr, locate, names
 from ddgm_dist.plan.plan import Plan
 from ddgm_dist.plan.problem import Problem, differences
@@ -34,6 +35,9 @@ from ddgm_dist.storage.volume import (
 )
 
 __all__ = ["Output"]
+
+# What stays when the rest makes room for another problem's output.
+_KEPT = (SIDECAR, LEASE, LOCK)
 
 
 class Output:
@@ -244,7 +248,7 @@ def _clear(out: str | Path, record: RunRecord) -> None:
     path = locate(out, "out")
     try:
         for folder in (path, path / SIDECAR):
-            for part in (folder / name for name in names(folder) if name not in (SIDECAR, LEASE)):
+            for part in (folder / name for name in names(folder) if name not in _KEPT):
                 if not isinstance(part, Path) or part.is_dir():
                     delete_folder(part)
                 if not isinstance(part, Path) or part.exists():

@@ -348,6 +348,8 @@ class Checkpoints:
             there: list[Generation] = []
             with damage_told():
                 there = self._told(unit, record)
+            if there[:1] == [generation]:
+                return None  # the answer to our own write was lost: what it makes dispensable is
             dropped.clear()
             if any(g.iteration >= generation.iteration and self._is_sound(g) for g in there):
                 return None

@@ -37,7 +37,7 @@ from types import TracebackType
 from typing import Any
 
 from ddgm_dist.errors import InputError, StorageError
-from ddgm_dist.location import ObjectPath, kvstore, locate, plain
+from ddgm_dist.location import ObjectPath, exclusive, kvstore, locate, plain
 from ddgm_dist.storage.array_io import write_error
 from ddgm_dist.storage.volume import SIDECAR
 
@@ -80,7 +80,7 @@ class Lease:
         self.path = locate(out, "out")
         self.duration, self.renew_every = duration, renew_every
         self.owner = uuid.uuid4().hex
-        self._store = kvstore(self.path / SIDECAR)
+        self._place, self._store = self.path / SIDECAR / LEASE, kvstore(self.path / SIDECAR)
         self._generation: bytes | None = None
         self._lost = ""
         self._count = 0
@@ -146,7 +146,8 @@ class Lease:
         if self._thread is not None:
             self._thread.join()
         if self._generation is not None and not self._lost:
-            with contextlib.suppress(ValueError, OSError):  # others watch it for a while, then
+            # If it stays others watch it for a while.
+            with contextlib.suppress(ValueError, OSError), exclusive(self._place):
                 self._store.write(LEASE, None, if_equal=self._generation).result()
         self._generation = None
 
@@ -267,7 +268,8 @@ class Lease:
         ).encode()
         for _ in range(2):
             try:
-                stamp = self._store.write(LEASE, value, if_equal=expected).result()
+                with exclusive(self._place):
+                    stamp = self._store.write(LEASE, value, if_equal=expected).result()
             except (ValueError, OSError) as error:
                 raise write_error(self.path, 256, error) from error
             generation: bytes = stamp.generation

@@ -104,11 +104,17 @@ def mortal_files(patch: pytest.MonkeyPatch, mortal: Mortal) -> None:
     )
     replace_if = run_record._replace_if
 
+    def half_replace_if(path: Path, text: str) -> None:
+        """Under the names of tensorstore's temporary files, and longer than what comes next."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for name in (f"{path.name}.__lock", f"{path.name}_abc.__lock"):
+            path.with_name(name).write_text(text + "x" * 4096)
+
     patch.setattr(
         run_record,
         "_replace_if",
         lambda path, text, stamp: mortal.operation(
-            lambda: replace_if(path, text, stamp), lambda: half_replace(path, text)
+            lambda: replace_if(path, text, stamp), lambda: half_replace_if(path, text)
         ),
     )
     create = output.create_volume
@@ -126,10 +132,17 @@ def mortal_files(patch: pytest.MonkeyPatch, mortal: Mortal) -> None:
         ),
     )
     write = BulkArray.write
+
+    def half_write(self: BulkArray, slices: tuple[slice, slice, slice], block: np.ndarray) -> None:
+        """The first of a tile's two shards."""
+        z, y, x = slices
+        rows = (y.stop - y.start) // 2
+        write(self, (z, slice(y.start, y.start + rows), x), block[:, :rows])
+
     patch.setattr(
         BulkArray,
         "write",
-        lambda self, *a: mortal.operation(lambda: write(self, *a), nothing),
+        lambda self, *a: mortal.operation(lambda: write(self, *a), lambda: half_write(self, *a)),
     )
     chunks = Checkpoints.write
     patch.setattr(

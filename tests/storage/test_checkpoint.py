@@ -222,3 +222,22 @@ def test_of_two_at_the_same_moment_the_newer_commit_stays(
     monkeypatch.setattr(run_record, "read_stamped", interrupted)
     checkpoints.commit("unit", older)
     assert [g.iteration for g in checkpoints.generations("unit")] == [2]
+
+
+def test_a_commit_whose_answer_is_lost_still_drops_what_it_replaces(
+    checkpoints: Checkpoints, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server has written, and says to the request that is repeated that it has not."""
+    for n in (1, 2):
+        checkpoints.commit("unit", Generation(n, checkpoints.write(n, 0, 0, state(n))))
+    write = run_record.write_if
+
+    def unheard(*asked: Any) -> bool:
+        write(*asked)
+        return False
+
+    monkeypatch.setattr(run_record, "write_if", unheard)
+    dropped = checkpoints.commit("unit", Generation(3, checkpoints.write(3, 0, 0, state(3))))
+    assert [g.iteration for g in dropped] == [1]
+    assert [g.iteration for g in checkpoints.generations("unit")] == [3, 2]
+    assert not any(name.startswith("1/") for name in chunks(tmp_path))
