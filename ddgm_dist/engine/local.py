@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import platform
 import time
 from collections.abc import Iterator, Sequence
 
 from ddgm_dist.engine.base import Event, FaultEvent, Job, PoolEvent, Report
 from ddgm_dist.engine.blending import Piece
 from ddgm_dist.engine.host import available_memory
+from ddgm_dist.engine.processors import mixture, processor
 from ddgm_dist.engine.resume import History, unit_name
 from ddgm_dist.engine.tile import Paused, TileSolver
 from ddgm_dist.plan.tiling import Tile
@@ -37,14 +39,17 @@ class LocalEngine:
         solver, resident = TileSolver(job), job.resident(workers=1)
         history = History(solver.checkpoints, solver.grid)
         report(PoolEvent(1, None, None, time.time()))
+        kind = {processor(solver.device): platform.node()}
+        if (event := mixture(solver.record, job.digest, kind, solver.worker)) is not None:
+            report(event)
         for group in job.plan.groups:
             if all(tile.name in done for tile in group):
                 continue
             if len(group) == 1:
                 (tile,) = group
-                for event in solver.run(tile, history.newest([tile])):
-                    if not isinstance(event, Paused):
-                        report(event)
+                for told in solver.run(tile, history.newest([tile])):
+                    if not isinstance(told, Paused):
+                        report(told)
             else:
                 _run_coupled(solver, group, history, resident, report)
 

@@ -18,6 +18,7 @@ from ray.exceptions import RayError, RayTaskError
 
 from ddgm_dist.engine.base import FaultEvent, Job, PoolEvent, Receipt, Report, SaveEvent
 from ddgm_dist.engine.faults import Action, Decision, Fault, Limits, Past, decide
+from ddgm_dist.engine.processors import mixture
 from ddgm_dist.engine.ray_compat import draining_nodes
 from ddgm_dist.engine.ray_faults import fault_of, last_line
 from ddgm_dist.engine.ray_pool import Member, Pool, Refusal
@@ -425,20 +426,13 @@ class Dispatcher:
 
     def _compare(self, joined: list[Member]) -> None:
         """Tell when workers of a second kind of processor take part: the bits are then by chance."""
-        before = len(self._processors)
-        for member in joined:
-            if member.hello is not None:
-                self._processors.setdefault(member.hello.processor, member.hello.node[:8])
-        if before < 2 <= len(self._processors):
-            kinds = ", ".join(f"{kind} on node {n}" for kind, n in self._processors.items())
-            self._tell(
-                "mixed-processors",
-                joined[0].name,
-                "",
-                "go on",
-                f"workers compute on different processors ({kinds}): results agree to rounding, "
-                "not bit for bit",
-            )
+        found = {m.hello.processor: m.hello.node[:8] for m in joined if m.hello is not None}
+        new = {kind: node for kind, node in found.items() if kind not in self._processors}
+        self._processors |= new
+        record = self.history.checkpoints.record
+        event = mixture(record, self.job.digest, new, joined[0].name) if new else None
+        if event is not None:
+            self.report(event)
 
     def _pulse(self, wait: float = 0.0) -> None:
         """Take the events of running tiles; an answer that is late is taken next time."""

@@ -18,11 +18,12 @@ import torch
 from ddgm_dist.engine.base import Event, Job, Receipt
 from ddgm_dist.engine.blending import Piece
 from ddgm_dist.engine.once import Once
+from ddgm_dist.engine.processors import processor
 from ddgm_dist.engine.ray_faults import last_line
 from ddgm_dist.engine.tile import Paused, Stepped, TileSolver
 from ddgm_dist.engine.work import Task
 
-__all__ = ["CONCURRENCY", "Hello", "Pulse", "Worker", "processor", "versions"]
+__all__ = ["CONCURRENCY", "Hello", "Pulse", "Worker", "versions"]
 
 # Two calls at a time: while one computes, the other reads its input or writes its output.
 CONCURRENCY = {"calls": 2, "signs": 1}
@@ -39,12 +40,6 @@ def versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             found[package] = "unknown"
     return found
-
-
-def processor(device: torch.device) -> str:
-    """Kind of what is computed with: instructions of the CPU, and the GPU's name if there is one."""
-    cpu = str(torch.backends.cpu.get_cpu_capability())
-    return f"{torch.cuda.get_device_name(device)}, {cpu}" if device.type == "cuda" else cpu
 
 
 @dataclass(frozen=True)
