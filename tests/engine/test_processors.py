@@ -31,7 +31,7 @@ def test_another_is_told_once_with_where_each_was(record: RunRecord, tmp_path: P
     assert event.kind == "mixed-processors"
     assert "AVX2 on node a, AVX512 on node b" in event.detail
     assert mixture(record, "p", {"AVX512": "c", "AVX2": "d"}, "w") is None
-    assert mixture(record, "another problem", {"AVX512": "c"}, "w") is None
+    assert mixture(record, "another", {"AVX512": "c"}, "w") is None
 
 
 def test_two_at_once_are_told(record: RunRecord) -> None:
