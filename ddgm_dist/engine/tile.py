@@ -246,13 +246,14 @@ class TileSolver:
             state, event = self._step(tile, start, n, data)
             seconds = {**timer.seconds, **event.seconds}
             events: list[Event] = [_with_seconds(event, seconds)]
-            if keep:
-                self._held[tile.name] = _Held(n + 1, state)
         digests: dict[str, str] = {}
         if save:
             saved, digests = self._save(tile, state, n + 1)
             events.append(saved)
-        if not keep:
+        if keep:
+            # Not before it is saved: if that fails, this step is asked for again.
+            self._held[tile.name] = _Held(n + 1, state)
+        else:
             self.data.trim(self._cache)
             give_back_memory()
         return Stepped(events, digests)
