@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -68,6 +69,22 @@ class _Call:
     since: float = field(default_factory=time.monotonic)
 
 
+@dataclass
+class _Setbacks:
+    """What a unit has cost since anything of it was last brought to where no fault takes it away.
+
+    Attributes
+    ----------
+    losses
+        Workers lost, by tile.
+    rollbacks
+        Times that it went back.
+    """
+
+    losses: Counter[str] = field(default_factory=Counter)
+    rollbacks: int = 0
+
+
 class Dispatcher:
     """Runs a job's work on a pool.
 
@@ -106,8 +123,7 @@ class Dispatcher:
         self._depth, self._lightened = 2, math.inf
         self._streamed = False
         self._losses = 0
-        self._tile_losses: dict[str, int] = {}
-        self._rollbacks = 0
+        self._setbacks: dict[str, _Setbacks] = {}  # by unit
         self._longest = 0.0
         # By kind, the first worker of it that was admitted.
         self._processors: dict[str, str] = {}
@@ -192,7 +208,7 @@ class Dispatcher:
         for event in outcome.events if isinstance(outcome, Stepped) else events:
             self.report(event)
         if isinstance(outcome, Receipt):
-            self._advanced()
+            self._advanced(self.work.unit(outcome.tile), outcome.tile)
             self.report(outcome)
         if self.work.void(call.task):
             self.work.late(call.member.name, call.task)
@@ -208,7 +224,7 @@ class Dispatcher:
         for unit, generation in self.work.commits():
             self._record(unit, generation)
             self.work.committed(unit, generation)
-            self._advanced()
+            self._advanced(unit)
         for name, tiles in self.work.drops():
             if name in self.pool.members:
                 self.pool.members[name].actor.drop.remote(tiles)
@@ -253,11 +269,10 @@ class Dispatcher:
                 call.attempts += 1
                 self._after(decision.delay, lambda: self._resubmit(call))
             case Action.ROLL_BACK:
-                self._rollbacks += 1
                 cause = getattr(error, "cause", None)
                 if isinstance(cause, CheckpointDamagedError):
                     self.history.damaged(cause)
-                self._after(decision.delay, lambda: self.work.roll_back(call.task))
+                self._after(decision.delay, lambda: self._roll_back(call.task))
             case Action.STREAM:
                 self._streamed = True
                 self.work.stream()
@@ -267,17 +282,34 @@ class Dispatcher:
                     self._depth, self._lightened = 1, min(self._lightened, time.monotonic())
                 self._lose(call.member, fault, call)
 
-    def _advanced(self) -> None:
-        """Something is on disk that no fault takes away."""
-        self._tile_losses.clear()
-        self._rollbacks = 0
+    def _roll_back(self, task: Task) -> None:
+        """Go back to the last checkpoint: once, however many calls have told that it must be."""
+        if not self.work.void(task):
+            self._setbacks_of(task.tile.name).rollbacks += 1
+            self.work.roll_back(task)
+
+    def _setbacks_of(self, tile: str) -> _Setbacks:
+        return self._setbacks.setdefault(self.work.unit(tile), _Setbacks())
+
+    def _advanced(self, unit: str, tile: str = "") -> None:
+        """A checkpoint of a unit is committed, or a tile of it is written: no fault takes that away.
+
+        What others have cost is not forgotten: a tile that kills its workers is to be given up
+        whatever the rest of the run comes to.
+        """
+        if not tile:
+            self._setbacks.pop(unit, None)
+        elif unit in self._setbacks:
+            self._setbacks[unit].losses.pop(tile, None)
+            self._setbacks[unit].rollbacks = 0
 
     def _past(self, call: _Call) -> Past:
+        setbacks = self._setbacks.get(self.work.unit(call.task.tile.name), _Setbacks())
         return Past(
             losses=self._losses,
-            tile_losses=self._tile_losses.get(call.task.tile.name, 0),
+            tile_losses=setbacks.losses[call.task.tile.name],
             attempts=call.attempts,
-            rollbacks=self._rollbacks,
+            rollbacks=setbacks.rollbacks,
             admitted=True,
             light=call.since > self._lightened,  # a call made before may yet run out as well
             streamed=self._streamed,
@@ -321,10 +353,12 @@ class Dispatcher:
             self._losses += 1
             if call is not None:
                 name = call.task.tile.name
-                self._tile_losses[name] = self._tile_losses.get(name, 0) + 1
+                self._setbacks_of(name).losses[name] += 1
         self.work.lost([m.name for m in gone])
-        for undone in ([call] if call else []) + lost:
+        for undone in lost:
             self.work.again(undone.task)
+        if call is not None:
+            self.work.again(call.task, last=fault is not Fault.PREEMPTED)
         self.pool.grow()
         self._assign()
 
@@ -460,7 +494,7 @@ class Dispatcher:
                     self._losses = 0
                 for event in pulse.events:
                     if isinstance(event, SaveEvent):
-                        self._advanced()
+                        self._advanced(self.work.unit(event.tile))
                     self.report(event)
             member.pulse = member.probed = None
 

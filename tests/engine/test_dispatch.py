@@ -1,19 +1,28 @@
 """The driver's loop without Ray: real workers, or scripted ones, in one process."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import product
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from ray.exceptions import ObjectLostError
 
-from ddgm_dist.engine.base import StepEvent
-from ddgm_dist.errors import StorageError
+from ddgm_dist.core.box import Box
+from ddgm_dist.engine.base import FaultEvent, PoolEvent, Receipt, StepEvent
+from ddgm_dist.engine.coupled import GroupWork
+from ddgm_dist.engine.ray_worker import Pulse
+from ddgm_dist.engine.resume import unit_name
+from ddgm_dist.engine.tile import StaleStepError, Stepped
+from ddgm_dist.engine.work import Task, TileWork
+from ddgm_dist.errors import DdgmError, StorageError
+from ddgm_dist.plan.tiling import Tile
 from ddgm_dist.reconstruct import Result
-from ddgm_dist.storage.checkpoint import Checkpoints
-from tests.engine.inline import InlineEngine
+from ddgm_dist.storage.checkpoint import Checkpoints, Generation
+from tests.engine.inline import DiesError, InlineEngine
 
 Solve = Callable[..., tuple[np.ndarray, Result]]
 
@@ -64,3 +73,149 @@ def test_a_disk_that_stays_full_ends_the_run_and_is_named(
     assert len(refused) == 3
     assert [f.action for f in engine.faults] == ["redo", "redo", "fail"]
     assert {f.kind for f in engine.faults} == {"storage"}
+
+
+# -- scripted workers -----------------------------------------------------------------------------
+
+
+class Row:
+    """Tiles in rows of which each is a group, and columns, each touching those beside it."""
+
+    def __init__(self, columns: int, groups: int) -> None:
+        self.groups = [
+            [
+                Tile(
+                    f"y{y}-x{x}",
+                    Box((0, y, 10 * x), (1, y + 1, 10 * x + 10)),
+                    Box((0, y, 10 * x - 5), (1, y + 1, 10 * x + 15)),
+                    y,
+                )
+                for x in range(columns)
+            ]
+            for y in range(groups)
+        ]
+
+    def senders(self, tile: Tile) -> list[Tile]:
+        group = self.groups[tile.group]
+        at = group.index(tile)
+        return group[max(0, at - 1) : at + 2]
+
+    receivers = senders
+
+    def chunks(self, tile: Tile, rows: slice | None = None) -> list[str]:
+        return [tile.name]
+
+
+class Commits:
+    """The newest generation of each unit."""
+
+    def __init__(self) -> None:
+        self.newest_of = dict[str, Generation]()
+
+    def newest(self, tiles: Sequence[Tile]) -> Generation | None:
+        return self.newest_of.get(unit_name(tiles))
+
+    def commit(self, unit: str, generation: Generation) -> None:
+        self.newest_of[unit] = generation
+
+    def forget(self, unit: str) -> None:
+        self.newest_of.pop(unit, None)
+
+
+class Scripted:
+    """A worker that computes nothing, and fails as a test says."""
+
+    def __init__(self, fail: Callable[[Task], None]) -> None:
+        self.fail = fail
+
+    def run(self, task: Task) -> Any:
+        self.fail(task)
+        return Receipt(task.tile.name, "", {}, ""), []
+
+    def step(self, task: Task, *pieces: Any) -> Any:
+        self.fail(task)
+        stepped = Stepped([], {task.tile.name: ""} if task.save else {})
+        return [stepped, *task.receivers] if task.receivers else stepped
+
+    def finish(self, task: Task, *pieces: Any) -> Receipt:
+        self.fail(task)
+        return Receipt(task.tile.name, "", {}, "")
+
+    def pulse(self) -> Pulse:
+        return Pulse([], 0)
+
+    def drop(self, tiles: list[str]) -> None:
+        """There is nothing to drop."""
+
+
+def dispatch(engine: InlineEngine, work: Any, history: Any) -> list[Any]:
+    """What is told of a run, but for the size of the pool; the error that ends it comes last."""
+    told: list[Any] = []
+    job: Any = SimpleNamespace(checkpoint_every=0.1)
+    try:
+        engine.dispatch(job, work, history, told.append)
+    except DdgmError as error:
+        told.append(error)
+    return [event for event in told if not isinstance(event, PoolEvent)]
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3])
+def test_a_tile_that_kills_its_workers_is_given_up_and_the_others_are_done(
+    monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    def fail(task: Task) -> None:
+        if task.tile.name == "y3-x0":
+            raise DiesError
+
+    engine = InlineEngine(monkeypatch, workers, make=lambda job, name: Scripted(fail))
+    tiles = [tile for group in Row(1, 12).groups for tile in group]
+    work = TileWork(tiles, history := Commits())  # type: ignore[arg-type]
+    told = dispatch(engine, work, history)
+    lost = [e for e in told if isinstance(e, FaultEvent)]
+    assert [(f.kind, f.tile) for f in lost] == [("worker-lost", "y3-x0")] * 5
+    assert "y3-x0: worker-lost" in str(told[-1])
+    first, second = (told.index(f) for f in lost[:2])
+    assert first < second
+    done = {e.tile for e in told[:second] if isinstance(e, Receipt)}
+    assert done == {tile.name for tile in tiles} - {"y3-x0"}
+
+
+def test_a_group_that_goes_back_again_and_again_is_given_up_though_another_goes_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(task: Task) -> None:
+        if (task.tile.name, task.n) == ("y0-x0", 2):
+            raise StaleStepError("it does not get beyond this")
+
+    engine = InlineEngine(monkeypatch, 2, make=lambda job, name: Scripted(fail))
+    row, history = Row(2, 2), Commits()
+    plan: Any = SimpleNamespace(iterations=500)
+    work = GroupWork(plan, row, history, row.groups, resident=True)  # type: ignore[arg-type]
+    told = dispatch(engine, work, history)
+    assert "y0-x0, iteration 2: stale" in str(told[-1])
+    # Its own checkpoints, before it got that far, have given it some more.
+    *back, last = [event.action for event in told[:-1]]
+    assert last == "fail"
+    assert set(back) == {"roll back"}
+    assert 16 <= len(back) <= 18
+
+
+def test_a_group_goes_back_once_however_many_calls_tell_of_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Twenty calls in flight, each of which was to take a piece that is gone."""
+    failed = set[str]()
+
+    def fail(task: Task) -> None:
+        if task.n == 1 and len(failed) < 20 and task.tile.name not in failed:
+            failed.add(task.tile.name)
+            raise ObjectLostError("0" * 56, None, "")
+
+    engine = InlineEngine(monkeypatch, 10, make=lambda job, name: Scripted(fail))
+    row, history = Row(20, 1), Commits()
+    plan: Any = SimpleNamespace(iterations=3)
+    work = GroupWork(plan, row, history, row.groups, resident=True)  # type: ignore[arg-type]
+    told = dispatch(engine, work, history)
+    assert len(failed) == 20
+    assert {e.kind for e in told if isinstance(e, FaultEvent)} == {"object-lost"}
+    assert sum(isinstance(e, Receipt) for e in told) == 20
