@@ -10,14 +10,23 @@ import contextlib
 import math
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import ray
 from ray.exceptions import RayError, RayTaskError
 
-from ddgm_dist.engine.base import FaultEvent, Job, PoolEvent, Receipt, Report, SaveEvent
+from ddgm_dist.engine.base import (
+    Event,
+    FaultEvent,
+    Job,
+    PoolEvent,
+    Receipt,
+    Report,
+    SaveEvent,
+    StepEvent,
+)
 from ddgm_dist.engine.faults import Action, Decision, Fault, Limits, Past, decide
 from ddgm_dist.engine.ray_compat import draining_nodes
 from ddgm_dist.engine.ray_faults import fault_of, last_line
@@ -40,8 +49,12 @@ class Patience:
     start
         Without any worker ready, until the run fails.
     stall
-        Without a worker's progress, until it is probed (twenty times the longest step so far if
-        that is more); three times as long, until it is replaced even if it gives signs of life.
+        Without a worker's progress, until it is probed (twenty times the longest step so far, of
+        any tile and worker, if that is more); three times as long, until it is replaced even if it
+        gives signs of life. Progress is a call that ended or an iteration that was told. So while no
+        iteration of a run has been told, the bound for a worker that answers is ``3 * stall``: a
+        first iteration, with the reading of its input, that takes longer than that is given up, and
+        needs a longer ``stall``. From then on, it is sixty times the longest.
     probe
         Without a sign of life once it is probed, until it is replaced.
     pulse, drain, resize
@@ -205,8 +218,11 @@ class Dispatcher:
         self._losses = 0
         outcome: Receipt | Paused | Stepped
         outcome, events = answer if isinstance(answer, tuple) else (answer, [])
-        for event in outcome.events if isinstance(outcome, Stepped) else events:
-            self.report(event)
+        if isinstance(outcome, Stepped):
+            for event in outcome.events:
+                self.report(event)
+        else:
+            self._hear(events)
         if isinstance(outcome, Receipt):
             self._advanced(self.work.unit(outcome.tile), outcome.tile)
             self.report(outcome)
@@ -219,6 +235,15 @@ class Dispatcher:
         self.steps += 1
         digests = outcome.digests if isinstance(outcome, Stepped) else {}
         self.work.done(call.task, digests, call.pieces)
+
+    def _hear(self, events: Sequence[Event]) -> None:
+        """What uncoupled tiles tell while they run; a state that is saved is committed as well."""
+        for event in events:
+            if isinstance(event, SaveEvent):
+                self._advanced(self.work.unit(event.tile))
+            elif isinstance(event, StepEvent):
+                self._longest = max(self._longest, sum(event.seconds.values()))
+            self.report(event)
 
     def _commit(self) -> None:
         for unit, generation in self.work.commits():
@@ -492,10 +517,7 @@ class Dispatcher:
                 if pulse.count != member.count:
                     member.count, member.mark = pulse.count, time.monotonic()
                     self._losses = 0
-                for event in pulse.events:
-                    if isinstance(event, SaveEvent):
-                        self._advanced(self.work.unit(event.tile))
-                    self.report(event)
+                self._hear(pulse.events)
             member.pulse = member.probed = None
 
     def _probe(self, now: float) -> None:

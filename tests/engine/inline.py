@@ -55,11 +55,14 @@ class Inline:
     ----------
     waits
         How many references were waited for, and for how long at most.
+    busy
+        Whether all workers still compute: only their signs of life are answered.
     """
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
         self.waits: list[tuple[int, float | None]] = []
+        self.busy: Callable[[], bool] = lambda: False
 
     def wait(
         self,
@@ -74,7 +77,7 @@ class Inline:
         for ref in refs:
             if timeout == 0 or len(ready) >= num_returns:
                 break
-            if ref not in ready and not ref.lost:
+            if ref not in ready and not ref.lost and not self.busy():
                 self.clock.now += 0.01
                 ref.call.run()
                 ready.append(ref)
@@ -148,11 +151,12 @@ class Actor:
     dead
         Its process has ended.
     mute
-        Methods that never answer.
+        Methods that never answer; those that the worker names.
     """
 
     def __init__(self, worker: Any) -> None:
-        self.worker, self.dead, self.mute = worker, False, set[str]()
+        self.worker, self.dead = worker, False
+        self.mute: Sequence[str] = getattr(worker, "mute", ())
 
     def __getattr__(self, method: str) -> Any:
         def remote(count: int, *arguments: Any) -> Any:
@@ -228,6 +232,8 @@ class InlineEngine:
         Is shown each event.
     make
         Makes a worker, of a job and a name.
+    patience
+        Times of the driver.
 
     Attributes
     ----------
@@ -243,8 +249,10 @@ class InlineEngine:
         workers: int = 2,
         watch: Callable[[Event], None] | None = None,
         make: Callable[[Job, str], Any] = lambda job, name: Worker(job, name, 1),
+        patience: Patience | None = None,
     ) -> None:
         self.workers, self.watch, self.make = workers, watch, make
+        self.patience = patience or Patience()
         self.seen: list[Event] = []
         self.clock = Clock()
         self.ray = Inline(self.clock)
@@ -273,7 +281,7 @@ class InlineEngine:
     def dispatch(self, job: Job, work: Work, history: History, report: Report) -> Dispatcher:
         """Run any work; returns the dispatcher."""
         pool: Any = InlinePool(lambda name: self.make(job, name), self.workers)
-        made = Dispatcher(job, pool, work, history, report, Limits(), Patience())
+        made = Dispatcher(job, pool, work, history, report, Limits(), self.patience)
         made.run()
         return made
 

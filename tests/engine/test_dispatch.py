@@ -148,6 +148,62 @@ class Scripted:
         """There is nothing to drop."""
 
 
+class Slow:
+    """A worker whose call goes on through iterations of 100 s; its clock is the driver's.
+
+    Parameters
+    ----------
+    engine
+        Whose clock it is.
+    seconds
+        Of each iteration.
+    """
+
+    def __init__(self, engine: InlineEngine, seconds: Sequence[float]) -> None:
+        self.engine, self.seconds = engine, seconds
+        self.began, self.told = engine.clock.now, 0
+
+    def busy(self) -> bool:
+        """Whether the call goes on: its answer does not come yet."""
+        return self.engine.clock.now < self.began + sum(self.seconds)
+
+    def run(self, task: Task) -> Any:
+        return Receipt(task.tile.name, "", {}, ""), []
+
+    def pulse(self) -> Pulse:
+        passed, ended = self.engine.clock.now - self.began, 0
+        while ended < len(self.seconds) and sum(self.seconds[: ended + 1]) <= passed:
+            ended += 1
+        events = [
+            StepEvent("y0-x0", n, 0, 0, 0, 1, {"denoise": self.seconds[n]})
+            for n in range(self.told, ended)
+        ]
+        self.told = ended
+        return Pulse(list(events), ended)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "stalled"),
+    [
+        ([100] * 3 + [1900] + [100] * 3, False),  # 20 times the longest until then, but less
+        ([100] * 3 + [6100] + [100] * 3, True),  # 60 times
+        ([890, 100], False),  # nothing is known yet: 3 * stall
+        ([910, 100], True),
+    ],
+)
+def test_a_living_worker_is_given_up_by_the_longest_iteration_so_far(
+    monkeypatch: pytest.MonkeyPatch, seconds: list[float], stalled: bool
+) -> None:
+    engine = InlineEngine(monkeypatch, 1, make=lambda job, name: slow)
+    slow = Slow(engine, seconds)
+    engine.ray.busy = slow.busy
+    tiles = Row(1, 1).groups[0]
+    told = dispatch(engine, TileWork(tiles, Commits()), Commits())  # type: ignore[arg-type]
+    faults = [event.kind for event in told if isinstance(event, FaultEvent)]
+    assert (set(faults) == {"stalled"}) is stalled
+    assert bool(faults) is stalled
+
+
 def dispatch(engine: InlineEngine, work: Any, history: Any) -> list[Any]:
     """What is told of a run, but for the size of the pool; the error that ends it comes last."""
     told: list[Any] = []
