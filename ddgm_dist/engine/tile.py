@@ -147,6 +147,9 @@ class TileSolver:
             timer.lap("wait")
             n, state, faults = self._resume(tile, hint)
             yield from faults
+            if n < last and paused():  # it was read ahead when the pause was asked for
+                yield Paused(tile.name, n)
+                return
             saved = time.monotonic()
             while n < last:
                 state, event = self._step(tile, state, n, data)

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ddgm_dist.engine.base import Job
+from ddgm_dist.engine.base import Job, SaveEvent, StepEvent
 from ddgm_dist.engine.blending import Piece
-from ddgm_dist.engine.tile import StaleStepError, TileSolver
+from ddgm_dist.engine.tile import Paused, StaleStepError, TileSolver
 from ddgm_dist.errors import StorageError
 from ddgm_dist.storage.checkpoint import Generation
 
@@ -85,3 +85,16 @@ def test_a_step_whose_state_cannot_be_saved_can_be_asked_for_again(
     digests = solver.step(tile, 1, {other.name: piece}, save=True).digests
     assert digests.items() <= known[2].digests.items()
     assert digests
+
+
+def test_a_tile_that_was_read_ahead_is_put_aside_without_a_step(begin: Callable[..., Job]) -> None:
+    """At its beginning and at its checkpoint; one that computes ends its iteration first."""
+    job = begin(N=4)
+    tile = job.plan.tiles[0]
+    assert list(TileSolver(job).run(tile, paused=lambda: True)) == [Paused(tile.name, 0)]
+    asked = iter([False, True, True])
+    step, save, aside = TileSolver(job).run(tile, paused=lambda: next(asked))
+    assert isinstance(step, StepEvent)
+    assert isinstance(save, SaveEvent)
+    assert aside == Paused(tile.name, 1)
+    assert list(TileSolver(job).run(tile, paused=lambda: True)) == [Paused(tile.name, 1)]
