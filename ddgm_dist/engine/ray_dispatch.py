@@ -506,14 +506,15 @@ class Dispatcher:
                 self._calls[ref].task.kind == "run" for ref in member.calls if ref in self._calls
             ):
                 member.pulse = member.actor.pulse.remote()
-        for member in self.pool.ready:
-            if member.pulse is None:
-                continue
-            ready, _ = ray.wait([member.pulse], timeout=wait)
-            if not ready:
-                continue
+        asked = {m.pulse: m for m in self.pool.ready if m.pulse is not None}
+        if not asked:
+            return
+        # All at once: one that does not answer keeps nobody waiting for the others.
+        answered, _ = ray.wait(list(asked), num_returns=len(asked), timeout=wait)
+        for ref in answered:
+            member = asked[ref]
             with contextlib.suppress(RayError):  # a lost worker: its call tells
-                pulse = ray.get(member.pulse)
+                pulse = ray.get(ref)
                 if pulse.count != member.count:
                     member.count, member.mark = pulse.count, time.monotonic()
                     self._losses = 0

@@ -14,6 +14,7 @@ from ray.exceptions import ObjectLostError
 from ddgm_dist.core.box import Box
 from ddgm_dist.engine.base import FaultEvent, PoolEvent, Receipt, StepEvent
 from ddgm_dist.engine.coupled import GroupWork
+from ddgm_dist.engine.ray_dispatch import Patience
 from ddgm_dist.engine.ray_worker import Pulse
 from ddgm_dist.engine.resume import unit_name
 from ddgm_dist.engine.tile import StaleStepError, Stepped
@@ -275,3 +276,22 @@ def test_a_group_goes_back_once_however_many_calls_tell_of_it(
     assert len(failed) == 20
     assert {e.kind for e in told if isinstance(e, FaultEvent)} == {"object-lost"}
     assert sum(isinstance(e, Receipt) for e in told) == 20
+
+
+class Silent(Scripted):
+    """Its signs of life are lost."""
+
+    mute = ("pulse",)
+
+
+def test_the_last_signs_of_life_are_waited_for_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = InlineEngine(
+        monkeypatch,
+        5,
+        make=lambda job, name: Silent(lambda task: None),
+        patience=Patience(pulse=0.0),
+    )
+    tiles = [tile for group in Row(1, 12).groups for tile in group]
+    told = dispatch(engine, TileWork(tiles, Commits()), Commits())  # type: ignore[arg-type]
+    assert len(told) == 12
+    assert [wait for wait in engine.ray.waits if wait[1] == 10.0] == [(5, 10.0)]
