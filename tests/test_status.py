@@ -6,13 +6,14 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from ddgm_dist.activity import activities
-from ddgm_dist.cli import main
+from ddgm_dist.cli import inspect, main
 from ddgm_dist.engine.base import Event, Job, Receipt, Report, StepEvent
 from ddgm_dist.engine.local import LocalEngine
 from ddgm_dist.errors import InputError
@@ -281,7 +282,7 @@ def test_watching_ends_with_the_run(
         if change:
             change()
 
-    monkeypatch.setattr(time, "sleep", sleep)
+    monkeypatch.setattr(inspect, "time", SimpleNamespace(**{**vars(time), "sleep": sleep}))
     assert main(["status", str(record.folder.parent), "--watch", "2", "--json"]) == 0
     states = [json.loads(line)["state"] for line in capsys.readouterr().out.splitlines()]
     assert states == ["running", "running", "running", "complete"]

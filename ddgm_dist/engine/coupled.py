@@ -173,8 +173,16 @@ class GroupWork:
         for other in (*group.receivers[name], name):
             self._push(group, other)
 
-    def again(self, task: Task) -> None:
-        """A call is to be made again: by the worker that holds the tile, or by any."""
+    def unit(self, tile: str) -> str:
+        """The name of an open tile's group; empty if that is done."""
+        group = self._of.get(tile)
+        return group.unit if group else ""
+
+    def again(self, task: Task, *, last: bool = False) -> None:
+        """A call is to be made again: by the worker that holds the tile, or by any.
+
+        The tiles around it wait for it, so ``last`` changes nothing.
+        """
         group = self._of.get(task.tile.name)
         if group and group.epoch == task.epoch:
             group.busy.discard(task.tile.name)

@@ -54,11 +54,11 @@ class Limits:
     losses
         Workers lost in a row, without any work done in between.
     tile_losses
-        Workers lost by the same tile: it is the tile that kills them.
+        Workers lost by the same tile, whatever others come to: it is the tile that kills them.
     attempts
         Resubmissions of one call, or repetitions after a failed read or write.
     rollbacks
-        Times that groups went back without a checkpoint or a finished tile in between.
+        Times that a group went back without a checkpoint or a finished tile of its own in between.
     """
 
     losses: int = 8
@@ -76,11 +76,11 @@ class Past:
     losses
         Workers lost since a call last ended well.
     tile_losses
-        Workers that this tile has lost since the last checkpoint or finished tile.
+        Workers that this tile has lost since its last checkpoint.
     attempts
         Repetitions of this call so far.
     rollbacks
-        Since the last checkpoint or finished tile.
+        Of the tile's group, since its last checkpoint or finished tile.
     light
         Whether one call is in flight per worker already.
     streamed

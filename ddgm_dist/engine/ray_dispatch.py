@@ -9,14 +9,24 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import ray
 from ray.exceptions import RayError, RayTaskError
 
-from ddgm_dist.engine.base import FaultEvent, Job, PoolEvent, Receipt, Report, SaveEvent
+from ddgm_dist.engine.base import (
+    Event,
+    FaultEvent,
+    Job,
+    PoolEvent,
+    Receipt,
+    Report,
+    SaveEvent,
+    StepEvent,
+)
 from ddgm_dist.engine.faults import Action, Decision, Fault, Limits, Past, decide
 from ddgm_dist.engine.processors import mixture
 from ddgm_dist.engine.ray_compat import draining_nodes
@@ -40,8 +50,12 @@ class Patience:
     start
         Without any worker ready, until the run fails.
     stall
-        Without a worker's progress, until it is probed (twenty times the longest step so far if
-        that is more); three times as long, until it is replaced even if it gives signs of life.
+        Without a worker's progress, until it is probed (twenty times the longest step so far, of
+        any tile and worker, if that is more); three times as long, until it is replaced even if it
+        gives signs of life. Progress is a call that ended or an iteration that was told. So while no
+        iteration of a run has been told, the bound for a worker that answers is ``3 * stall``: a
+        first iteration, with the reading of its input, that takes longer than that is given up, and
+        needs a longer ``stall``. From then on, it is sixty times the longest.
     probe
         Without a sign of life once it is probed, until it is replaced.
     pulse, drain, resize
@@ -67,6 +81,22 @@ class _Call:
     pieces: list[Any] = field(default_factory=list)
     attempts: int = 0
     since: float = field(default_factory=time.monotonic)
+
+
+@dataclass
+class _Setbacks:
+    """What a unit has cost since anything of it was last brought to where no fault takes it away.
+
+    Attributes
+    ----------
+    losses
+        Workers lost, by tile.
+    rollbacks
+        Times that it went back.
+    """
+
+    losses: Counter[str] = field(default_factory=Counter)
+    rollbacks: int = 0
 
 
 class Dispatcher:
@@ -107,8 +137,7 @@ class Dispatcher:
         self._depth, self._lightened = 2, math.inf
         self._streamed = False
         self._losses = 0
-        self._tile_losses: dict[str, int] = {}
-        self._rollbacks = 0
+        self._setbacks: dict[str, _Setbacks] = {}  # by unit
         self._longest = 0.0
         # By kind, the first worker of it that was admitted.
         self._processors: dict[str, str] = {}
@@ -190,10 +219,13 @@ class Dispatcher:
         self._losses = 0
         outcome: Receipt | Paused | Stepped
         outcome, events = answer if isinstance(answer, tuple) else (answer, [])
-        for event in outcome.events if isinstance(outcome, Stepped) else events:
-            self.report(event)
+        if isinstance(outcome, Stepped):
+            for event in outcome.events:
+                self.report(event)
+        else:
+            self._hear(events)
         if isinstance(outcome, Receipt):
-            self._advanced()
+            self._advanced(self.work.unit(outcome.tile), outcome.tile)
             self.report(outcome)
         if self.work.void(call.task):
             self.work.late(call.member.name, call.task)
@@ -205,11 +237,20 @@ class Dispatcher:
         digests = outcome.digests if isinstance(outcome, Stepped) else {}
         self.work.done(call.task, digests, call.pieces)
 
+    def _hear(self, events: Sequence[Event]) -> None:
+        """What uncoupled tiles tell while they run; a state that is saved is committed as well."""
+        for event in events:
+            if isinstance(event, SaveEvent):
+                self._advanced(self.work.unit(event.tile))
+            elif isinstance(event, StepEvent):
+                self._longest = max(self._longest, sum(event.seconds.values()))
+            self.report(event)
+
     def _commit(self) -> None:
         for unit, generation in self.work.commits():
             self._record(unit, generation)
             self.work.committed(unit, generation)
-            self._advanced()
+            self._advanced(unit)
         for name, tiles in self.work.drops():
             if name in self.pool.members:
                 self.pool.members[name].actor.drop.remote(tiles)
@@ -254,11 +295,10 @@ class Dispatcher:
                 call.attempts += 1
                 self._after(decision.delay, lambda: self._resubmit(call))
             case Action.ROLL_BACK:
-                self._rollbacks += 1
                 cause = getattr(error, "cause", None)
                 if isinstance(cause, CheckpointDamagedError):
                     self.history.damaged(cause)
-                self._after(decision.delay, lambda: self.work.roll_back(call.task))
+                self._after(decision.delay, lambda: self._roll_back(call.task))
             case Action.STREAM:
                 self._streamed = True
                 self.work.stream()
@@ -268,17 +308,34 @@ class Dispatcher:
                     self._depth, self._lightened = 1, min(self._lightened, time.monotonic())
                 self._lose(call.member, fault, call)
 
-    def _advanced(self) -> None:
-        """Something is on disk that no fault takes away."""
-        self._tile_losses.clear()
-        self._rollbacks = 0
+    def _roll_back(self, task: Task) -> None:
+        """Go back to the last checkpoint: once, however many calls have told that it must be."""
+        if not self.work.void(task):
+            self._setbacks_of(task.tile.name).rollbacks += 1
+            self.work.roll_back(task)
+
+    def _setbacks_of(self, tile: str) -> _Setbacks:
+        return self._setbacks.setdefault(self.work.unit(tile), _Setbacks())
+
+    def _advanced(self, unit: str, tile: str = "") -> None:
+        """A checkpoint of a unit is committed, or a tile of it is written: no fault takes that away.
+
+        What others have cost is not forgotten: a tile that kills its workers is to be given up
+        whatever the rest of the run comes to.
+        """
+        if not tile:
+            self._setbacks.pop(unit, None)
+        elif unit in self._setbacks:
+            self._setbacks[unit].losses.pop(tile, None)
+            self._setbacks[unit].rollbacks = 0
 
     def _past(self, call: _Call) -> Past:
+        setbacks = self._setbacks.get(self.work.unit(call.task.tile.name), _Setbacks())
         return Past(
             losses=self._losses,
-            tile_losses=self._tile_losses.get(call.task.tile.name, 0),
+            tile_losses=setbacks.losses[call.task.tile.name],
             attempts=call.attempts,
-            rollbacks=self._rollbacks,
+            rollbacks=setbacks.rollbacks,
             admitted=True,
             light=call.since > self._lightened,  # a call made before may yet run out as well
             streamed=self._streamed,
@@ -322,10 +379,12 @@ class Dispatcher:
             self._losses += 1
             if call is not None:
                 name = call.task.tile.name
-                self._tile_losses[name] = self._tile_losses.get(name, 0) + 1
+                self._setbacks_of(name).losses[name] += 1
         self.work.lost([m.name for m in gone])
-        for undone in ([call] if call else []) + lost:
+        for undone in lost:
             self.work.again(undone.task)
+        if call is not None:
+            self.work.again(call.task, last=fault is not Fault.PREEMPTED)
         self.pool.grow()
         self._assign()
 
@@ -441,21 +500,19 @@ class Dispatcher:
                 self._calls[ref].task.kind == "run" for ref in member.calls if ref in self._calls
             ):
                 member.pulse = member.actor.pulse.remote()
-        for member in self.pool.ready:
-            if member.pulse is None:
-                continue
-            ready, _ = ray.wait([member.pulse], timeout=wait)
-            if not ready:
-                continue
+        asked = {m.pulse: m for m in self.pool.ready if m.pulse is not None}
+        if not asked:
+            return
+        # All at once: one that does not answer keeps nobody waiting for the others.
+        answered, _ = ray.wait(list(asked), num_returns=len(asked), timeout=wait)
+        for ref in answered:
+            member = asked[ref]
             with contextlib.suppress(RayError):  # a lost worker: its call tells
-                pulse = ray.get(member.pulse)
+                pulse = ray.get(ref)
                 if pulse.count != member.count:
                     member.count, member.mark = pulse.count, time.monotonic()
                     self._losses = 0
-                for event in pulse.events:
-                    if isinstance(event, SaveEvent):
-                        self._advanced()
-                    self.report(event)
+                self._hear(pulse.events)
             member.pulse = member.probed = None
 
     def _probe(self, now: float) -> None:

@@ -147,6 +147,9 @@ class TileSolver:
             timer.lap("wait")
             n, state, faults = self._resume(tile, hint)
             yield from faults
+            if n < last and paused():  # it was read ahead when the pause was asked for
+                yield Paused(tile.name, n)
+                return
             saved = time.monotonic()
             while n < last:
                 state, event = self._step(tile, state, n, data)
@@ -246,13 +249,14 @@ class TileSolver:
             state, event = self._step(tile, start, n, data)
             seconds = {**timer.seconds, **event.seconds}
             events: list[Event] = [_with_seconds(event, seconds)]
-            if keep:
-                self._held[tile.name] = _Held(n + 1, state)
         digests: dict[str, str] = {}
         if save:
             saved, digests = self._save(tile, state, n + 1)
             events.append(saved)
-        if not keep:
+        if keep:
+            # Not before it is saved: if that fails, this step is asked for again.
+            self._held[tile.name] = _Held(n + 1, state)
+        else:
             self.data.trim(self._cache)
             give_back_memory()
         return Stepped(events, digests)

@@ -87,8 +87,19 @@ class Work(Protocol):
             Handles of the pieces for ``task.receivers``.
         """
 
-    def again(self, task: Task) -> None:
-        """A call is to be made again: by the worker that holds the tile, or by any."""
+    def unit(self, tile: str) -> str:
+        """What is committed and goes back together with a tile; empty if the tile is done."""
+
+    def again(self, task: Task, *, last: bool = False) -> None:
+        """A call is to be made again: by the worker that holds the tile, or by any.
+
+        Parameters
+        ----------
+        task
+            Which.
+        last
+            When all else is done, if the order is free: it may be what ended its worker.
+        """
 
     def void(self, task: Task) -> bool:
         """Whether the call's outcome is of no interest any more."""
@@ -169,11 +180,18 @@ class TileWork:
         """A tile is written."""
         self._left.discard(task.tile.name)
 
-    def again(self, task: Task) -> None:
-        """A call is to be made again, by any worker."""
+    def unit(self, tile: str) -> str:
+        """Each tile is one; empty if it is done."""
+        return tile if tile in self._left else ""
+
+    def again(self, task: Task, *, last: bool = False) -> None:
+        """A call is to be made again, by any worker: at once, or when all others have been."""
         if task.tile.name in self._left:
             self._retried.add(task.tile.name)
-            self._waiting.appendleft(task.tile)
+            if last:
+                self._waiting.append(task.tile)
+            else:
+                self._waiting.appendleft(task.tile)
 
     def lost(self, workers: Collection[str]) -> None:
         """Workers are gone; their calls come back through :meth:`again`."""

@@ -26,6 +26,7 @@ from ddgm_dist.engine.work import TileWork
 from ddgm_dist.errors import DdgmError, InputError, StorageError
 from ddgm_dist.reconstruct import Result, reconstruct
 from ddgm_dist.storage.checkpoint import Generation
+from tests.engine.inline import Clock
 
 Solve = Callable[..., tuple[np.ndarray, Result]]
 MakeTilts = Callable[..., Path]
@@ -148,16 +149,24 @@ def test_a_worker_that_is_unavailable_is_asked_again(
     expected, _ = solve(tilts, **KEYS, **cut)
     pause = plant("pause")
 
+    timers: list[threading.Timer] = []
+
     def go_on(event: Event) -> None:
         if isinstance(event, FaultEvent):
             # The call is asked for again after a second.
-            threading.Timer(2.0 if running else 0.0, pause.unlink).start()
+            timers.append(threading.Timer(2.0, lambda: pause.unlink(missing_ok=True)))
+            timers[-1].start()
 
     if not running:
         pause.unlink()
     monkeypatch.setattr("ddgm_dist.engine.ray_dispatch.ray", Unavailable(running=running))
     engine = watched(go_on if running else None, workers=2)
-    volume, result = solve(tilts, engine, **KEYS, **cut, denoiser="faulty:faulty")
+    try:
+        volume, result = solve(tilts, engine, **KEYS, **cut, denoiser="faulty:faulty")
+    finally:
+        for timer in timers:
+            timer.cancel()
+            timer.join()
     np.testing.assert_array_equal(volume, expected)
     assert [(f.kind, f.action) for f in engine.faults()] == [("unavailable", "ask again")]
     done = [(e.tile, e.iteration) for e in engine.seen if isinstance(e, StepEvent)]
@@ -294,7 +303,7 @@ def test_a_commit_that_fails_is_tried_again(
 
     pool: Any = SimpleNamespace(ready=[], progress=lambda: None)
     history: Any = SimpleNamespace(commit=commit)
-    monkeypatch.setattr(ray_dispatch.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(ray_dispatch, "time", Clock())
     dispatcher = ray_dispatch.Dispatcher(
         begin(), pool, pool, history, told.append, Limits(), ray_dispatch.Patience()
     )
