@@ -45,6 +45,8 @@ class Case:
         From what is solved for to the truth's field.
     direct
         Reconstructions without iteration, by name.
+    weights, iterations
+        Of total variation: the weights tried, in units of ``lipschitz``.
     shown
         What the figure shows as the data, ``(z, x)``.
     """
@@ -61,6 +63,8 @@ class Case:
     shown: Tensor
     crop: Callable[[Tensor], Tensor] = lambda x: x
     direct: dict[str, Tensor] = field(default_factory=dict)
+    weights: tuple[float, ...] = (0.003, 0.01, 0.03, 0.1, 0.3)
+    iterations: int = 200
 
 
 def tissue(data: Path, count: int, size: int) -> Tensor:
@@ -115,7 +119,7 @@ def _mri(image_name: str, image: Tensor, mask_name: str, acceleration: int, nois
 
 
 def deblurring(data: Path, quick: bool) -> Iterator[Case]:
-    size, count = (64, 1) if quick else (160, 2)
+    size, count = (64, 1) if quick else (96, 2)
     kernels = {
         "Gaussian, 2 px": dd.gaussian_kernel(2.0),
         "disc, radius 4 px": dd.disc_kernel(4.0),
@@ -184,7 +188,7 @@ def interpolated(b: Tensor, mask: Tensor) -> Tensor:
 
 
 def transmission(data: Path, quick: bool) -> Iterator[Case]:
-    thickness, rows, columns = (32, 1, 96) if quick else (64, 1, 160)
+    thickness, rows, columns = (32, 1, 96) if quick else (64, 1, 200)
     tilts = np.linspace(-60, 60, 21 if quick else 41)
     geometry = Geometry(tuple(tilts.tolist()), thickness, rows, columns)
     whole = dd.open_volume(data / "fibsem_medulla" / "val").read(
@@ -251,6 +255,8 @@ def _transmission(
             1 / eta,
             counts[:, 0],
             lambda x: x[:, :, first:stop],
+            weights=(0.03, 0.1, 0.3, 1.0),
+            iterations=100,
         )
 
 

@@ -4,12 +4,14 @@ Over a domain wider than the field by the kernel's radius on each side, A is a p
 cropped to the field: what wraps around never reaches it. Without the crop A is diagonal in
 frequency, with the kernel's transfer function h(k). As for the slab
 (:mod:`ddgm_dist.operators.slab`) samples that were not measured, the crop among them, are imputed
-once with the estimate's own, which majorises the error, and K gradient steps are
+with the estimate's own, which majorises the error, and j gradient steps are
 
-    x + F^H q(k) conj(h) F S (b - A x),    q = (1 - (1 - eta |h|^2)^K) / |h|^2,
+    x + F^H q(k) conj(h) F S (b - A x),    q = (1 - (1 - eta |h|^2)^j) / |h|^2,
 
-so the error never rises; where everything is measured (``boundary="periodic"``) they equal K
-explicit steps. ``||A||^2 <= max_k |h(k)|^2``, with equality there.
+so the error never rises. Where everything is measured (``boundary="periodic"``) any number of steps
+are one such run, and equal to as many explicit steps. Else the residual, which ends at the field's
+edge, would be deblurred as if it were an edge of the specimen: 25 steps in one run leave ringing
+there that runs of 5 do not. ``||A||^2 <= max_k |h(k)|^2``, with equality if all is measured.
 """
 
 from __future__ import annotations
@@ -112,8 +114,9 @@ class Blur:
         step_size: float,
         *,
         measured: Tensor | None = None,
+        impute_every: int = 5,
     ) -> Tensor:
-        """``steps`` gradient steps in closed form; a fraction is a shorter last step.
+        """``steps`` gradient steps in runs of closed form; a fraction is a shorter last step.
 
         Parameters
         ----------
@@ -123,10 +126,21 @@ class Blur:
             K, eta.
         measured
             S, 1 where b was measured, broadcastable to it; all ones when None.
+        impute_every
+            Steps per run; 1 is masked descent itself.
         """
-        if steps <= 0:
-            return x
         check_measured(measured, data)
+        if impute_every < 1:
+            raise InputError("impute_every", impute_every, "a run takes at least one step")
+        whole = self.margin == (0, 0) and measured is None
+        while steps > 0:
+            run = steps if whole else min(float(impute_every), steps)
+            x, steps = self._run(x, data, run, step_size, measured), steps - run
+        return x
+
+    def _run(
+        self, x: Tensor, data: Tensor, steps: float, step_size: float, measured: Tensor | None
+    ) -> Tensor:
         residual = data - self.A(x)
         if measured is not None:
             residual = residual * measured

@@ -70,11 +70,17 @@ def test_the_closed_form_is_that_many_steps(operator: Blur, steps: float):
     x, y = problem(operator)
     eta = 1 / operator.norm_squared
     expected = explicit_descent(operator, x, y, steps, eta)
-    got = operator.descend(x, y, steps, eta)
-    if operator.margin == (0, 0) or steps == 1:  # otherwise it imputes once
-        assert torch.allclose(got, expected, atol=1e-5)
+    got = operator.descend(x, y, steps, eta, impute_every=1)
+    assert torch.allclose(got, expected, atol=1e-5)
     assert not torch.allclose(got, x, atol=1e-2)
     assert torch.equal(operator.descend(x, y, 0, eta), x)
+
+
+def test_runs_that_impute_seldom_stay_close_to_masked_descent():
+    operator = CASES["Gaussian"]
+    x, y = problem(operator)
+    every, seldom, once = (operator.descend(x, y, 20, 1.0, impute_every=n) for n in (1, 5, 20))
+    assert 0 < float((seldom - every).norm()) < 0.5 * float((once - every).norm())
 
 
 @cases
@@ -131,6 +137,12 @@ def test_kernels_keep_the_mean_and_the_place(kernel: torch.Tensor):
         (lambda: Blur(torch.ones(3, 3), (9, 9), "mirror"), "boundary = mirror"),
         (lambda: Blur(torch.ones(3, 3), (9, 9)).A(torch.zeros(9, 1, 9)), r"\(11, any, 11\)"),
         (lambda: Blur(torch.ones(3, 3), (9, 9)).T(torch.zeros(9, 1, 8)), "data"),
+        (
+            lambda: Blur(torch.ones(3, 3), (9, 9)).descend(
+                torch.zeros(11, 1, 11), torch.zeros(9, 1, 9), 1, 0.1, impute_every=0
+            ),
+            "impute_every",
+        ),
         (lambda: gaussian_kernel(0.0), "sigma"),
         (lambda: disc_kernel(-1.0), "radius"),
     ],
