@@ -80,7 +80,7 @@ def test_runs_that_impute_seldom_stay_close_to_masked_descent():
     operator = CASES["Gaussian"]
     x, y = problem(operator)
     every, seldom, once = (operator.descend(x, y, 20, 1.0, impute_every=n) for n in (1, 5, 20))
-    assert 0 < float((seldom - every).norm()) < 0.5 * float((once - every).norm())
+    assert 0 < float((seldom - every).norm()) < 0.6 * float((once - every).norm())
 
 
 @cases
