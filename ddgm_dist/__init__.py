@@ -15,12 +15,25 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ddgm_dist.core.box import Box
+    from ddgm_dist.core.ddgm import ddgm
+    from ddgm_dist.core.descent import explicit_descent
+    from ddgm_dist.core.images import ImagePrior
+    from ddgm_dist.core.likelihood import GaussianLikelihood, PoissonLikelihood
+    from ddgm_dist.core.nonlinear import Differentiable, Linear, nonlinear_descent
+    from ddgm_dist.core.schedule import exponential, make_schedule
     from ddgm_dist.demo import run_demo
     from ddgm_dist.errors import DdgmError, InputError, PlanError, StorageError
     from ddgm_dist.evaluate import evaluate
     from ddgm_dist.formats.volumes import open_volume
     from ddgm_dist.ingest import ingest
+    from ddgm_dist.operators.base import operator_norm_squared
+    from ddgm_dist.operators.blur import Blur, disc_kernel, gaussian_kernel
+    from ddgm_dist.operators.fourier import MaskedFourier
+    from ddgm_dist.operators.inpainting import Inpainting
+    from ddgm_dist.operators.sampling import cartesian_mask, variable_density_mask
+    from ddgm_dist.operators.transmission import Transmission, log_linearise
     from ddgm_dist.phantom import TissuePhantom
+    from ddgm_dist.prior.denoisers import load_denoiser
     from ddgm_dist.pyramid import build_pyramid
     from ddgm_dist.reconstruct import plan as make_plan
     from ddgm_dist.reconstruct import reconstruct
@@ -32,30 +45,72 @@ if TYPE_CHECKING:
     __version__: str
 
 __all__ = [
+    "Blur",
     "Box",
     "DdgmError",
+    "Differentiable",
+    "GaussianLikelihood",
+    "ImagePrior",
+    "Inpainting",
     "InputError",
+    "Linear",
+    "MaskedFourier",
     "PlanError",
+    "PoissonLikelihood",
     "StorageError",
     "TiltSeriesMeta",
     "TissuePhantom",
+    "Transmission",
     "__version__",
     "build_pyramid",
+    "cartesian_mask",
+    "ddgm",
+    "disc_kernel",
     "evaluate",
+    "explicit_descent",
+    "exponential",
+    "gaussian_kernel",
     "ingest",
+    "load_denoiser",
+    "log_linearise",
     "make_plan",
+    "make_schedule",
+    "nonlinear_descent",
     "open_tilt_series",
     "open_volume",
+    "operator_norm_squared",
     "read_status",
     "reconstruct",
     "run_demo",
     "simulate",
     "train",
+    "variable_density_mask",
     "write_tilt_series",
 ]
 
 # Public name -> where it is defined (module, name there).
 _HOMES = {
+    "Blur": ("ddgm_dist.operators.blur", "Blur"),
+    "Differentiable": ("ddgm_dist.core.nonlinear", "Differentiable"),
+    "GaussianLikelihood": ("ddgm_dist.core.likelihood", "GaussianLikelihood"),
+    "ImagePrior": ("ddgm_dist.core.images", "ImagePrior"),
+    "Inpainting": ("ddgm_dist.operators.inpainting", "Inpainting"),
+    "Linear": ("ddgm_dist.core.nonlinear", "Linear"),
+    "MaskedFourier": ("ddgm_dist.operators.fourier", "MaskedFourier"),
+    "PoissonLikelihood": ("ddgm_dist.core.likelihood", "PoissonLikelihood"),
+    "Transmission": ("ddgm_dist.operators.transmission", "Transmission"),
+    "cartesian_mask": ("ddgm_dist.operators.sampling", "cartesian_mask"),
+    "ddgm": ("ddgm_dist.core.ddgm", "ddgm"),
+    "disc_kernel": ("ddgm_dist.operators.blur", "disc_kernel"),
+    "explicit_descent": ("ddgm_dist.core.descent", "explicit_descent"),
+    "exponential": ("ddgm_dist.core.schedule", "exponential"),
+    "gaussian_kernel": ("ddgm_dist.operators.blur", "gaussian_kernel"),
+    "load_denoiser": ("ddgm_dist.prior.denoisers", "load_denoiser"),
+    "log_linearise": ("ddgm_dist.operators.transmission", "log_linearise"),
+    "make_schedule": ("ddgm_dist.core.schedule", "make_schedule"),
+    "nonlinear_descent": ("ddgm_dist.core.nonlinear", "nonlinear_descent"),
+    "operator_norm_squared": ("ddgm_dist.operators.base", "operator_norm_squared"),
+    "variable_density_mask": ("ddgm_dist.operators.sampling", "variable_density_mask"),
     "Box": ("ddgm_dist.core.box", "Box"),
     "DdgmError": ("ddgm_dist.errors", "DdgmError"),
     "InputError": ("ddgm_dist.errors", "InputError"),
