@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ddgm_dist.status import read_status
     from ddgm_dist.storage.tilt_series import TiltSeriesMeta, open_tilt_series, write_tilt_series
     from ddgm_dist.train import train
+    from ddgm_dist.tune import tune
 
     __version__: str
 
@@ -51,6 +52,7 @@ __all__ = [
     "run_demo",
     "simulate",
     "train",
+    "tune",
     "write_tilt_series",
 ]
 
@@ -75,6 +77,7 @@ _HOMES = {
     "read_status": ("ddgm_dist.status", "read_status"),
     "simulate": ("ddgm_dist.simulate", "simulate"),
     "train": ("ddgm_dist.train", "train"),
+    "tune": ("ddgm_dist.tune", "tune"),
     "write_tilt_series": ("ddgm_dist.storage.tilt_series", "write_tilt_series"),
 }
 

@@ -20,6 +20,7 @@ COMMANDS = (
     "simulate",
     "ingest",
     "plan",
+    "tune",
     "reconstruct",
     "status",
     "evaluate",
