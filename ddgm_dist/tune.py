@@ -92,7 +92,7 @@ class Tuning:
         if row is not given:
             spread = "" if given.deviation is None else f" +- {given.deviation:.4f}"
             lines.append(
-                f"settings as given: {given.difference:+.4f}{spread} above it, paired over "
+                f"the settings as given differ from it by {given.difference:+.4f}{spread}, paired over "
                 f"{given.blocks} blocks"
             )
         return lines
