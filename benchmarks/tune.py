@@ -76,13 +76,9 @@ def level(volume: np.ndarray, noise: float, work: Path) -> dict:
 
 
 def show(found: dict) -> None:
-    print(
-        f"noise {found['noise']:.0%}: chosen {found['chosen']}, the oracle's {found['oracle']}, ",
-        end="",
-    )
-    print(
-        f"MSE {found['ratio']:.3f} of it; given settings {found['given_nmse'] / found['oracle_nmse']:.3f}"
-    )
+    given = found["given_nmse"] / found["oracle_nmse"]
+    print(f"noise {found['noise']:.0%}: chosen {found['chosen']}, by the oracle {found['oracle']}")
+    print(f"  MSE {found['ratio']:.3f} of the oracle's; the settings as given {given:.3f}")
     for row in found["candidates"]:
         print(f"  {row['name']:<44} {row['blocks']} {row['error']:8.4f} {row['nmse']:8.4f}")
 

@@ -195,7 +195,9 @@ def test_tune(replace: Replace, capsys: pytest.CaptureFixture[str], tmp_path: Pa
     assert (got["out"], got["overwrite"], got["progress"]) == (Path("tuned.yaml"), False, True)
     grid = tmp_path / "grid.yaml"
     grid.write_text("K: [1e1, 25]\n")
-    words = f"tune t.zarr --grid {grid} --budget 5 --blocks 2 --rows 3 --folds 6 --seed 9 --set N=20"
+    words = (
+        f"tune t.zarr --grid {grid} --budget 5 --blocks 2 --rows 3 --folds 6 --seed 9 --set N=20"
+    )
     assert call(words + " --thickness 64 --mask-bad --out c.yaml --overwrite -q") == 0
     assert capsys.readouterr().out == "a table\nwritten: c.yaml\n"
     assert got["config"] == {"N": 20, "thickness": 64, "mask_bad": True}

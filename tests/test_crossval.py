@@ -66,10 +66,10 @@ def test_a_fold_holds_out_tilts_between_and_beyond_the_kept(tilts: int, folds: i
 
 
 def test_other_numbers_of_tilts_and_folds_are_refused() -> None:
-    with pytest.raises(InputError, match="7 projections.*at least 8"):
+    with pytest.raises(InputError, match=r"7 projections.*at least 8"):
         make_fold(range(7), 2, 0)
     for folds in (1, 5):
-        with pytest.raises(InputError, match="folds = .*2 to 4"):
+        with pytest.raises(InputError, match=r"folds = .*2 to 4"):
             make_fold(range(8), folds, 0)
 
 

@@ -89,7 +89,7 @@ def test_the_table_is_complete(found: Tuning) -> None:
     assert all(
         r.error == pytest.approx(found.share * r.between + (1 - found.share) * r.beyond)
         for r in found.rows
-    )  # noqa: E501
+    )
     shown = found.describe()
     assert all(row.name in shown for row in found.rows)
     json.dumps(found.to_dict(), allow_nan=False)
@@ -145,7 +145,7 @@ def test_a_budget_picks_how_many(tilts: Path, monkeypatch: pytest.MonkeyPatch) -
     assert found.calls == 12
     assert said[0].startswith("4 candidates")
     assert "about 12 denoiser calls, 12 s" in said[0]
-    with pytest.raises(InputError, match="budget = 0.05.*two candidates"):
+    with pytest.raises(InputError, match=r"budget = 0.05.*two candidates"):
         tune(tilts, config, budget=0.05, **small)
 
 
