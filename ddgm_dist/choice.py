@@ -10,8 +10,8 @@ __all__ = ["Compared", "Estimate", "Round", "choose", "compare", "rounds"]
 
 # Candidates that are compared on all blocks, at least, the given settings aside.
 FINALISTS = 3
-# What a cheaper candidate may cost in error, as a fraction of it.
-INDIFFERENT = 0.01
+# What a cheaper candidate may cost in error, as a fraction of it, with one standard error on top.
+INDIFFERENT = 0.02
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,8 @@ def choose(errors: Mapping[int, Sequence[Estimate]], calls: Sequence[int]) -> in
     The given settings stay if what is best beats them by no more than one standard error of the paired
     difference. (Taking the plainest model within one standard error of the best is the rule
     of Breiman et al. 1984, "Classification and Regression Trees".) Then a candidate of
-    fewer calls takes the chosen one's place if it is at most 1 % worse, and one standard error.
+    fewer calls takes the chosen one's place if it is surely as good: its difference and one standard error
+    of that make at most 2 % of the error.
 
     Parameters
     ----------
@@ -162,22 +163,17 @@ def choose(errors: Mapping[int, Sequence[Estimate]], calls: Sequence[int]) -> in
     most = max(len(own) for own in errors.values())
     final = {i: sum(e.mean for e in own) / most for i, own in errors.items() if len(own) == most}
     chosen = min(final, key=lambda i: (final[i], i))
-    if 0 in final and _may_be_chance(errors[0], errors[chosen]):
-        chosen = 0
-    cheaper = [
-        i
-        for i, mean in final.items()
-        if calls[i] < calls[chosen]
-        and mean - final[chosen] <= INDIFFERENT * abs(final[chosen])
-        and _may_be_chance(errors[i], errors[chosen])
-    ]
+    if 0 in final:
+        gain, deviation = paired(errors[0], errors[chosen])
+        if gain <= 0 or gain <= deviation:
+            chosen = 0
+    limit = INDIFFERENT * abs(final[chosen])
+    cheaper = []
+    for i in final:
+        loss, deviation = paired(errors[i], errors[chosen])
+        if calls[i] < calls[chosen] and loss + deviation <= limit:
+            cheaper.append(i)
     return min(cheaper, key=lambda i: (calls[i], final[i], i), default=chosen)
-
-
-def _may_be_chance(own: Sequence[Estimate], other: Sequence[Estimate]) -> bool:
-    """Whether a candidate is worse than another by no more than one standard error."""
-    difference, deviation = paired(own, other)
-    return difference <= 0 or difference <= deviation
 
 
 def _mean_and_variance(values: Sequence[float]) -> tuple[float, float]:

@@ -51,10 +51,10 @@ def test_the_given_settings_stay_unless_another_is_surely_better() -> None:
     assert choose({0: given, 1: blocks(0.31, 0.41, 0.51)}, [50, 50]) == 0
 
 
-def test_a_cheaper_candidate_that_is_as_good_is_taken() -> None:
-    best = blocks(0.30, 0.40)
-    close, far = blocks(0.299, 0.403), blocks(0.31, 0.41)
-    assert choose({0: blocks(0.5, 0.6), 1: best, 2: close, 3: far}, [50, 50, 25, 10]) == 2
+def test_a_cheaper_candidate_that_is_surely_as_good_is_taken() -> None:
+    given, best = blocks(0.5, 0.6), blocks(0.30, 0.40)
+    close, unsure, far = blocks(0.301, 0.403), blocks(0.26, 0.44), blocks(0.31, 0.41)
+    assert choose({0: given, 1: best, 2: close, 3: unsure, 4: far}, [50, 50, 25, 10, 5]) == 2
 
 
 def test_only_those_tried_on_most_blocks_are_chosen_from() -> None:
