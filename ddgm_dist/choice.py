@@ -150,8 +150,8 @@ def choose(errors: Mapping[int, Sequence[Estimate]], calls: Sequence[int]) -> in
     The given settings stay if what is best beats them by no more than one standard error of the paired
     difference. (Taking the plainest model within one standard error of the best is the rule
     of Breiman et al. 1984, "Classification and Regression Trees".) Then a candidate of
-    fewer calls takes the chosen one's place if it is surely as good: its difference and one standard error
-    of that make at most 2 % of the error.
+    fewer calls takes the chosen one's place if it is surely as good: its difference and one standard
+    error of that make at most 2 % of the error.
 
     Parameters
     ----------

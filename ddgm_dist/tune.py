@@ -29,7 +29,7 @@ from ddgm_dist.plan.problem import Problem
 from ddgm_dist.pose import check_levels, pose_problem
 from ddgm_dist.prior.denoisers import load_denoiser
 from ddgm_dist.ring_correlation import ring_correlation
-from ddgm_dist.storage.tilt_series import TiltSeries
+from ddgm_dist.storage.tilt_series import TiltSeries, open_tilt_series
 from ddgm_dist.tuning_report import Row, Steps, check_target, show_steps, to_table, write_config
 
 __all__ = ["Tuning", "tune"]
@@ -171,6 +171,8 @@ def tune(
         raise InputError("budget", budget, "must be a positive number of minutes")
     if out is not None:
         check_target(Path(out), overwrite=overwrite)
+    # Refused before the series is read through.
+    make_fold(open_tilt_series(tilts).meta.angles_deg, folds, 0)
     base = parse_config(config)
     drawn = order_candidates(expand_grid(DEFAULT_GRID if grid is None else grid, base), seed)
     for candidate in drawn:
