@@ -38,7 +38,7 @@ __all__ = ["Tuning", "tune"]
 # 2003, J. Mol. Biol. 333, 721).
 _THRESHOLD = 0.143
 # Seeds of the halves' noise, apart from those of the blocks.
-_HALVES = 1 << 32
+_HALVES = 2**32
 
 Scores = dict[int, list[BlockScore]]
 
@@ -167,6 +167,8 @@ def tune(
     for name, value in (("blocks", blocks), ("rows", rows)):
         if value < 1:
             raise InputError(name, value, "must be at least 1")
+    if not 0 <= seed < _HALVES:
+        raise InputError("seed", seed, f"must be 0 to {_HALVES - 1}")
     if budget is not None and not (budget > 0 and math.isfinite(budget)):
         raise InputError("budget", budget, "must be a positive number of minutes")
     if out is not None:
@@ -175,8 +177,9 @@ def tune(
     make_fold(open_tilt_series(tilts).meta.angles_deg, folds, 0)
     base = parse_config(config)
     drawn = order_candidates(expand_grid(DEFAULT_GRID if grid is None else grid, base), seed)
+    loaded = load_denoiser(base.denoiser, precision=base.precision)
     for candidate in drawn:
-        check_levels(candidate.config, load_denoiser(base.denoiser, precision=base.precision))
+        check_levels(candidate.config, loaded)
     trials = _Trials(*pose_problem(tilts, base.problem()), blocks, rows, folds, seed)
     each = trials.seconds_per_call(base)
     candidates = _affordable(drawn, blocks, each, budget)

@@ -156,6 +156,7 @@ def test_a_budget_picks_how_many(tilts: Path, monkeypatch: pytest.MonkeyPatch) -
         ({"rows": 0}, "rows"),
         ({"folds": 1}, "folds"),
         ({"folds": 13}, "folds"),
+        ({"seed": -1}, "seed"),
         ({"budget": 0.0}, "budget"),
         ({"budget": float("nan")}, "budget"),
         ({"grid": {}}, "grid"),
