@@ -47,7 +47,7 @@ def test_any_number_of_the_drawn_is_the_given_one_and_some_others() -> None:
         ([], "nothing is left to choose"),
         ({"K": [25]}, "nothing is left to choose"),
         ({"K": []}, "has no values"),
-        ({"kk": [1]}, "did you mean K?"),
+        ({"TRUST": [1]}, "did you mean trust?"),
         ({"denoiser": ["fibsem"]}, "cannot be tuned"),
         ({"K": [-1]}, "greater than or equal to 0"),
         ({"sigma_N": [3.0]}, "must decrease"),
