@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from ddgm_dist.status import read_status
     from ddgm_dist.storage.tilt_series import TiltSeriesMeta, open_tilt_series, write_tilt_series
     from ddgm_dist.train import train
+    from ddgm_dist.tune import tune
 
     __version__: str
 
@@ -84,6 +85,7 @@ __all__ = [
     "run_demo",
     "simulate",
     "train",
+    "tune",
     "variable_density_mask",
     "write_tilt_series",
 ]
@@ -130,6 +132,7 @@ _HOMES = {
     "read_status": ("ddgm_dist.status", "read_status"),
     "simulate": ("ddgm_dist.simulate", "simulate"),
     "train": ("ddgm_dist.train", "train"),
+    "tune": ("ddgm_dist.tune", "tune"),
     "write_tilt_series": ("ddgm_dist.storage.tilt_series", "write_tilt_series"),
 }
 

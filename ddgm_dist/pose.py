@@ -15,7 +15,7 @@ from torch import Tensor
 from ddgm_dist.core.geometry import Geometry
 from ddgm_dist.core.intensity import Intensity, estimate_intensity, estimate_noise
 from ddgm_dist.core.noise import ROW_LATTICE_STREAM
-from ddgm_dist.core.schedule import exponential, make_schedule
+from ddgm_dist.core.schedule import Schedule, exponential, make_schedule
 from ddgm_dist.core.window import make_lattice
 from ddgm_dist.engine.measurements import repair
 from ddgm_dist.errors import InputError
@@ -27,7 +27,7 @@ from ddgm_dist.plan.problem import Problem
 from ddgm_dist.prior.denoisers import LoadedDenoiser, load_denoiser
 from ddgm_dist.storage.tilt_series import BadPixels, TiltSeries, open_tilt_series
 
-__all__ = ["pose_problem"]
+__all__ = ["check_levels", "pose_problem", "pose_schedule"]
 
 # Rows that the intensity is estimated from: groups of neighbours, spread over the field.
 SAMPLE_GROUPS, SAMPLE_ROWS = 8, 8
@@ -50,7 +50,7 @@ def pose_problem(tilts: str | Path, config: ProblemConfig) -> tuple[Problem, Til
     fingerprint, bad = series.survey()
     _check_pixels(series, bad, config)
     loaded = load_denoiser(config.denoiser, precision=config.precision)
-    _check_levels(config, loaded)
+    check_levels(config, loaded)
     norm = norm_squared(geometry)
     step_size = config.step_size or 1 / norm
     if step_size >= 2 / norm:
@@ -58,19 +58,7 @@ def pose_problem(tilts: str | Path, config: ProblemConfig) -> tuple[Problem, Til
             "step_size", step_size, f"must be below 2/||A||^2 = {2 / norm:.4g}, or descent diverges"
         )
     intensity = _intensity(series, geometry, config)
-    sigma = exponential(config.sigma_1, config.sigma_N, config.N)
-    denoising = exponential(config.s_1 or config.sigma_1, config.s_N or config.sigma_N, config.N)
-    schedule = make_schedule(
-        N=config.N,
-        K=config.K,
-        sigma=sigma,
-        added_noise=config.added_noise,
-        denoising_step=denoising,
-        rule=config.step_rule,
-        step_size=step_size,
-        sigma_y=intensity.relative_noise,
-        trust=config.trust,
-    )
+    schedule = pose_schedule(config, step_size, intensity)
     lattice = make_lattice(
         geometry.domain,
         max_width=config.window,
@@ -101,6 +89,23 @@ def pose_problem(tilts: str | Path, config: ProblemConfig) -> tuple[Problem, Til
         lattice_rows=lattice_rows,
     )
     return problem, series
+
+
+def pose_schedule(config: ProblemConfig, step_size: float, intensity: Intensity) -> Schedule:
+    """The schedule that a configuration asks for, with a resolved step size and intensity."""
+    return make_schedule(
+        N=config.N,
+        K=config.K,
+        sigma=exponential(config.sigma_1, config.sigma_N, config.N),
+        added_noise=config.added_noise,
+        denoising_step=exponential(
+            config.s_1 or config.sigma_1, config.s_N or config.sigma_N, config.N
+        ),
+        rule=config.step_rule,
+        step_size=step_size,
+        sigma_y=intensity.relative_noise,
+        trust=config.trust,
+    )
 
 
 def _geometry(series: TiltSeries, config: ProblemConfig) -> Geometry:
@@ -136,7 +141,8 @@ def _check_pixels(series: TiltSeries, bad: BadPixels, config: ProblemConfig) -> 
         raise InputError("tilts", series.path, "holds no finite pixel at all")
 
 
-def _check_levels(config: ProblemConfig, loaded: LoadedDenoiser) -> None:
+def check_levels(config: ProblemConfig, loaded: LoadedDenoiser) -> None:
+    """Refuse noise levels that the denoiser was not trained for."""
     low, high = loaded.sigma_range
     for name in ("sigma_1", "sigma_N"):
         value = getattr(config, name)

@@ -20,6 +20,7 @@ COMMANDS = (
     "simulate",
     "ingest",
     "plan",
+    "tune",
     "reconstruct",
     "status",
     "evaluate",
@@ -184,6 +185,29 @@ def test_reconstruct_says_nothing_that_was_not_asked(replace: Replace) -> None:
     assert (got["address"], got["workers"], got["memory"]) == (None, None, None)
 
 
+def test_tune(replace: Replace, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    made = SimpleNamespace(describe=lambda: "a table", to_dict=lambda: {"chosen": 1})
+    got = replace("tune", "tune", made)
+    assert call("tune t.zarr --json") == 0
+    assert json.loads(capsys.readouterr().out) == {"chosen": 1}
+    assert (got["config"], got["grid"], got["budget"]) == ({}, None, None)
+    assert (got["blocks"], got["rows"], got["folds"], got["seed"]) == (4, 2, 4, 0)
+    assert (got["out"], got["overwrite"], got["progress"]) == (Path("tuned.yaml"), False, True)
+    grid = tmp_path / "grid.yaml"
+    grid.write_text("K: [1e1, 25]\n")
+    words = (
+        f"tune t.zarr --grid {grid} --budget 5 --blocks 2 --rows 3 --folds 6 --seed 9 --set N=20"
+    )
+    assert call(words + " --thickness 64 --mask-bad --out c.yaml --overwrite -q") == 0
+    assert capsys.readouterr().out == "a table\nwritten: c.yaml\n"
+    assert got["config"] == {"N": 20, "thickness": 64, "mask_bad": True}
+    assert (got["grid"], got["budget"], got["progress"]) == ({"K": [10.0, 25]}, 5.0, False)
+    assert (got["blocks"], got["rows"], got["folds"], got["seed"]) == (2, 3, 6, 9)
+    assert (got["out"], got["overwrite"]) == (Path("c.yaml"), True)
+    grid.write_text("")
+    assert call(f"tune t.zarr --grid {grid}") == 2
+
+
 def test_evaluate(replace: Replace, capsys: pytest.CaptureFixture[str]) -> None:
     scores = {"mse": 0.1, "psnr": 30.0, "ssim": 0.9, "region": "inner"}
     got = replace("evaluate", "evaluate", SimpleNamespace(to_dict=lambda: scores))
@@ -302,6 +326,8 @@ def test_ctrl_c_is_one_line(replace: Replace, capsys: pytest.CaptureFixture[str]
         ("ingest needle.npz t.zarr --angles nowhere.tlt", "--angles"),
         ("ingest needle.npz t.zarr --tilt-axis z", "--tilt-axis"),
         ("train w.safetensors", "IMAGES"),
+        ("tune t.zarr --grid /nowhere/grid.yaml", "--grid"),
+        ("tune t.zarr --blocks 0", "--blocks"),
     ],
 )
 def test_a_wrong_command_line_is_one_line(

@@ -11,7 +11,7 @@ import yaml
 
 from ddgm_dist.errors import InputError
 
-__all__ = ["read_config"]
+__all__ = ["read_config", "read_yaml"]
 
 Config = dict[str, Any]
 
@@ -55,14 +55,25 @@ def read_config(path: Path | None, overrides: Sequence[str]) -> Config:
     return config
 
 
-def _read_file(path: Path) -> Config:
+def read_yaml(path: Path, option: str) -> Any:
+    """What a YAML file holds.
+
+    Raises
+    ------
+    InputError
+        If the file, given by ``option``, is missing or not YAML.
+    """
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise InputError("--config", str(path), "there is no such file") from None
+        raise InputError(option, str(path), "there is no such file") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError("--config", str(path), f"cannot be read ({error})") from error
-    config = _parse(text, "--config", str(path))
+        raise InputError(option, str(path), f"cannot be read ({error})") from error
+    return _parse(text, option, str(path))
+
+
+def _read_file(path: Path) -> Config:
+    config = read_yaml(path, "--config")
     if config is None:
         return {}
     if not isinstance(config, dict) or not all(isinstance(key, str) for key in config):

@@ -26,7 +26,7 @@ from ddgm_dist.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["plan", "reconstruct"]
+__all__ = ["plan", "problem_config", "reconstruct"]
 
 
 def plan(
@@ -44,7 +44,7 @@ def plan(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")] = False,
 ) -> None:
     """Show what a reconstruction would take: tiles, memory, traffic, denoiser calls, time."""
-    resolved = _problem_config(config, overrides or [], thickness, mask_bad)
+    resolved = problem_config(config, overrides or [], thickness, mask_bad)
     limit = None if memory is None else parse_memory(memory)
     from ddgm_dist.engine.host import allocate_as_workers
     from ddgm_dist.reconstruct import plan as run
@@ -91,7 +91,7 @@ def reconstruct(
                 raise InputError(
                     option, value, "is for --engine ray", "leave it out or use --engine ray"
                 )
-    resolved = _problem_config(config, overrides or [], thickness, mask_bad)
+    resolved = problem_config(config, overrides or [], thickness, mask_bad)
     limit = None if memory is None else parse_memory(memory)
     from ddgm_dist.engine.host import allocate_as_workers
     from ddgm_dist.reconstruct import reconstruct as run
@@ -112,7 +112,7 @@ def reconstruct(
     typer.echo(result.describe())
 
 
-def _problem_config(
+def problem_config(
     path: Path | None, overrides: Sequence[str], thickness: int | None, mask_bad: bool
 ) -> dict[str, Any]:
     """The configuration; options that fix the answer are keys of it, and win."""

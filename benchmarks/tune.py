@@ -1,0 +1,110 @@
+"""Whether `tune`, without the truth, chooses as well as one who knows it.
+
+    python benchmarks/tune.py [--data DIR] [--work DIR] [--noise 0.05 0.3 1.0]
+
+Simulates tilt series from FIB-SEM tissue that the shipped denoiser was not trained on, has `tune` choose
+among a few candidates, and reconstructs with every candidate from all tilts, to compare with the
+truth. Prints a table per noise level; figures go to benchmarks/results/tune.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from quality import inner, surround
+
+import ddgm_dist as dd
+from ddgm_dist.plan.candidates import expand_grid
+from ddgm_dist.plan.config import parse_config
+
+HERE = Path(__file__).resolve().parent
+# Far from each other, and from those that the defaults were chosen on.
+ROWS, FIELD = (60, 180, 330, 450), 320
+BASE = {"N": 10}
+GRID = [
+    {"K": [100]},
+    {"trust": [1.0, 10.0]},
+    {"K": [100], "trust": [1.0]},
+    {"added_noise": [1.0]},
+    {"sigma_1": [1.0]},
+    {"sigma_N": [0.3]},
+    {"step_rule": ["paper"], "added_noise": [1.0], "sigma_N": [0.03]},
+    {"N": [5]},
+]
+
+
+def specimen(data: Path) -> np.ndarray:
+    """A slab (z, y, x) 64 thick whose rows lie apart."""
+    train = dd.open_volume(data / "fibsem_medulla" / "train")
+    kept_out = train.read(dd.Box((352, 0, 0), (416, 520, 520)))
+    return surround(np.stack([kept_out[:, row] for row in ROWS], axis=1), FIELD)
+
+
+def level(volume: np.ndarray, noise: float, work: Path) -> dict:
+    """The choice, and what the truth says of every candidate."""
+    tilts, out = work / "tilts.zarr", work / "out.zarr"
+    dd.simulate(volume, tilts, noise=f"gaussian:{noise}", field=FIELD, overwrite=True)
+    started = time.process_time()
+    tuning = dd.tune(tilts, BASE, grid=GRID, blocks=len(ROWS), rows=1, report=print)
+    seconds = time.process_time() - started
+    print(tuning.describe(), flush=True)
+    truth = {}
+    for candidate in expand_grid(GRID, parse_config(BASE)):
+        dd.reconstruct(tilts, out, candidate.config, "local", overwrite=True)
+        truth[candidate.name] = dd.evaluate(out, volume, inner=inner(tilts)).nmse
+    best = min(truth, key=lambda name: truth[name])
+    rows = [row.to_dict() | {"nmse": truth[row.name]} for row in tuning.rows]
+    return {
+        "noise": noise,
+        "chosen": tuning.chosen.name,
+        "oracle": best,
+        "chosen_nmse": truth[tuning.chosen.name],
+        "oracle_nmse": truth[best],
+        "given_nmse": truth["as given"],
+        "ratio": truth[tuning.chosen.name] / truth[best],
+        "denoiser_calls": tuning.calls,
+        "cpu_seconds": seconds,
+        "candidates": rows,
+    }
+
+
+def show(found: dict) -> None:
+    given = found["given_nmse"] / found["oracle_nmse"]
+    print(f"noise {found['noise']:.0%}: chosen {found['chosen']}, by the oracle {found['oracle']}")
+    print(f"  MSE {found['ratio']:.3f} of the oracle's; the settings as given {given:.3f}")
+    for row in found["candidates"]:
+        print(f"  {row['name']:<44} {row['blocks']} {row['error']:8.4f} {row['nmse']:8.4f}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, default=HERE.parent.parent / "shared" / "data")
+    parser.add_argument("--work", type=Path, help="keep intermediate stores here")
+    parser.add_argument("--out", type=Path, default=HERE / "results" / "tune.json")
+    parser.add_argument("--noise", type=float, nargs="+", default=[0.05, 0.3, 1.0])
+    parser.add_argument("--threads", type=int, default=1)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    work = args.work or Path(tempfile.mkdtemp(prefix="ddgm-tune-"))
+    work.mkdir(parents=True, exist_ok=True)
+    volume, levels = specimen(args.data), []
+    try:
+        for noise in args.noise:
+            levels.append(level(volume, noise, work))
+            show(levels[-1])
+            args.out.parent.mkdir(parents=True, exist_ok=True)
+            args.out.write_text(json.dumps(levels, indent=1) + "\n")
+    finally:
+        if args.work is None:
+            shutil.rmtree(work, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()
