@@ -54,10 +54,20 @@ class Problem:
     denoiser_digest: str
     lattice_rows: WindowLattice | None = None
 
+    def seed(self, sample: int) -> int:
+        """The seed of a sample: the only thing in which samples differ."""
+        return self.config.seed + sample
+
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
+        """Plain JSON values.
+
+        One sample goes without saying: so the problem is the same as before there were several.
+        """
+        config = self.config.model_dump(mode="json")
+        if config["samples"] == 1:
+            del config["samples"]
         return {
-            "config": self.config.model_dump(mode="json"),
+            "config": config,
             "geometry": asdict(self.geometry),
             "intensity": asdict(self.intensity),
             "step_size": self.step_size,
