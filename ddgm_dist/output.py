@@ -110,19 +110,13 @@ class Output:
                 _check_same(saved, problem.to_dict(), str(out))
             if record.read_state() is None:
                 # Not begun, or interrupted before the volume was made: nothing is in it yet.
-                layout = VolumeLayout(plan.shape, plan.shard, plan.chunk)
                 store = create_volume(
-                    out, layout, voxel_size_nm=voxel_size_nm, name=Path(out).stem, claimed=True
+                    out,
+                    VolumeLayout(plan.shape, plan.shard, plan.chunk),
+                    voxel_size_nm=voxel_size_nm,
+                    name=Path(out).stem,
+                    claimed=True,
                 )
-                if plan.samples > 1:
-                    create_volume(
-                        std_place(out),
-                        layout,
-                        voxel_size_nm=voxel_size_nm,
-                        name=f"{Path(out).stem}, standard deviation",
-                        claimed=True,
-                        within=True,
-                    )
                 record.write_state(RUNNING, digest)
             else:
                 store = open_volume_store(out, "r+")
@@ -150,12 +144,11 @@ class Output:
         where the samples have been combined.
         """
         layout = self.store.layout
-        whole, stores = _Rows(), [self.store]
+        whole, there = _Rows(), self.store.shards()
         for receipt in self.record.receipts(self.digest):
             whole.add(_box(receipt))
         if self.plan.samples > 1:
-            stores.append(open_volume_store(std_place(self.path)))
-        there = np.logical_and.reduce([store.shards() for store in stores])
+            there &= self._shards(std_place(self.path))
 
         def has(rows: _Rows, there: NDArray[np.bool_], box: Box) -> bool:
             return rows.has(box) and bool(there[layout.shards_of(box)].all())
@@ -176,22 +169,20 @@ class Output:
 
     def _samples(self) -> tuple[list[_Rows], list[NDArray[np.bool_]]]:
         """What of each sample has receipts, and which of its shards are there."""
-        count = self.plan.samples
-        written = [_Rows() for _ in range(count)]
+        written = [_Rows() for _ in self._numbers]
         for receipt in self.record.receipts(self.digest, SAMPLE_RECEIPTS):
             sample = receipt.get("sample")
-            if isinstance(sample, int) and 0 <= sample < count:
+            if sample in self._numbers:
                 written[sample].add(_box(receipt))
-        lie = []
-        for sample in range(count):
-            try:
-                lie.append(open_volume_store(self._sample(sample)).shards())
-            except InputError:  # not made yet, or combined and deleted
-                lie.append(np.zeros(self.store.layout.grid, bool))
-        return written, lie
+        places = [sample_place(self.path, self.digest, k) for k in self._numbers]
+        return written, [self._shards(place) for place in places]
 
-    def _sample(self, sample: int) -> Place:
-        return sample_place(self.path, self.digest, sample)
+    def _shards(self, place: Place) -> NDArray[np.bool_]:
+        """Which shards of a volume beside the main one are there."""
+        try:
+            return open_volume_store(place).shards()
+        except InputError:  # not made yet, or combined and deleted
+            return np.zeros(self.store.layout.grid, bool)
 
     def reopen(self) -> None:
         """Declare that there is something to be done, if only to a volume that was whole.
@@ -201,18 +192,23 @@ class Output:
         self.record.write_state(RUNNING, self.digest)
         if self.plan.samples == 1:
             return
-        for sample in range(self.plan.samples):
+        beside = {f"sample {k}": sample_place(self.path, self.digest, k) for k in self._numbers}
+        for name, place in {"standard deviation": std_place(self.path), **beside}.items():
             try:
-                open_volume_store(self._sample(sample))
+                open_volume_store(place)
             except InputError:
                 create_volume(
-                    self._sample(sample),
+                    place,
                     self.store.layout,
                     voxel_size_nm=self.voxel_size_nm,
-                    name=f"sample {sample}",
+                    name=name,
                     claimed=True,
                     within=True,
                 )
+
+    @property
+    def _numbers(self) -> range:
+        return range(self.plan.samples)
 
     def complete(self, provenance: Mapping[str, Any] | None, *, keep_samples: bool = False) -> None:
         """Declare the volume whole.
@@ -351,13 +347,8 @@ def _clear(out: str | Path, record: RunRecord) -> None:
         ) from error
 
 
-def _told(problem: dict[str, Any]) -> dict[str, Any]:
-    """A problem with what goes without saying."""
-    return {**problem, "config": {"samples": 1, **problem.get("config", {})}}
-
-
 def _check_same(saved: dict[str, Any], ours: dict[str, Any], out: str) -> None:
-    changed = differences(_told(saved), _told(ours))
+    changed = differences(saved, ours)
     if changed:
         more = f" and {len(changed) - 6} more" if len(changed) > 6 else ""
         raise InputError(

@@ -16,6 +16,9 @@ from ddgm_dist.plan.config import ProblemConfig
 
 __all__ = ["Problem", "differences"]
 
+# Fields that a problem's dictionary lacks when they have these values.
+UNSAID: dict[str, Any] = {"config.samples": 1}
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -61,10 +64,11 @@ class Problem:
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values.
 
-        One sample goes without saying: so the problem is the same as before there were several.
+        What is in `UNSAID` is left out where it is as there: so that problems of one sample are those
+        that they were before there could be several, and their outputs can be gone on with.
         """
         config = self.config.model_dump(mode="json")
-        if config["samples"] == 1:
+        if config["samples"] == UNSAID["config.samples"]:
             del config["samples"]
         return {
             "config": config,
@@ -104,7 +108,8 @@ def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> l
     """Fields in which two problems' dictionaries differ, as ``name: old -> new`` lines."""
     found = []
     for key in sorted(old.keys() | new.keys()):
-        a, b = old.get(key), new.get(key)
+        unsaid = UNSAID.get(f"{prefix}{key}")
+        a, b = old.get(key, unsaid), new.get(key, unsaid)
         if isinstance(a, dict) and isinstance(b, dict):
             found += differences(a, b, f"{prefix}{key}.")
         elif json.dumps(a) != json.dumps(b):
