@@ -41,6 +41,7 @@ from ddgm_dist.storage.run_record import (
     std_place,
 )
 from ddgm_dist.storage.volume import (
+    LEVEL,
     SIDECAR,
     VolumeLayout,
     VolumeStore,
@@ -179,10 +180,9 @@ class Output:
 
     def _shards(self, place: Place) -> NDArray[np.bool_]:
         """Which shards of a volume beside the main one are there."""
-        try:
-            return open_volume_store(place).shards()
-        except InputError:  # not made yet, or combined and deleted
+        if not _is_made(place):  # not yet, or combined and deleted
             return np.zeros(self.store.layout.grid, bool)
+        return open_volume_store(place).shards()
 
     def reopen(self) -> None:
         """Declare that there is something to be done, if only to a volume that was whole.
@@ -194,9 +194,7 @@ class Output:
             return
         beside = {f"sample {k}": sample_place(self.path, self.digest, k) for k in self._numbers}
         for name, place in {"standard deviation": std_place(self.path), **beside}.items():
-            try:
-                open_volume_store(place)
-            except InputError:
+            if not _is_made(place):
                 create_volume(
                     place,
                     self.store.layout,
@@ -250,6 +248,11 @@ class Output:
                 self.record.delete_others(kind, self.digest)
             else:
                 self.record.delete_folder(kind)
+
+
+def _is_made(place: Place) -> bool:
+    """Whether a volume was made whole: its array is what is made last."""
+    return is_zarr(place / LEVEL)
 
 
 def _box(receipt: Mapping[str, Any]) -> Box:

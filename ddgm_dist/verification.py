@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ddgm_dist.core.box import Box
 from ddgm_dist.errors import InputError, StorageError
-from ddgm_dist.location import Place
+from ddgm_dist.location import Place, is_zarr
 from ddgm_dist.storage.run_record import (
     COMPLETE,
     RECEIPTS,
@@ -74,9 +74,11 @@ def _wrong_samples(
         box, sample = receipt_box(receipt), receipt.get("sample")
         if box is None or not isinstance(sample, int) or state is None:
             wrong[name] = "receipt damaged"
-        elif not _is_there(
-            sample_place(out, state["problem"], sample), box, str(receipt.get("digest"))
-        ):
+            continue
+        place = sample_place(out, state["problem"], sample)
+        if state["state"] == COMPLETE and not is_zarr(place):
+            continue  # deleted, and who was taken for lost came late with a receipt
+        if not _is_there(place, box, str(receipt.get("digest"))):
             wrong[name] = "missing or damaged"
     return wrong
 

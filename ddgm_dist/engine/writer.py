@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ddgm_dist.core.box import Box
 from ddgm_dist.core.moments import Moments
 from ddgm_dist.engine.base import Job, Receipt, Timer
+from ddgm_dist.engine.host import give_back_memory
 from ddgm_dist.errors import InputError, StorageError
 from ddgm_dist.plan.tiling import Tile
 from ddgm_dist.storage.run_record import (
@@ -119,6 +120,7 @@ class TileWriter:
         timer.lap("write")
         receipt = Receipt(tile.name, digest, timer.seconds, self.worker, began)
         self._record(receipt, box, RECEIPTS, {"std": deviation})
+        give_back_memory()
         return receipt
 
     @property
