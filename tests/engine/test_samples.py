@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ddgm_dist.engine.base import Event, Job, Receipt, Report, SaveEvent, StepEvent
+from ddgm_dist.engine.base import Event, Job, Receipt, Report, SaveEvent, StepEvent, Timer
 from ddgm_dist.engine.local import LocalEngine
 from ddgm_dist.engine.writer import TileWriter
 from ddgm_dist.errors import InputError, StorageError
@@ -204,6 +204,30 @@ def test_who_combines_too_late_writes_nothing(tilts: Path, tmp_path: Path) -> No
     with pytest.raises(StorageError, match="cannot be combined"):
         TileWriter(jobs[0], "late").combine(jobs[0].plan.combined[0])
     assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.usefixtures("denoisers")
+def test_who_solves_too_late_does_no_harm(tilts: Path, tmp_path: Path) -> None:
+    """A tile of a sample that is written when the samples are combined and deleted."""
+    out, late = tmp_path / "out.zarr", list[TileWriter]()
+
+    class Kept(LocalEngine):
+        def run(self, job: Job, done: frozenset[str], report: Report) -> None:
+            super().run(job, done, report)
+            late.append(TileWriter(job, "late"))
+            late[0].write(job.plan.tiles[0], tile, Timer(), 0.0)  # so its volume is open
+
+    tile = np.zeros((12, 2, 144), np.float32)
+    reconstruct(tilts, out, KEYS, Kept())
+    expected = both(out)
+    late[0].write(late[0].job.plan.tiles[0], tile, Timer(), 0.0)
+    assert len(list(out.glob("ddgm_dist/sample-receipts/*/*"))) == 1
+    assert verify(out) == {}
+    (out / "0/c/0/0/0").unlink()
+    engine = Stopped()
+    reconstruct(tilts, out, KEYS, engine)
+    np.testing.assert_array_equal(both(out), expected)
+    assert engine.count(Receipt) == 4  # of all three samples, and the mean
 
 
 @pytest.mark.usefixtures("denoisers")
