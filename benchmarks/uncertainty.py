@@ -41,7 +41,7 @@ ROWS = (260, 100)
 DESCENT = (3, 5, 7, 10, 15, 25, 50, 100, 200, 400, 800, 1600)
 CGLS = tuple(range(1, 41))
 SIRT = (5, 10, 15, 20, 30, 50, 100, 200, 400, 800)
-WEIGHTS, TV_STEPS = tuple(10.0 ** (k / 2) for k in range(-2, 7)), 150
+WEIGHTS, TV_STEPS = tuple(10.0 ** (k / 2) for k in range(6)), 100
 
 
 def slab(data: Path, row: int) -> np.ndarray:

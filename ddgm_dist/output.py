@@ -173,7 +173,7 @@ class Output:
         written = [_Rows() for _ in self._numbers]
         for receipt in self.record.receipts(self.digest, SAMPLE_RECEIPTS):
             sample = receipt.get("sample")
-            if sample in self._numbers:
+            if isinstance(sample, int) and sample in self._numbers:
                 written[sample].add(_box(receipt))
         places = [sample_place(self.path, self.digest, k) for k in self._numbers]
         return written, [self._shards(place) for place in places]
