@@ -327,7 +327,11 @@ def test_a_plan_is_sent_as_its_cuts(make_problem: MakeProblem, planes: str) -> N
 
 @pytest.mark.parametrize(
     "keys",
-    [{}, {"tile_columns": 64, "margin": 32}, {"planes": ("zx", "yx"), "window_rows": 16}],
+    [
+        {},
+        {"tile_columns": 64, "margin": 32},
+        {"planes": ("zx", "yx"), "window_rows": 16, "overlap_rows": 4},
+    ],
     ids=["free", "x", "planes"],
 )
 def test_samples_are_one_more_axis(make_problem: MakeProblem, keys: dict[str, Any]) -> None:
