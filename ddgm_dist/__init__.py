@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from ddgm_dist.reconstruct import reconstruct
     from ddgm_dist.simulate import simulate
     from ddgm_dist.status import read_status
+    from ddgm_dist.storage.run_record import open_result
     from ddgm_dist.storage.tilt_series import TiltSeriesMeta, open_tilt_series, write_tilt_series
     from ddgm_dist.train import train
     from ddgm_dist.tune import tune
@@ -77,6 +78,7 @@ __all__ = [
     "make_plan",
     "make_schedule",
     "nonlinear_descent",
+    "open_result",
     "open_tilt_series",
     "open_volume",
     "operator_norm_squared",
@@ -125,6 +127,7 @@ _HOMES = {
     "ingest": ("ddgm_dist.ingest", "ingest"),
     # Not `plan`: that is the subpackage, which `import ddgm_dist.plan.tiling as t` must find.
     "make_plan": ("ddgm_dist.reconstruct", "plan"),
+    "open_result": ("ddgm_dist.storage.run_record", "open_result"),
     "open_tilt_series": ("ddgm_dist.storage.tilt_series", "open_tilt_series"),
     "open_volume": ("ddgm_dist.formats.volumes", "open_volume"),
     "reconstruct": ("ddgm_dist.reconstruct", "reconstruct"),

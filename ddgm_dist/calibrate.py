@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -73,7 +72,7 @@ def expect(problem: Problem, plan: Plan, series: TiltSeries, *, posing: float = 
         "noise": noise * solved,
         "denoise": denoise + rest * solved,
         "exchange": (blending * each + through_store) * plan.iterations if coupled else 0.0,
-        "write": written * math.prod(plan.shape),
+        "write": written * plan.bytes_written / 4,
     }
     return Expectation(
         seconds=found,
@@ -216,7 +215,7 @@ def _first_block(tile: Tile, rows: int) -> Tile:
         y = tile.write_box.start[1]
         return Box((z0, y, x0), (z1, min(y + rows, tile.write_box.stop[1]), x1))
 
-    return Tile(tile.name, cut(tile.write_box), cut(tile.read_box), tile.group)
+    return replace(tile, write_box=cut(tile.write_box), read_box=cut(tile.read_box))
 
 
 @contextmanager

@@ -4,6 +4,9 @@ The order of writes is the promise. `problem.json` comes first and says whose ou
 empty volume; then shards, each followed by its receipt; at the very end, when every tile has its receipt
 and every shard is there, `state.json` says *complete*. Whatever is interrupted in between reads as
 unfinished, and the same call finishes it.
+
+Several samples have a volume each, `ddgm_dist/samples/<problem>/<k>`, and receipts of their own. The
+volume itself and `std` are made of them, tile by tile; when these are whole the samples are deleted.
 """
 
 from __future__ import annotations
@@ -16,17 +19,30 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ddgm_dist.core.box import Box
 from ddgm_dist.errors import InputError, StorageError
 from ddgm_dist.file_lock import LOCK
-from ddgm_dist.location import delete, delete_folder, exists, is_zarr, locate, names
+from ddgm_dist.location import Place, delete, delete_folder, exists, is_zarr, locate, names
 from ddgm_dist.plan.plan import Plan
 from ddgm_dist.plan.problem import Problem, differences
 from ddgm_dist.storage.array_io import is_empty_folder, prepare_output
 from ddgm_dist.storage.checkpoint import COMMITS, GENERATIONS
 from ddgm_dist.storage.lease import LEASE, Lease
-from ddgm_dist.storage.run_record import RECEIPTS, RUNNING, RunRecord, receipt_box
+from ddgm_dist.storage.run_record import (
+    RECEIPTS,
+    RUNNING,
+    SAMPLE_RECEIPTS,
+    SAMPLES,
+    RunRecord,
+    receipt_box,
+    sample_place,
+    std_place,
+)
 from ddgm_dist.storage.volume import (
+    LEVEL,
     SIDECAR,
     VolumeLayout,
     VolumeStore,
@@ -56,10 +72,16 @@ class Output:
     """
 
     def __init__(
-        self, store: VolumeStore, record: RunRecord, lease: Lease, plan: Plan, digest: str
+        self,
+        store: VolumeStore,
+        record: RunRecord,
+        lease: Lease,
+        plan: Plan,
+        digest: str,
+        voxel_size_nm: float | None = None,
     ) -> None:
         self.store, self.record, self.lease = store, record, lease
-        self.plan, self.digest = plan, digest
+        self.plan, self.digest, self.voxel_size_nm = plan, digest, voxel_size_nm
         self.path = store.path
 
     @classmethod
@@ -107,7 +129,7 @@ class Output:
         except BaseException:
             lease.release()
             raise
-        return cls(store, record, lease, plan, digest)
+        return cls(store, record, lease, plan, digest, voxel_size_nm)
 
     def __enter__(self) -> Output:
         return self
@@ -123,31 +145,82 @@ class Output:
     def finished(self) -> frozenset[str]:
         """Tiles whose rows have all been written, by tiles that may have been cut otherwise.
 
-        A receipt whose shard is gone counts for nothing.
+        A receipt whose shard is gone counts for nothing. Tiles of samples need not be there any more
+        where the samples have been combined.
         """
-        written = _Rows()
+        layout = self.store.layout
+        whole, there = _Rows(), self.store.shards()
         for receipt in self.record.receipts(self.digest):
-            box = receipt_box(receipt)
-            assert box is not None
-            written.add(box)
-        there, layout = self.store.shards(), self.store.layout
-        return frozenset(
-            tile.name
-            for tile in self.plan.tiles
-            if written.has(tile.write_box) and there[layout.shards_of(tile.write_box)].all()
-        )
+            whole.add(_box(receipt))
+        if self.plan.samples > 1:
+            there &= self._shards(std_place(self.path))
+
+        def has(rows: _Rows, there: NDArray[np.bool_], box: Box) -> bool:
+            return rows.has(box) and bool(there[layout.shards_of(box)].all())
+
+        final = self.plan.combined or self.plan.tiles
+        found = {tile.name for tile in final if has(whole, there, tile.write_box)}
+        if len(found) == len(final):
+            return frozenset(found).union(tile.name for tile in self.plan.tiles)
+        if self.plan.samples > 1:
+            written, lie = self._samples()
+            found.update(
+                tile.name
+                for tile in self.plan.tiles
+                if tile.place in found
+                or has(written[tile.sample], lie[tile.sample], tile.write_box)
+            )
+        return frozenset(found)
+
+    def _samples(self) -> tuple[list[_Rows], list[NDArray[np.bool_]]]:
+        """What of each sample has receipts, and which of its shards are there."""
+        written = [_Rows() for _ in self._numbers]
+        for receipt in self.record.receipts(self.digest, SAMPLE_RECEIPTS):
+            sample = receipt.get("sample")
+            if isinstance(sample, int) and sample in self._numbers:
+                written[sample].add(_box(receipt))
+        places = [sample_place(self.path, self.digest, k) for k in self._numbers]
+        return written, [self._shards(place) for place in places]
+
+    def _shards(self, place: Place) -> NDArray[np.bool_]:
+        """Which shards of a volume beside the main one are there."""
+        if not _is_made(place):  # not yet, or combined and deleted
+            return np.zeros(self.store.layout.grid, bool)
+        return open_volume_store(place).shards()
 
     def reopen(self) -> None:
-        """Declare that there is something to be done, if only to a volume that was whole."""
-        self.record.write_state(RUNNING, self.digest)
+        """Declare that there is something to be done, if only to a volume that was whole.
 
-    def complete(self, provenance: Mapping[str, Any] | None) -> None:
+        Volumes of samples are made now: they are gone once they have been combined.
+        """
+        self.record.write_state(RUNNING, self.digest)
+        if self.plan.samples == 1:
+            return
+        beside = {f"sample {k}": sample_place(self.path, self.digest, k) for k in self._numbers}
+        for name, place in {"standard deviation": std_place(self.path), **beside}.items():
+            if not _is_made(place):
+                create_volume(
+                    place,
+                    self.store.layout,
+                    voxel_size_nm=self.voxel_size_nm,
+                    name=name,
+                    claimed=True,
+                    within=True,
+                )
+
+    @property
+    def _numbers(self) -> range:
+        return range(self.plan.samples)
+
+    def complete(self, provenance: Mapping[str, Any] | None, *, keep_samples: bool = False) -> None:
         """Declare the volume whole.
 
         Parameters
         ----------
         provenance
             To be kept beside it; None leaves what is there.
+        keep_samples
+            Also what it was made of.
 
         Raises
         ------
@@ -157,7 +230,8 @@ class Output:
         self.lease.check()
         there = self.finished()
         self.lease.check()
-        missing = [tile.name for tile in self.plan.tiles if tile.name not in there]
+        final = self.plan.combined or self.plan.tiles
+        missing = [tile.name for tile in final if tile.name not in there]
         if missing:
             shown = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
             raise StorageError(
@@ -167,9 +241,28 @@ class Output:
         if provenance is not None:
             self.record.write_json("provenance", dict(provenance))
         self.record.complete(self.digest)
+        if provenance is None:  # nothing was done: what was kept before stays
+            before = self.record.read_json("provenance") or {}
+            keep_samples = keep_samples or before.get("config", {}).get("keep_samples", False)
         for folder in (COMMITS, GENERATIONS):
             self.record.delete_folder(folder)
         self.record.delete_others(RECEIPTS, self.digest)
+        for kind in (SAMPLE_RECEIPTS, SAMPLES):
+            if keep_samples:
+                self.record.delete_others(kind, self.digest)
+            else:
+                self.record.delete_folder(kind)
+
+
+def _is_made(place: Place) -> bool:
+    """Whether a volume was made whole: its array is what is made last."""
+    return is_zarr(place / LEVEL)
+
+
+def _box(receipt: Mapping[str, Any]) -> Box:
+    box = receipt_box(receipt)
+    assert box is not None  # it would count for none
+    return box
 
 
 class _Rows:
@@ -209,7 +302,8 @@ def _joined(runs: list[tuple[int, int]]) -> list[tuple[int, int]]:
 def _summary(plan: Plan) -> dict[str, Any]:
     """What `status` needs to know of the plan."""
     return {
-        "tiles": len(plan.tiles),
+        "tiles": plan.units,
+        "samples": plan.samples,
         "groups": len(plan.groups),
         "iterations": plan.iterations,
         "order": plan.order,

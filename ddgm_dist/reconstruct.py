@@ -23,7 +23,7 @@ from ddgm_dist.plan.problem import Problem
 from ddgm_dist.pose import pose_problem
 from ddgm_dist.prior.denoisers import load_denoiser
 from ddgm_dist.progress import Bar, Tally
-from ddgm_dist.storage.run_record import open_result
+from ddgm_dist.storage.run_record import What, open_result
 from ddgm_dist.storage.tilt_series import TiltSeries
 from ddgm_dist.storage.volume import VolumeStore
 
@@ -67,9 +67,25 @@ class Result:
         """The volume, open for reading."""
         return open_result(self.path)
 
-    def to_dask(self) -> da.Array:
-        """The volume as a lazy dask array ``(z, y, x)``, in the data's unit."""
-        return self.volume().to_dask()
+    def std(self) -> VolumeStore:
+        """The standard deviation of the samples at each voxel, open for reading.
+
+        Raises
+        ------
+        InputError
+            There is one sample.
+        """
+        return open_result(self.path, what="std")
+
+    def to_dask(self, what: What = "mean") -> da.Array:
+        """The volume as a lazy dask array ``(z, y, x)``, in the data's unit.
+
+        Parameters
+        ----------
+        what
+            As of :func:`ddgm_dist.open_result`: ``mean``, ``std`` or a kept sample.
+        """
+        return open_result(self.path, what=what).to_dask()
 
     def describe(self) -> str:
         """The timing summary, for people."""
@@ -205,7 +221,7 @@ def reconstruct(
                 reserve=memory,
             )
             tally = Tally(problem)
-            if len(done) < len(how.tiles):
+            if len(done) < how.units:
                 output.reopen()
                 _compute(runner, job, done, output, tally, progress)
             result = Result(
@@ -218,8 +234,11 @@ def reconstruct(
                 gradient_share=tally.gradient_share,
             )
             # A run may have ended between its last tile and this.
-            todo = len(done) < len(how.tiles) or output.record.read_json("provenance") is None
-            output.complete(_provenance(result, resolved, runner, series) if todo else None)
+            todo = len(done) < how.units or output.record.read_json("provenance") is None
+            output.complete(
+                _provenance(result, resolved, runner, series) if todo else None,
+                keep_samples=resolved.keep_samples,
+            )
     return result
 
 
@@ -236,7 +255,7 @@ def _compute(
         tally,
         total=total,
         before=before,
-        tiles=len(tiles),
+        tiles=job.plan.units,
         tiles_done=len(done),
     )
     with journal, Bar(total - before, tally, shown=progress) as bar:

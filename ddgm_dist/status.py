@@ -16,7 +16,7 @@ from typing import Any, Literal
 from ddgm_dist.errors import InputError, StorageError
 from ddgm_dist.storage.checkpoint import COMMITS
 from ddgm_dist.storage.lease import LEASE, is_alive
-from ddgm_dist.storage.run_record import COMPLETE, RECEIPTS, RunRecord, shelf
+from ddgm_dist.storage.run_record import COMPLETE, RECEIPTS, SAMPLE_RECEIPTS, RunRecord, shelf
 
 __all__ = ["CheckpointStatus", "Status", "read_status"]
 
@@ -51,7 +51,9 @@ class Status:
     state
         ``complete``; ``running``: a driver holds the lease; ``interrupted``: none does.
     tiles_done, tiles
-        Finished, in all.
+        Finished, in all; of several samples also those of mean and deviation.
+    samples
+        Volumes that are solved for.
     fraction
         Of the work (voxels times iterations) that was done when the driver last told.
     iterations
@@ -81,6 +83,7 @@ class Status:
     state: State
     tiles_done: int
     tiles: int
+    samples: int
     fraction: float
     iterations: tuple[int, int] | None
     iterations_total: int | None
@@ -107,7 +110,7 @@ class Status:
         rows = [
             ("output", self.path),
             ("state", self.state + (f", by {self.holder}" if self.holder else "")),
-            ("tiles", f"{self.tiles_done} of {self.tiles} finished"),
+            ("tiles", f"{self.tiles_done} of {self.tiles} finished{self._samples()}"),
             ("work", f"{100 * self.fraction:.1f} % done"),
         ]
         if self.state != "complete":
@@ -126,6 +129,9 @@ class Status:
         if self.state == "interrupted":
             lines.append("run reconstruct again on the same output to go on")
         return "\n".join(lines)
+
+    def _samples(self) -> str:
+        return "" if self.samples == 1 else f", of {self.samples} samples, mean and deviation"
 
     def _under_way(self) -> list[tuple[str, str]]:
         rows = []
@@ -176,7 +182,8 @@ def read_status(out: str | Path) -> Status:
     complete = state is not None and state["state"] == COMPLETE
     plan, progress = _table(record, "plan"), _table(record, "progress")
     digest = "" if state is None else state["problem"]  # before the first state there is no more
-    receipts = len(record.names(shelf(RECEIPTS, digest))) if digest else 0
+    kinds = (RECEIPTS, SAMPLE_RECEIPTS) if digest else ()
+    receipts = sum(len(record.names(shelf(kind, digest))) for kind in kinds)
     now = time.time()
     tiles = int(_number(plan, "tiles") or _number(progress, "tiles") or 0)
     done, total = _number(progress, "voxels_done") or 0.0, _number(progress, "voxels_total")
@@ -188,6 +195,7 @@ def read_status(out: str | Path) -> Status:
         state="complete" if complete else "running" if alive else "interrupted",
         tiles_done=tiles if complete else min(receipts, tiles) if tiles else receipts,
         tiles=tiles or receipts,
+        samples=_count(plan, "samples") or 1,
         fraction=1.0 if complete else min(1.0, done / total) if total else 0.0,
         iterations=None if complete else _span(progress),
         iterations_total=_count(plan, "iterations"),

@@ -10,14 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ddgm_dist.core.box import Box
-from ddgm_dist.errors import StorageError
+from ddgm_dist.errors import InputError, StorageError
+from ddgm_dist.location import Place, is_zarr
 from ddgm_dist.storage.run_record import (
     COMPLETE,
     RECEIPTS,
+    SAMPLE_RECEIPTS,
     RecordDamagedError,
     RunRecord,
     receipt_box,
+    sample_place,
     shelf,
+    std_place,
 )
 from ddgm_dist.storage.volume import VolumeStore, block_digest, open_volume_store
 
@@ -31,8 +35,9 @@ def verify(out: str | Path) -> dict[str, str]:
     -------
     dict
         What is wrong, by name of tile: ``missing``, ``damaged`` (unreadable, or not what was
-        written) or ``receipt damaged``; of a volume that is declared whole also
-        ``shard z/y/x``: ``no receipt``.
+        written; ``deviation damaged`` where that is in the standard deviation) or
+        ``receipt damaged``; of several samples also tiles of these, as long as they are kept; of a
+        volume that is declared whole also ``shard z/y/x``: ``no receipt``.
 
     Raises
     ------
@@ -42,7 +47,7 @@ def verify(out: str | Path) -> dict[str, str]:
     store, record, wrong = open_volume_store(out), RunRecord(out), dict[str, str]()
     state, lost = record.read_state(), np.ones(store.layout.grid, bool)
     there: NDArray[np.bool_] | None = None
-    for name, receipt in _receipts(record, state):
+    for name, receipt in _receipts(record, state, RECEIPTS):
         box = receipt_box(receipt)
         if box is None or any(b > n for b, n in zip(box.stop, store.shape, strict=True)):
             wrong[name] = "receipt damaged"
@@ -52,17 +57,46 @@ def verify(out: str | Path) -> dict[str, str]:
         if not _is_what_was_written(store, box, str(receipt.get("digest"))):
             there = store.shards() if there is None else there  # a listing: once, and if need be
             wrong[name] = "damaged" if there[shards].all() else "missing"
+        elif "std" in receipt and not _is_there(std_place(out), box, str(receipt["std"])):
+            wrong[name] = "deviation damaged"
+    wrong |= _wrong_samples(out, record, state)
     if state is not None and state["state"] == COMPLETE:
         wrong |= {f"shard {z}/{y}/{x}": "no receipt" for z, y, x in np.argwhere(lost).tolist()}
     return wrong
 
 
+def _wrong_samples(
+    out: str | Path, record: RunRecord, state: Mapping[str, str] | None
+) -> dict[str, str]:
+    """What is wrong with tiles of several samples: none has a receipt once they are deleted."""
+    wrong: dict[str, str] = {}
+    for name, receipt in _receipts(record, state, SAMPLE_RECEIPTS):
+        box, sample = receipt_box(receipt), receipt.get("sample")
+        if box is None or not isinstance(sample, int) or state is None:
+            wrong[name] = "receipt damaged"
+            continue
+        place = sample_place(out, state["problem"], sample)
+        if state["state"] == COMPLETE and not is_zarr(place):
+            continue  # deleted, and who was taken for lost came late with a receipt
+        if not _is_there(place, box, str(receipt.get("digest"))):
+            wrong[name] = "missing or damaged"
+    return wrong
+
+
+def _is_there(place: Place, box: Box, digest: str) -> bool:
+    """Whether a volume beside the main one is there, and is what was written."""
+    try:
+        return _is_what_was_written(open_volume_store(place), box, digest)
+    except (InputError, IndexError):
+        return False
+
+
 def _receipts(
-    record: RunRecord, state: Mapping[str, str] | None
+    record: RunRecord, state: Mapping[str, str] | None, kind: str
 ) -> Iterator[tuple[str, Mapping[str, Any]]]:
     if state is None:
         return
-    folder = shelf(RECEIPTS, state["problem"])
+    folder = shelf(kind, state["problem"])
     for name in record.names(folder):
         try:
             receipt = record.read_json(f"{folder}/{name}")

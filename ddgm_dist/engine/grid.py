@@ -20,7 +20,7 @@ class TileGrid:
     Parameters
     ----------
     plan
-        Its tiles form a grid, row by row: every row of tiles is cut at the same columns.
+        The tiles of a sample form a grid, row by row: every row is cut at the same columns.
     geometry
         Of the tilt series.
     rows_per_call
@@ -31,16 +31,23 @@ class TileGrid:
         self.plan, self.field, self.rows = plan, geometry.field, geometry.rows
         self.depth, self.block = geometry.thickness, rows_per_call
         # Only the first row and column are looked at: there may be a hundred thousand tiles.
-        tiles, top = plan.tiles, plan.tiles[0].write_box.start[1]
-        first_row = list(takewhile(lambda tile: tile.write_box.start[1] == top, tiles))
+        tiles, first = plan.tiles, plan.tiles[0]
+        top = first.write_box.start[1], first.sample
+        first_row = list(takewhile(lambda t: (t.write_box.start[1], t.sample) == top, tiles))
+        self._samples = tiles[-1].sample + 1
+        self._each = len(tiles) // self._samples
         self._xs = [tile.write_box.start[2] for tile in first_row]
-        self._ys = [tiles[i].write_box.start[1] for i in range(0, len(tiles), len(first_row))]
+        self._ys = [tiles[i].write_box.start[1] for i in range(0, self._each, len(first_row))]
         self._support = [window_support(tile, self.field, plan.margin) for tile in first_row]
         self._reads = [(t.read_box.start[2], t.read_box.stop[2]) for t in first_row]
 
     def column(self, tile: Tile) -> int:
         """Index of a tile along x."""
         return bisect_left(self._xs, tile.write_box.start[2])
+
+    def slot(self, tile: Tile) -> int:
+        """Index of a tile's column among those of all samples, in checkpoints."""
+        return tile.sample * len(self._xs) + self.column(tile)
 
     def support(self, tile: Tile) -> tuple[int, int]:
         """Columns ``[start, stop)`` where the tile's blending window is not zero."""
@@ -62,12 +69,12 @@ class TileGrid:
         rows = [
             i
             for i in self._rows(max(0, own.start - reach), own.stop + reach)
-            if self._touches(self._tile(i, 0), own.start, own.stop)
+            if self._touches(self._tile(i, 0, tile.sample), own.start, own.stop)
         ]
         return self._pick(rows, columns, tile)
 
-    def _tile(self, row: int, column: int) -> Tile:
-        return self.plan.tiles[row * len(self._xs) + column]
+    def _tile(self, row: int, column: int, sample: int = 0) -> Tile:
+        return self.plan.tiles[sample * self._each + row * len(self._xs) + column]
 
     @cached_property
     def _row_reach(self) -> int:
@@ -88,14 +95,14 @@ class TileGrid:
         return range(bisect_right(self._ys, start) - 1, bisect_left(self._ys, stop))
 
     def _pick(self, rows: range | list[int], columns: list[int], tile: Tile) -> list[Tile]:
-        found = [self._tile(i, j) for i in rows for j in columns]
+        found = [self._tile(i, j, tile.sample) for i in rows for j in columns]
         return sorted((t for t in found if t.group == tile.group), key=lambda t: t.name)
 
     @cached_property
     def layout(self) -> CheckpointLayout:
         """Of the checkpoints: the same for any cut along y."""
         return CheckpointLayout(
-            columns=len(self._xs),
+            columns=self._samples * len(self._xs),
             depth=self.depth,
             rows=self.rows,
             support=max(b - a for a, b in self._support),
@@ -108,4 +115,4 @@ class TileGrid:
         start, stop = own.start, own.stop
         if rows is not None:
             start, stop = max(start, rows.start), min(stop, rows.stop)
-        return self.layout.keys(self.column(tile), start, stop)
+        return self.layout.keys(self.slot(tile), start, stop)

@@ -67,7 +67,7 @@ class Iteration:
         plane = self.problem.config.planes[n % len(self.problem.config.planes)]
         if plane != "zx":
             return self._rotated(tile, x, n, loaded, plane, worker, started)
-        own, seconds = tile.write_box, dict[str, float]()
+        own, seconds, seed = tile.write_box, dict[str, float](), self.problem.seed(tile.sample)
         residual = measured = 0.0
         new = torch.empty((x.shape[0], own.shape[1], x.shape[2]), device=self.device)
         for box in blocks(tile, self.problem.rows_per_call):
@@ -76,7 +76,7 @@ class Iteration:
             block = torch.zeros(box.shape, device=self.device)
             block[:, :rows] = x[:, first : first + rows]
             data = loaded.data[box.start[1]]
-            block, error, spent = self._block(box, loaded.operator, data, block, n)
+            block, error, spent = self._block(box, loaded.operator, data, block, n, seed)
             target = box.start[1] - own.start[1]
             new[:, target : target + rows] = block[:, :rows]
             residual += error
@@ -100,6 +100,7 @@ class Iteration:
     ) -> tuple[Tensor, StepEvent]:
         """An iteration that denoises in another plane: over all rows that the tile reads."""
         problem, timer, read = self.problem, Timer(), tile.read_box
+        seed = problem.seed(tile.sample)
         own = (tile.write_box.start[1], tile.write_box.stop[1])
         mine = slice(own[0] - read.start[1], own[1] - read.start[1])
         sums = {"residual": 0.0, "measured": 0.0}
@@ -123,7 +124,7 @@ class Iteration:
             return out
 
         def noise(n: int) -> Tensor:
-            eps = addressed_noise(problem.config.seed, n, read, device=self.device)
+            eps = addressed_noise(seed, n, read, device=self.device)
             timer.lap("noise")
             return eps
 
@@ -139,7 +140,7 @@ class Iteration:
                 lattice=problem.lattice,
                 lattice_rows=lattice_rows,
                 batch=problem.slices_per_call(plane),
-                seed=problem.config.seed,
+                seed=seed,
                 iteration=n,
             )
             out = x.clone()  # the halo is read only
@@ -166,10 +167,9 @@ class Iteration:
         return x[:, mine], event
 
     def _block(
-        self, box: Box, operator: SlabOperator, data: SlabData, x: Tensor, n: int
+        self, box: Box, operator: SlabOperator, data: SlabData, x: Tensor, n: int, seed: int
     ) -> tuple[Tensor, float, dict[str, float]]:
         problem, timer, residual = self.problem, Timer(), 0.0
-        seed = problem.config.seed
 
         def descend(x: Tensor, steps: float) -> Tensor:
             nonlocal residual

@@ -52,6 +52,9 @@ class LocalEngine:
                         report(told)
             else:
                 _run_coupled(solver, group, history, resident, report)
+        for tile in job.plan.combined:
+            if tile.name not in done:
+                report(solver.writer.combine(tile))
 
 
 def _run_coupled(

@@ -19,6 +19,7 @@ from ddgm_dist.engine.ray_dispatch import Dispatcher, Patience
 from ddgm_dist.engine.ray_metrics import RayMetrics
 from ddgm_dist.engine.ray_pool import Pool
 from ddgm_dist.engine.resume import History
+from ddgm_dist.engine.stages import Stages
 from ddgm_dist.engine.work import TileWork, Work
 from ddgm_dist.errors import InputError
 from ddgm_dist.storage.checkpoint import Checkpoints
@@ -84,7 +85,7 @@ class RayEngine:
     def run(self, job: Job, done: frozenset[str], report: Report) -> None:
         """Compute and write every tile not done; see :class:`ddgm_dist.engine.base.Engine`."""
         with self.connected():
-            pool = Pool(job, self._workers, len(job.plan.tiles) - len(done))
+            pool = Pool(job, self._workers, job.plan.units - len(done))
             metrics = _metrics(job, done)
 
             def tell(event: Event) -> None:
@@ -110,8 +111,13 @@ def _work(job: Job, done: frozenset[str], workers: int) -> tuple[Work, History]:
     problem = job.problem
     grid = TileGrid(job.plan, problem.geometry, problem.rows_per_call)
     history = History(Checkpoints(job.out, grid.layout, job.digest), grid)
+    work: Work
     if job.plan.order == "tile-major":
-        return TileWork([t for t in job.plan.tiles if t.name not in done], history), history
-    groups = [g for g in job.plan.groups if not all(t.name in done for t in g)]
-    resident = job.resident(workers)
-    return GroupWork(job.plan, grid, history, groups, resident=resident), history
+        work = TileWork([t for t in job.plan.tiles if t.name not in done], history)
+    else:
+        groups = [g for g in job.plan.groups if not all(t.name in done for t in g)]
+        work = GroupWork(job.plan, grid, history, groups, resident=job.resident(workers))
+    if job.plan.combined:
+        combining = [t for t in job.plan.combined if t.name not in done]
+        work = Stages(work, TileWork(combining, None))
+    return work, history

@@ -192,6 +192,8 @@ class Dispatcher:
         actor, task = call.member.actor, call.task
         if task.kind == "run":
             refs = [actor.run.remote(task)]
+        elif task.kind == "combine":
+            refs = [actor.combine.remote(task)]
         elif task.kind == "finish":
             refs = [actor.finish.remote(task, *call.mail)]
         else:
@@ -344,7 +346,7 @@ class Dispatcher:
     def _repeat(self, call: _Call) -> None:
         """Let any worker do a call again, keeping count of how often."""
         call.attempts += 1
-        if call.task.kind == "run":  # it may have failed after the tile was written
+        if call.task.kind in ("run", "combine"):  # it may have failed after the tile was written
             call.task = replace(call.task, retried=True)
         if call.member.name in self.pool.members and not self.work.void(call.task):
             self._call(call)

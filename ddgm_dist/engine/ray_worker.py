@@ -184,6 +184,18 @@ class Worker:
         self._count += 1
         return receipt
 
+    @ray.method(concurrency_group="calls")
+    def combine(self, task: Task) -> Receipt:
+        """Write mean and deviation of a tile's samples."""
+        return self._once(task.tile.name, _call(task), lambda: self._combine(task))
+
+    def _combine(self, task: Task) -> Receipt:
+        writer = self.solver.writer
+        written = writer.written(task.tile, combined=True) if task.retried else None
+        receipt = written or writer.combine(task.tile)
+        self._count += 1
+        return receipt
+
     def _take(self) -> list[Event]:
         found = []
         while self._events:

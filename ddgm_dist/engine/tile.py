@@ -27,13 +27,12 @@ from ddgm_dist.engine.host import give_back_memory
 from ddgm_dist.engine.iterate import Iteration
 from ddgm_dist.engine.measured import MeasuredBlocks
 from ddgm_dist.engine.resume import unit_name
+from ddgm_dist.engine.writer import TileWriter
 from ddgm_dist.errors import DdgmError
 from ddgm_dist.plan.tiling import Tile
 from ddgm_dist.prior.denoisers import load_denoiser
 from ddgm_dist.storage.checkpoint import CheckpointDamagedError, Checkpoints, Generation
-from ddgm_dist.storage.run_record import RunRecord, receipt_box
 from ddgm_dist.storage.tilt_series import open_tilt_series
-from ddgm_dist.storage.volume import open_volume_store
 
 __all__ = ["Paused", "StaleStepError", "Stepped", "TileSolver"]
 
@@ -114,8 +113,8 @@ class TileSolver:
             self.device,
             self.computing,
         )
-        self.out = open_volume_store(job.out, mode="r+")
-        self.record = RunRecord(job.out)
+        self.writer = TileWriter(job, worker)
+        self.record = self.writer.record
         self.grid = TileGrid(job.plan, problem.geometry, problem.rows_per_call)
         self.checkpoints = Checkpoints(job.out, self.grid.layout, job.digest)
         self._held: dict[str, _Held] = {}
@@ -318,7 +317,7 @@ class TileSolver:
                     box,
                     self.checkpoints.read(
                         generation,
-                        self.grid.column(sender),
+                        self.grid.slot(sender),
                         box.start[1],
                         box.stop[1],
                         slice(box.start[2] - start, box.stop[2] - start),
@@ -357,7 +356,7 @@ class TileSolver:
         began, clock = time.time(), time.perf_counter()
         self.record.check(self.job.digest)
         values = state.cpu().numpy()
-        digests = self.checkpoints.write(n, self.grid.column(tile), tile.write_box.start[1], values)
+        digests = self.checkpoints.write(n, self.grid.slot(tile), tile.write_box.start[1], values)
         seconds = time.perf_counter() - clock
         return SaveEvent(tile.name, n, values.nbytes, seconds, self.worker, began), digests
 
@@ -371,39 +370,13 @@ class TileSolver:
 
     def written(self, tile: Tile) -> Receipt | None:
         """The receipt of a tile that is written already, whoever did it; None if it is not."""
-        found, box = self.record.receipt(tile.name, self.job.digest), tile.write_box
-        if found is None or receipt_box(found) != box:  # or of a run that was cut otherwise
-            return None
-        if not self.out.has(box):
-            return None
-        work = box.size * self.job.plan.iterations
-        return Receipt(tile.name, found["digest"], found["seconds"], found["worker"], work=work)
+        return self.writer.written(tile)
 
     def _write(self, tile: Tile, own: Tensor, timer: Timer, began: float) -> Receipt:
-        """Write the voxels a tile owns, in the data's unit, and then the receipt.
-
-        Raises
-        ------
-        OutputReplacedError
-            The output belongs to another problem, which has shards of the same names.
-        """
+        """Write the voxels a tile owns, and then the receipt; see :meth:`.TileWriter.write`."""
         values = self.problem.intensity.restore(own).cpu().numpy()
         timer.lap("other")
-        self.record.check(self.job.digest)  # as late as can be: nothing locks the shards
-        digest = self.out.write(tile.write_box, values)
-        timer.lap("write")
-        box = tile.write_box
-        work = box.size * self.job.plan.iterations
-        receipt = Receipt(tile.name, digest, timer.seconds, self.worker, began, work)
-        self.record.add_receipt(
-            {
-                **receipt.to_dict(),
-                "start": box.start,
-                "stop": box.stop,
-                "problem": self.job.digest,
-            }
-        )
-        return receipt
+        return self.writer.write(tile, values, timer, began)
 
 
 def _with_seconds(event: StepEvent, seconds: dict[str, float]) -> StepEvent:

@@ -26,7 +26,7 @@ class Task:
     ----------
     kind
         ``run``: a whole uncoupled tile. ``step``: an iteration of a coupled one. ``finish``: its
-        last blend and its write.
+        last blend and its write. ``combine``: mean and deviation of a tile's samples.
     tile, n
         Which; iterations done before.
     load
@@ -45,7 +45,7 @@ class Task:
         Asked before of somebody who was lost, and who may have done it.
     """
 
-    kind: Literal["run", "step", "finish"]
+    kind: Literal["run", "step", "finish", "combine"]
     tile: Tile
     n: int = 0
     load: Generation | None = None
@@ -136,17 +136,17 @@ class Work(Protocol):
 
 
 class TileWork:
-    """Uncoupled tiles, first come first served.
+    """Tiles that never talk, first come first served.
 
     Parameters
     ----------
     tiles
         To do.
     history
-        Where they go on.
+        Where uncoupled tiles go on; None: they are to be combined, which has no checkpoints.
     """
 
-    def __init__(self, tiles: Sequence[Tile], history: History) -> None:
+    def __init__(self, tiles: Sequence[Tile], history: History | None) -> None:
         self._waiting = deque(tiles)
         self._history = history
         self._left = {tile.name for tile in tiles}
@@ -174,6 +174,8 @@ class TileWork:
             return None
         tile = self._waiting.popleft()
         retried = tile.name in self._retried
+        if self._history is None:
+            return Task("combine", tile, keep=False, retried=retried), ()
         return Task("run", tile, load=self._history.newest([tile]), retried=retried), ()
 
     def done(self, task: Task, digests: dict[str, str], pieces: Sequence[Any]) -> None:

@@ -10,11 +10,20 @@ import difflib
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from ddgm_dist.errors import InputError
 
 __all__ = ["Config", "PlanConfig", "ProblemConfig", "parse_config"]
+
+_SEEDS = 2**63
 
 
 class ProblemConfig(BaseModel):
@@ -41,7 +50,13 @@ class ProblemConfig(BaseModel):
     )
     mean: float | None = Field(None, description="of the volume, per voxel; estimated if null")
     std: float | None = Field(None, gt=0, description="of the volume, per voxel; estimated if null")
-    seed: int = Field(0, ge=0, lt=2**63, description="of the added noise and the window lattice")
+    seed: int = Field(0, ge=0, lt=_SEEDS, description="of the added noise and the window lattice")
+    samples: int = Field(
+        1,
+        ge=1,
+        le=10_000,
+        description="volumes to solve for, of seed, seed + 1, ...; kept are mean and deviation",
+    )
     thickness: int | None = Field(
         None, ge=1, le=32768, description="voxels along the beam; from the tilt series if null"
     )
@@ -78,6 +93,15 @@ class ProblemConfig(BaseModel):
         """``zx,zy,yx`` on the command line."""
         return value.replace(" ", "").split(",") if isinstance(value, str) else value
 
+    @field_validator("samples")
+    @classmethod
+    def _seeds(cls, value: int, info: ValidationInfo) -> int:
+        if info.data.get("seed", 0) + value > _SEEDS:
+            raise ValueError(
+                f"Seeds of all samples must be below 2**63, from {info.data['seed']} on"
+            )
+        return value
+
     @property
     def rotates(self) -> bool:
         """Whether denoising couples rows."""
@@ -97,6 +121,9 @@ class PlanConfig(BaseModel):
     )
     state: Literal["auto", "resident", "streamed"] = Field(
         "auto", description="keep coupled tiles with the workers, or in the store, or as they fit"
+    )
+    keep_samples: bool = Field(
+        False, description="keep every sample's volume, not only their mean and deviation"
     )
 
 

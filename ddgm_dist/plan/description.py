@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from ddgm_dist.core.box import Box
@@ -20,7 +21,8 @@ def describe(plan: Plan) -> str:
     along, across = (len({t.write_box.start[axis] for t in plan.tiles}) for axis in (1, 2))
     lines = {
         "volume": f"{z} x {y} x {x} voxels (z, y, x), {z * y * x / 1e6:.4g} Mvoxel",
-        "tiles": f"{len(plan.tiles)} ({along} along y, {across} along x)",
+        **_samples(plan),
+        "tiles": f"{len(plan.tiles)} ({along} along y, {across} along x{_each(plan)})",
         "first tile": f"writes {_box(first.write_box)}, reads {_box(first.read_box)}",
         "order": f"{plan.order}: {_coupling(plan, along, across)}",
         "halo": f"{100 * plan.halo:.1f} % of the volume is solved twice or lies outside the field",
@@ -45,6 +47,7 @@ def summary(plan: Plan) -> dict[str, Any]:
         "shape": list(plan.shape),
         "shard": list(plan.shard),
         "chunk": list(plan.chunk),
+        "samples": plan.samples,
         "tiles": len(plan.tiles),
         "groups": len(plan.groups),
         "first_tile": {
@@ -78,9 +81,23 @@ def summary(plan: Plan) -> dict[str, Any]:
 def _coupling(plan: Plan, along: int, across: int) -> str:
     if len(plan.groups) == len(plan.tiles):
         return "no tile talks to another"
-    if len(plan.groups) < along:
+    if len(plan.groups) < along * plan.samples:
         return f"all {along} x {across} tiles are coupled, along y and x"
     return f"{across} coupled tiles along x"
+
+
+def _samples(plan: Plan) -> dict[str, str]:
+    if plan.samples == 1:
+        return {}
+    between = shown(4 * math.prod(plan.shape) * plan.samples)
+    return {
+        "samples": f"{plan.samples}, of which mean and standard deviation are made; until then their "
+        f"volumes take {between}"
+    }
+
+
+def _each(plan: Plan) -> str:
+    return "" if plan.samples == 1 else f", of each of {plan.samples} samples"
 
 
 def _keeps(plan: Plan) -> bool:

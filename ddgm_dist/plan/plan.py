@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any, Literal
 
@@ -41,7 +41,7 @@ class Plan:
     Attributes
     ----------
     tiles
-        All tiles, group by group; tiles of a group are coupled.
+        All tiles, sample by sample, group by group; tiles of a group are coupled.
     shape, shard, chunk
         Of the output volume; write boxes are whole shards.
     margin
@@ -56,7 +56,8 @@ class Plan:
     denoiser_calls
         Over all tiles and iterations.
     bytes_read, bytes_written
-        Input and output of the run.
+        Input and output of the run; of several samples' volumes, which are written, read again and
+        combined, too.
     traffic
         Bytes moved between coupled tiles in one iteration.
     iterations
@@ -95,19 +96,37 @@ class Plan:
         return tuple(tuple(g) for _, g in groupby(self.tiles, key=lambda tile: tile.group))
 
     @property
+    def samples(self) -> int:
+        """Volumes that are solved for."""
+        return self.tiles.samples
+
+    @property
+    def combined(self) -> Sequence[Tile]:
+        """Where mean and standard deviation are made of several samples, when all are done there.
+
+        As many as one sample has tiles, and named as these are when it is the only one.
+        """
+        return () if self.samples == 1 else replace(self.tiles, samples=1)
+
+    @property
+    def units(self) -> int:
+        """Tiles to solve, and to combine."""
+        return len(self.tiles) + len(self.combined)
+
+    @property
     def voxels(self) -> int:
-        """Voxels solved for in one iteration, halos included."""
+        """Voxels solved for in one iteration, halos included, of all samples."""
         return sum(tile.read_box.size for tile in self.tiles)
 
     @property
     def work(self) -> int:
-        """Voxels of the volume times iterations, which progress is counted in."""
-        return math.prod(self.shape) * self.iterations
+        """Voxels of all samples' volumes times iterations, which progress is counted in."""
+        return math.prod(self.shape) * self.samples * self.iterations
 
     @property
     def halo(self) -> float:
         """Voxels that are solved twice or lie outside the field, as a fraction of the volume."""
-        return self.voxels / math.prod(self.shape) - 1
+        return self.voxels / (math.prod(self.shape) * self.samples) - 1
 
     @property
     def bytes_exchanged(self) -> int:
@@ -222,8 +241,15 @@ def make_plan(
         if needs(problem, length, rows) > memory:
             raise _too_large(problem, length, rows, memory, needs, config.tile_rows)
     tiles = make_tiles(
-        g, tile_rows=rows, tile_columns=tile_columns, margin=margin, halo=problem.halo
+        g,
+        tile_rows=rows,
+        tile_columns=tile_columns,
+        margin=margin,
+        halo=problem.halo,
+        samples=problem.config.samples,
     )
+    samples = tiles.samples
+    volume = 4 * g.thickness * g.rows * g.field
     groups = [list(same) for _, same in groupby(tiles, key=lambda tile: tile.group)]
     coupled = any(len(group) > 1 for group in groups)
     worker = model(problem, length, rows)
@@ -237,8 +263,9 @@ def make_plan(
         order="step-major" if coupled else "tile-major",
         memory=worker,
         denoiser_calls=denoiser_calls(tiles, problem),
-        bytes_read=g.tilts * itemsize * _pixels_read(tiles, g),
-        bytes_written=4 * g.thickness * g.rows * g.field,
+        bytes_read=g.tilts * itemsize * _pixels_read(tiles, g)
+        + (volume * samples if samples > 1 else 0),
+        bytes_written=volume * (samples + 2 if samples > 1 else 1),
         traffic=traffic(groups, g.field, margin, block),
         iterations=problem.config.N,
         workers=workers,

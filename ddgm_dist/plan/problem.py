@@ -16,6 +16,9 @@ from ddgm_dist.plan.config import ProblemConfig
 
 __all__ = ["Problem", "differences"]
 
+# Fields that a problem's dictionary lacks when they have these values.
+UNSAID: dict[str, Any] = {"config.samples": 1}
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -54,10 +57,21 @@ class Problem:
     denoiser_digest: str
     lattice_rows: WindowLattice | None = None
 
+    def seed(self, sample: int) -> int:
+        """The seed of a sample: the only thing in which samples differ."""
+        return self.config.seed + sample
+
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
+        """Plain JSON values.
+
+        What is in `UNSAID` is left out where it is as there: so that problems of one sample are those
+        that they were before there could be several, and their outputs can be gone on with.
+        """
+        config = self.config.model_dump(mode="json")
+        if config["samples"] == UNSAID["config.samples"]:
+            del config["samples"]
         return {
-            "config": self.config.model_dump(mode="json"),
+            "config": config,
             "geometry": asdict(self.geometry),
             "intensity": asdict(self.intensity),
             "step_size": self.step_size,
@@ -94,7 +108,8 @@ def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> l
     """Fields in which two problems' dictionaries differ, as ``name: old -> new`` lines."""
     found = []
     for key in sorted(old.keys() | new.keys()):
-        a, b = old.get(key), new.get(key)
+        unsaid = UNSAID.get(f"{prefix}{key}")
+        a, b = old.get(key, unsaid), new.get(key, unsaid)
         if isinstance(a, dict) and isinstance(b, dict):
             found += differences(a, b, f"{prefix}{key}.")
         elif json.dumps(a) != json.dumps(b):

@@ -41,24 +41,33 @@ class Tile:
     Attributes
     ----------
     name
-        ``y000000-x000000``: the first row and column it owns.
+        ``y000000-x000000``: the first row and column it owns; of several samples, those of the fourth
+        begin with ``s0003-``.
     write_box
         Voxels it owns; the write boxes of all tiles partition the volume.
     read_box
         Voxels it solves for: its own and its halo, in the padded domain.
     group
         Tiles of one group are coupled along x; tiles of different groups never talk.
+    sample
+        Of which it is a part, from 0.
     """
 
     name: str
     write_box: Box
     read_box: Box
     group: int
+    sample: int = 0
+
+    @property
+    def place(self) -> str:
+        """Its name without the sample: tiles of one place own the same voxels."""
+        return _place(self.write_box)
 
 
 @dataclass(frozen=True)
 class Tiles(Sequence[Tile]):
-    """All tiles of a plan, group by group, from left to right: made when asked for.
+    """All tiles of a plan, sample by sample, group by group, from left to right: made when asked for.
 
     Only the cuts are kept: every worker has the plan, and a hundred thousand tiles take 100 MB.
 
@@ -72,6 +81,8 @@ class Tiles(Sequence[Tile]):
         What a tile owns, at most.
     margin, halo
         Columns and rows that it reads beyond that.
+    samples
+        Each of which has all the tiles.
     """
 
     depth: int
@@ -82,6 +93,7 @@ class Tiles(Sequence[Tile]):
     tile_columns: int
     margin: int
     halo: int
+    samples: int = 1
 
     @property
     def columns(self) -> int:
@@ -90,7 +102,12 @@ class Tiles(Sequence[Tile]):
 
     def __len__(self) -> int:
         """Number of tiles."""
-        return -(-self.rows // self.tile_rows) * self.columns
+        return self.samples * self._strips * self.columns
+
+    @property
+    def _strips(self) -> int:
+        """Tiles one above the other."""
+        return -(-self.rows // self.tile_rows)
 
     @overload
     def __getitem__(self, index: int) -> Tile: ...
@@ -102,18 +119,21 @@ class Tiles(Sequence[Tile]):
         return self._make(found) if isinstance(found, int) else tuple(map(self._make, found))
 
     def _make(self, index: int) -> Tile:
-        row, column = divmod(index, self.columns)
+        strip, column = divmod(index, self.columns)
+        sample, row = divmod(strip, self._strips)
         (first, last), halo = self.domain, self.halo
         y0, x0 = row * self.tile_rows, column * self.tile_columns
         y1, x1 = min(self.rows, y0 + self.tile_rows), min(self.field, x0 + self.tile_columns)
         read0 = first if x0 == 0 else max(first, x0 - self.margin)
         read1 = last if x1 == self.field else min(last, x1 + self.margin)
-        return Tile(
-            f"y{y0:06d}-x{x0:06d}",
-            Box((0, y0, x0), (self.depth, y1, x1)),
-            Box((0, max(0, y0 - halo), read0), (self.depth, min(self.rows, y1 + halo), read1)),
-            0 if halo else row,
-        )
+        own = Box((0, y0, x0), (self.depth, y1, x1))
+        read = Box((0, max(0, y0 - halo), read0), (self.depth, min(self.rows, y1 + halo), read1))
+        name = _place(own) if self.samples == 1 else f"s{sample:04d}-{_place(own)}"
+        return Tile(name, own, read, sample if halo else strip, sample)
+
+
+def _place(own: Box) -> str:
+    return f"y{own.start[1]:06d}-x{own.start[2]:06d}"
 
 
 def blend_half_width(margin: int) -> int:
@@ -184,11 +204,17 @@ def narrowest_tile(field: int, tile_columns: int) -> int:
 
 
 def make_tiles(
-    geometry: Geometry, *, tile_rows: int, tile_columns: int, margin: int, halo: int = 0
+    geometry: Geometry,
+    *,
+    tile_rows: int,
+    tile_columns: int,
+    margin: int,
+    halo: int = 0,
+    samples: int = 1,
 ) -> Tiles:
-    """All tiles, group by group, from left to right.
+    """All tiles, sample by sample, group by group, from left to right.
 
-    With a halo along y (rows read beyond a tile's own) all tiles are one group.
+    With a halo along y (rows read beyond a tile's own) all tiles of a sample are one group.
 
     Raises
     ------
@@ -219,4 +245,5 @@ def make_tiles(
         tile_columns=tile_columns,
         margin=margin,
         halo=halo,
+        samples=samples,
     )

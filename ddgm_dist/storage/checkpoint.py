@@ -94,7 +94,7 @@ class CheckpointLayout:
     Attributes
     ----------
     columns
-        Tiles along x.
+        Tiles along x, those of all samples counted.
     depth, rows
         Of the volume, voxels.
     support

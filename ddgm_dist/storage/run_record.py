@@ -18,7 +18,7 @@ import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -29,6 +29,7 @@ from ddgm_dist.location import (
     Place,
     delete,
     delete_folder,
+    is_zarr,
     locate,
     names,
     read_all,
@@ -42,18 +43,27 @@ from ddgm_dist.storage.volume import SIDECAR, VolumeStore, open_volume_store
 
 __all__ = [
     "COMPLETE",
+    "RECEIPTS",
     "RUNNING",
+    "SAMPLES",
+    "SAMPLE_RECEIPTS",
     "OutputReplacedError",
     "RecordDamagedError",
     "RunRecord",
     "damage_told",
     "open_result",
     "receipt_box",
+    "sample_place",
     "shelf",
+    "std_place",
 ]
+
+What = Literal["mean", "std"] | int
 
 RUNNING, COMPLETE = "running", "complete"
 RECEIPTS = "receipts"
+# Of the tiles of several samples, and the samples' volumes themselves; mean and deviation made of them.
+SAMPLE_RECEIPTS, SAMPLES, STD = "sample-receipts", "samples", "std"
 _PROBLEM, _STATE, _EVENTS = "problem.json", "state.json", "events"
 # Receipts read at a time: there may be a million of them.
 _BATCH = 1000
@@ -231,13 +241,15 @@ class RunRecord:
                 "and nothing more of this one is written there; choose another name to solve both"
             )
 
-    def add_receipt(self, receipt: dict[str, Any]) -> None:
+    def add_receipt(self, receipt: dict[str, Any], kind: str = RECEIPTS) -> None:
         """Record a finished tile.
 
         Parameters
         ----------
         receipt
             ``tile`` is its name, ``problem`` the hash of the problem; a repeat replaces it.
+        kind
+            `RECEIPTS`, or `SAMPLE_RECEIPTS` for a tile of one of several samples.
 
         Raises
         ------
@@ -246,19 +258,19 @@ class RunRecord:
         StorageError
             The file cannot be written.
         """
-        folder = shelf(RECEIPTS, str(receipt.get("problem", "")))
+        folder = shelf(kind, str(receipt.get("problem", "")))
         self.write_json(f"{folder}/{_safe(str(receipt.get('tile', '')))}", receipt)
 
-    def receipt(self, tile: str, problem: str) -> dict[str, Any] | None:
+    def receipt(self, tile: str, problem: str, kind: str = RECEIPTS) -> dict[str, Any] | None:
         """The receipt of a tile, if it has one that is whole."""
         with damage_told():
-            path = f"{shelf(RECEIPTS, problem)}/{tile}"
+            path = f"{shelf(kind, problem)}/{tile}"
             return _as_receipt(self._path(path), self.read_json(path), problem)
         return None
 
-    def receipts(self, problem: str) -> Iterator[dict[str, Any]]:
+    def receipts(self, problem: str, kind: str = RECEIPTS) -> Iterator[dict[str, Any]]:
         """Receipts of a problem, by name of tile; damaged ones are told, and count for nothing."""
-        for path, data in self._files(shelf(RECEIPTS, problem), ".json"):
+        for path, data in self._files(shelf(kind, problem), ".json"):
             receipt = None
             with damage_told():
                 receipt = _as_receipt(path, _parse(path, data), problem)
@@ -349,19 +361,37 @@ def _time(events: Sequence[Mapping[str, Any]]) -> float:
     return float(time) if isinstance(time, int | float) else 0.0
 
 
-def open_result(path: str | Path | ObjectPath, *, allow_partial: bool = False) -> VolumeStore:
+def open_result(
+    path: str | Path | ObjectPath,
+    *,
+    what: What = "mean",
+    allow_partial: bool = False,
+) -> VolumeStore:
     """Open a volume that a run made, for reading, if it is whole.
+
+    Parameters
+    ----------
+    path
+        The output store.
+    what
+        ``mean``: the volume, level 0, which is the mean of the samples. ``std``: their standard
+        deviation (with S - 1 in the denominator). A number: that sample, from 0, if it was kept.
+    allow_partial
+        Open what is not whole, too.
 
     Raises
     ------
     InputError
-        There is no OME-Zarr image at ``path``, or no record of a run beside it.
+        There is no OME-Zarr image at ``path``, or no record of a run beside it; or not of ``what`` is
+        asked for.
     StorageError
         The run has not finished (and ``allow_partial`` is false).
     """
     store = open_volume_store(path)
     record = RunRecord(path)
     state = record.read_state()
+    if what != "mean":
+        store = _open_part(path, what, record)
     if allow_partial:
         return store
     if state is None:
@@ -373,6 +403,38 @@ def open_result(path: str | Path | ObjectPath, *, allow_partial: bool = False) -
             "goes on; run reconstruct again on the same output to finish it"
         )
     return store
+
+
+def _open_part(path: str | Path | ObjectPath, what: What, record: RunRecord) -> VolumeStore:
+    """What there is beside the mean."""
+    problem = record.read_problem() or {}
+    samples = problem.get("config", {}).get("samples", 1)
+    state = record.read_state() or {}
+    if what == "std":
+        place = std_place(path)
+        if samples == 1:
+            raise InputError(
+                "what", what, f"is not there: {path} has one sample", "run it with samples=8"
+            )
+    else:
+        if isinstance(what, str) or not 0 <= what < samples:
+            raise InputError("what", what, f"is not mean, std or a sample below {samples}")
+        if samples == 1:
+            return open_volume_store(path)
+        place = sample_place(path, state.get("problem", ""), what)
+        if not is_zarr(place):
+            raise InputError("what", what, "was not kept", "run it with keep_samples=true")
+    return open_volume_store(place)
+
+
+def std_place(out: str | Path | ObjectPath) -> Place:
+    """Where the standard deviation of several samples lies: an OME-Zarr image of its own."""
+    return locate(out, "out") / STD
+
+
+def sample_place(out: str | Path | ObjectPath, problem: str, sample: int) -> Place:
+    """Where a sample's volume lies while it is needed; likewise."""
+    return locate(out, "out") / SIDECAR / shelf(SAMPLES, problem) / str(sample)
 
 
 def _safe(name: str) -> str:

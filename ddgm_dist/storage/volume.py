@@ -108,7 +108,15 @@ class VolumeStore:
         The group's attributes, ``ome`` included.
     """
 
-    def __init__(self, path: Place, group: zarr.Group, level: str, *, writable: bool) -> None:
+    def __init__(
+        self,
+        path: Place,
+        group: zarr.Group,
+        level: str,
+        *,
+        writable: bool,
+        complete: bool = False,
+    ) -> None:
         array = group[level]
         assert isinstance(array, zarr.Array)
         self._place, self.path = path, str(path)
@@ -118,8 +126,8 @@ class VolumeStore:
         self.attributes: dict[str, Any] = group.attrs.asdict()
         self.dtype: np.dtype[Any] = np.dtype(array.dtype)
         self._level = level
-        self._writable = writable
-        self._bulk = BulkArray(array, path / level, writable=writable)
+        self._writable, self._complete = writable, complete
+        self._bulk = BulkArray(array, path / level, writable=writable, complete=complete)
 
     @property
     def shape(self) -> Triple:
@@ -142,9 +150,9 @@ class VolumeStore:
         folder, wanted = self._place / self._level / "c", {str(x) for x in xs}
         return all(wanted <= set(names(folder / str(z) / str(y))) for z in zs for y in ys)
 
-    def __reduce__(self) -> tuple[Any, tuple[str, str]]:
+    def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:
         # Workers reopen the store: handles do not cross process borders.
-        return open_volume_store, (self.path, "r+" if self._writable else "r")
+        return open_volume_store, (self.path, "r+" if self._writable else "r", self._complete)
 
     def write(self, box: Box, block: NDArray[Any]) -> str:
         """Write a box of whole shards; on return it is on disk.
@@ -189,6 +197,8 @@ class VolumeStore:
     def read(self, box: Box) -> NDArray[np.float32]:
         """The voxels of a box as a fresh float32 array; NaN where nothing was written.
 
+        Of a store that was opened as ``complete``, what was not written is an error.
+
         Raises
         ------
         IndexError
@@ -214,6 +224,7 @@ def create_volume(
     attributes: Mapping[str, Any] | None = None,
     overwrite: bool = False,
     claimed: bool = False,
+    within: bool = False,
 ) -> VolumeStore:
     """Make an OME-Zarr 0.5 group with an empty (NaN) volume, open for writing.
 
@@ -233,6 +244,8 @@ def create_volume(
         Replace a Zarr store that lies there.
     claimed
         The folder is ours already: only the volume in it is made, or made anew.
+    within
+        It lies in another store of ours, which has the record of the run.
 
     Raises
     ------
@@ -264,15 +277,25 @@ def create_volume(
             dimension_names=AXES,
             overwrite=claimed,
         )
-        # A group too, so that listing the store's members does not warn about a foreign folder.
-        group.require_group(SIDECAR)
+        if not within:
+            # A group too, so that listing the store's members does not warn about a foreign folder.
+            group.require_group(SIDECAR)
     except OSError as error:
         raise write_error(folder, 4096, error) from error
     return VolumeStore(folder, group, LEVEL, writable=True)
 
 
-def open_volume_store(path: str | Path | ObjectPath, mode: Literal["r", "r+"] = "r") -> VolumeStore:
+def open_volume_store(
+    path: str | Path | ObjectPath, mode: Literal["r", "r+"] = "r", complete: bool = False
+) -> VolumeStore:
     """Open a volume made by `create_volume`, or any OME-Zarr 0.5 image of axes z, y, x.
+
+    Parameters
+    ----------
+    path, mode
+        Where; to read, or to write as well.
+    complete
+        Reading what was never written, or was lost, is an error: it does not read as NaN.
 
     Raises
     ------
@@ -296,7 +319,7 @@ def open_volume_store(path: str | Path | ObjectPath, mode: Literal["r", "r+"] = 
         ) from error
     if not isinstance(array, zarr.Array) or array.ndim != 3:
         raise InputError("volume", str(path), f"its level {level!r} is not an array (z, y, x)")
-    return VolumeStore(folder, group, level, writable=mode == "r+")
+    return VolumeStore(folder, group, level, writable=mode == "r+", complete=complete)
 
 
 def _ome(voxel_size_nm: float | None, name: str) -> dict[str, Any]:

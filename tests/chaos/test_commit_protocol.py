@@ -34,6 +34,7 @@ CUTS = {
     "free": {},
     "resident": {"tile_columns": 48, "margin": 24, "state": "resident"},
     "streamed": {"tile_columns": 48, "margin": 24, "state": "streamed"},
+    "samples": {"samples": 2, "N": 2},
 }
 
 
@@ -205,13 +206,19 @@ def run(tilts: Path, out: Path, keys: dict[str, Any], mortal: Mortal, **more: An
         return reconstruct(tilts, out, keys, "local", **more).to_dask().compute()
 
 
-def check(out: Path, expected: np.ndarray) -> None:
+def check(out: Path, expected: np.ndarray, std: np.ndarray | None) -> None:
     """What lies there is refused, or right."""
     try:
         found = open_result(out)
     except (InputError, StorageError):
         return
     np.testing.assert_array_equal(found.to_dask().compute(), expected)
+    if std is not None:
+        np.testing.assert_array_equal(deviation(out), std)
+
+
+def deviation(out: Path) -> np.ndarray:
+    return open_result(out, what="std").to_dask().compute()
 
 
 @pytest.mark.parametrize("when", ["before", "half", "after"])
@@ -221,16 +228,20 @@ def test_death_at_any_write(tilts: Path, tmp_path: Path, cut: str, when: str) ->
     whole = Mortal()
     expected = run(tilts, tmp_path / "whole.zarr", keys, whole)
     assert whole.count > 20
+    std = deviation(tmp_path / "whole.zarr") if cut == "samples" else None
     for at in range(whole.count):
         out = tmp_path / "out.zarr"
         with pytest.raises(Killed):
             run(tilts, out, keys, Mortal(at, when))
-        check(out, expected)
+        check(out, expected, std)
         before = {p: p.stat().st_mtime_ns for p in (out / "0/c").rglob("*") if p.is_file()}
         finished = {path.stem for path in out.glob("ddgm_dist/receipts/*/[!.]*.json")}
         again = Mortal()
         np.testing.assert_array_equal(run(tilts, out, keys, again), expected)
-        assert not any((out / "ddgm_dist" / kind).exists() for kind in ("commits", "generations"))
+        if std is not None:
+            np.testing.assert_array_equal(deviation(out), std)
+        gone = ("commits", "generations", "samples", "sample-receipts")
+        assert not any((out / "ddgm_dist" / kind).exists() for kind in gone)
         # Tiles of an uncoupled run that had their receipt were not written again.
         if cut == "free":
             for name in finished:

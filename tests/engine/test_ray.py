@@ -17,6 +17,7 @@ from ddgm_dist.engine.faults import Limits
 from ddgm_dist.errors import DdgmError, InputError
 from ddgm_dist.reconstruct import Result, reconstruct
 from ddgm_dist.storage.run_record import RunRecord
+from ddgm_dist.verification import verify
 
 Solve = Callable[..., tuple[np.ndarray, Result]]
 MakeTilts = Callable[..., Path]
@@ -109,6 +110,28 @@ def test_a_killed_worker_does_not_change_a_bit(
     volume, _ = solve(tilts, ray_engine(workers=2), **keys)
     assert not fault.exists()  # so a worker did die, of SIGKILL, in the midst of a tile
     np.testing.assert_array_equal(volume, expected)
+
+
+@pytest.mark.usefixtures("cluster")
+@pytest.mark.parametrize("cut", [{}, COUPLED], ids=["free", "coupled"])
+def test_samples_are_spread_over_workers_of_which_one_is_killed(
+    make_tilts: MakeTilts, solve: Solve, denoisers: Path, cut: dict[str, Any]
+) -> None:
+    """One tile (or group) each: there is nothing else to share out."""
+    tilts = make_tilts(field=144, rows=4)
+    keys = {"samples": 3, "N": 2, "tile_rows": 4, "denoiser": "smoother:deadly", **cut}
+    mean, reference = solve(tilts, **keys)
+    fault = denoisers / "fault"
+    fault.touch()
+    volume, result = solve(tilts, ray_engine(workers=2), keep_samples=True, **keys)
+    assert not fault.exists()
+    np.testing.assert_array_equal(volume, mean)
+    np.testing.assert_array_equal(
+        result.to_dask("std").compute(), reference.to_dask("std").compute()
+    )
+    receipts = RunRecord(result.path).receipts(result.problem.digest(), "sample-receipts")
+    assert len({receipt["worker"] for receipt in receipts}) > 1
+    assert verify(result.path) == {}
 
 
 @pytest.mark.usefixtures("cluster")

@@ -47,6 +47,10 @@ def test_a_key_like_no_other_gets_no_guess() -> None:
     ("key", "value"),
     [
         ("N", 0),
+        ("samples", 0),
+        ("samples", -3),
+        ("samples", 1.5),
+        ("samples", 20_000),
         ("N", 2.5),
         ("N", "many"),
         ("K", -1),
@@ -100,3 +104,12 @@ def test_planes_are_a_list_or_words_between_commas(value: Any) -> None:
 def test_values_cannot_be_changed_behind_the_back_of_the_hash() -> None:
     with pytest.raises(ValueError, match="frozen"):
         Config().N = 3  # type: ignore[misc]
+
+
+def test_the_last_sample_has_a_seed_too() -> None:
+    last = 2**63 - 1
+    assert parse_config({"seed": last}).samples == 1
+    assert parse_config({"seed": last - 7, "samples": 8}).samples == 8
+    error = refused({"seed": last, "samples": 2})
+    assert error.argument == "samples"
+    assert str(last) in str(error)

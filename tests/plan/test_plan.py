@@ -323,3 +323,37 @@ def test_a_plan_is_sent_as_its_cuts(make_problem: MakeProblem, planes: str) -> N
     assert not hasattr(tiles[0], "__dict__")
     assert not hasattr(tiles[0].read_box, "__dict__")
     assert pickle.loads(pickle.dumps(tiles[5])) == every[5]
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {},
+        {"tile_columns": 64, "margin": 32},
+        {"planes": ("zx", "yx"), "window_rows": 16, "overlap_rows": 4},
+    ],
+    ids=["free", "x", "planes"],
+)
+def test_samples_are_one_more_axis(make_problem: MakeProblem, keys: dict[str, Any]) -> None:
+    """Each has the tiles of the only one; groups are of one sample; costs multiply."""
+    one = planned(make_problem(rows=30, field=192, **keys), 8)
+    plan = planned(make_problem(rows=30, field=192, samples=3, **keys), 8)
+    assert list(plan.combined) == list(one.tiles)
+    assert one.combined == ()
+    assert (len(plan.tiles), plan.units) == (3 * len(one.tiles), 4 * len(one.tiles))
+    for k in range(3):
+        mine = [tile for tile in plan.tiles if tile.sample == k]
+        boxes = [(t.place, t.write_box, t.read_box) for t in mine]
+        assert boxes == [(t.name, t.write_box, t.read_box) for t in one.tiles]
+    assert [tile.name for tile in plan.tiles] == sorted({tile.name for tile in plan.tiles})
+    assert [len(group) for group in plan.groups] == 3 * [len(group) for group in one.groups]
+    assert all(len({tile.sample for tile in group}) == 1 for group in plan.groups)
+    assert plan.denoiser_calls == 3 * one.denoiser_calls
+    assert (plan.work, plan.voxels) == (3 * one.work, 3 * one.voxels)
+    assert plan.traffic.exchanged == 3 * one.traffic.exchanged
+    assert plan.halo == pytest.approx(one.halo)
+    assert plan.bytes_written == 5 * one.bytes_written
+    assert plan.worker_memory == one.worker_memory
+    assert plan.order == one.order
+    assert "samples         3, of which" in plan.describe()
+    assert plan.to_dict()["samples"] == 3

@@ -41,7 +41,23 @@ OTHER: dict[str, Any] = {
     "planes": ["zx", "yx"],
     "window_rows": 64,
     "overlap_rows": 16,
+    "samples": 4,
 }
+
+
+def test_one_sample_goes_without_saying(make_problem: MakeProblem) -> None:
+    """So the digest is what it was before there were several, and old outputs are gone on with."""
+    base = make_problem()
+    assert "samples" not in base.to_dict()["config"]
+    assert make_problem(samples=1).digest() == base.digest()
+    assert differences(base.to_dict(), make_problem(samples=3).to_dict()) == [
+        "config.samples: 1 -> 3"
+    ]
+
+
+def test_samples_differ_in_their_seed_alone(make_problem: MakeProblem) -> None:
+    problem = make_problem(seed=7, samples=3)
+    assert [problem.seed(k) for k in range(3)] == [7, 8, 9]
 
 
 def test_every_problem_key_changes_the_hash(make_problem: MakeProblem) -> None:
