@@ -47,9 +47,13 @@ class Stages:
         """A call has ended well."""
         self._of(task).done(task, digests, pieces)
 
-    def again(self, task: Task) -> None:
-        """A call is to be made again."""
-        self._of(task).again(task)
+    def unit(self, tile: str) -> str:
+        """What is committed and goes back together with a tile; empty if the tile is done."""
+        return self.solving.unit(tile) or self.combining.unit(tile)
+
+    def again(self, task: Task, *, last: bool = False) -> None:
+        """A call is to be made again; ``last``: when all else of its stage is done."""
+        self._of(task).again(task, last=last)
 
     def void(self, task: Task) -> bool:
         """Whether the call's outcome is of no interest any more."""
