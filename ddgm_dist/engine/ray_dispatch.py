@@ -37,6 +37,7 @@ from ddgm_dist.engine.tile import Paused, Stepped
 from ddgm_dist.engine.work import Task, Work
 from ddgm_dist.errors import DdgmError, StorageError
 from ddgm_dist.storage.checkpoint import CheckpointDamagedError, Generation
+from ddgm_dist.storage.run_record import RunRecord
 
 __all__ = ["Dispatcher", "Patience"]
 
@@ -490,7 +491,7 @@ class Dispatcher:
         found = {m.hello.processor: m.hello.node[:8] for m in joined if m.hello is not None}
         new = {kind: node for kind, node in found.items() if kind not in self._processors}
         self._processors |= new
-        record = self.history.checkpoints.record
+        record = RunRecord(self.job.out)
         event = mixture(record, self.job.digest, new, joined[0].name) if new else None
         if event is not None:
             self.report(event)
