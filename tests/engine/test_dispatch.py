@@ -1,5 +1,6 @@
 """The driver's loop without Ray: real workers, or scripted ones, in one process."""
 
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import product
@@ -208,11 +209,12 @@ def test_a_living_worker_is_given_up_by_the_longest_iteration_so_far(
 def dispatch(engine: InlineEngine, work: Any, history: Any) -> list[Any]:
     """What is told of a run, but for the size of the pool; the error that ends it comes last."""
     told: list[Any] = []
-    job: Any = SimpleNamespace(checkpoint_every=0.1)
-    try:
-        engine.dispatch(job, work, history, told.append)
-    except DdgmError as error:
-        told.append(error)
+    with tempfile.TemporaryDirectory() as out:
+        job: Any = SimpleNamespace(checkpoint_every=0.1, out=out, digest="problem")
+        try:
+            engine.dispatch(job, work, history, told.append)
+        except DdgmError as error:
+            told.append(error)
     return [event for event in told if not isinstance(event, PoolEvent)]
 
 
