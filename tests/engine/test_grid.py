@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from ddgm_dist.core.box import Box
 from ddgm_dist.core.geometry import Geometry
 from ddgm_dist.engine.grid import TileGrid
-from ddgm_dist.plan.tiling import Tile, blend_half_width, window_support
+from ddgm_dist.plan.tiling import Tile, blend_half_width, make_tiles, window_support
 
 
 @settings(max_examples=100, deadline=None)
@@ -56,3 +56,17 @@ def test_senders_and_receivers(
         assert tile in grid.senders(tile)
     every = [key for tile in tiles for key in grid.chunks(tile)]
     assert len(every) == len(set(every)) == columns * rows
+
+
+def test_samples_touch_only_themselves_and_have_chunks_of_their_own() -> None:
+    geometry = Geometry((0.0,), 1, 6, 192)
+    tiles = make_tiles(geometry, tile_rows=2, tile_columns=64, margin=32, halo=2, samples=3)
+    plan = SimpleNamespace(tiles=tiles, margin=32)
+    grid = TileGrid(plan, geometry, 2)  # type: ignore[arg-type]
+    every = [key for tile in tiles for key in grid.chunks(tile)]
+    assert len(every) == len(set(every)) == 3 * 3 * 3
+    assert {int(key.split("/")[0]) for key in every} == set(range(grid.layout.columns))
+    for tile in tiles:
+        near = [*grid.senders(tile), *grid.receivers(tile)]
+        assert {other.sample for other in near} == {tile.sample}
+        assert tile in near
