@@ -99,7 +99,7 @@ def spread_places(geometry: Geometry, count: int, rows: int, seed: int) -> list[
     places = []
     for stratum, column_stratum in enumerate(column_strata):
         down, along = ((s + draw.random()) / count for s in (stratum, column_stratum))
-        row = min(int(down * (geometry.rows - rows + 1)), geometry.rows - rows)
+        row = int(down * (geometry.rows - rows + 1))
         first = round(along * (geometry.field - columns))
         places.append(Place(row, rows, first + (columns - 1) / 2, columns))
     return places
