@@ -73,6 +73,35 @@ def test_every_error_is_the_fault_that_it_means() -> None:
     assert fault_of(errors.OutOfMemoryError("no")) == "out-of-memory"
 
 
+# As Ray 2.60 tells it, but for most of the 40 lines.
+KILLED = """1 worker(s) were killed due to the node running low on memory. Memory on the node \
+(IP: 10.0.0.2, ID: 19462fd1) was 22.60GB used / 23.54GB limit (0.960063)
+OOM kill reason: Memory usage 24266948608B exceeded threshold of 24012260761B (95.0% of 25276063744B \
+limit)
+Ray killed 1 worker(s) based on the killing policy
+Top 10 memory users: PID	MEM(GB)	COMMAND
+8939	0.59	ray::Worker
+Refer to the documentation on how to address the out of memory issue: https://docs.ray.io/. Consider \
+provisioning more memory on this node or reducing task parallelism by requesting more CPUs per task.
+"""
+
+
+def test_what_the_memory_monitor_has_killed_ran_out_of_memory() -> None:
+    """Whether Ray tells it as such (2.60 does) or as a cause of death."""
+    from ray import exceptions as errors
+    from ray.core.generated.common_pb2 import ActorDiedErrorContext
+
+    from ddgm_dist.engine.ray_faults import fault_of, last_line
+
+    context = ActorDiedErrorContext(error_message=KILLED, actor_id=b"a" * 16, class_name="Worker")
+    for error in (errors.OutOfMemoryError(KILLED), errors.ActorDiedError(context)):
+        assert fault_of(error) == "out-of-memory"
+        assert "running low on memory" in last_line(error)
+        assert last_line(error).endswith("was 22.60GB used / 23.54GB limit (0.960063)")
+    context = ActorDiedErrorContext(error_message="killed", actor_id=b"a" * 16, class_name="Worker")
+    assert fault_of(errors.ActorDiedError(context)) == "worker-lost"
+
+
 @pytest.fixture
 def tilts(make_tilts: MakeTilts) -> Path:
     return make_tilts(field=144)
