@@ -73,9 +73,9 @@ def ring_correlation(
     F, G = (_spectrum(v, taper) for v in (volume, reference))
     kz, kx = np.fft.fftfreq(depth)[:, None], np.fft.rfftfreq(width)[None]
     ring = np.floor(np.hypot(kz, kx) * 2 * rings).astype(int)
-    # tan(90 degrees) is finite in floating point, and would leave out kappa_x = 0.
-    slope = math.tan(math.radians(max_tilt_deg)) if max_tilt_deg < 90 else math.inf
-    seen = np.abs(kz) <= np.where(kx > 0, kx, 1e-12) * slope
+    # Not quite 0 at kappa_x = 0: the tangent of 90 degrees, large but finite here, has to see it.
+    slope = math.tan(math.radians(max_tilt_deg))
+    seen = np.abs(kz) <= np.maximum(kx, 1e-12) * slope
     # A real image's other half is the conjugate of this one; the first and last column have none.
     weight = np.full(kx.shape, 2.0)
     weight[:, 0] = 1.0

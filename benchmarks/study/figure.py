@@ -3,27 +3,27 @@
     python benchmarks/study/figure.py
 
 Reads the volumes that table.py left in the work folder; writes benchmarks/results/study/figure.png
-and, of the ring correlations in table.json, benchmarks/results/study/rings.png.
+and, of the ring correlations in table_*.json, benchmarks/results/study/rings.png.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
-from slabs import NOISES, RESULTS, SCORE_ROWS, Cell, tissue
+from slabs import NOISES, RESULTS, Cell, tissue
+from table import load
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt
 
 # Which slice, and which columns of the field.
-ROW, COLUMNS = 1, slice(120, 280)
+ROW, COLUMNS = 0, slice(120, 280)
 
 
-def images(work: Path, names: list[str], out: Path) -> None:
+def images(table: list[dict], work: Path, names: list[str], out: Path) -> None:
     """Methods downwards; reconstruction and error for each noise level across."""
     figure, axes = plt.subplots(
         len(names) + 1, 2 * len(NOISES), figsize=(13, 0.92 * (len(names) + 1)), squeeze=False
@@ -33,7 +33,8 @@ def images(work: Path, names: list[str], out: Path) -> None:
         axis.set_yticks([])
         axis.set_frame_on(False)
     for column, noise in enumerate(NOISES):
-        cell = Cell(noise, SCORE_ROWS)
+        rows = next(line["rows"] for line in table if line["noise"] == noise)
+        cell = Cell(noise, tuple(rows))
         whole = tissue(cell)
         spare = (whole.shape[2] - cell.field) // 2
         truth = whole[:, ROW, spare : spare + cell.field][:, COLUMNS]
@@ -84,9 +85,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--work", type=Path, default=Path("/tmp/ddgm-study"))
     args = parser.parse_args()
-    table = json.loads((RESULTS / "table.json").read_text())
+    table = [line for noise in NOISES for line in load(RESULTS, noise)]
     names = list(dict.fromkeys(row["method"] for row in table))
-    images(args.work, names, RESULTS / "figure.png")
+    images(table, args.work, names, RESULTS / "figure.png")
     curves(table, names, RESULTS / "rings.png")
 
 

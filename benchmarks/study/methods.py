@@ -211,6 +211,8 @@ DDGM_DEFAULT = {"K": 25.0, "sigma_1": 3.0, "sigma_N": 0.1, "added_noise": 0.3, "
 DDGM_PAPER = {"K": 25.0, "sigma_1": 3.0, "sigma_N": 0.03, "added_noise": 1.0, "rule": "paper"}
 _SIGMA_1, _SIGMA_N = Real(1.0, 30.0), Real(0.03, 0.5)
 
+_LAMBDAS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
+
 METHODS: dict[str, Method] = {
     "gradient descent": Method(
         _stopped(_gradient), {"steps": _steps(5000)}, {"steps": 100}, sweep=_gradient
@@ -218,7 +220,7 @@ METHODS: dict[str, Method] = {
     "CGLS": Method(_stopped(_cgls), {"steps": _steps(150)}, {"steps": 10}, sweep=_cgls),
     "SIRT": Method(_stopped(_sirt), {"steps": _steps(1500)}, {"steps": 100}, sweep=_sirt),
     "WBP": Method(_wbp, {"window": Choice(("ram-lak", "cosine", "hann"))}, {"window": "ram-lak"}),
-    "TV": Method(_tv, {"lam": Real(1e-4, 10.0)}, {"lam": 0.03}),
+    "TV": Method(_tv, {"lam": Choice(_LAMBDAS)}, {"lam": 0.03}),
     "PnP-PGD": Method(
         _pnp_pgd,
         {"sigma": Real(0.02, 1.0), "step": Real(0.1, 1.95)},

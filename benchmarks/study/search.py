@@ -6,12 +6,14 @@ A trial is one run with one seed on the search rows; what is minimised is the me
 inner region. Trial 0 is the paper's setting or the shipped default, then optuna's tree-structured
 Parzen estimator chooses. Methods with one setting that costs little (number of steps, window) have
 all values tried instead. Trials are kept, a file per noise level, in benchmarks/results/study; run
-again, it goes on where it was, also with a larger budget.
+again, it goes on where it was, also with a larger budget. Several may run at once, each with its own
+noise levels or methods.
 """
 
 from __future__ import annotations
 
 import argparse
+import fcntl
 import json
 import math
 import time
@@ -26,23 +28,30 @@ SEED = 1
 
 
 class Record:
-    """The trials of a cell, as a JSON file that is replaced after every trial."""
+    """The trials of a cell, as a JSON file that is replaced after every trial.
+
+    Processes that search different methods may share it.
+    """
 
     def __init__(self, noise: float, N: int) -> None:
         self.path = RESULTS / f"search_{Cell(noise, SEARCH_ROWS).label}_N{N}.json"
-        self.trials: dict[str, list[dict]] = {}
-        if self.path.exists():
-            self.trials = json.loads(self.path.read_text())
+        self.trials = self._read()
+
+    def _read(self) -> dict[str, list[dict]]:
+        return json.loads(self.path.read_text()) if self.path.exists() else {}
 
     def of(self, method: str) -> list[dict]:
-        return self.trials.setdefault(method, [])
+        return self.trials.get(method, [])
 
     def add(self, method: str, trials: list[dict]) -> None:
-        self.of(method).extend(trials)
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        part = self.path.with_suffix(".part")
-        part.write_text(json.dumps(self.trials, indent=1) + "\n")
-        part.replace(self.path)
+        with self.path.with_suffix(".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            self.trials = self._read()
+            self.trials[method] = self.of(method) + trials
+            part = self.path.with_suffix(".part")
+            part.write_text(json.dumps(self.trials, indent=1) + "\n")
+            part.replace(self.path)
 
     def best(self, method: str) -> dict:
         """The settings with the least error."""
@@ -77,9 +86,9 @@ def propose(method: Method, trials: list[dict]) -> dict:
 def run_trial(slab: Slab, method: Method, settings: dict, N: int) -> dict:
     """Error and time of one run; one that diverged scores a fixed bad value, for the sampler."""
     given = {**settings, "N": N} if method.denoises else settings
-    started = time.perf_counter()
+    started = time.process_time()
     x = method.run(slab, given, SEED)
-    seconds = time.perf_counter() - started
+    seconds = time.process_time() - started
     error = slab.nmse(x) if bool(torch.isfinite(x).all()) else math.inf
     return {"settings": settings, "nmse": min(error, 100.0), "seconds": round(seconds, 2)}
 
@@ -90,10 +99,10 @@ def try_all(slab: Slab, method: Method) -> list[dict]:
     assert isinstance(choice, Choice)
     if method.sweep is None:
         return [run_trial(slab, method, {name: value}, 0) for value in choice.values]
-    started = time.perf_counter()
+    started = time.process_time()
     trials: list[dict] = []
     for steps, x in method.sweep(slab, choice.values):
-        seconds = round(time.perf_counter() - started, 2)
+        seconds = round(time.process_time() - started, 2)
         error = slab.nmse(x)
         trials.append({"settings": {name: steps}, "nmse": error, "seconds": seconds})
         if error > 1.5 * min(trial["nmse"] for trial in trials):
@@ -127,10 +136,10 @@ def advance(record: Record, slab: Slab, name: str, number: int, N: int) -> None:
         return
     if exhaustive:
         record.add(name, try_all(slab, method))
-        last = min(done, key=lambda trial: trial["nmse"])
+        last = min(record.of(name), key=lambda trial: trial["nmse"])
     else:
         record.add(name, [run_trial(slab, method, propose(method, done), N)])
-        last = done[-1]
+        last = record.of(name)[-1]
     print(f"{number} {slab.cell.noise:.0%} {name}: {last}", flush=True)
 
 

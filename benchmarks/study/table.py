@@ -3,10 +3,10 @@
     python benchmarks/study/table.py [--quick] [--show]
 
 MSE (as a fraction of the tissue's variance too), PSNR, SSIM, mean Fourier ring correlation below 1/4
-cycle per voxel of the frequencies inside the measured wedge and in the missing wedge, wall time on one
-core and denoiser calls. Figures go to benchmarks/results/study/table.json after every run, volumes to
-the work folder for figure.py; what is there is not run again. --quick takes one row of each cell and
-keeps its figures in the work folder. --show only prints what there is.
+cycle per voxel of the frequencies inside the measured wedge and in the missing wedge, processor
+seconds and denoiser calls. Figures go to benchmarks/results/study after every run, a file per noise
+level, and volumes to the work folder for figure.py; what is there is not run again. --quick scores
+one slice of each cell, and keeps its figures in the work folder. --show prints what there is.
 """
 
 from __future__ import annotations
@@ -67,10 +67,10 @@ def score_row(slab: Slab, row: Row, settings: dict, keep: Path) -> dict:
     """Run a line of the table on a cell; the volume is kept for the figure."""
     given = {**settings, "N": row.N} if row.N else settings
     before = (slab.calls.forward, slab.calls.backward)
-    started = time.perf_counter()
+    started = time.process_time()
     samples = [METHODS[row.method].run(slab, given, SEED + s) for s in range(row.samples)]
     x = torch.stack(samples).mean(dim=0)
-    seconds = time.perf_counter() - started
+    seconds = time.process_time() - started
     keep.parent.mkdir(parents=True, exist_ok=True)
     np.save(keep, slab.restore(x).astype(np.float16))
     return {
@@ -93,28 +93,57 @@ def ring_mean(found: dict, part: str) -> float:
     return float(np.nanmean(np.array(found["rings"][part], dtype=float)[frequency < BAND]))
 
 
-def show(table: list[dict]) -> None:
-    """As markdown, one table per noise level; bold is the best single sample of a column."""
-    for noise in sorted({r["noise"] for r in table}):
-        lines = [r for r in table if r["noise"] == noise]
-        print(f"\n**Noise {noise:.0%}**, {len(lines[0]['rows'])} slices, N as stated\n")
+def show(lines: list[dict]) -> None:
+    """A noise level as markdown; bold is the best of a column among single samples."""
+    if not lines:
+        return
+    print(
+        f"\n**Noise {lines[0]['noise']:.0%}**\n\n"
+        "| method | MSE | NMSE | PSNR | SSIM | FRC measured | FRC missing | s | calls |\n"
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |"
+    )
+    least = min(r["mse"] for r in lines if r["samples"] == 1)
+    most = max(r["ssim"] for r in lines if r["samples"] == 1)
+    for r in lines:
+        mse, ssim = f"{r['mse']:.1f}", f"{r['ssim']:.3f}"
+        if r["samples"] == 1:
+            mse = f"**{mse}**" if r["mse"] == least else mse
+            ssim = f"**{ssim}**" if r["ssim"] == most else ssim
+        calls = f"{r['denoiser_calls']}" + (" + VJP" if r["backward_calls"] else "")
         print(
-            "| method | MSE | NMSE | PSNR | SSIM | FRC measured | FRC missing | s | calls |\n"
-            "| --- | --- | --- | --- | --- | --- | --- | --- | --- |"
+            f"| {r['method']} | {mse} | {r['nmse']:.4f} | {r['psnr']:.2f} | {ssim} "
+            f"| {ring_mean(r, 'measured'):.3f} | {ring_mean(r, 'missing'):.3f} "
+            f"| {r['seconds']:.1f} | {calls} |"
         )
-        least = min(r["mse"] for r in lines if r["samples"] == 1)
-        most = max(r["ssim"] for r in lines if r["samples"] == 1)
-        for r in lines:
-            mse, ssim = f"{r['mse']:.1f}", f"{r['ssim']:.3f}"
-            if r["samples"] == 1:
-                mse = f"**{mse}**" if r["mse"] == least else mse
-                ssim = f"**{ssim}**" if r["ssim"] == most else ssim
-            calls = f"{r['denoiser_calls']}" + (" + VJP" if r["backward_calls"] else "")
-            print(
-                f"| {r['method']} | {mse} | {r['nmse']:.4f} | {r['psnr']:.2f} | {ssim} "
-                f"| {ring_mean(r, 'measured'):.3f} | {ring_mean(r, 'missing'):.3f} "
-                f"| {r['seconds']:.1f} | {calls if r['denoiser_calls'] else 0} |"
-            )
+
+
+def measure(noise: float, lines: list[Row], slices: int, N: int, folder: Path, work: Path) -> None:
+    """Run the lines that a noise level's file lacks, or has for other settings or slices."""
+    record = Record(noise, N)
+    slab = make_slab(Cell(noise, SCORE_ROWS[:slices]), work)
+    order = [row.name for row in rows(N)]
+    for row in lines:
+        settings = row.settings or record.best(row.method)
+        table = load(folder, noise)
+        done = [r for r in table if r["method"] == row.name]
+        if any(r["settings"] == settings and r["rows"] == list(slab.cell.rows) for r in done):
+            continue
+        line = score_row(slab, row, settings, work / slab.cell.key / f"{row.name}.npy")
+        table = [r for r in table if r not in done] + [line]
+        table.sort(key=lambda r: order.index(r["method"]))
+        folder.mkdir(parents=True, exist_ok=True)
+        path(folder, noise).write_text(json.dumps(table, indent=1) + "\n")
+        print(f"{noise:.0%} {row.name}: nmse {line['nmse']:.4f}", flush=True)
+
+
+def path(folder: Path, noise: float) -> Path:
+    return folder / f"table_{Cell(noise, SCORE_ROWS).label}.json"
+
+
+def load(folder: Path, noise: float) -> list[dict]:
+    """What has been measured of a noise level."""
+    file = path(folder, noise)
+    return json.loads(file.read_text()) if file.exists() else []
 
 
 def main() -> None:
@@ -122,34 +151,19 @@ def main() -> None:
     parser.add_argument("--N", type=int, default=30, help="denoiser calls of the search")
     parser.add_argument("--noise", type=float, nargs="+", default=NOISES)
     parser.add_argument("--method", nargs="+", help="names of lines; all when left out")
-    parser.add_argument("--quick", action="store_true", help="one row of each cell, no N = 50")
+    parser.add_argument("--slices", type=int, default=len(SCORE_ROWS), help="scored, per cell")
+    parser.add_argument("--quick", action="store_true", help="one slice of each cell, no N = 50")
     parser.add_argument("--show", action="store_true", help="print what has been measured")
     parser.add_argument("--work", type=Path, default=Path("/tmp/ddgm-study"))
     args = parser.parse_args()
-    out = (args.work / "quick" if args.quick else RESULTS) / "table.json"
-    table: list[dict] = json.loads(out.read_text()) if out.exists() else []
+    folder, slices = (args.work / "quick", 1) if args.quick else (RESULTS, args.slices)
     lines = [row for row in rows(args.N) if not args.method or row.name in args.method]
     if args.quick:
         lines = [row for row in lines if row.N <= args.N and row.samples == 1]
-    taken = SCORE_ROWS[:1] if args.quick else SCORE_ROWS
     for noise in () if args.show else args.noise:
-        record = Record(noise, args.N)
-        slab = make_slab(Cell(noise, taken), args.work)
-        for row in lines:
-            settings = row.settings or record.best(row.method)
-            done = [r for r in table if (r["noise"], r["method"]) == (noise, row.name)]
-            if done and done[0]["settings"] == settings:
-                continue
-            table = [r for r in table if r not in done]
-            keep = args.work / slab.cell.key / f"{row.name}.npy"
-            table.append(score_row(slab, row, settings, keep))
-            order = [r.name for r in rows(args.N)]
-            table.sort(key=lambda r: (r["noise"], order.index(r["method"])))
-            out.parent.mkdir(parents=True, exist_ok=True)
-            out.write_text(json.dumps(table, indent=1) + "\n")
-            last = next(r for r in table if (r["noise"], r["method"]) == (noise, row.name))
-            print(f"{noise:.0%} {row.name}: nmse {last['nmse']:.4f}", flush=True)
-    show(table)
+        measure(noise, lines, slices, args.N, folder, args.work)
+    for noise in args.noise:
+        show(load(folder, noise))
 
 
 if __name__ == "__main__":
