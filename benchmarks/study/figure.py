@@ -18,6 +18,7 @@ from table import load
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
 
 # Which slice, and which columns of the field.
 ROW, COLUMNS = 0, slice(120, 280)
@@ -43,7 +44,7 @@ def images(table: list[dict], work: Path, names: list[str], out: Path) -> None:
         axes[0, 2 * column].imshow(truth, cmap="gray", vmin=low, vmax=high)
         axes[0, 2 * column].set_title(f"noise {noise:.0%}", fontsize=9)
         axes[0, 2 * column + 1].set_title("error", fontsize=9)
-        axes[0, 0].set_ylabel("truth", fontsize=7)
+        label(axes[0, 0], "truth")
         for line, name in enumerate(names, start=1):
             path = work / cell.key / f"{name}.npy"
             if not path.exists():
@@ -51,10 +52,15 @@ def images(table: list[dict], work: Path, names: list[str], out: Path) -> None:
             found = np.load(path)[:, ROW, COLUMNS].astype(np.float32)
             axes[line, 2 * column].imshow(found, cmap="gray", vmin=low, vmax=high)
             axes[line, 2 * column + 1].imshow(found - truth, cmap="RdBu", vmin=-spread, vmax=spread)
-            axes[line, 0].set_ylabel(name.replace(", ", ",\n"), fontsize=7)
-    figure.subplots_adjust(0.06, 0.01, 0.995, 0.97, 0.03, 0.05)
-    figure.savefig(out, dpi=110)
+            label(axes[line, 0], name)
+    figure.subplots_adjust(0.08, 0.01, 0.995, 0.97, 0.03, 0.05)
+    figure.savefig(out, dpi=85)
     plt.close(figure)
+
+
+def label(axis: Axes, text: str) -> None:
+    """Left of an image."""
+    axis.set_ylabel(text.replace(", ", ",\n"), fontsize=7, rotation=0, ha="right", va="center")
 
 
 def curves(table: list[dict], names: list[str], out: Path) -> None:
