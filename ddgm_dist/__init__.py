@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from ddgm_dist.pyramid import build_pyramid
     from ddgm_dist.reconstruct import plan as make_plan
     from ddgm_dist.reconstruct import reconstruct
+    from ddgm_dist.ring_correlation import ring_correlation
     from ddgm_dist.simulate import simulate
     from ddgm_dist.status import read_status
     from ddgm_dist.storage.run_record import open_result
@@ -84,6 +85,7 @@ __all__ = [
     "operator_norm_squared",
     "read_status",
     "reconstruct",
+    "ring_correlation",
     "run_demo",
     "simulate",
     "train",
@@ -131,6 +133,7 @@ _HOMES = {
     "open_tilt_series": ("ddgm_dist.storage.tilt_series", "open_tilt_series"),
     "open_volume": ("ddgm_dist.formats.volumes", "open_volume"),
     "reconstruct": ("ddgm_dist.reconstruct", "reconstruct"),
+    "ring_correlation": ("ddgm_dist.ring_correlation", "ring_correlation"),
     "run_demo": ("ddgm_dist.demo", "run_demo"),
     "read_status": ("ddgm_dist.status", "read_status"),
     "simulate": ("ddgm_dist.simulate", "simulate"),

@@ -13,7 +13,7 @@ import ddgm_dist
 HEAVY = ("torch", "ray", "zarr", "tensorstore", "dask", "skimage", "matplotlib", "scipy", "numpy")
 
 # Functions that share their name with the module they are defined in.
-NAMESAKES = ("evaluate", "ingest", "reconstruct", "simulate", "tune")
+NAMESAKES = ("evaluate", "ingest", "reconstruct", "ring_correlation", "simulate", "tune")
 
 
 def run_python(code: str) -> str:

@@ -1,0 +1,147 @@
+"""Hyperparameter search: every method with the same budget, on rows that are not scored.
+
+    python benchmarks/study/search.py [--trials 8] [--N 30] [--noise 0.05 0.3 1] [--method NAME ...]
+
+A trial is one run with one seed on the search rows; what is minimised is the mean squared error of the
+inner region. Trial 0 is the paper's setting or the shipped default, then optuna's tree-structured
+Parzen estimator chooses. Methods with one setting that costs little (number of steps, window) have
+all values tried instead. Trials are kept, a file per noise level, in benchmarks/results/study; run
+again, it goes on where it was, also with a larger budget. Several may run at once, each with its own
+noise levels or methods.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import json
+import math
+import time
+from pathlib import Path
+
+import optuna
+import torch
+from methods import METHODS, Choice, Method, Real
+from slabs import NOISES, RESULTS, SEARCH_ROWS, Cell, Slab, make_slab
+
+SEED = 1
+
+
+class Record:
+    """The trials of a cell, as a JSON file that is replaced after every trial.
+
+    Processes that search different methods may share it.
+    """
+
+    def __init__(self, noise: float, N: int) -> None:
+        self.path = RESULTS / f"search_{Cell(noise, SEARCH_ROWS).label}_N{N}.json"
+        self.trials = self._read()
+
+    def _read(self) -> dict[str, list[dict]]:
+        return json.loads(self.path.read_text()) if self.path.exists() else {}
+
+    def of(self, method: str) -> list[dict]:
+        return self.trials.get(method, [])
+
+    def add(self, method: str, trials: list[dict]) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.with_suffix(".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            self.trials = self._read()
+            self.trials[method] = self.of(method) + trials
+            part = self.path.with_suffix(".part")
+            part.write_text(json.dumps(self.trials, indent=1) + "\n")
+            part.replace(self.path)
+
+    def best(self, method: str) -> dict:
+        """The settings with the least error."""
+        trials = self.of(method)
+        if not trials:
+            raise SystemExit(f"{self.path.name} has no trial of {method}: run search.py first")
+        return min(trials, key=lambda trial: trial["nmse"])["settings"]
+
+
+def propose(method: Method, trials: list[dict]) -> dict:
+    """Settings of the next trial, a function of those before it."""
+    if not trials:
+        return dict(method.first)
+    sampler = optuna.samplers.TPESampler(seed=len(trials), n_startup_trials=5)
+    study = optuna.create_study(sampler=sampler)
+    distributions = {
+        name: optuna.distributions.FloatDistribution(r.low, r.high, log=r.log)
+        for name, r in method.space.items()
+        if isinstance(r, Real)
+    }
+    for trial in trials:
+        study.add_trial(
+            optuna.trial.create_trial(
+                params={name: trial["settings"][name] for name in distributions},
+                distributions=distributions,
+                value=trial["nmse"],
+            )
+        )
+    return study.ask(distributions).params
+
+
+def run_trial(slab: Slab, method: Method, settings: dict, N: int) -> dict:
+    """Error and time of one run; one that diverged scores a fixed bad value, for the sampler."""
+    given = {**settings, "N": N} if method.denoises else settings
+    started = time.process_time()
+    x = method.run(slab, given, SEED)
+    seconds = time.process_time() - started
+    error = slab.nmse(x) if bool(torch.isfinite(x).all()) else math.inf
+    return {"settings": settings, "nmse": min(error, 100.0), "seconds": round(seconds, 2)}
+
+
+def try_all(slab: Slab, method: Method) -> list[dict]:
+    """Every value of the one setting there is."""
+    ((name, choice),) = method.space.items()
+    assert isinstance(choice, Choice)
+    if method.sweep is None:
+        return [run_trial(slab, method, {name: value}, 0) for value in choice.values]
+    started = time.process_time()
+    trials: list[dict] = []
+    for steps, x in method.sweep(slab, choice.values):
+        seconds = round(time.process_time() - started, 2)
+        error = slab.nmse(x)
+        trials.append({"settings": {name: steps}, "nmse": error, "seconds": seconds})
+        if error > 1.5 * min(trial["nmse"] for trial in trials):
+            break  # it fits the noise, and from here on ever more of it
+    return trials
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--trials", type=int, default=8, help="per method and noise level")
+    parser.add_argument("--N", type=int, default=30, help="denoiser calls per run")
+    parser.add_argument("--noise", type=float, nargs="+", default=NOISES)
+    parser.add_argument("--method", nargs="+", choices=METHODS, default=list(METHODS))
+    parser.add_argument("--work", type=Path, default=Path("/tmp/ddgm-study"))
+    args = parser.parse_args()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    records = {noise: Record(noise, args.N) for noise in args.noise}
+    slabs = {noise: make_slab(Cell(noise, SEARCH_ROWS), args.work) for noise in args.noise}
+    # Round by round, so that wherever it is interrupted all methods had about the same budget.
+    for number in range(args.trials):
+        for noise, slab in slabs.items():
+            for name in args.method:
+                advance(records[noise], slab, name, number, args.N)
+
+
+def advance(record: Record, slab: Slab, name: str, number: int, N: int) -> None:
+    """Trial ``number`` of a method, if it has not been made; all of them where all are tried."""
+    method, done = METHODS[name], record.of(name)
+    exhaustive = all(isinstance(r, Choice) for r in method.space.values())
+    if len(done) > number or (exhaustive and done):
+        return
+    if exhaustive:
+        record.add(name, try_all(slab, method))
+        last = min(record.of(name), key=lambda trial: trial["nmse"])
+    else:
+        record.add(name, [run_trial(slab, method, propose(method, done), N)])
+        last = record.of(name)[-1]
+    print(f"{number} {slab.cell.noise:.0%} {name}: {last}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,170 @@
+"""The table: every method, with the settings that the search found, on rows it did not see.
+
+    python benchmarks/study/table.py [--quick] [--show]
+
+MSE (as a fraction of the tissue's variance too), PSNR, SSIM, mean Fourier ring correlation below 1/4
+cycle per voxel of the frequencies inside the measured wedge and in the missing wedge, processor
+seconds and denoiser calls. Figures go to benchmarks/results/study after every run, a file per noise
+level, and volumes to the work folder for figure.py; what is there is not run again. --quick scores
+one slice of each cell, and keeps its figures in the work folder. --show prints what there is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from methods import DDGM_DEFAULT, DDGM_PAPER, METHODS
+from search import Record
+from slabs import NOISES, RESULTS, SCORE_ROWS, Cell, Slab, make_slab
+
+SEED = 0
+# Cycles per voxel up to which ring correlations are averaged.
+BAND = 0.25
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the table.
+
+    Attributes
+    ----------
+    name, method
+        As shown; of `METHODS`.
+    N
+        Denoiser calls of one sample.
+    settings
+        The search's when None.
+    samples
+        Seeds whose mean is scored.
+    """
+
+    name: str
+    method: str
+    N: int
+    settings: dict | None = None
+    samples: int = 1
+
+
+def rows(searched: int) -> list[Row]:
+    """All lines; ``searched`` is the N of the search."""
+    table = [Row(name, name, searched if m.denoises else 0) for name, m in METHODS.items()]
+    return [
+        *table,
+        Row("DDGM, N = 50", "DDGM", 50),
+        Row("DDGM (defaults), N = 50", "DDGM", 50, DDGM_DEFAULT),
+        Row("DDGM, paper's rule, N = 50", "DDGM", 50, DDGM_PAPER),
+        Row("DDGM, mean of 8", "DDGM", searched, samples=8),
+    ]
+
+
+def score_row(slab: Slab, row: Row, settings: dict, keep: Path) -> dict:
+    """Run a line of the table on a cell; the volume is kept for the figure."""
+    given = {**settings, "N": row.N} if row.N else settings
+    before = (slab.calls.forward, slab.calls.backward)
+    started = time.process_time()
+    samples = [METHODS[row.method].run(slab, given, SEED + s) for s in range(row.samples)]
+    x = torch.stack(samples).mean(dim=0)
+    seconds = time.process_time() - started
+    keep.parent.mkdir(parents=True, exist_ok=True)
+    np.save(keep, slab.restore(x).astype(np.float16))
+    return {
+        "cell": slab.cell.label,
+        "noise": slab.cell.noise,
+        "rows": list(slab.cell.rows),
+        "method": row.name,
+        "settings": settings,
+        "samples": row.samples,
+        "denoiser_calls": slab.calls.forward - before[0],
+        "backward_calls": slab.calls.backward - before[1],
+        "seconds": round(seconds, 2),
+        **slab.score(x),
+    }
+
+
+def ring_mean(found: dict, part: str) -> float:
+    """Mean of a curve over the rings of the band."""
+    frequency = np.array(found["rings"]["frequency"])
+    return float(np.nanmean(np.array(found["rings"][part], dtype=float)[frequency < BAND]))
+
+
+def show(lines: list[dict]) -> None:
+    """A noise level as markdown; bold is the best of a column among single samples."""
+    if not lines:
+        return
+    print(
+        f"\n**Noise {lines[0]['noise']:.0%}**\n\n"
+        "| method | MSE | NMSE | PSNR | SSIM | FRC measured | FRC missing | s | calls |\n"
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |"
+    )
+    least = min(r["mse"] for r in lines if r["samples"] == 1)
+    most = max(r["ssim"] for r in lines if r["samples"] == 1)
+    for r in lines:
+        mse, ssim = f"{r['mse']:.1f}", f"{r['ssim']:.3f}"
+        if r["samples"] == 1:
+            mse = f"**{mse}**" if r["mse"] == least else mse
+            ssim = f"**{ssim}**" if r["ssim"] == most else ssim
+        calls = f"{r['denoiser_calls']}" + (" + VJP" if r["backward_calls"] else "")
+        print(
+            f"| {r['method']} | {mse} | {r['nmse']:.4f} | {r['psnr']:.2f} | {ssim} "
+            f"| {ring_mean(r, 'measured'):.3f} | {ring_mean(r, 'missing'):.3f} "
+            f"| {r['seconds']:.1f} | {calls} |"
+        )
+
+
+def measure(noise: float, lines: list[Row], slices: int, N: int, folder: Path, work: Path) -> None:
+    """Run the lines that a noise level's file lacks, or has for other settings or slices."""
+    record = Record(noise, N)
+    slab = make_slab(Cell(noise, SCORE_ROWS[:slices]), work)
+    order = [row.name for row in rows(N)]
+    for row in lines:
+        settings = row.settings or record.best(row.method)
+        table = load(folder, noise)
+        done = [r for r in table if r["method"] == row.name]
+        if any(r["settings"] == settings and r["rows"] == list(slab.cell.rows) for r in done):
+            continue
+        line = score_row(slab, row, settings, work / slab.cell.key / f"{row.name}.npy")
+        table = [r for r in table if r not in done] + [line]
+        table.sort(key=lambda r: order.index(r["method"]))
+        folder.mkdir(parents=True, exist_ok=True)
+        path(folder, noise).write_text(json.dumps(table, indent=1) + "\n")
+        print(f"{noise:.0%} {row.name}: nmse {line['nmse']:.4f}", flush=True)
+
+
+def path(folder: Path, noise: float) -> Path:
+    return folder / f"table_{Cell(noise, SCORE_ROWS).label}.json"
+
+
+def load(folder: Path, noise: float) -> list[dict]:
+    """What has been measured of a noise level."""
+    file = path(folder, noise)
+    return json.loads(file.read_text()) if file.exists() else []
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--N", type=int, default=30, help="denoiser calls of the search")
+    parser.add_argument("--noise", type=float, nargs="+", default=NOISES)
+    parser.add_argument("--method", nargs="+", help="names of lines; all when left out")
+    parser.add_argument("--slices", type=int, default=len(SCORE_ROWS), help="scored, per cell")
+    parser.add_argument("--quick", action="store_true", help="one slice of each cell, no N = 50")
+    parser.add_argument("--show", action="store_true", help="print what has been measured")
+    parser.add_argument("--work", type=Path, default=Path("/tmp/ddgm-study"))
+    args = parser.parse_args()
+    folder, slices = (args.work / "quick", 1) if args.quick else (RESULTS, args.slices)
+    lines = [row for row in rows(args.N) if not args.method or row.name in args.method]
+    if args.quick:
+        lines = [row for row in lines if row.N <= args.N and row.samples == 1]
+    for noise in () if args.show else args.noise:
+        measure(noise, lines, slices, args.N, folder, args.work)
+    for noise in args.noise:
+        show(load(folder, noise))
+
+
+if __name__ == "__main__":
+    main()
