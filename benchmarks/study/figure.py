@@ -9,6 +9,7 @@ and, of the ring correlations in table_*.json, benchmarks/results/study/rings.pn
 from __future__ import annotations
 
 import argparse
+import tempfile
 from pathlib import Path
 
 import matplotlib as mpl
@@ -89,7 +90,7 @@ def curves(table: list[dict], names: list[str], out: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--work", type=Path, default=Path("/tmp/ddgm-study"))
+    parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "ddgm-study")
     args = parser.parse_args()
     table = [line for noise in NOISES for line in load(RESULTS, noise)]
     names = list(dict.fromkeys(row["method"] for row in table))

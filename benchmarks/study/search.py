@@ -16,6 +16,7 @@ import argparse
 import fcntl
 import json
 import math
+import tempfile
 import time
 from pathlib import Path
 
@@ -116,7 +117,7 @@ def main() -> None:
     parser.add_argument("--N", type=int, default=30, help="denoiser calls per run")
     parser.add_argument("--noise", type=float, nargs="+", default=NOISES)
     parser.add_argument("--method", nargs="+", choices=METHODS, default=list(METHODS))
-    parser.add_argument("--work", type=Path, default=Path("/tmp/ddgm-study"))
+    parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "ddgm-study")
     args = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     records = {noise: Record(noise, args.N) for noise in args.noise}

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -154,7 +155,7 @@ def main() -> None:
     parser.add_argument("--slices", type=int, default=len(SCORE_ROWS), help="scored, per cell")
     parser.add_argument("--quick", action="store_true", help="one slice of each cell, no N = 50")
     parser.add_argument("--show", action="store_true", help="print what has been measured")
-    parser.add_argument("--work", type=Path, default=Path("/tmp/ddgm-study"))
+    parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "ddgm-study")
     args = parser.parse_args()
     folder, slices = (args.work / "quick", 1) if args.quick else (RESULTS, args.slices)
     lines = [row for row in rows(args.N) if not args.method or row.name in args.method]
