@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ddgm_dist.core.images import ImagePrior
     from ddgm_dist.core.likelihood import GaussianLikelihood, PoissonLikelihood
     from ddgm_dist.core.nonlinear import Differentiable, Linear, nonlinear_descent
-    from ddgm_dist.core.schedule import exponential, make_schedule
+    from ddgm_dist.core.schedule import exponential, make_schedule, noise_levels
     from ddgm_dist.demo import run_demo
     from ddgm_dist.errors import DdgmError, InputError, PlanError, StorageError
     from ddgm_dist.evaluate import evaluate
@@ -78,6 +78,7 @@ __all__ = [
     "log_linearise",
     "make_plan",
     "make_schedule",
+    "noise_levels",
     "nonlinear_descent",
     "open_result",
     "open_tilt_series",
@@ -114,6 +115,7 @@ _HOMES = {
     "load_denoiser": ("ddgm_dist.prior.denoisers", "load_denoiser"),
     "log_linearise": ("ddgm_dist.operators.transmission", "log_linearise"),
     "make_schedule": ("ddgm_dist.core.schedule", "make_schedule"),
+    "noise_levels": ("ddgm_dist.core.schedule", "noise_levels"),
     "nonlinear_descent": ("ddgm_dist.core.nonlinear", "nonlinear_descent"),
     "operator_norm_squared": ("ddgm_dist.operators.base", "operator_norm_squared"),
     "variable_density_mask": ("ddgm_dist.operators.sampling", "variable_density_mask"),

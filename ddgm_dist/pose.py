@@ -15,7 +15,7 @@ from torch import Tensor
 from ddgm_dist.core.geometry import Geometry
 from ddgm_dist.core.intensity import Intensity, estimate_intensity, estimate_noise
 from ddgm_dist.core.noise import ROW_LATTICE_STREAM
-from ddgm_dist.core.schedule import Schedule, exponential, make_schedule
+from ddgm_dist.core.schedule import Schedule, make_schedule, noise_levels
 from ddgm_dist.core.window import make_lattice
 from ddgm_dist.engine.measurements import repair
 from ddgm_dist.errors import InputError
@@ -96,10 +96,14 @@ def pose_schedule(config: ProblemConfig, step_size: float, intensity: Intensity)
     return make_schedule(
         N=config.N,
         K=config.K,
-        sigma=exponential(config.sigma_1, config.sigma_N, config.N),
+        sigma=noise_levels(config.schedule, config.sigma_1, config.sigma_N, config.N),
         added_noise=config.added_noise,
-        denoising_step=exponential(
-            config.s_1 or config.sigma_1, config.s_N or config.sigma_N, config.N
+        denoising_step=noise_levels(
+            config.schedule,
+            config.s_1 or config.sigma_1,
+            config.s_N or config.sigma_N,
+            config.N,
+            names=("s_1", "s_N"),
         ),
         rule=config.step_rule,
         step_size=step_size,

@@ -156,7 +156,7 @@ def test_the_record_tells_all(tilts: Path, tmp_path: Path) -> None:
     assert told["worker_seconds"].keys() >= {"read", "gradient", "noise", "denoise", "write"}
     assert 0 < told["gradient_share"] < 1
     assert [i["n"] for i in told["iterations"]] == [0, 1]
-    assert [i["sigma"] for i in told["iterations"]] == pytest.approx([3.0, 0.1])
+    assert [i["sigma"] for i in told["iterations"]] == pytest.approx([5.0, 0.2])
     # The estimate starts at zero: the first residual is the data's own spread.
     first, second = (i["residual"] for i in told["iterations"])
     assert first > 2

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
-from slabs import NOISES, RESULTS, Cell, tissue
+from slabs import NOISES, RESULTS, SCORE_ROWS, Cell, tissue
 from table import load
 
 mpl.use("Agg")
@@ -92,7 +92,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "ddgm-study")
     args = parser.parse_args()
-    table = [line for noise in NOISES for line in load(RESULTS, noise)]
+    table = [line for noise in NOISES for line in load(RESULTS, Cell(noise, SCORE_ROWS["medulla"]))]
     names = list(dict.fromkeys(row["method"] for row in table))
     images(table, args.work, names, RESULTS / "figure.png")
     curves(table, names, RESULTS / "rings.png")

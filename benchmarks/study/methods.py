@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from slabs import Slab
@@ -24,7 +25,7 @@ from ddgm_dist.baselines.sirt import sirt
 from ddgm_dist.baselines.total_variation import total_variation
 from ddgm_dist.baselines.wbp import weighted_back_projection
 from ddgm_dist.core.ddgm import ddgm
-from ddgm_dist.core.schedule import exponential, make_schedule
+from ddgm_dist.core.schedule import ScheduleShape, exponential, make_schedule, noise_levels
 
 # Of Chambolle-Pock, with two conjugate gradients each.
 TV_STEPS = 60
@@ -181,7 +182,9 @@ def _diffpir(slab: Slab, settings: Settings, seed: int) -> Tensor:
 
 
 def _ddgm(slab: Slab, settings: Settings, seed: int) -> Tensor:
-    sigma = _levels(settings)
+    shape = cast(ScheduleShape, settings.get("schedule", "karras"))
+    first, last = float(settings["sigma_1"]), float(settings["sigma_N"])
+    sigma = noise_levels(shape, first, last, int(settings["N"]))
     schedule = make_schedule(
         N=len(sigma),
         K=float(settings["K"]),
@@ -192,14 +195,13 @@ def _ddgm(slab: Slab, settings: Settings, seed: int) -> Tensor:
         sigma_y=slab.sigma_y,
         trust=float(settings.get("trust", 1.0)),
     )
-    shape = slab.box.shape
 
     def descend(x: Tensor, steps: float) -> Tensor:
         x, _ = slab.operator.descend(x, slab.data, steps, slab.problem.step_size)
         return x
 
     return ddgm(
-        torch.zeros(shape),
+        torch.zeros(slab.box.shape),
         schedule=schedule,
         descend=descend,
         noise=slab.noise(seed),
@@ -207,8 +209,15 @@ def _ddgm(slab: Slab, settings: Settings, seed: int) -> Tensor:
     )
 
 
-DDGM_DEFAULT = {"K": 25.0, "sigma_1": 3.0, "sigma_N": 0.1, "added_noise": 0.3, "trust": 3.0}
-DDGM_PAPER = {"K": 25.0, "sigma_1": 3.0, "sigma_N": 0.03, "added_noise": 1.0, "rule": "paper"}
+DDGM_DEFAULT = {"K": 100.0, "sigma_1": 5.0, "sigma_N": 0.2, "added_noise": 0.3, "trust": 3.0}
+DDGM_PAPER = {
+    "K": 25.0,
+    "sigma_1": 3.0,
+    "sigma_N": 0.03,
+    "schedule": "exponential",
+    "added_noise": 1.0,
+    "rule": "paper",
+}
 _SIGMA_1, _SIGMA_N = Real(1.0, 30.0), Real(0.03, 0.5)
 
 _LAMBDAS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)

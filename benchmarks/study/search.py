@@ -1,13 +1,12 @@
 """Hyperparameter search: every method with the same budget, on rows that are not scored.
 
-    python benchmarks/study/search.py [--trials 8] [--N 30] [--noise 0.05 0.3 1] [--method NAME ...]
+    python benchmarks/study/search.py [--trials 8] [--geometry NAME ...] [--noise ...] [--method ...]
 
 A trial is one run with one seed on the search rows; what is minimised is the mean squared error of the
 inner region. Trial 0 is the paper's setting or the shipped default, then optuna's tree-structured
 Parzen estimator chooses. Methods with one setting that costs little (number of steps, window) have
-all values tried instead. Trials are kept, a file per noise level, in benchmarks/results/study; run
-again, it goes on where it was, also with a larger budget. Several may run at once, each with its own
-noise levels or methods.
+all values tried instead. Trials are kept, a file per cell, in benchmarks/results/study; run
+again, it goes on where it was, also with a larger budget. Several may run at once.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from pathlib import Path
 import optuna
 import torch
 from methods import METHODS, Choice, Method, Real
-from slabs import NOISES, RESULTS, SEARCH_ROWS, Cell, Slab, make_slab
+from slabs import GEOMETRIES, NOISES, RESULTS, SEARCH_ROWS, Cell, Slab, cells, make_slab
 
 SEED = 1
 
@@ -34,8 +33,8 @@ class Record:
     Processes that search different methods may share it.
     """
 
-    def __init__(self, noise: float, N: int) -> None:
-        self.path = RESULTS / f"search_{Cell(noise, SEARCH_ROWS).label}_N{N}.json"
+    def __init__(self, cell: Cell, N: int) -> None:
+        self.path = RESULTS / f"search_{cell.label}_N{N}.json"
         self.trials = self._read()
 
     def _read(self) -> dict[str, list[dict]]:
@@ -113,20 +112,20 @@ def try_all(slab: Slab, method: Method) -> list[dict]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--trials", type=int, default=8, help="per method and noise level")
-    parser.add_argument("--N", type=int, default=30, help="denoiser calls per run")
+    parser.add_argument("--trials", type=int, default=8, help="per method and cell")
+    parser.add_argument("--N", type=int, default=50, help="denoiser calls per run")
+    parser.add_argument("--geometry", nargs="+", choices=GEOMETRIES, default=list(GEOMETRIES))
     parser.add_argument("--noise", type=float, nargs="+", default=NOISES)
     parser.add_argument("--method", nargs="+", choices=METHODS, default=list(METHODS))
     parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "ddgm-study")
     args = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    records = {noise: Record(noise, args.N) for noise in args.noise}
-    slabs = {noise: make_slab(Cell(noise, SEARCH_ROWS), args.work) for noise in args.noise}
-    # Round by round, so that wherever it is interrupted all methods had about the same budget.
-    for number in range(args.trials):
-        for noise, slab in slabs.items():
+    for cell in cells(args.geometry, args.noise, SEARCH_ROWS):
+        record, slab = Record(cell, args.N), make_slab(cell, args.work)
+        # Round by round, so that wherever it is interrupted all methods had about the same budget.
+        for number in range(args.trials):
             for name in args.method:
-                advance(records[noise], slab, name, number, args.N)
+                advance(record, slab, name, number, args.N)
 
 
 def advance(record: Record, slab: Slab, name: str, number: int, N: int) -> None:
@@ -141,7 +140,7 @@ def advance(record: Record, slab: Slab, name: str, number: int, N: int) -> None:
     else:
         record.add(name, [run_trial(slab, method, propose(method, done), N)])
         last = record.of(name)[-1]
-    print(f"{number} {slab.cell.noise:.0%} {name}: {last}", flush=True)
+    print(f"{slab.cell.label} {name} {number}: {last}", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
 """The cells of the study: held-back FIB-SEM tissue, its simulated tilt series, and how one is scored.
 
-The prior saw z < 345 of the training volume. ``medulla`` is its z = 352 to 415, thickness along z;
-``cube`` is the validation volume, another piece of tissue. Rows of a cell lie far apart, so that
-few rows show much tissue; each is a slice of its own for the operator and for the denoiser (plane
-zx). Data come from the explicit, oversampled projector, which shares nothing with the operator.
+The prior saw z < 345 of the training volume. ``medulla`` begins at its z = 352, thickness along z;
+``thick`` has its thickness along y, in planes of z that the prior has not seen (the tissue is
+isotropic); ``cube`` is the validation volume, another piece of tissue. Rows of a cell lie far apart,
+so that few rows show much tissue; each is a slice of its own for the operator and for the denoiser
+(plane zx). Data come from the explicit, oversampled projector, which shares nothing with the operator.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -37,11 +39,23 @@ ROOT = HERE.parent.parent
 DATA = Path(os.environ.get("DDGM_DIST_DATA", ROOT.parent / "shared" / "data"))
 RESULTS = HERE.parent / "results" / "study"
 NOISES = (0.05, 0.3, 1.0)
+THICK: dict = {"specimen": "thick", "thickness": 128}
+# Thickness, number of tilts, and within how many degrees: what the study varies.
+GEOMETRIES: dict[str, dict] = {
+    "64": {},
+    "64, 41 tilts": {"tilts": 41},
+    "64, within 45": {"max_tilt": 45.0},
+    "64, within 70": {"max_tilt": 70.0},
+    "128": THICK,
+    "128, 41 tilts": {**THICK, "tilts": 41},
+    "128, within 45": {**THICK, "max_tilt": 45.0},
+    "128, within 70": {**THICK, "max_tilt": 70.0},
+}
 
 # Rows (of y) that settings are searched on, and that are scored: none nearer than 40 voxels to
 # another set's. DDGM's defaults were chosen on rows 256 and 257, which are in neither.
-SEARCH_ROWS = (110,)
-SCORE_ROWS = (20, 165, 330, 490)
+SEARCH_ROWS = {"medulla": (110,), "thick": (196_360,)}
+SCORE_ROWS = {"medulla": (20, 165, 330, 490), "thick": (412, 130_412, 260_412, 390_412)}
 
 
 @dataclass(frozen=True)
@@ -80,12 +94,33 @@ class Cell:
         )
 
 
+def cells(
+    geometries: Iterable[str],
+    noises: Iterable[float],
+    rows: Mapping[str, tuple[int, ...]],
+    slices: int | None = None,
+) -> list[Cell]:
+    """Every geometry at every level of noise; of some slices only."""
+    found = [Cell(noise, (), **GEOMETRIES[name]) for name in geometries for noise in noises]
+    return [replace(cell, rows=rows[cell.specimen][:slices]) for cell in found]
+
+
 def tissue(cell: Cell) -> NDArray[np.float32]:
     """The slab's slices, float32 ``(z, row, x)``, grey levels, wider than the field."""
     if cell.specimen == "medulla":
         source = dd.open_volume(DATA / "fibsem_medulla" / "train")
         block = source.read(dd.Box((352, 0, 0), (352 + cell.thickness, 520, 520)))
         slices = block[:, list(cell.rows)]
+    elif cell.specimen == "thick":
+        source = dd.open_volume(DATA / "fibsem_medulla" / "train")
+        planes = [divmod(row, 1000) for row in cell.rows]  # row = 1000 y + z
+        slices = np.stack(
+            [
+                source.read(dd.Box((z, y, 0), (z + 1, y + cell.thickness, 520)))[0]
+                for y, z in planes
+            ],
+            axis=1,
+        )
     elif cell.specimen == "cube":
         source = dd.open_volume(DATA / "fibsem_medulla" / "val")
         cube = source.read(dd.Box((0, 0, 0), (250, 250, 250)))

@@ -1,12 +1,13 @@
 """The table: every method, with the settings that the search found, on rows it did not see.
 
-    python benchmarks/study/table.py [--quick] [--show]
+    python benchmarks/study/table.py [--geometry NAME ...] [--noise 0.05 0.3 1] [--quick] [--show]
 
 MSE (as a fraction of the tissue's variance too), PSNR, SSIM, mean Fourier ring correlation below 1/4
 cycle per voxel of the frequencies inside the measured wedge and in the missing wedge, processor
-seconds and denoiser calls. Figures go to benchmarks/results/study after every run, a file per noise
-level, and volumes to the work folder for figure.py; what is there is not run again. --quick scores
-one slice of each cell, and keeps its figures in the work folder. --show prints what there is.
+seconds and denoiser calls. Figures go to benchmarks/results/study after every run, a file per cell,
+and volumes to the work folder for figure.py; what is there is not run again. --quick scores one slice
+of each level of noise, and keeps its figures in the work folder. --show prints what there is: the
+reference geometry in full, and of every cell what each method's error is of the best classical one's.
 """
 
 from __future__ import annotations
@@ -15,14 +16,14 @@ import argparse
 import json
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from methods import DDGM_DEFAULT, DDGM_PAPER, METHODS
 from search import Record
-from slabs import NOISES, RESULTS, SCORE_ROWS, Cell, Slab, make_slab
+from slabs import GEOMETRIES, NOISES, RESULTS, SCORE_ROWS, SEARCH_ROWS, Cell, Slab, cells, make_slab
 
 SEED = 0
 # Cycles per voxel up to which ring correlations are averaged.
@@ -57,10 +58,10 @@ def rows(searched: int) -> list[Row]:
     table = [Row(name, name, searched if m.denoises else 0) for name, m in METHODS.items()]
     return [
         *table,
-        Row("DDGM, N = 50", "DDGM", 50),
-        Row("DDGM (defaults), N = 50", "DDGM", 50, DDGM_DEFAULT),
-        Row("DDGM, paper's rule, N = 50", "DDGM", 50, DDGM_PAPER),
         Row("DDGM, mean of 8", "DDGM", searched, samples=8),
+        Row("DDGM (defaults)", "DDGM", searched, DDGM_DEFAULT),
+        Row("DDGM (defaults), N = 150", "DDGM", 150, DDGM_DEFAULT),
+        Row("DDGM, paper's rule", "DDGM", searched, DDGM_PAPER),
     ]
 
 
@@ -95,7 +96,7 @@ def ring_mean(found: dict, part: str) -> float:
 
 
 def show(lines: list[dict]) -> None:
-    """A noise level as markdown; bold is the best of a column among single samples."""
+    """A cell as markdown; bold is the best of a column among single samples."""
     if not lines:
         return
     print(
@@ -118,53 +119,93 @@ def show(lines: list[dict]) -> None:
         )
 
 
-def measure(noise: float, lines: list[Row], slices: int, N: int, folder: Path, work: Path) -> None:
-    """Run the lines that a noise level's file lacks, or has for other settings or slices."""
-    record = Record(noise, N)
-    slab = make_slab(Cell(noise, SCORE_ROWS[:slices]), work)
+def summarise(folder: Path, geometries: list[str], noises: list[float]) -> None:
+    """Of every cell: NMSE of the best classical method, and MSE over it (and SSIM) of the others."""
+    shown = [
+        "gradient descent",
+        "CGLS",
+        "SIRT",
+        "WBP",
+        "TV",
+        "PnP-PGD",
+        "DPIR",
+        "DDRM",
+        "DPS",
+        "DiffPIR",
+    ]
+    shown += ["DDGM", "DDGM, mean of 8", "DDGM (defaults)"]
+    print("\n| geometry | noise | best classical, NMSE | " + " | ".join(shown) + " |")
+    print("| --- " * (len(shown) + 3) + "|")
+    for name in geometries:
+        for cell in cells([name], noises, SCORE_ROWS):
+            table = {line["method"]: line for line in load(folder, cell)}
+            classical = [m for m in table if m in METHODS and not METHODS[m].denoises]
+            if not classical:
+                continue
+            best = min(classical, key=lambda m: table[m]["nmse"])
+            figures = [
+                f"{table[m]['mse'] / table[best]['mse']:.2f} ({table[m]['ssim']:.3f})"
+                if m in table
+                else ""
+                for m in shown
+            ]
+            print(
+                f"| {name} | {cell.noise:.0%} | {best}, {table[best]['nmse']:.4f} | "
+                + " | ".join(figures)
+                + " |"
+            )
+
+
+def measure(cell: Cell, lines: list[Row], N: int, folder: Path, work: Path) -> None:
+    """Run the lines that a cell's file lacks, or has for other settings or slices."""
+    record = Record(replace(cell, rows=SEARCH_ROWS[cell.specimen]), N)
+    slab = make_slab(cell, work)
     order = [row.name for row in rows(N)]
     for row in lines:
         settings = row.settings or record.best(row.method)
-        table = load(folder, noise)
+        table = load(folder, cell)
         done = [r for r in table if r["method"] == row.name]
-        if any(r["settings"] == settings and r["rows"] == list(slab.cell.rows) for r in done):
+        if any(r["settings"] == settings and r["rows"] == list(cell.rows) for r in done):
             continue
-        line = score_row(slab, row, settings, work / slab.cell.key / f"{row.name}.npy")
+        line = score_row(slab, row, settings, work / cell.key / f"{row.name}.npy")
         table = [r for r in table if r not in done] + [line]
         table.sort(key=lambda r: order.index(r["method"]))
         folder.mkdir(parents=True, exist_ok=True)
-        path(folder, noise).write_text(json.dumps(table, indent=1) + "\n")
-        print(f"{noise:.0%} {row.name}: nmse {line['nmse']:.4f}", flush=True)
+        path(folder, cell).write_text(json.dumps(table, indent=1) + "\n")
+        print(f"{cell.label} {row.name}: nmse {line['nmse']:.4f}", flush=True)
 
 
-def path(folder: Path, noise: float) -> Path:
-    return folder / f"table_{Cell(noise, SCORE_ROWS).label}.json"
+def path(folder: Path, cell: Cell) -> Path:
+    return folder / f"table_{cell.label}.json"
 
 
-def load(folder: Path, noise: float) -> list[dict]:
-    """What has been measured of a noise level."""
-    file = path(folder, noise)
+def load(folder: Path, cell: Cell) -> list[dict]:
+    """What has been measured of a cell."""
+    file = path(folder, cell)
     return json.loads(file.read_text()) if file.exists() else []
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--N", type=int, default=30, help="denoiser calls of the search")
+    parser.add_argument("--N", type=int, default=50, help="denoiser calls of the search")
+    parser.add_argument("--geometry", nargs="+", choices=GEOMETRIES, default=list(GEOMETRIES))
     parser.add_argument("--noise", type=float, nargs="+", default=NOISES)
     parser.add_argument("--method", nargs="+", help="names of lines; all when left out")
-    parser.add_argument("--slices", type=int, default=len(SCORE_ROWS), help="scored, per cell")
-    parser.add_argument("--quick", action="store_true", help="one slice of each cell, no N = 50")
+    parser.add_argument("--slices", type=int, default=4, help="scored, per cell")
+    parser.add_argument("--quick", action="store_true", help="one slice, the reference geometry")
     parser.add_argument("--show", action="store_true", help="print what has been measured")
     parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "ddgm-study")
     args = parser.parse_args()
     folder, slices = (args.work / "quick", 1) if args.quick else (RESULTS, args.slices)
+    geometries = list(GEOMETRIES)[:1] if args.quick else args.geometry
     lines = [row for row in rows(args.N) if not args.method or row.name in args.method]
     if args.quick:
         lines = [row for row in lines if row.N <= args.N and row.samples == 1]
-    for noise in () if args.show else args.noise:
-        measure(noise, lines, slices, args.N, folder, args.work)
-    for noise in args.noise:
-        show(load(folder, noise))
+    for cell in () if args.show else cells(geometries, args.noise, SCORE_ROWS, slices):
+        measure(cell, lines, args.N, folder, args.work)
+    for cell in cells(list(GEOMETRIES)[:1], args.noise, SCORE_ROWS):
+        show(load(folder, cell))
+    summarise(folder, geometries, args.noise)
 
 
 if __name__ == "__main__":

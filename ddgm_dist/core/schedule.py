@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 from ddgm_dist.errors import InputError
 
-__all__ = ["Schedule", "StepRule", "exponential", "make_schedule"]
+__all__ = [
+    "Schedule",
+    "ScheduleShape",
+    "StepRule",
+    "exponential",
+    "make_schedule",
+    "noise_levels",
+]
 
 StepRule = Literal["paper", "noise-aware"]
+ScheduleShape = Literal["exponential", "linear", "cosine", "karras"]
+
+# Of Karras et al. 2022.
+_RHO = 7.0
 
 
 @dataclass(frozen=True)
@@ -28,6 +41,11 @@ class Schedule:
         s_n: how much of the predicted noise is removed, ``x - s_n * eps_hat``.
     steps
         Gradient steps K_n; a fraction is a last step of that fraction of the step size.
+
+    Raises
+    ------
+    InputError
+        If the noise levels do not decrease.
     """
 
     sigma: tuple[float, ...]
@@ -43,21 +61,107 @@ class Schedule:
                 f"{len(self.added)} of added noise, {len(self.denoising_step)} denoising steps, "
                 f"{len(self.steps)} gradient phases"
             )
+        for n, (level, after) in enumerate(pairwise(self.sigma), start=1):
+            if not after < level:
+                raise InputError(
+                    "sigma",
+                    f"{level:g} at n = {n}, then {after:g}",
+                    "noise levels must decrease from one iteration to the next",
+                    "sort them, the largest first",
+                )
 
     def __len__(self) -> int:
         return len(self.sigma)
 
 
-def exponential(first: float, last: float, N: int) -> tuple[float, ...]:
-    """``first * (last / first) ** ((n - 1) / (N - 1))`` for n = 1..N (Luther & Seung 2023)."""
-    for name, value in (("sigma_1", first), ("sigma_N", last)):
+def _exponential(first: float, last: float, t: float) -> float:
+    return float(first * (last / first) ** t)
+
+
+def _linear(first: float, last: float, t: float) -> float:
+    return first + t * (last - first)
+
+
+def _cosine(first: float, last: float, t: float) -> float:
+    a, b = math.atan(first), math.atan(last)
+    return math.tan(a + t * (b - a))
+
+
+def _karras(first: float, last: float, t: float) -> float:
+    a, b = first ** (1 / _RHO), last ** (1 / _RHO)
+    return float((a + t * (b - a)) ** _RHO)
+
+
+_SHAPES: dict[ScheduleShape, Callable[[float, float, float], float]] = {
+    "exponential": _exponential,
+    "linear": _linear,
+    "cosine": _cosine,
+    "karras": _karras,
+}
+
+
+def noise_levels(
+    shape: ScheduleShape,
+    first: float,
+    last: float,
+    N: int,
+    *,
+    names: tuple[str, str] = ("sigma_1", "sigma_N"),
+) -> tuple[float, ...]:
+    """N noise levels that fall from the first to the last.
+
+    With ``t = (n - 1) / (N - 1)`` for n = 1..N:
+
+    - ``exponential``: ``first * (last / first) ** t`` (Luther & Seung 2023);
+    - ``linear``: ``first + t * (last - first)``;
+    - ``cosine``: ``tan(a + t * (b - a))`` with ``tan a = first, tan b = last``. That is the part between
+      the two of Nichol & Dhariwal 2021 (arXiv 2102.09672), whose clean share ``cos^2`` of the variance
+      makes the noise ``tan`` times the image;
+    - ``karras``: ``(a + t * (b - a)) ** 7`` with ``a ** 7 = first, b ** 7 = last`` (Karras et al. 2022,
+      arXiv 2206.00364, equation 5).
+
+    Parameters
+    ----------
+    shape
+        Which.
+    first, last
+        In units of the normalised image; ``first`` alone if N is 1.
+    N
+        Their number.
+    names
+        Of the two, for errors.
+
+    Raises
+    ------
+    InputError
+        If the shape is none of these, a level is not a positive number, they do not decrease, or there
+        is none.
+    """
+    if shape not in _SHAPES:
+        raise InputError("schedule", shape, f"is none of {', '.join(_SHAPES)}")
+    for name, value in zip(names, (first, last), strict=True):
         if not (value > 0 and math.isfinite(value)):
             raise InputError(name, value, "a noise level must be a positive number")
     if N < 1:
         raise InputError("N", N, "there must be at least one iteration")
     if N == 1:
         return (first,)
-    return tuple(first * (last / first) ** (n / (N - 1)) for n in range(N))
+    if not last < first:
+        raise InputError(
+            names[1],
+            last,
+            f"must be below {names[0]} = {first:g}: noise has to decrease from one iteration to the "
+            "next, for what a denoiser made clean would be lost again",
+            f"set {names[1]} below {first:g}, or {names[0]} above {last:g}",
+        )
+    level = _SHAPES[shape]
+    between = (level(first, last, n / (N - 1)) for n in range(1, N - 1))
+    return (first, *between, last)
+
+
+def exponential(first: float, last: float, N: int) -> tuple[float, ...]:
+    """``first * (last / first) ** ((n - 1) / (N - 1))`` for n = 1..N; see :func:`noise_levels`."""
+    return noise_levels("exponential", first, last, N)
 
 
 def make_schedule(

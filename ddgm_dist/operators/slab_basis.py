@@ -26,6 +26,8 @@ __all__ = [
 
 # Frequencies that are dealt with at a time.
 _BLOCK = 64
+# Step factors that are kept: blocks take the same two in turn, of a full run and of the rest.
+_FACTORS = 2
 
 
 def norm_squared(geometry: Geometry) -> float:
@@ -98,7 +100,7 @@ class SlabBasis:
         for part in _frequencies(length):
             self.matrix[part] = _real_matrix(geometry, length, part).to(self.device, torch.float32)
         self._eigen: tuple[Tensor, Tensor] | None = None
-        self._factor: tuple[tuple[float, float], Tensor] | None = None
+        self._factors: dict[tuple[float, float], Tensor] = {}
 
     @property
     def values(self) -> Tensor:
@@ -112,10 +114,13 @@ class SlabBasis:
 
     def step_factor(self, steps: float, step_size: float) -> Tensor:
         """:func:`step_factor` of the eigenvalues, float32 ``(frequency, z)``."""
-        if self._factor is None or self._factor[0] != (steps, step_size):
+        key = steps, step_size
+        if key not in self._factors:
+            if len(self._factors) >= _FACTORS:
+                self._factors.clear()
             factor = step_factor(self._eigenbasis()[0], steps, step_size)
-            self._factor = ((steps, step_size), factor.to(torch.float32))
-        return self._factor[1]
+            self._factors[key] = factor.to(torch.float32)
+        return self._factors[key]
 
     def _eigenbasis(self) -> tuple[Tensor, Tensor]:
         if self._eigen is None:

@@ -16,15 +16,33 @@ __all__ = ["DEFAULT_GRID", "TUNABLE", "Candidate", "Grid", "expand_grid", "order
 Grid = Mapping[str, Any] | Sequence[Mapping[str, Any]]
 """Values by key, whose product is taken; or several such, whose union is."""
 
-TUNABLE = ("N", "K", "sigma_1", "sigma_N", "step_rule", "trust", "added_noise", "s_1", "s_N")
+TUNABLE = (
+    "N",
+    "K",
+    "sigma_1",
+    "sigma_N",
+    "schedule",
+    "step_rule",
+    "trust",
+    "added_noise",
+    "s_1",
+    "s_N",
+)
 
 DEFAULT_GRID: Grid = (
-    {"K": [10, 25, 100], "trust": [1, 3, 10]},
+    {"K": [25, 100, 400], "trust": [1, 3, 10]},
     {"added_noise": [0.0, 0.6, 1.0]},
-    {"sigma_1": [1.0, 10.0]},
-    {"sigma_N": [0.03, 0.3]},
+    {"sigma_1": [2.0, 15.0]},
+    {"sigma_N": [0.1, 0.4]},
     {"N": [25, 100]},
-    {"step_rule": ["paper"], "added_noise": [1.0], "sigma_N": [0.03], "K": [15, 25]},
+    {
+        "step_rule": ["paper"],
+        "added_noise": [1.0],
+        "schedule": ["exponential"],
+        "sigma_1": [3.0],
+        "sigma_N": [0.03],
+        "K": [15, 25],
+    },
 )
 
 # More would not be tried in a day, and are a slip.

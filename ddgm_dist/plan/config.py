@@ -32,9 +32,14 @@ class ProblemConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     N: int = Field(50, ge=1, description="iterations, one denoiser call each")
-    K: float = Field(25, ge=0, description="gradient steps per iteration (at most, if noise-aware)")
-    sigma_1: float = Field(3.0, gt=0, description="noise level of the first iteration")
-    sigma_N: float = Field(0.1, gt=0, description="noise level of the last iteration")
+    K: float = Field(
+        100, ge=0, description="gradient steps per iteration (at most, if noise-aware)"
+    )
+    sigma_1: float = Field(5.0, gt=0, description="noise level of the first iteration")
+    sigma_N: float = Field(0.2, gt=0, description="noise level of the last iteration")
+    schedule: Literal["exponential", "linear", "cosine", "karras"] = Field(
+        "karras", description="how noise levels fall from sigma_1 to sigma_N"
+    )
     s_1: float | None = Field(None, gt=0, description="first denoising step; sigma_1 if null")
     s_N: float | None = Field(None, gt=0, description="last denoising step; sigma_N if null")
     added_noise: float = Field(

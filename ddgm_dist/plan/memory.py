@@ -120,11 +120,12 @@ class MemoryModel:
     def gradient(self) -> int:
         """Temporaries of the gradient phase: the block and its projection, there and in Fourier.
 
-        At most 3.5 of a volume's block (padded, its transform, the two parts of that; later the
-        folded update, its transform, the transform's copy) and six of the projections'.
+        At most 4.5 of a volume's block (padded, its transform, the two parts of that; later the
+        folded update, its transform, the transform's copy; the first estimate, while a second run of
+        steps goes on from a later one) and six of the projections'.
         """
         projection = 4 * self.tilts * self.rows_per_call * self.length
-        return int(3.5 * self.block) + 6 * projection
+        return int(4.5 * self.block) + 6 * projection
 
     @property
     def denoiser(self) -> int:

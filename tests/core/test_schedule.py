@@ -5,7 +5,14 @@ from itertools import pairwise
 
 import pytest
 
-from ddgm_dist.core.schedule import Schedule, StepRule, exponential, make_schedule
+from ddgm_dist.core.schedule import (
+    Schedule,
+    ScheduleShape,
+    StepRule,
+    exponential,
+    make_schedule,
+    noise_levels,
+)
 from ddgm_dist.errors import InputError
 
 
@@ -17,7 +24,56 @@ def test_noise_levels_decay_exponentially_between_their_ends():
     ratios = [b / a for a, b in pairwise(sigma)]
     assert ratios == pytest.approx([(0.03 / 3.0) ** (1 / 49)] * 49)
     assert exponential(3.0, 0.03, 1) == (3.0,)
-    assert exponential(2.0, 2.0, 3) == pytest.approx((2.0, 2.0, 2.0))
+
+
+SHAPES: tuple[ScheduleShape, ...] = ("exponential", "linear", "cosine", "karras")
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("N", [2, 3, 50])
+def test_every_schedule_falls_from_its_first_level_to_its_last(shape: ScheduleShape, N: int):
+    sigma = noise_levels(shape, 5.0, 0.2, N)
+    assert (sigma[0], sigma[-1], len(sigma)) == (5.0, 0.2, N)
+    assert all(b < a for a, b in pairwise(sigma))
+    assert noise_levels(shape, 5.0, 0.2, 1) == (5.0,)
+
+
+def test_schedules_are_even_in_what_they_are_named_for():
+    t = [n / 10 for n in range(11)]
+    even = {
+        "linear": lambda s: s,
+        "cosine": math.atan,
+        "karras": lambda s: s ** (1 / 7),
+        "exponential": math.log,
+    }
+    for shape, scale in even.items():
+        levels = [scale(s) for s in noise_levels(shape, 5.0, 0.2, 11)]
+        expected = [levels[0] + x * (levels[-1] - levels[0]) for x in t]
+        assert levels == pytest.approx(expected), shape
+
+
+def test_an_exponential_schedule_spends_least_at_high_noise_and_a_linear_one_most():
+    middle = [noise_levels(shape, 5.0, 0.2, 11)[5] for shape in ("exponential", "karras", "linear")]
+    assert middle == sorted(middle)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize(("first", "last"), [(1.0, 1.0), (0.2, 5.0)])
+def test_levels_that_do_not_decrease_are_refused(shape: ScheduleShape, first: float, last: float):
+    with pytest.raises(InputError) as caught:
+        noise_levels(shape, first, last, 5, names=("s_1", "s_N"))
+    assert caught.value.argument == "s_N"
+    assert "s_1" in str(caught.value)
+    with pytest.raises(InputError) as caught:
+        make_schedule(N=3, K=1, sigma=(3.0, first, last), rule="paper", step_size=1.0)
+    assert caught.value.argument == "sigma"
+
+
+def test_an_unknown_schedule_is_refused():
+    with pytest.raises(InputError) as caught:
+        noise_levels("quadratic", 3.0, 0.1, 5)  # type: ignore[arg-type]
+    assert caught.value.argument == "schedule"
+    assert "karras" in str(caught.value)
 
 
 def test_the_papers_rule_always_takes_K_steps():

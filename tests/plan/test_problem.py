@@ -42,6 +42,7 @@ OTHER: dict[str, Any] = {
     "window_rows": 64,
     "overlap_rows": 16,
     "samples": 4,
+    "schedule": "cosine",
 }
 
 

@@ -74,9 +74,14 @@ def test_ddgm_of_the_study_is_what_reconstruct_does(posed, tilts: Path, tmp_path
 
 
 def test_what_is_searched_on_is_not_scored() -> None:
-    chosen_on = (256, 257)  # by hand, when the defaults were chosen
-    for a, b in product(slabs.SCORE_ROWS, slabs.SEARCH_ROWS + chosen_on):
+    chosen_on = (256, 257, 110, 430)  # when the defaults were chosen
+    medulla = slabs.SEARCH_ROWS["medulla"] + chosen_on
+    for a, b in product(slabs.SCORE_ROWS["medulla"], medulla):
         assert abs(a - b) >= 40
+    # Of thick slabs, planes of z; a row is 1000 y + z.
+    thick = slabs.SEARCH_ROWS["thick"] + (60_355, 330_355)
+    for a, b in product(slabs.SCORE_ROWS["thick"], thick):
+        assert abs(a % 1000 - b % 1000) >= 40
 
 
 def test_a_proposal_is_a_function_of_the_trials_before_it() -> None:
@@ -98,13 +103,13 @@ def test_a_search_goes_on_where_it_was(slab, monkeypatch, tmp_path: Path) -> Non
     monkeypatch.setattr(search, "RESULTS", tmp_path)
 
     def searched(rounds: list[int]) -> dict:
-        record = search.Record(CELL.noise, N)
+        record = search.Record(CELL, N)
         for number in rounds:
             for name in ("WBP", "CGLS", "DPIR"):
                 search.advance(record, slab, name, number, N)
         return {
             name: [(t["settings"], t["nmse"]) for t in trials]
-            for name, trials in search.Record(CELL.noise, N).trials.items()
+            for name, trials in search.Record(CELL, N).trials.items()
         }
 
     searched([0, 1])
@@ -115,7 +120,7 @@ def test_a_search_goes_on_where_it_was(slab, monkeypatch, tmp_path: Path) -> Non
     assert len(resumed["DPIR"]) == 3
     assert len(resumed["WBP"]) == 3
     least = min(resumed["DPIR"], key=lambda trial: trial[1])
-    assert search.Record(CELL.noise, N).best("DPIR") == least[0]
+    assert search.Record(CELL, N).best("DPIR") == least[0]
 
 
 def test_a_line_of_the_table_counts_what_it_took(slab, tmp_path: Path) -> None:
