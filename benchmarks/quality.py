@@ -23,7 +23,14 @@ import ddgm_dist as dd
 from ddgm_dist.compare import descend_only
 
 HERE = Path(__file__).resolve().parent
-PAPER = {"step_rule": "paper", "K": 25, "sigma_N": 0.03, "added_noise": 1.0}
+PAPER = {
+    "step_rule": "paper",
+    "schedule": "exponential",
+    "K": 25,
+    "sigma_1": 3.0,
+    "sigma_N": 0.03,
+    "added_noise": 1.0,
+}
 EXPERIMENTS = {
     "DDGM (defaults)": {},
     "DDGM, paper's rule": PAPER,

@@ -14,7 +14,7 @@ from ddgm_dist.core.descent import explicit_descent
 from ddgm_dist.core.geometry import Geometry
 from ddgm_dist.errors import InputError
 from ddgm_dist.operators.interpolated import InterpolatedOperator
-from ddgm_dist.operators.slab import SlabData, SlabOperator
+from ddgm_dist.operators.slab import IMPUTED_EVERY, SlabData, SlabOperator
 from ddgm_dist.operators.slab_basis import SlabBasis, fast_length, norm_squared, step_factor
 
 FAN = tuple(float(a) for a in range(-60, 61, 10))
@@ -87,7 +87,7 @@ def test_it_is_the_matrix_of_its_formula(geometry: Geometry):
 
 
 @slabs
-@pytest.mark.parametrize("steps", [0, 0.5, 1, 3.25, 25])
+@pytest.mark.parametrize("steps", [0, 0.5, 1, 3.25, 25, 60.5])
 def test_the_closed_form_is_that_many_explicit_steps(geometry: Geometry, steps: float):
     operator = whole_period(geometry)
     x, y = volume(operator), projections(operator)
@@ -112,6 +112,33 @@ def test_with_rays_missing_it_is_explicit_steps_on_imputed_data(geometry: Geomet
     assert float((got - expected).norm()) < 1e-4 * float(expected.norm())
     masked = (measured * (y - operator.A(x))).square().sum()
     assert float(error) == pytest.approx(float(masked), rel=1e-5)
+
+
+@slabs
+@pytest.mark.parametrize("rest", [0, 10, 0.5])
+def test_what_is_missing_is_imputed_afresh_between_runs_of_steps(geometry: Geometry, rest: float):
+    operator = whole_period(geometry)
+    x, y = volume(operator), projections(operator)
+    measured = (torch.rand(y.shape, generator=generator(2)) > 0.4).float()
+    data, eta = SlabData(y, measured), 1 / norm_squared(geometry)
+    got, error = operator.descend(x, data, 2 * IMPUTED_EVERY + rest, eta)
+    expected, first = operator.descend(x, data, IMPUTED_EVERY, eta)
+    for steps in (IMPUTED_EVERY, rest):
+        expected, _ = operator.descend(expected, data, steps, eta)
+    assert torch.equal(got, expected)
+    assert torch.equal(error, first)
+
+
+@slabs
+def test_imputed_at_every_step_it_is_masked_descent(geometry: Geometry):
+    operator = whole_period(geometry)
+    x, y = volume(operator), projections(operator)
+    measured = (torch.rand(y.shape, generator=generator(2)) > 0.4).float()
+    data, eta = SlabData(y, measured), 1 / norm_squared(geometry)
+    expected = explicit_descent(operator, x, y, 5, eta, measured=measured)
+    for _ in range(5):
+        x, _ = operator.descend(x, data, 1, eta)
+    assert float((x - expected).norm()) < 1e-4 * float(expected.norm())
 
 
 def errors_of_descents(
