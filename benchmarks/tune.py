@@ -29,13 +29,20 @@ HERE = Path(__file__).resolve().parent
 ROWS, FIELD = (60, 180, 330, 450), 320
 BASE = {"N": 10}
 GRID = [
-    {"K": [100]},
+    {"K": [25, 400]},
     {"trust": [1.0, 10.0]},
-    {"K": [100], "trust": [1.0]},
+    {"K": [25], "trust": [1.0]},
     {"added_noise": [1.0]},
     {"sigma_1": [1.0]},
-    {"sigma_N": [0.3]},
-    {"step_rule": ["paper"], "added_noise": [1.0], "sigma_N": [0.03]},
+    {"sigma_N": [0.5]},
+    {
+        "step_rule": ["paper"],
+        "schedule": ["exponential"],
+        "K": [25],
+        "sigma_1": [3.0],
+        "sigma_N": [0.03],
+        "added_noise": [1.0],
+    },
     {"N": [5]},
 ]
 
