@@ -26,14 +26,15 @@ from torch import Tensor
 
 import ddgm_dist as dd
 from ddgm_dist.baselines.tv_descent import tv_descent
+from ddgm_dist.plan.config import ProblemConfig
 
 mpl.use("agg")
 import matplotlib.pyplot as plt  # after the backend is chosen
 
 HERE = Path(__file__).resolve().parent
 STEPS = (1, 2, 5, 10, 20, 50, 100, 200, 400)
-# The defaults of ddgm_dist.plan.config, as they are for tomography.
-SETTINGS = {"N": 50, "K": 25, "sigma_1": 3.0, "sigma_N": 0.1, "added_noise": 0.3, "trust": 3.0}
+# As they are for tomography.
+DEFAULTS = ProblemConfig()
 
 
 def scores(image: Tensor, truth: Tensor) -> dict[str, float]:
@@ -81,19 +82,19 @@ def variation(case: Case, iterations: int) -> tuple[str, Tensor]:
     return f"total variation, best {name}", image
 
 
-def denoised(case: Case, denoiser, rule: str, N: int, **changes: float) -> Tensor:
+def denoised(case: Case, denoiser, N: int) -> Tensor:
     """DDGM."""
-    s = {**SETTINGS, "N": N, **changes}
+    s = DEFAULTS
     prior = dd.ImagePrior(denoiser, case.extent, seed=0)
     schedule = dd.make_schedule(
         N=N,
-        K=s["K"],
-        sigma=dd.exponential(s["sigma_1"], s["sigma_N"], N),
-        added_noise=s["added_noise"],
-        rule=rule,
+        K=s.K,
+        sigma=dd.noise_levels(s.schedule, s.sigma_1, s.sigma_N, N),
+        added_noise=s.added_noise,
+        rule=s.step_rule,
         step_size=case.step_size,
         sigma_y=case.sigma_y,
-        trust=s["trust"],
+        trust=s.trust,
     )
     x = dd.ddgm(
         prior.start(),
@@ -107,13 +108,13 @@ def denoised(case: Case, denoiser, rule: str, N: int, **changes: float) -> Tenso
 
 def rows_of(case: Case, denoiser, quick: bool) -> tuple[list[dict], dict[str, Tensor]]:
     """All methods on one case: figures and images."""
-    N = 10 if quick else SETTINGS["N"]
+    N = 10 if quick else DEFAULTS.N
     images = dict(case.direct)
     seconds = dict.fromkeys(images, 0.0)
     methods = [
         lambda: gradient_descent(case),
         lambda: variation(case, 100 if quick else case.iterations),
-        lambda: ("DDGM (defaults)", denoised(case, denoiser, "noise-aware", N)),
+        lambda: ("DDGM (defaults)", denoised(case, denoiser, N)),
     ]
     for method in methods:
         started = time.perf_counter()
@@ -153,7 +154,7 @@ def draw(problem: str, shown: list[tuple[Case, dict[str, Tensor]]], path: Path) 
             axis.set_title(f"{name}\nNMSE {s['nmse']:.3f}, SSIM {s['ssim']:.3f}", fontsize=6)
     figure.tight_layout(pad=0.3)
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=90)
+    figure.savefig(path, dpi=56)
     plt.close(figure)
 
 
