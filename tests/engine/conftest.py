@@ -224,7 +224,7 @@ def _one_fault(name):
 def faulty(x, sigma):
     global calls
     calls += 1
-    while (HERE / "pause").exists() or ((HERE / "late").exists() and sigma < 0.15):
+    while (HERE / "pause").exists() or ((HERE / "late").exists() and sigma < 0.25):
         time.sleep(0.02)
     if (HERE / "slow").exists():
         time.sleep(0.2)
