@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ddgm_dist.core.images import ImagePrior
     from ddgm_dist.core.likelihood import GaussianLikelihood, PoissonLikelihood
     from ddgm_dist.core.nonlinear import Differentiable, Linear, nonlinear_descent
-    from ddgm_dist.core.schedule import exponential, make_schedule, noise_levels
+    from ddgm_dist.core.schedule import denoising_steps, exponential, make_schedule, noise_levels
     from ddgm_dist.demo import run_demo
     from ddgm_dist.errors import DdgmError, InputError, PlanError, StorageError
     from ddgm_dist.evaluate import evaluate
@@ -68,6 +68,7 @@ __all__ = [
     "build_pyramid",
     "cartesian_mask",
     "ddgm",
+    "denoising_steps",
     "disc_kernel",
     "evaluate",
     "explicit_descent",
@@ -108,6 +109,7 @@ _HOMES = {
     "Transmission": ("ddgm_dist.operators.transmission", "Transmission"),
     "cartesian_mask": ("ddgm_dist.operators.sampling", "cartesian_mask"),
     "ddgm": ("ddgm_dist.core.ddgm", "ddgm"),
+    "denoising_steps": ("ddgm_dist.core.schedule", "denoising_steps"),
     "disc_kernel": ("ddgm_dist.operators.blur", "disc_kernel"),
     "explicit_descent": ("ddgm_dist.core.descent", "explicit_descent"),
     "exponential": ("ddgm_dist.core.schedule", "exponential"),

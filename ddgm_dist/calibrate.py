@@ -16,11 +16,11 @@ import torch
 from ddgm_dist.core.box import Box
 from ddgm_dist.core.ddgm import ddgm_step
 from ddgm_dist.core.noise import addressed_noise
+from ddgm_dist.core.schedule import IMPUTED_EVERY
 from ddgm_dist.engine.base import Timer
 from ddgm_dist.engine.blending import Piece, blend
 from ddgm_dist.engine.grid import TileGrid
 from ddgm_dist.engine.measured import MeasuredBlocks
-from ddgm_dist.operators.slab import IMPUTED_EVERY
 from ddgm_dist.plan.calls import call_shape, calls_by_plane
 from ddgm_dist.plan.expectation import Expectation
 from ddgm_dist.plan.plan import Plan

@@ -15,7 +15,7 @@ from torch import Tensor
 from ddgm_dist.core.geometry import Geometry
 from ddgm_dist.core.intensity import Intensity, estimate_intensity, estimate_noise
 from ddgm_dist.core.noise import ROW_LATTICE_STREAM
-from ddgm_dist.core.schedule import Schedule, make_schedule, noise_levels
+from ddgm_dist.core.schedule import Schedule, denoising_steps, make_schedule, noise_levels
 from ddgm_dist.core.window import make_lattice
 from ddgm_dist.engine.measurements import repair
 from ddgm_dist.errors import InputError
@@ -98,18 +98,17 @@ def pose_schedule(config: ProblemConfig, step_size: float, intensity: Intensity)
         K=config.K,
         sigma=noise_levels(config.schedule, config.sigma_1, config.sigma_N, config.N),
         added_noise=config.added_noise,
-        denoising_step=noise_levels(
-            config.schedule,
-            config.s_1 or config.sigma_1,
-            config.s_N or config.sigma_N,
-            config.N,
-            names=("s_1", "s_N"),
-        ),
+        denoising_step=_denoising_steps(config),
         rule=config.step_rule,
         step_size=step_size,
         sigma_y=intensity.relative_noise,
         trust=config.trust,
     )
+
+
+def _denoising_steps(config: ProblemConfig) -> tuple[float, ...]:
+    first, last = config.s_1 or config.sigma_1, config.s_N or config.sigma_N
+    return denoising_steps(config.schedule, first, last, config.N)
 
 
 def _geometry(series: TiltSeries, config: ProblemConfig) -> Geometry:
@@ -146,7 +145,7 @@ def _check_pixels(series: TiltSeries, bad: BadPixels, config: ProblemConfig) -> 
 
 
 def check_levels(config: ProblemConfig, loaded: LoadedDenoiser) -> None:
-    """Refuse noise levels that the denoiser was not trained for."""
+    """Refuse noise levels that do not decrease, or that the denoiser was not trained for."""
     low, high = loaded.sigma_range
     for name in ("sigma_1", "sigma_N"):
         value = getattr(config, name)
@@ -158,6 +157,8 @@ def check_levels(config: ProblemConfig, loaded: LoadedDenoiser) -> None:
                 f"{config.denoiser!r} was trained for",
                 "choose a level inside, or train a denoiser over a wider range",
             )
+    noise_levels(config.schedule, config.sigma_1, config.sigma_N, config.N)
+    _denoising_steps(config)
 
 
 def _intensity(series: TiltSeries, geometry: Geometry, config: ProblemConfig) -> Intensity:

@@ -166,6 +166,19 @@ def test_noise_levels_that_the_denoiser_never_saw_are_refused(
     assert f"{low:g} to {high:g}" in str(error)
 
 
+@pytest.mark.parametrize(("first", "last"), [("sigma_1", "sigma_N"), ("s_1", "s_N")])
+def test_levels_that_increase_are_refused_before_anything_is_estimated(
+    tilts: Path, first: str, last: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def estimated(*_: object) -> None:
+        raise AssertionError("the data were looked at first")
+
+    monkeypatch.setattr("ddgm_dist.pose._intensity", estimated)
+    error = refused(tilts, **{first: 0.3, last: 0.6})
+    assert (error.argument, error.value) == (last, 0.6)
+    assert first in str(error)
+
+
 def test_a_step_that_diverges_is_refused(tilts: Path) -> None:
     fine = pose(tilts).step_size
     assert pose(tilts, step_size=1.9 * fine).step_size == 1.9 * fine

@@ -32,6 +32,7 @@ import torch
 from torch import Tensor
 
 from ddgm_dist.core.geometry import Geometry
+from ddgm_dist.core.schedule import IMPUTED_EVERY
 from ddgm_dist.errors import InputError
 from ddgm_dist.operators.slab_basis import SlabBasis, fold, period, period_margin, unfold
 from ddgm_dist.operators.stretch import (
@@ -41,10 +42,7 @@ from ddgm_dist.operators.stretch import (
     stretching_part,
 )
 
-__all__ = ["IMPUTED_EVERY", "SlabData", "SlabOperator"]
-
-# Steps between two imputations. Fewer cost time in proportion. docs/quality.md has what they gain.
-IMPUTED_EVERY = 25
+__all__ = ["SlabData", "SlabOperator"]
 
 
 @dataclass(frozen=True)

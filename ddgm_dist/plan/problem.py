@@ -10,14 +10,18 @@ from typing import Any
 from ddgm_dist.core.geometry import Geometry
 from ddgm_dist.core.intensity import Intensity
 from ddgm_dist.core.planes import Plane, halo_rows
-from ddgm_dist.core.schedule import Schedule
+from ddgm_dist.core.schedule import IMPUTED_EVERY, Schedule
 from ddgm_dist.core.window import WindowLattice
 from ddgm_dist.plan.config import ProblemConfig
 
 __all__ = ["Problem", "differences"]
 
 # Fields that a problem's dictionary lacks when they have these values.
-UNSAID: dict[str, Any] = {"config.samples": 1}
+UNSAID: dict[str, Any] = {
+    "config.samples": 1,
+    "config.schedule": "exponential",
+    "imputed_every": None,
+}
 
 
 @dataclass(frozen=True)
@@ -64,14 +68,18 @@ class Problem:
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values.
 
-        What is in `UNSAID` is left out where it is as there: so that problems of one sample are those
-        that they were before there could be several, and their outputs can be gone on with.
+        What is in `UNSAID` is left out where it is as there: so that problems are those that they were
+        before there could be several samples, another schedule, or more than one imputation in an
+        iteration, and their outputs can be gone on with. How often is imputed is said where it matters.
         """
         config = self.config.model_dump(mode="json")
-        if config["samples"] == UNSAID["config.samples"]:
-            del config["samples"]
+        for key in ("samples", "schedule"):
+            if config[key] == UNSAID[f"config.{key}"]:
+                del config[key]
+        often = max(self.schedule.steps, default=0) > IMPUTED_EVERY
         return {
             "config": config,
+            **({"imputed_every": IMPUTED_EVERY} if often else {}),
             "geometry": asdict(self.geometry),
             "intensity": asdict(self.intensity),
             "step_size": self.step_size,

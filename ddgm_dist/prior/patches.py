@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
 from ddgm_dist.errors import InputError
@@ -17,6 +18,8 @@ __all__ = ["PLANES", "PatchSampler", "drawable_planes"]
 
 # Plane name -> the volume's axis that is held fixed.
 PLANES = {"yx": 0, "zx": 1, "zy": 2}
+
+_ZOOM = 1.6
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,10 @@ class PatchSampler:
     vacuum
         Probability that a patch shows an isolated specimen: an ellipse in a constant, darker
         background.
+    zoom, tone, blur
+        Probabilities of what another microscope would do to a patch: another pixel size (a factor
+        of up to 1.6 either way), a bent intensity scale (a third more contrast in bright than in
+        dark, or less), another sharpness (a Gaussian of up to 1.5 pixels).
     """
 
     volumes: Sequence[NDArray[np.generic]]
@@ -53,6 +60,9 @@ class PatchSampler:
     offset: float = 0.08
     edges: float = 0.4
     vacuum: float = 0.08
+    zoom: float = 0.2
+    tone: float = 0.2
+    blur: float = 0.1
 
     def __post_init__(self) -> None:
         if not self.volumes:
@@ -111,12 +121,21 @@ class PatchSampler:
         which = int(rng.choice(len(self.volumes), p=sizes / sizes.sum()))
         volume, (mean, std) = self.volumes[which], self.moments[which]
         axis = int(rng.choice(self._drawable(volume)))
+        size = self.size
+        if augment and rng.random() < self.zoom:
+            largest = min(n for i, n in enumerate(volume.shape) if i != axis)
+            size = min(round(size * _ZOOM ** rng.uniform(-1, 1)), largest)
         index: list[int | slice] = []
         for i, n in enumerate(volume.shape):
-            start = int(rng.integers(n if i == axis else n - self.size + 1))
-            index.append(start if i == axis else slice(start, start + self.size))
+            start = int(rng.integers(n if i == axis else n - size + 1))
+            index.append(start if i == axis else slice(start, start + size))
         patch = (volume[tuple(index)].astype(np.float32) - mean) / std
         if augment:
+            patch = _resampled(patch, self.size)
+            if rng.random() < self.tone:
+                patch = _toned(patch, rng.uniform(-1, 1))
+            if rng.random() < self.blur:
+                patch = gaussian_filter(patch, rng.uniform(0.3, 1.5), mode="reflect")
             if rng.random() < 0.5:
                 patch = patch.T
             patch = patch[:: rng.choice((1, -1)), :: rng.choice((1, -1))]
@@ -138,6 +157,23 @@ def _moments(volume: NDArray[np.generic]) -> tuple[float, float]:
         mean = sum(float(section.sum(dtype=np.float64)) for section in volume) / volume.size
         squares = (float(np.square(section - np.float64(mean)).sum()) for section in volume)
         return mean, math.sqrt(sum(squares) / volume.size)
+
+
+def _resampled(patch: NDArray[np.float32], size: int) -> NDArray[np.float32]:
+    """A square patch on ``size`` pixels an edge, without aliasing."""
+    if len(patch) == size:
+        return patch
+    image = torch.from_numpy(np.ascontiguousarray(patch))[None, None]
+    resized: NDArray[np.float32] = torch.nn.functional.interpolate(
+        image, (size, size), mode="bicubic", antialias=True, align_corners=False
+    )[0, 0].numpy()
+    return resized
+
+
+def _toned(patch: NDArray[np.float32], bend: float) -> NDArray[np.float32]:
+    """A patch on a bent intensity scale, of slope 1 +- bend / 3 far above and below the mean."""
+    bent: NDArray[np.float32] = patch + np.float32(bend / 3) * (np.sqrt(1 + patch * patch) - 1)
+    return bent
 
 
 def _ellipse(rng: np.random.Generator, size: int) -> NDArray[np.bool_]:

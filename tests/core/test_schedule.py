@@ -9,6 +9,7 @@ from ddgm_dist.core.schedule import (
     Schedule,
     ScheduleShape,
     StepRule,
+    denoising_steps,
     exponential,
     make_schedule,
     noise_levels,
@@ -61,12 +62,22 @@ def test_an_exponential_schedule_spends_least_at_high_noise_and_a_linear_one_mos
 @pytest.mark.parametrize(("first", "last"), [(1.0, 1.0), (0.2, 5.0)])
 def test_levels_that_do_not_decrease_are_refused(shape: ScheduleShape, first: float, last: float):
     with pytest.raises(InputError) as caught:
-        noise_levels(shape, first, last, 5, names=("s_1", "s_N"))
-    assert caught.value.argument == "s_N"
-    assert "s_1" in str(caught.value)
+        noise_levels(shape, first, last, 5)
+    assert caught.value.argument == "sigma_N"
+    assert "sigma_1" in str(caught.value)
     with pytest.raises(InputError) as caught:
         make_schedule(N=3, K=1, sigma=(3.0, first, last), rule="paper", step_size=1.0)
     assert caught.value.argument == "sigma"
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_denoising_steps_may_stay_but_not_increase(shape: ScheduleShape):
+    assert denoising_steps(shape, 5.0, 0.2, 7) == noise_levels(shape, 5.0, 0.2, 7)
+    assert denoising_steps(shape, 0.7, 0.7, 5) == pytest.approx((0.7,) * 5)
+    with pytest.raises(InputError) as caught:
+        denoising_steps(shape, 0.2, 5.0, 5)
+    assert caught.value.argument == "s_N"
+    assert "s_1" in str(caught.value)
 
 
 def test_an_unknown_schedule_is_refused():

@@ -12,9 +12,10 @@ from torch import Tensor
 
 from ddgm_dist.core.descent import explicit_descent
 from ddgm_dist.core.geometry import Geometry
+from ddgm_dist.core.schedule import IMPUTED_EVERY
 from ddgm_dist.errors import InputError
 from ddgm_dist.operators.interpolated import InterpolatedOperator
-from ddgm_dist.operators.slab import IMPUTED_EVERY, SlabData, SlabOperator
+from ddgm_dist.operators.slab import SlabData, SlabOperator
 from ddgm_dist.operators.slab_basis import SlabBasis, fast_length, norm_squared, step_factor
 
 FAN = tuple(float(a) for a in range(-60, 61, 10))

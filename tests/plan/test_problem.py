@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from ddgm_dist.core.schedule import IMPUTED_EVERY
 from ddgm_dist.plan.config import Config, ProblemConfig
 from ddgm_dist.plan.problem import Problem, differences
 
@@ -54,6 +55,23 @@ def test_one_sample_goes_without_saying(make_problem: MakeProblem) -> None:
     assert differences(base.to_dict(), make_problem(samples=3).to_dict()) == [
         "config.samples: 1 -> 3"
     ]
+
+
+def test_the_papers_schedule_goes_without_saying(make_problem: MakeProblem) -> None:
+    paper = make_problem(schedule="exponential")
+    assert "schedule" not in paper.to_dict()["config"]
+    assert differences(paper.to_dict(), make_problem(schedule="linear").to_dict()) == [
+        'config.schedule: "exponential" -> "linear"'
+    ]
+
+
+def test_imputing_again_is_said_where_it_happens(make_problem: MakeProblem) -> None:
+    """An output of many steps on one imputation is another problem's."""
+    assert "imputed_every" not in make_problem(K=IMPUTED_EVERY).to_dict()
+    often = make_problem(K=IMPUTED_EVERY + 1).to_dict()
+    assert often["imputed_every"] == IMPUTED_EVERY
+    once = {k: v for k, v in often.items() if k != "imputed_every"}
+    assert differences(once, often) == [f"imputed_every: null -> {IMPUTED_EVERY}"]
 
 
 def test_samples_differ_in_their_seed_alone(make_problem: MakeProblem) -> None:

@@ -57,6 +57,56 @@ def test_eight_and_sixteen_bits_and_floats_give_the_same_patches(augment: bool) 
         assert torch.equal(same, inside)
 
 
+def only(**probabilities: float) -> PatchSampler:
+    """A sampler of waves along x, 16 pixels long, whose augmentation is what is named here."""
+    x = np.sin(2 * np.pi * np.arange(128) / 16).astype(np.float32)
+    still = {"gain": 0.0, "offset": 0.0, "edges": 0.0, "vacuum": 0.0}
+    return PatchSampler(
+        [np.broadcast_to(x, (4, 128, 128))],
+        size=64,
+        planes=("yx",),
+        **{**still, "zoom": 0.0, "tone": 0.0, "blur": 0.0, **probabilities},
+    )
+
+
+def test_a_zoomed_patch_has_its_waves_at_another_length_and_their_height() -> None:
+    images, _ = only(zoom=1.0).sample(0, 64)
+    rows = torch.fft.rfft(images).abs().mean(1)
+    columns = torch.fft.rfft(images.mT).abs().mean(1)
+    waves = torch.maximum(rows[:, 1:], columns[:, 1:]).argmax(1) + 1
+    # 64 / 16 = 4 waves fit; between 4 / 1.6 and 4 * 1.6 do at other pixel sizes.
+    assert {3, 4, 5, 6} <= set(waves.tolist()) <= {2, 3, 4, 5, 6, 7}
+    assert float(images.std()) == pytest.approx(1, abs=0.05)
+    assert images.shape == (64, 64, 64)
+
+
+def test_a_toned_patch_keeps_the_order_of_its_values_but_not_their_spacing() -> None:
+    plain, _ = only().sample(3, 32)
+    toned, _ = only(tone=1.0).sample(3, 32)
+    slopes = []
+    for image in toned:
+        values = image.flatten().unique()
+        low, high = values[: len(values) // 2], values[len(values) // 2 :]
+        slopes.append(float((high[-1] - high[0]) / (low[-1] - low[0])))
+    assert 0.5 < min(slopes) < 0.9 < 1.1 < max(slopes) < 2
+    assert not torch.equal(plain, toned)
+
+
+def test_a_blurred_patch_keeps_its_mean_and_loses_contrast() -> None:
+    images, _ = only(blur=1.0).sample(0, 64)
+    heights = images.std(dim=(1, 2))
+    assert float(heights.min()) < 0.9  # exp(-(2 pi 1.5 / 16)^2 / 2) = 0.84
+    assert float(heights.min()) > 0.8
+    assert float(heights.max()) > 0.98
+    assert float(images.mean()) == pytest.approx(0, abs=0.02)
+
+
+def test_a_zoomed_patch_never_reaches_beyond_its_volume() -> None:
+    sampler = PatchSampler([volume((20, 17, 16))], size=16, zoom=1.0)
+    images, _ = sampler.sample(0, 64)
+    assert bool(torch.isfinite(images).all())
+
+
 def test_augmentation_shows_edges_vacuum_and_every_orientation() -> None:
     ramp = np.zeros((16, 16, 16), dtype=np.float32)
     ramp += np.arange(16)[:, None] + 100 * np.arange(16)
