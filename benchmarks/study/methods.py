@@ -29,6 +29,8 @@ from ddgm_dist.core.schedule import ScheduleShape, exponential, make_schedule, n
 
 # Of Chambolle-Pock, with two conjugate gradients each.
 TV_STEPS = 60
+# Conjugate gradients of a proximal map under a mask; five are too few (docs/quality.md).
+PROXIMAL_STEPS = 20
 
 Settings = Mapping[str, float | str]
 
@@ -140,6 +142,7 @@ def _dpir(slab: Slab, settings: Settings, seed: int) -> Tensor:
         sigma=_levels(settings),
         sigma_y=slab.sigma_y,
         lam=float(settings["lam"]),
+        inner=PROXIMAL_STEPS,
     )
 
 
@@ -178,6 +181,7 @@ def _diffpir(slab: Slab, settings: Settings, seed: int) -> Tensor:
         sigma_y=slab.sigma_y,
         lam=float(settings["lam"]),
         zeta=float(settings["zeta"]),
+        inner=PROXIMAL_STEPS,
     )
 
 

@@ -30,24 +30,31 @@ SEED = 1
 class Record:
     """The trials of a cell, as a JSON file that is replaced after every trial.
 
-    Processes that search different methods may share it.
+    Processes that search different methods may share it. Trials of a method that denoises, with
+    another denoiser than ``prior``, are dropped.
     """
 
-    def __init__(self, cell: Cell, N: int) -> None:
+    def __init__(self, cell: Cell, N: int, prior: str) -> None:
         self.path = RESULTS / f"search_{cell.label}_N{N}.json"
+        self.prior = prior
         self.trials = self._read()
 
     def _read(self) -> dict[str, list[dict]]:
         return json.loads(self.path.read_text()) if self.path.exists() else {}
 
     def of(self, method: str) -> list[dict]:
-        return self.trials.get(method, [])
+        trials = self.trials.get(method, [])
+        if not METHODS[method].denoises:
+            return trials
+        return [trial for trial in trials if trial.get("prior") == self.prior]
 
     def add(self, method: str, trials: list[dict]) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.with_suffix(".lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             self.trials = self._read()
+            if METHODS[method].denoises:
+                trials = [{"prior": self.prior, **trial} for trial in trials]
             self.trials[method] = self.of(method) + trials
             part = self.path.with_suffix(".part")
             part.write_text(json.dumps(self.trials, indent=1) + "\n")
@@ -121,7 +128,8 @@ def main() -> None:
     args = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     for cell in cells(args.geometry, args.noise, SEARCH_ROWS):
-        record, slab = Record(cell, args.N), make_slab(cell, args.work)
+        slab = make_slab(cell, args.work)
+        record = Record(cell, args.N, slab.prior)
         # Round by round, so that wherever it is interrupted all methods had about the same budget.
         for number in range(args.trials):
             for name in args.method:

@@ -50,6 +50,7 @@ GEOMETRIES: dict[str, dict] = {
     "128, 41 tilts": {**THICK, "tilts": 41},
     "128, within 45": {**THICK, "max_tilt": 45.0},
     "128, within 70": {**THICK, "max_tilt": 70.0},
+    "64, Poisson": {"poisson": True},
 }
 
 # Rows (of y) that settings are searched on, and that are scored: none nearer than 40 voxels to
@@ -70,6 +71,8 @@ class Cell:
         Slices of the specimen.
     specimen, thickness, tilts, max_tilt, field
         Which tissue; voxels; number of tilts, within so many degrees; recorded columns.
+    poisson
+        Counts in place of white noise, as many that their noise has the same mean square.
     """
 
     noise: float
@@ -79,6 +82,7 @@ class Cell:
     tilts: int = 61
     max_tilt: float = 60.0
     field: int = 400
+    poisson: bool = False
 
     @property
     def key(self) -> str:
@@ -90,7 +94,7 @@ class Cell:
     def label(self) -> str:
         return (
             f"{self.specimen}_{self.thickness}thick_{self.tilts}x{self.max_tilt:g}"
-            f"_noise{round(100 * self.noise)}"
+            f"_{'poisson' if self.poisson else 'noise'}{round(100 * self.noise)}"
         )
 
 
@@ -179,6 +183,11 @@ class Slab:
         return Box((0, 0, start), (self.cell.thickness, len(self.cell.rows), stop))
 
     @property
+    def prior(self) -> str:
+        """Which denoiser: results of another are not this one's."""
+        return self.problem.denoiser_digest[:12]
+
+    @property
     def sigma_y(self) -> float:
         return self.problem.intensity.relative_noise
 
@@ -253,15 +262,16 @@ def pose(cell: Cell, volume: NDArray[np.float32], tilts: Path) -> Slab:
     rows of a block to be neighbours in the tissue, which these are not.
     """
     if not tilts.exists():
-        angles = np.linspace(-cell.max_tilt, cell.max_tilt, cell.tilts)
-        dd.simulate(
-            volume,
-            tilts,
-            noise=f"gaussian:{cell.noise}",
-            field=cell.field,
-            angles=list(angles),
-            overwrite=True,
-        )
+        angles = list(np.linspace(-cell.max_tilt, cell.max_tilt, cell.tilts))
+        noise = f"gaussian:{cell.noise}"
+        if cell.poisson:
+            clean = tilts.with_name("clean.zarr")
+            dd.simulate(volume, clean, field=cell.field, angles=angles, overwrite=True)
+            projections = dd.open_tilt_series(clean).read(slice(0, volume.shape[1]))
+            untilted = float(projections[int(np.argmin(np.abs(angles)))].mean())
+            variance = (cell.noise * float(projections.std())) ** 2
+            noise = f"poisson:{untilted * float(projections.mean()) / variance}"
+        dd.simulate(volume, tilts, noise=noise, field=cell.field, angles=angles, overwrite=True)
     rows = len(cell.rows)
     recorded = torch.from_numpy(dd.open_tilt_series(tilts).read(slice(0, rows)))
     estimates = [estimate_noise(recorded[:, r : r + 1]) for r in range(rows)]

@@ -66,6 +66,7 @@ def rows(searched: int) -> list[Row]:
         Row("DDGM (defaults)", "DDGM", searched, DDGM_DEFAULT),
         Row("DDGM, mean of 8", "DDGM", searched, None, 8, everywhere=False),
         Row("DDGM (more noise), mean of 8", "DDGM", searched, NOISIER, 8, everywhere=False),
+        Row("the same, N = 150", "DDGM", 150, NOISIER, 8, everywhere=False),
         Row("DDGM (defaults), N = 150", "DDGM", 150, DDGM_DEFAULT, everywhere=False),
         Row("DDGM, paper's rule", "DDGM", searched, DDGM_PAPER, everywhere=False),
     ]
@@ -86,6 +87,7 @@ def score_row(slab: Slab, row: Row, settings: dict, keep: Path) -> dict:
         "noise": slab.cell.noise,
         "rows": list(slab.cell.rows),
         "method": row.name,
+        "prior": slab.prior if METHODS[row.method].denoises else None,
         "settings": settings,
         "samples": row.samples,
         "denoiser_calls": slab.calls.forward - before[0],
@@ -164,17 +166,20 @@ def summarise(folder: Path, geometries: list[str], noises: list[float]) -> None:
 
 def measure(cell: Cell, lines: list[Row], N: int, folder: Path, work: Path) -> None:
     """Run the lines that a cell's file lacks, or has for other settings or slices."""
-    record = Record(replace(cell, rows=SEARCH_ROWS[cell.specimen]), N)
     slab = make_slab(cell, work)
+    record = Record(replace(cell, rows=SEARCH_ROWS[cell.specimen]), N, slab.prior)
     order = [row.name for row in rows(N)]
-    reference = (cell.tilts, cell.max_tilt) == (61, 60.0)
+    reference = (cell.tilts, cell.max_tilt, cell.poisson) == (61, 60.0, False)
     for row in lines:
         if not (row.everywhere or reference):
             continue
         settings = row.settings or record.best(row.method)
         table = load(folder, cell)
         done = [r for r in table if r["method"] == row.name]
-        if any(r["settings"] == settings and r["rows"] == list(cell.rows) for r in done):
+        wanted = {"settings": settings, "rows": list(cell.rows)}
+        if METHODS[row.method].denoises:
+            wanted["prior"] = slab.prior
+        if any(wanted.items() <= r.items() for r in done):
             continue
         line = score_row(slab, row, settings, work / cell.key / f"{row.name}.npy")
         table = [r for r in table if r not in done] + [line]
