@@ -269,7 +269,7 @@ def pose(cell: Cell, volume: NDArray[np.float32], tilts: Path) -> Slab:
             dd.simulate(volume, clean, field=cell.field, angles=angles, overwrite=True)
             projections = dd.open_tilt_series(clean).read(slice(0, volume.shape[1]))
             untilted = float(projections[int(np.argmin(np.abs(angles)))].mean())
-            variance = (cell.noise * float(projections.std())) ** 2
+            variance = cell.noise**2 * float(projections.var(axis=(1, 2)).mean())
             noise = f"poisson:{untilted * float(projections.mean()) / variance}"
         dd.simulate(volume, tilts, noise=noise, field=cell.field, angles=angles, overwrite=True)
     rows = len(cell.rows)
