@@ -73,6 +73,8 @@ class Cell:
         Which tissue; voxels; number of tilts, within so many degrees; recorded columns.
     poisson
         Counts in place of white noise, as many that their noise has the same mean square.
+    vacuum
+        Nothing lies beyond the tissue, which the operator does not expect; mirrored tissue else.
     """
 
     noise: float
@@ -83,6 +85,7 @@ class Cell:
     max_tilt: float = 60.0
     field: int = 400
     poisson: bool = False
+    vacuum: bool = False
 
     @property
     def key(self) -> str:
@@ -136,11 +139,15 @@ def tissue(cell: Cell) -> NDArray[np.float32]:
 
 
 def _surround(slices: NDArray[np.float32], cell: Cell) -> NDArray[np.float32]:
-    """Mirror at the ends until no recorded ray leaves the tissue sideways: tissue goes on."""
+    """Mirror at the ends until no recorded ray leaves the tissue sideways: tissue goes on.
+
+    Or pad with vacuum as far.
+    """
     steepest = np.deg2rad(cell.max_tilt)
     needed = cell.field / np.cos(steepest) + cell.thickness * np.tan(steepest)
     pad = max(0, (int(np.ceil(needed)) + 5 - slices.shape[2]) // 2)
-    return np.pad(slices, ((0, 0), (0, 0), (pad, pad)), mode="symmetric")
+    mode = "constant" if cell.vacuum else "symmetric"
+    return np.pad(slices, ((0, 0), (0, 0), (pad, pad)), mode=mode)  # type: ignore[call-overload]
 
 
 @dataclass

@@ -1,0 +1,97 @@
+"""The trials that DDGM's defaults rest on: one change at a time, on slices that are not scored.
+
+    python benchmarks/study/choice.py [--only NAME ...] [--show]
+
+Seven slices of the thin tissue, two of the thick, two of the validation cube with vacuum beyond its ends
+(which the operator does not expect), at three levels of noise, N = 50, one seed. What counts is the
+geometric mean of the error over levels and tissues, and that no tissue suffers. Figures go to
+benchmarks/results/study/choice.json as they come; what is there is not run again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from methods import DDGM_DEFAULT, METHODS
+from slabs import NOISES, RESULTS, Cell, make_slab
+
+SEED = 2
+FILE = RESULTS / "choice.json"
+TISSUES = {
+    "64 thick": {"rows": (70, 110, 210, 250, 290, 380, 430)},
+    "128 thick": {"rows": (60_355, 330_355), "specimen": "thick", "thickness": 128},
+    "vacuum beyond": {
+        "rows": (250 * 128 + 60, 250 * 128 + 190),
+        "specimen": "cube",
+        "field": 200,
+        "vacuum": True,
+    },
+}
+CHANGES: dict[str, dict] = {
+    "defaults": {},
+    **{f"K = {K}": {"K": float(K)} for K in (25, 50, 100, 200)},
+    **{f"trust = {t}": {"trust": float(t)} for t in (2, 4)},
+    **{f"added noise {a}": {"added_noise": a} for a in (0.1, 0.2, 0.5)},
+    **{f"sigma_1 = {s}": {"sigma_1": float(s)} for s in (3, 10)},
+    **{f"sigma_N = {s}": {"sigma_N": s} for s in (0.1, 0.3)},
+    **{shape: {"schedule": shape} for shape in ("exponential", "cosine")},
+}
+
+
+def run(name: str, found: list[dict], work: Path) -> None:
+    """Run what is missing of a change; ``found`` grows, and the file with it."""
+    for tissue, keys in TISSUES.items():
+        for noise in NOISES:
+            slab = make_slab(Cell(noise=noise, **keys), work)
+            settings = {**DDGM_DEFAULT, "N": 50, **CHANGES[name]}
+            place = {"tissue": tissue, "noise": noise, "settings": settings, "prior": slab.prior}
+            if any(place.items() <= r.items() for r in found):
+                continue
+            error = slab.nmse(METHODS["DDGM"].run(slab, settings, SEED))
+            found[:] = [r for r in found if r["prior"] == slab.prior]
+            found.append({**place, "nmse": error})
+            FILE.write_text(json.dumps(found, indent=1) + "\n")
+
+
+def show(found: list[dict]) -> None:
+    """As markdown: geometric mean over the levels of noise by tissue, and over all but vacuum."""
+    print("| change | all | " + " | ".join(f"{t}, {n:.0%}" for t in TISSUES for n in NOISES) + " |")
+    print("| --- " * (2 + len(TISSUES) * len(NOISES)) + "|")
+    for name, change in CHANGES.items():
+        settings = {**DDGM_DEFAULT, "N": 50, **change}
+        errors = [
+            next(
+                (
+                    r["nmse"]
+                    for r in found
+                    if (r["tissue"], r["noise"], r["settings"]) == (tissue, noise, settings)
+                ),
+                np.nan,
+            )
+            for tissue in TISSUES
+            for noise in NOISES
+        ]
+        if not np.isnan(errors).all():
+            mean = np.exp(np.mean(np.log(errors)))
+            print(f"| {name} | {mean:.4f} | " + " | ".join(f"{e:.4f}" for e in errors) + " |")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", nargs="+", choices=CHANGES, default=list(CHANGES))
+    parser.add_argument("--show", action="store_true", help="print what has been measured")
+    parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "ddgm-study")
+    args = parser.parse_args()
+    found = json.loads(FILE.read_text()) if FILE.exists() else []
+    for name in () if args.show else args.only:
+        run(name, found, args.work)
+        print(name, flush=True)
+    show(found)
+
+
+if __name__ == "__main__":
+    main()
