@@ -1,13 +1,13 @@
-"""Architectures of about the same cost per voxel, trained for the same time: which denoises best?
+"""Architectures of about the same cost per voxel, trained for the same steps: which denoises best?
 
-    python benchmarks/prior_search.py [--minutes 8] [--only NAME ...] [--show]
+    python benchmarks/prior_search.py [--steps 600] [--only NAME ...] [--cost] [--show]
 
-Needs ../shared/data. Each candidate is trained on one thread for the same minutes of training
-time, on what the shipped weights are trained on, and judged on tissue that it has not seen: the
-validation cube and the training volume's z >= 352, the same patches and noise for all, by band of
-noise level. Cost is that of a call on one thread in the arithmetic that the processor has. Results
-are kept as they come (benchmarks/results/prior_search.json), and those that are there are not
-trained again.
+Needs ../shared/data. Each candidate is trained on one thread for the same steps, on what the shipped
+weights are trained on, and judged on tissue that it has not seen: the validation cube and the training
+volume's z >= 352, the same patches and noise for all, by band of noise level. Cost is that of a call on
+one thread in the arithmetic that the processor has; --cost measures it again, on a machine without other
+work. Results are kept as they come (benchmarks/results/prior_search.json), and those that are there are
+not trained again.
 """
 
 from __future__ import annotations
@@ -77,17 +77,17 @@ def judge(net: UNet) -> dict[str, float]:
     return {band: round(loss, 5) for band, loss in sums.items()}
 
 
-def train(name: str, minutes: float) -> dict[str, object]:
+def train(name: str, steps: int) -> dict[str, object]:
     spec, augmentation = CANDIDATES[name]
     volume = read_images(TISSUE / "train", slice(0, 345))
     sampler = PatchSampler([volume], **augmentation)
-    net, history = train_network(sampler, TrainingOptions(minutes=minutes, warmup=100), spec=spec)
+    net, history = train_network(sampler, TrainingOptions(steps=steps, warmup=100), spec=spec)
     loss = judge(net)
     return {
         "architecture": asdict(spec),
         "augmented": not augmentation,
-        "minutes": minutes,
         "steps": history.step,
+        "training_s_per_step": round(history.seconds / history.step, 3),
         "loss": loss,
         **cost(net),
     }
@@ -114,16 +114,17 @@ def show(results: dict[str, dict[str, object]]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--minutes", type=float, default=8.0)
+    parser.add_argument("--steps", type=int, default=600, help="of training, each")
     parser.add_argument("--only", nargs="*", default=list(CANDIDATES))
+    parser.add_argument("--cost", action="store_true", help="measure the cost of calls again")
     parser.add_argument("--show", action="store_true", help="print what there is")
     options = parser.parse_args()
     torch.set_num_threads(1)
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     for name in [] if options.show else options.only:
-        if name in results and results[name]["minutes"] == options.minutes:
+        if name in results and results[name]["steps"] == options.steps:
             continue
-        row = train(name, options.minutes)
+        row = train(name, options.steps)
         # Read again: another process may have finished another candidate.
         results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
         results[name] = row
@@ -136,13 +137,21 @@ def main() -> None:
         training = weights.recipe["training"]
         results["shipped"] = {
             "architecture": asdict(weights.net.spec),
-            "minutes": round(training["seconds"] / 60, 1),
             "steps": training["steps"],
             "loss": judge(weights.net),
             **cost(weights.net),
         }
         RESULTS.write_text(json.dumps(results, indent=1))
+    if options.cost:
+        for row in results.values():
+            spec = UNetSpec(**{k: _tuple(v) for k, v in row["architecture"].items()})
+            row.update(cost(UNet(spec)))
+        RESULTS.write_text(json.dumps(results, indent=1))
     show(results)
+
+
+def _tuple(value: object) -> object:
+    return tuple(value) if isinstance(value, list) else value
 
 
 if __name__ == "__main__":
