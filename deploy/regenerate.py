@@ -39,6 +39,4 @@ def command(folder: str, out: Path) -> list[str]:
 
 
 if __name__ == "__main__":
-    sys.exit(
-        max(main(command(folder, KUBERNETES / folder / "rayjob.yaml")) for folder in RAYJOBS)
-    )
+    sys.exit(max(main(command(folder, KUBERNETES / folder / "rayjob.yaml")) for folder in RAYJOBS))

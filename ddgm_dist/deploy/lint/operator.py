@@ -213,7 +213,9 @@ def autoscaler(document: Node) -> Problems:
     options = as_map(cluster.get("autoscalerOptions"))
     head = next((pod for pod in pods(document) if pod.role == "head"), None)
     named = (
-        {as_map(each).get("name") for each in as_list(head.ray[1].get("env"))} if head else set()
+        {text_of(as_map(each).get("name")) for each in as_list(head.ray[1].get("env"))}
+        if head
+        else set()
     )
     if cluster.get("enableInTreeAutoscaling") is not True:
         if "RAY_enable_autoscaler_v2" in named:

@@ -163,11 +163,14 @@ def spilling(document: Node) -> Problems:
             continue
         _, container = pod.ray
         mounts = {
-            as_map(m).get("mountPath"): as_map(m).get("name")
-            for m in as_list(container.get("volumeMounts"))
+            text_of(as_map(each).get("mountPath")): text_of(as_map(each).get("name"))
+            for each in as_list(container.get("volumeMounts"))
         }
-        volumes = {as_map(v).get("name"): as_map(v) for v in as_list(pod.spec.get("volumes"))}
-        volume = as_map(volumes.get(mounts.get(directory)))
+        volumes = {
+            text_of(as_map(each).get("name")): as_map(each)
+            for each in as_list(pod.spec.get("volumes"))
+        }
+        volume = volumes.get(mounts.get(directory, ""), {})
         if "sizeLimit" not in as_map(volume.get("emptyDir")):
             yield Problem(
                 path,
@@ -179,7 +182,7 @@ def spilling(document: Node) -> Problems:
 def volumes(document: Node) -> Problems:
     for pod in pods(document):
         lead = f"{pod.path}.spec" if pod.path else "spec"
-        known = {as_map(each).get("name") for each in as_list(pod.spec.get("volumes"))}
+        known = {text_of(as_map(each).get("name")) for each in as_list(pod.spec.get("volumes"))}
         for number, each in enumerate(as_list(pod.spec.get("volumes"))):
             empty = as_map(each).get("emptyDir")
             if empty is not None and "sizeLimit" not in as_map(empty):
@@ -188,7 +191,7 @@ def volumes(document: Node) -> Problems:
                 )
         for where, container in pod.containers:
             for number, each in enumerate(as_list(container.get("volumeMounts"))):
-                if as_map(each).get("name") not in known:
+                if text_of(as_map(each).get("name")) not in known:
                     yield Problem(
                         f"{where}.volumeMounts.{number}",
                         f"there is no volume {as_map(each).get('name')!r}: the operator would drop "
@@ -218,7 +221,7 @@ def ends_gracefully(document: Node) -> Problems:
             )
         where, container = pod.ray
         drains = {
-            as_map(each).get("name"): (number, number_of(as_map(each).get("value")))
+            text_of(as_map(each).get("name")): (number, number_of(as_map(each).get("value")))
             for number, each in enumerate(as_list(container.get("env")))
         }
         if _DRAIN not in drains:

@@ -5,6 +5,7 @@ Unknown fields are refused, where the API server would drop them without a word.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import yaml
 
 from ddgm_dist.deploy.lint.finding import Finding
+from ddgm_dist.deploy.lint.reading import text_of
 from ddgm_dist.errors import InputError
 
 __all__ = ["KUBERNETES", "Schemas", "strict"]
@@ -60,14 +62,17 @@ class Schemas:
 
         A kind without a schema is a finding: nothing would be checked, and nobody would know.
         """
-        kind, version = document.get("kind"), document.get("apiVersion")
-        if not isinstance(kind, str) or not isinstance(version, str):
+        kind, version = text_of(document.get("kind")), text_of(document.get("apiVersion"))
+        # Their letters end in the name of a schema's file.
+        if not re.fullmatch(r"[A-Za-z][A-Za-z0-9]*", kind) or not re.fullmatch(
+            r"[a-z0-9.-]+(/[a-z0-9]+)?", version
+        ):
             yield Finding(
                 "schema/kind",
                 label,
                 "kind",
                 "a document has apiVersion and kind",
-                "write both, as strings",
+                "write both, such as v1 and Namespace",
             )
         elif (version, kind) in self._custom:
             yield from self._check_custom(document, label, (version, kind))
@@ -86,7 +91,7 @@ class Schemas:
 
     def _check_builtin(self, document: Mapping[str, Any], label: str) -> Iterator[Finding]:
         try:
-            import kubernetes_validate as kv
+            from kubernetes_validate import utils as kv
         except ImportError:
             raise _missing("kubernetes-validate") from None
         try:
