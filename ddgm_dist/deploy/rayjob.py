@@ -149,7 +149,7 @@ def _cluster(site: Kubernetes, resources: Resources) -> Document:
         head["template"]["spec"].pop("serviceAccountName", None)
     scaler = {
         "version": "v2",
-        "idleTimeoutSeconds": 300,
+        "idleTimeoutSeconds": site.start_deadline_seconds,
         "resources": {
             "requests": {"cpu": "500m", "memory": "512Mi"},
             "limits": {"cpu": "500m", "memory": "512Mi"},
@@ -238,6 +238,7 @@ def _job_comments(site: Kubernetes) -> dict[str, str]:
         "spec.submitterConfig": "Of handing over the command, not of the run.",
         "spec.preRunningDeadlineSeconds": "Waiting for nodes is not for ever.",
         "spec.shutdownAfterJobFinishes": "Nodes are given back when the run ends, however it ends.",
+        "spec.ttlSecondsAfterFinished": "After so long: time to read the head's logs.",
     }
     if site.queue == "kueue":
         found["spec.suspend"] = "Kueue lets it go when all of it fits."
@@ -272,9 +273,9 @@ def _cluster_comments(path: str, resources: Resources, site: Kubernetes) -> dict
     }
     if site.queue == "none":
         found[f"{path}.autoscalerOptions"] = (
-            "Nodes that have nothing left to do are given back before the run ends."
+            "Gives back nodes on which nothing runs; but not while the last ones are awaited, when the "
+            "first stand idle."
         )
-        found[f"{workers}.minReplicas"] = "The autoscaler may go down to this at a run's end."
     else:
         found[f"{path}.enableInTreeAutoscaling"] = (
             "The queue admits the job as a whole, so its size is fixed."

@@ -137,13 +137,13 @@ class Kubernetes(_Section):
     )
     queue_name: Name | None = Field(None, description="of that queue")
     backoff_limit: int = Field(2, ge=0, le=20, description="clusters tried after the first fails")
-    deadline_seconds: int = Field(
-        7 * 86400, ge=60, description="the job fails after so long, retries included"
-    )
+    deadline_seconds: int = Field(7 * 86400, ge=60, description="the job fails after so long")
     start_deadline_seconds: int = Field(
         3600, ge=60, description="the job fails if it waits for nodes so long"
     )
-    ttl_seconds: int = Field(600, ge=1, description="a finished job's record is kept so long")
+    ttl_seconds: int = Field(
+        300, ge=1, description="the cluster stays so long after the run, for its logs to be read"
+    )
     grace_seconds: int = Field(
         120, ge=30, description="a pod has so long to end: checkpoints are written in it"
     )

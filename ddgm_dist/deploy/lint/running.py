@@ -361,6 +361,15 @@ def autoscaler(document: Node) -> Problems:
             "is not v2: v1 takes nodes away without draining them",
             "write autoscalerOptions: {version: v2}",
         )
+    start = number_of(as_map(document.get("spec")).get("preRunningDeadlineSeconds"))
+    idle = number_of(as_map(cluster.get("autoscalerOptions")).get("idleTimeoutSeconds")) or 60
+    if elastic and document.get("kind") == "RayJob" and (start is None or idle < start):
+        yield Problem(
+            f"{path}.autoscalerOptions.idleTimeoutSeconds",
+            f"{idle} s: while the last nodes are awaited (preRunningDeadlineSeconds: {start}), those "
+            "that are there stand idle, and would be taken away",
+            "write as many seconds as preRunningDeadlineSeconds, or more",
+        )
     for number, each in enumerate(as_list(cluster.get("workerGroupSpecs"))):
         group = as_map(each)
         low, now, high = (

@@ -531,6 +531,13 @@ MISTAKES: list[tuple[str, str, str, str, dict[str, Any]]] = [
         {f"{WORKERS}.maxReplicas": 4},
     ),
     (
+        "run/autoscaler",
+        f"{CLUSTER}.autoscalerOptions.idleTimeoutSeconds",
+        "stand idle",
+        "as many seconds",
+        {f"{CLUSTER}.autoscalerOptions.idleTimeoutSeconds": 60},
+    ),
+    (
         "run/probes",
         f"{WORKER_RAY}.livenessProbe",
         "is missing",
