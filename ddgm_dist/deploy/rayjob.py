@@ -185,6 +185,13 @@ def _refuse_open_head(site: Kubernetes) -> None:
             "knows no tokens: that takes 2.52.0 or newer",
             "build the image with a newer Ray",
         )
+    if site.workers.spot and not (site.workers.node_selector or site.workers.tolerations):
+        raise InputError(
+            "kubernetes.workers.spot",
+            site.workers.spot,
+            "neither node_selector nor tolerations lead the workers to such nodes",
+            'name their label, such as node_selector: {cloud.google.com/gke-spot: "true"}',
+        )
     if site.head.spot:
         raise InputError(
             "kubernetes.head.spot",
@@ -271,6 +278,10 @@ def _cluster_comments(path: str, resources: Resources, site: Kubernetes) -> dict
         "and the pod is the last to be evicted.",
         f"{pod}.containers.0.livenessProbe": "Patient: a busy node is not a dead one.",
     }
+    if site.workers.spot and site.workers.node_selector:
+        found[f"{pod}.nodeSelector"] = (
+            "Nodes that may be taken away: what is lost is done again, with the same result."
+        )
     if site.queue == "none":
         found[f"{path}.autoscalerOptions"] = (
             "Gives back nodes on which nothing runs; but not while the last ones are awaited, when the "

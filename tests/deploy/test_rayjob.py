@@ -94,6 +94,7 @@ def test_an_open_head_is_never_written() -> None:
     [
         ({"ray_version": "2.51.9"}, "knows no tokens"),
         ({"head": {"spot": True}}, "ends the run"),
+        ({"workers": {"spot": True}}, "neither node_selector nor tolerations"),
         ({"head": {"memory": "2GiB"}}, "kubernetes.head.memory"),
         ({"workers": {"memory": "4GiB"}}, "larger nodes"),
         ({"drain_seconds": 120}, "grace_seconds"),

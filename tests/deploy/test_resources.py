@@ -21,9 +21,9 @@ def summary(**memory: Any) -> dict[str, Any]:
     return {**found, "memory": {**found["memory"], **memory}}
 
 
-def test_memory_is_the_plans_and_some_room() -> None:
-    projected = summary()["memory"]["worker"]
-    found = resources_of(summary(), cpus=4)
+@pytest.mark.parametrize("projected", [1, 256 * MIB, GIB, 5 * GIB + 1])
+def test_memory_is_the_plans_and_a_tenth_more(projected: int) -> None:
+    found = resources_of(summary(worker=projected), cpus=4)
     assert 1.1 * projected <= found.memory < 1.1 * projected + 256 * MIB
     assert found.memory % (256 * MIB) == 0
 

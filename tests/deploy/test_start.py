@@ -28,6 +28,14 @@ def test_the_head_computes_nothing_and_keeps_its_object_store_small() -> None:
     assert found["dashboard_host"] == "0.0.0.0"
 
 
+def test_the_autoscaler_is_a_container_of_its_own() -> None:
+    queue = {"queue": "kueue", "queue_name": "tomo"}
+    assert flags(head_start_command(rayjob("tomo", RUN, NEEDS, site())))["no_monitor"] is True
+    assert (
+        flags(head_start_command(rayjob("tomo", RUN, NEEDS, site(**queue))))["no_monitor"] is False
+    )
+
+
 def test_a_worker_offers_what_the_plan_counted() -> None:
     job = rayjob("tomo", RUN, NEEDS, site(workers={"cpus": 6}))
     found = flags(worker_start_command(job, "head:6379"))
