@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from ddgm_dist.cli import main
-from ddgm_dist.deploy.lint import lint
+from ddgm_dist.deploy.lint import Schemas, lint, lint_text
 from ddgm_dist.deploy.lint.reading import as_map, pods
 from tests.deploy.kuberay import KUBERNETES, REPOSITORY, schemas
 
@@ -73,6 +73,13 @@ def test_the_committed_job_is_what_the_command_writes(
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_what_is_rendered_is_valid_and_breaks_no_rule(folder: str) -> None:
     assert [str(each) for each in lint(rendered(folder), schemas())] == []
+
+
+def test_the_pod_that_copies_data_is_valid_and_breaks_no_rule() -> None:
+    text = (KUBERNETES / "data-pod.yaml").read_text()
+    assert lint_text(text, Schemas()) == []
+    # Of another kind than those that the policies let talk.
+    assert yaml.safe_load(text)["metadata"]["labels"]["app.kubernetes.io/component"] == "data"
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
