@@ -29,8 +29,19 @@ RAYJOBS: dict[str, tuple[str, tuple[str, str], tuple[str, ...]]] = {
 }
 
 
+# A cluster that stays, of the size for the same runs.
+RAYCLUSTER = "raycluster.yaml"
+
+
+def cluster_command(out: Path) -> list[str]:
+    """Words of the command that writes the cluster."""
+    site, plan = KUBERNETES / "base" / "site.yaml", KUBERNETES / "plans" / "field.json"
+    words = ["manifest", "raycluster", STORES[0], "--site", str(site), "--plan", str(plan)]
+    return [*words, "--output", str(out)]
+
+
 def command(folder: str, out: Path) -> list[str]:
-    """Words of the command that writes one of them."""
+    """Words of the command that writes one of the jobs."""
     plan, stores, more = RAYJOBS[folder]
     site = KUBERNETES / folder / "site.yaml"
     plan_file = KUBERNETES / "plans" / f"{plan}.json"
@@ -39,4 +50,5 @@ def command(folder: str, out: Path) -> list[str]:
 
 
 if __name__ == "__main__":
-    sys.exit(max(main(command(folder, KUBERNETES / folder / "rayjob.yaml")) for folder in RAYJOBS))
+    jobs = [command(folder, KUBERNETES / folder / "rayjob.yaml") for folder in RAYJOBS]
+    sys.exit(max(main(words) for words in [*jobs, cluster_command(KUBERNETES / RAYCLUSTER)]))

@@ -52,7 +52,14 @@ def test_a_cluster_is_as_large_as_its_run(capsys: Said) -> None:
     assert main(words) == 0
     cluster = yaml.safe_load(capsys.readouterr().out)
     assert cluster["kind"] == "RayCluster"
-    assert cluster["spec"] == job["spec"]["rayClusterSpec"]
+    (group,), (same,) = (
+        each["workerGroupSpecs"] for each in (cluster["spec"], job["spec"]["rayClusterSpec"])
+    )
+    # It waits for runs, each of which asks for all its workers at its start.
+    assert cluster["spec"]["enableInTreeAutoscaling"] is False
+    assert group["minReplicas"] == group["replicas"] == same["replicas"]
+    assert group["template"] == same["template"]
+    assert group["rayStartParams"] == same["rayStartParams"]
 
 
 def test_findings_are_told_and_end_with_status_1(tmp_path: Path, capsys: Said) -> None:

@@ -81,7 +81,8 @@ def rayjob(name: str, run: Run, resources: Resources, site: Kubernetes) -> Docum
             "shutdownAfterJobFinishes": True,
             "ttlSecondsAfterFinished": site.ttl_seconds,
             "submitterPodTemplate": submitter_template(site),
-            "rayClusterSpec": _cluster(site, resources),
+            # Gang schedulers admit a job of one size; the autoscaler would change it.
+            "rayClusterSpec": _cluster(site, resources, elastic=site.queue == "none"),
         },
     }
 
@@ -105,7 +106,8 @@ def raycluster(name: str, resources: Resources, site: Kubernetes) -> Document:
             "namespace": site.namespace,
             "labels": labels,
         },
-        "spec": _cluster(site, resources),
+        # A run asks for all its workers at its start, and is refused where they are not.
+        "spec": _cluster(site, resources, elastic=False),
     }
 
 
@@ -113,7 +115,9 @@ def render_rayjob(name: str, run: Run, resources: Resources, site: Kubernetes) -
     """The same as YAML, with comments."""
     return dump(
         rayjob(name, run, resources, site),
-        {**_job_comments(site), **_cluster_comments("spec.rayClusterSpec", resources, site)},
+        _job_comments(site)
+        | _cluster_comments("spec.rayClusterSpec", resources, site)
+        | _size_comments("spec.rayClusterSpec", site),
         head=_head("rayjob", resources),
     )
 
@@ -122,12 +126,16 @@ def render_raycluster(name: str, resources: Resources, site: Kubernetes) -> str:
     """The same as YAML, with comments."""
     return dump(
         raycluster(name, resources, site),
-        _cluster_comments("spec", resources, site),
+        _cluster_comments("spec", resources, site)
+        | {
+            "spec.enableInTreeAutoscaling": "A run asks for all its workers at its start, and is "
+            "refused where they are not: the size is fixed."
+        },
         head=_head("raycluster", resources),
     )
 
 
-def _cluster(site: Kubernetes, resources: Resources) -> Document:
+def _cluster(site: Kubernetes, resources: Resources, *, elastic: bool) -> Document:
     _refuse_open_head(site)
     if site.drain_seconds >= site.grace_seconds:
         raise InputError(
@@ -136,8 +144,6 @@ def _cluster(site: Kubernetes, resources: Resources) -> Document:
             f"must be less than grace_seconds = {site.grace_seconds}: the pod is killed then",
             "keep about 30 s between them",
         )
-    # Gang schedulers admit a job of one size; the autoscaler would change it.
-    elastic = site.queue == "none"
     head = head_group(site)
     if not elastic:
         head["template"]["spec"] = {
@@ -282,13 +288,14 @@ def _cluster_comments(path: str, resources: Resources, site: Kubernetes) -> dict
         found[f"{pod}.nodeSelector"] = (
             "Nodes that may be taken away: what is lost is done again, with the same result."
         )
-    if site.queue == "none":
-        found[f"{path}.autoscalerOptions"] = (
-            "Gives back nodes on which nothing runs; but not while the last ones are awaited, when the "
-            "first stand idle."
-        )
-    else:
-        found[f"{path}.enableInTreeAutoscaling"] = (
-            "The queue admits the job as a whole, so its size is fixed."
-        )
     return found
+
+
+def _size_comments(path: str, site: Kubernetes) -> dict[str, str]:
+    if site.queue != "none":
+        why = "The queue admits the job as a whole, so its size is fixed."
+        return {f"{path}.enableInTreeAutoscaling": why}
+    return {
+        f"{path}.autoscalerOptions": "Gives back nodes on which nothing runs; but not while the last "
+        "ones are awaited, when the first stand idle."
+    }

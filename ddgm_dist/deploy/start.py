@@ -2,6 +2,8 @@
 
 KubeRay makes the command of ``rayStartParams`` and of the container's limits. The same is made here,
 so that a cluster on one machine can be started just so, for tests and for looking into a site's trouble.
+Pods have an address each; on one machine give every node ports of its own, outside of 10002 to 19999,
+which Ray keeps for its workers.
 """
 
 from __future__ import annotations

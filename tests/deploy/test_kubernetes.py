@@ -70,6 +70,16 @@ def test_the_committed_job_is_what_the_command_writes(
     assert out.read_text() == committed, "run python deploy/regenerate.py"
 
 
+def test_the_committed_cluster_is_what_the_command_writes_and_breaks_no_rule(
+    tmp_path: Path,
+) -> None:
+    out = tmp_path / "raycluster.yaml"
+    assert main(regenerate().cluster_command(out)) == 0
+    committed = (KUBERNETES / regenerate().RAYCLUSTER).read_text()
+    assert out.read_text() == committed, "run python deploy/regenerate.py"
+    assert lint_text(committed, schemas()) == []
+
+
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_what_is_rendered_is_valid_and_breaks_no_rule(folder: str) -> None:
     assert [str(each) for each in lint(rendered(folder), schemas())] == []
