@@ -7,12 +7,12 @@ import shlex
 from typing import Any
 
 from ddgm_dist.deploy.command import Run, reconstruct_command
+from ddgm_dist.deploy.comments import cluster_comments, heading, job_comments, size_comments
 from ddgm_dist.deploy.pods import (
     LABELS,
     TEMPORARY,
     container_security,
     head_group,
-    quantity,
     submitter_template,
     worker_group,
 )
@@ -115,10 +115,10 @@ def render_rayjob(name: str, run: Run, resources: Resources, site: Kubernetes) -
     """The same as YAML, with comments."""
     return dump(
         rayjob(name, run, resources, site),
-        _job_comments(site)
-        | _cluster_comments("spec.rayClusterSpec", resources, site)
-        | _size_comments("spec.rayClusterSpec", site),
-        head=_head("rayjob", resources),
+        job_comments(site)
+        | cluster_comments("spec.rayClusterSpec", resources, site)
+        | size_comments("spec.rayClusterSpec", site),
+        head=heading("rayjob", resources),
     )
 
 
@@ -126,17 +126,17 @@ def render_raycluster(name: str, resources: Resources, site: Kubernetes) -> str:
     """The same as YAML, with comments."""
     return dump(
         raycluster(name, resources, site),
-        _cluster_comments("spec", resources, site)
+        cluster_comments("spec", resources, site)
         | {
             "spec.enableInTreeAutoscaling": "A run asks for all its workers at its start, and is "
             "refused where they are not: the size is fixed."
         },
-        head=_head("raycluster", resources),
+        head=heading("raycluster", resources),
     )
 
 
 def _cluster(site: Kubernetes, resources: Resources, *, elastic: bool) -> Document:
-    _refuse_open_head(site)
+    _refuse_openhead(site)
     if site.drain_seconds >= site.grace_seconds:
         raise InputError(
             "kubernetes.drain_seconds",
@@ -174,7 +174,7 @@ def _cluster(site: Kubernetes, resources: Resources, *, elastic: bool) -> Docume
     }
 
 
-def _refuse_open_head(site: Kubernetes) -> None:
+def _refuse_openhead(site: Kubernetes) -> None:
     if site.auth == "disabled" and site.head_service != "ClusterIP":
         raise InputError(
             "kubernetes.auth",
@@ -231,71 +231,3 @@ def _queue(site: Kubernetes) -> dict[str, str]:
     if site.queue == "kueue":
         return {"kueue.x-k8s.io/queue-name": site.queue_name}
     return {"volcano.sh/queue-name": site.queue_name}
-
-
-def _head(command: str, resources: Resources) -> str:
-    return (
-        f"Written by `ddgm-dist manifest {command}`; write it again rather than edit it.\n"
-        f"Plan: {resources.tiles} tiles on {resources.workers} workers, each of "
-        f"{resources.cpus} CPUs, {resources.gpus} GPUs and {quantity(resources.memory)} of memory."
-    )
-
-
-def _job_comments(site: Kubernetes) -> dict[str, str]:
-    found = {
-        "spec.entrypoint": "Run again on the same output it goes on where it stopped, so a retry "
-        "loses no finished tile.",
-        "spec.submissionMode": "A Kubernetes Job hands the command over; nothing but it and the "
-        "operator needs to reach the dashboard.",
-        "spec.backoffLimit": "Each retry makes a new cluster: the way back from a lost head.",
-        "spec.submitterConfig": "Of handing over the command, not of the run.",
-        "spec.preRunningDeadlineSeconds": "Waiting for nodes is not for ever.",
-        "spec.shutdownAfterJobFinishes": "Nodes are given back when the run ends, however it ends.",
-        "spec.ttlSecondsAfterFinished": "After so long: time to read the head's logs.",
-    }
-    if site.queue == "kueue":
-        found["spec.suspend"] = "Kueue lets it go when all of it fits."
-    return found
-
-
-def _cluster_comments(path: str, resources: Resources, site: Kubernetes) -> dict[str, str]:
-    head, workers = f"{path}.headGroupSpec", f"{path}.workerGroupSpecs.0"
-    pod = f"{workers}.template.spec"
-    per_pod = resources.per_node(site.workers.gpus)
-    found = {
-        f"{path}.authOptions": "The operator makes a secret token; without it nobody can submit code "
-        "or look into the cluster.",
-        f"{head}.rayStartParams.num-cpus": "No worker is put on the head: only the driver runs there.",
-        f"{head}.rayStartParams.dashboard-host": "For the submitter and the operator; the "
-        "NetworkPolicy lets nobody else near, the token nobody else in.",
-        f"{head}.template.metadata.annotations": "The head must not move: the driver dies with it.",
-        f"{workers}.replicas": f"One pod fills a node and runs {per_pod} "
-        f"worker{'s' if per_pod > 1 else ''}.",
-        f"{workers}.rayStartParams.memory": f"{per_pod} x {quantity(resources.memory)} for workers; "
-        "the object store and Ray itself come on top, in the pod's limit.",
-        f"{workers}.rayStartParams.object-store-memory": "In /dev/shm, which counts as the pod's "
-        "memory. Only halos and receipts go through it.",
-        f"{workers}.rayStartParams.object-spilling-directory": "Should stay empty: an object store "
-        "that spills is too small.",
-        f"{pod}.automountServiceAccountToken": "Workers have no business with the API server.",
-        f"{pod}.terminationGracePeriodSeconds": f"Of a pod that must go: {site.drain_seconds} s for "
-        "Ray to drain it (tiles are checkpointed and move on), the rest to end.",
-        f"{pod}.containers.0.resources": "Requests are limits: what the plan counted on is there, "
-        "and the pod is the last to be evicted.",
-        f"{pod}.containers.0.livenessProbe": "Patient: a busy node is not a dead one.",
-    }
-    if site.workers.spot and site.workers.node_selector:
-        found[f"{pod}.nodeSelector"] = (
-            "Nodes that may be taken away: what is lost is done again, with the same result."
-        )
-    return found
-
-
-def _size_comments(path: str, site: Kubernetes) -> dict[str, str]:
-    if site.queue != "none":
-        why = "The queue admits the job as a whole, so its size is fixed."
-        return {f"{path}.enableInTreeAutoscaling": why}
-    return {
-        f"{path}.autoscalerOptions": "Gives back nodes on which nothing runs; but not while the last "
-        "ones are awaited, when the first stand idle."
-    }

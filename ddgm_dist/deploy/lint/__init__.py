@@ -11,14 +11,20 @@ from typing import Any
 
 import yaml
 
-from ddgm_dist.deploy.lint import operator, running, safety
+from ddgm_dist.deploy.lint import operator_cluster, operator_job, room, running, safety
 from ddgm_dist.deploy.lint.finding import Finding, Rule
 from ddgm_dist.deploy.lint.schemas import Schemas
 from ddgm_dist.errors import InputError
 
 __all__ = ["RULES", "Finding", "Rule", "Schemas", "lint", "lint_files", "lint_text"]
 
-RULES: tuple[Rule, ...] = (*operator.RULES, *safety.RULES, *running.RULES)
+RULES: tuple[Rule, ...] = (
+    *operator_job.RULES,
+    *operator_cluster.RULES,
+    *safety.RULES,
+    *running.RULES,
+    *room.RULES,
+)
 
 
 def lint(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any, Literal
 
-__all__ = ["Pod", "as_list", "as_map", "number_of", "pods", "ray_cluster", "text_of"]
+__all__ = ["Pod", "as_list", "as_map", "number_of", "pods", "ray_cluster", "ray_pods", "text_of"]
 
 Node = Mapping[str, Any]
 Role = Literal["head", "worker", "submitter", "other"]
@@ -86,6 +86,16 @@ class Pod:
     containers: tuple[tuple[str, Node], ...]
 
     @property
+    def place(self) -> str:
+        """Path of the group."""
+        return self.path.removesuffix(".template")
+
+    @property
+    def params(self) -> Node:
+        """The group's ``rayStartParams``."""
+        return as_map(self.group.get("rayStartParams"))
+
+    @property
     def ray(self) -> tuple[str, Node]:
         """The container that runs Ray."""
         return self.containers[0] if self.containers else (f"{self.path}.spec.containers", {})
@@ -120,6 +130,11 @@ def pods(document: Node) -> Iterator[Pod]:
     submitter = as_map(document.get("spec")).get("submitterPodTemplate")
     if kind == "RayJob" and submitter is not None:
         yield _pod("spec.submitterPodTemplate", "submitter", {}, submitter)
+
+
+def ray_pods(document: Node) -> Iterator[Pod]:
+    """Those of head and workers."""
+    return (pod for pod in pods(document) if pod.role in ("head", "worker"))
 
 
 def _pod(path: str, role: Role, group: Node, template: object) -> Pod:
