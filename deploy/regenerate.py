@@ -16,6 +16,8 @@ KUBERNETES = HERE / "kubernetes"
 
 STORES = ("/data/tilts.zarr", "/data/volume.zarr")
 BUCKET = ("s3://tomography/tilts.zarr", "s3://tomography/volume.zarr")
+# A cluster that stays, of the size for the same runs.
+RAYCLUSTER = "raycluster.yaml"
 # Folder, plan, stores, further options.
 RAYJOBS: dict[str, tuple[str, tuple[str, str], tuple[str, ...]]] = {
     "base": ("field", STORES, ()),
@@ -29,10 +31,6 @@ RAYJOBS: dict[str, tuple[str, tuple[str, str], tuple[str, ...]]] = {
 }
 
 
-# A cluster that stays, of the size for the same runs.
-RAYCLUSTER = "raycluster.yaml"
-
-
 def cluster_command(out: Path) -> list[str]:
     """Words of the command that writes the cluster."""
     site, plan = KUBERNETES / "base" / "site.yaml", KUBERNETES / "plans" / "field.json"
@@ -41,7 +39,7 @@ def cluster_command(out: Path) -> list[str]:
 
 
 def command(folder: str, out: Path) -> list[str]:
-    """Words of the command that writes one of the jobs."""
+    """Words of the command that writes one of them."""
     plan, stores, more = RAYJOBS[folder]
     site = KUBERNETES / folder / "site.yaml"
     plan_file = KUBERNETES / "plans" / f"{plan}.json"
@@ -50,5 +48,6 @@ def command(folder: str, out: Path) -> list[str]:
 
 
 if __name__ == "__main__":
-    jobs = [command(folder, KUBERNETES / folder / "rayjob.yaml") for folder in RAYJOBS]
-    sys.exit(max(main(words) for words in [*jobs, cluster_command(KUBERNETES / RAYCLUSTER)]))
+    commands = [command(folder, KUBERNETES / folder / "rayjob.yaml") for folder in RAYJOBS]
+    commands += [cluster_command(KUBERNETES / RAYCLUSTER)]
+    sys.exit(max(main(words) for words in commands))
