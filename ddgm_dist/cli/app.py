@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from ddgm_dist.cli import assess, data, demonstrate, derive, inspect, learn, settle, solve
+from ddgm_dist.cli import assess, data, demonstrate, derive, inspect, learn, remote, settle, solve
 from ddgm_dist.cli.entry import Settings
 from ddgm_dist.cli.logs import LogLevel, set_up_logging
 
@@ -29,6 +29,7 @@ def create_app() -> typer.Typer:
     app.command("plan")(solve.plan)
     app.command("tune")(settle.tune)
     app.command("reconstruct")(solve.reconstruct)
+    app.command("submit")(remote.submit)
     app.command("status")(inspect.status)
     app.command("evaluate")(assess.evaluate)
     app.command("pyramid")(derive.pyramid)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import ray
 
 __all__ = ["draining_nodes", "has_token", "refresh_authentication"]
@@ -24,23 +26,24 @@ def draining_nodes() -> dict[str, float]:
 
 def refresh_authentication() -> None:
     """Have Ray read ``RAY_AUTH_MODE`` and the token again: it did when it was imported."""
-    try:
-        from ray._raylet import AuthenticationTokenLoader, Config
-    except ImportError:
-        return  # older than 2.52: no tokens
-    Config.initialize("")
-    AuthenticationTokenLoader.instance().reset_cache()
+    config, loader = getattr(ray._raylet, "Config", None), _token_loader()
+    if config is not None and loader is not None:
+        config.initialize("")
+        loader.reset_cache()
 
 
 def has_token() -> bool:
     """Whether Ray finds a token: in the environment, the file that it names, or ``~/.ray``.
 
-    True where this Ray knows no tokens, for then there is none to be made.
+    True where this Ray knows no tokens (before 2.52), for then there is none to be made.
     """
-    try:
-        from ray._raylet import AuthenticationTokenLoader
-    except ImportError:
+    loader = _token_loader()
+    if loader is None:
         return True
-    loader = AuthenticationTokenLoader.instance()
     loader.reset_cache()
     return bool(loader.has_token(ignore_auth_mode=True))
+
+
+def _token_loader() -> Any | None:
+    kind = getattr(ray._raylet, "AuthenticationTokenLoader", None)
+    return None if kind is None else kind.instance()
