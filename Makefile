@@ -9,7 +9,7 @@ DEMO_DIR ?= demo-output
 CHAOS_RUNS ?= 20
 CHAOS_SEED ?= 0
 
-.PHONY: help setup venv demo test chaos monitoring lint format bench clean distclean
+.PHONY: help setup venv demo test chaos monitoring lint format bench manifests check-install clean distclean
 
 help:
 	@echo "make demo       reconstruct a simulated and a real tilt series (into $(DEMO_DIR)/)"
@@ -18,6 +18,8 @@ help:
 	@echo "make monitoring alert rules and dashboard against a real Prometheus (fetched from Debian if it is missing)"
 	@echo "make lint       ruff, mypy, import-linter"
 	@echo "make format     rewrite the code in the project's format"
+	@echo "make manifests  write the committed manifests of deploy/ again"
+	@echo "make check-install  run the install steps of deploy/docker/Dockerfile, without a container engine (two minutes)"
 	@echo "make bench      the table of reconstruction quality (needs ../shared/data)"
 	@echo "make setup      only install, into $(VENV)/; PYTHON=python3.12 picks the interpreter"
 	@echo "make clean      remove caches and $(DEMO_DIR)/; make distclean removes $(VENV)/ too"
@@ -66,6 +68,12 @@ format: $(INSTALLED)
 
 bench: $(INSTALLED)
 	$(PY) benchmarks/quality.py
+
+manifests: $(INSTALLED)
+	$(PY) deploy/regenerate.py
+
+check-install: $(INSTALLED)
+	$(PY) deploy/docker/check_install.py
 
 clean:
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist

@@ -27,6 +27,7 @@ COMMANDS = (
     "evaluate",
     "pyramid",
     "train",
+    "manifest",
 )
 
 Replace = Callable[..., dict[str, Any]]

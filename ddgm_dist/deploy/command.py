@@ -1,0 +1,94 @@
+"""The command that a job runs: the plain command line, which resumes when it is run again."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+
+from ddgm_dist.deploy.resources import MIB, Resources
+from ddgm_dist.errors import InputError
+
+__all__ = ["Run", "reconstruct_command", "shell_line"]
+
+
+@dataclass(frozen=True)
+class Run:
+    """What is to be reconstructed, as the nodes see it.
+
+    Attributes
+    ----------
+    tilts, out
+        Stores: paths that every node sees, or URLs such as ``s3://bucket/tilts.zarr``.
+    config
+        Path of a YAML configuration where the driver runs; none when empty.
+    overrides
+        ``key=value`` for ``--set``, in order.
+    thickness
+        Voxels, if neither the tilt series nor the configuration says.
+    mask_bad
+        Impute pixels that are not finite.
+    """
+
+    tilts: str
+    out: str
+    config: str = ""
+    overrides: tuple[str, ...] = ()
+    thickness: int | None = None
+    mask_bad: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("tilts", "out", "config"):
+            value = getattr(self, name)
+            if not value and name != "config":
+                raise InputError(name, value, "is empty")
+            if value.startswith("-") or any(ord(c) < 32 or ord(c) == 127 for c in value):
+                raise InputError(
+                    name, value, "starts with a dash or has control characters", "rename the store"
+                )
+        for name in ("tilts", "out"):
+            value = getattr(self, name)
+            if "://" not in value and not value.startswith("/"):
+                raise InputError(
+                    name,
+                    value,
+                    "is a relative path, which every node would look for in another place",
+                    "give an absolute path that all nodes see, or a URL such as s3://bucket/path",
+                )
+
+
+def reconstruct_command(
+    run: Run, resources: Resources, *, address: str | None = "auto"
+) -> tuple[str, ...]:
+    """The words of the driver's command.
+
+    Run again on the same output it goes on where it stopped, so a retry is the same command.
+
+    Parameters
+    ----------
+    run, resources
+        What is computed; with what.
+    address
+        Of the Ray cluster; the command's own default when None.
+    """
+    words = ["ddgm-dist", "reconstruct", run.tilts, run.out]
+    if run.config:
+        words += ["--config", run.config]
+    for override in run.overrides:
+        words += ["--set", override]
+    if run.thickness is not None:
+        words += ["--thickness", str(run.thickness)]
+    if run.mask_bad:
+        words += ["--mask-bad"]
+    words += ["--engine", "ray"]
+    if address is not None:
+        words += ["--address", address]
+    words += ["--workers", str(resources.workers)]
+    # The same number as Ray is told that the node has: a byte more, and it would not fit.
+    size = resources.memory
+    words += ["--memory", f"{size // MIB}MiB" if size % MIB == 0 else str(size), "--quiet"]
+    return tuple(words)
+
+
+def shell_line(words: tuple[str, ...]) -> str:
+    """One line for a shell, quoted where it must be."""
+    return shlex.join(words)

@@ -1,0 +1,301 @@
+"""The site profile: what a cluster has and how it names it, once per site, in a small YAML file.
+
+Nothing of a run is in it, and no secret: only names of secrets that the cluster keeps.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+from types import UnionType
+from typing import Annotated, Any, Literal, get_args
+
+import yaml
+from pydantic import BaseModel, ByteSize, ConfigDict, Field, ValidationError
+
+from ddgm_dist.errors import InputError
+
+__all__ = [
+    "Kubernetes",
+    "NodeGroup",
+    "SiteProfile",
+    "Slurm",
+    "Toleration",
+    "Volume",
+    "load_site",
+    "parse_site",
+]
+
+# Patterns keep what is written into YAML and shell scripts to what such names can be.
+Name = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=63)]
+LabelKey = Annotated[
+    str, Field(pattern=r"^([a-z0-9.-]+/)?[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$")
+]
+LabelValue = Annotated[
+    str, Field(pattern=r"^([A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?)?$", max_length=63)
+]
+Image = Annotated[
+    str,
+    Field(
+        pattern=r"^[a-z0-9][a-zA-Z0-9._/:-]*(:[A-Za-z0-9_][A-Za-z0-9_.-]*|@sha256:[0-9a-f]{64})$",
+        description="container image, with a tag or a digest",
+    ),
+]
+AbsolutePath = Annotated[str, Field(pattern=r"^/[A-Za-z0-9._/-]*$")]
+Word = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.,:&|*+=\[\]-]*$")]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Toleration(_Section):
+    """A taint of nodes that pods may run on all the same."""
+
+    key: LabelKey = Field(description="of the taint")
+    value: LabelValue | None = Field(None, description="of the taint; any if null")
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] = Field(
+        "NoSchedule", description="of the taint"
+    )
+
+
+class NodeGroup(_Section):
+    """Nodes of one kind, and what a pod that fills one may take of it."""
+
+    cpus: int = Field(4, ge=1, description="CPUs of a pod")
+    memory: ByteSize | None = Field(
+        None, description="memory of a pod, such as 32GiB; what the run needs if null"
+    )
+    gpus: int = Field(0, ge=0, le=16, description="GPUs of a pod; it runs one worker on each")
+    gpu_resource: LabelKey = Field("nvidia.com/gpu", description="what the cluster calls a GPU")
+    gpu_memory: ByteSize | None = Field(
+        None, description="memory of one GPU; a run that needs more is refused"
+    )
+    node_selector: dict[LabelKey, LabelValue] = Field({}, description="labels of these nodes")
+    tolerations: tuple[Toleration, ...] = Field((), description="taints of these nodes")
+    spot: bool = Field(False, description="nodes may be taken away at short notice")
+
+
+class Volume(_Section):
+    """Where the data lie: a claim that exists, seen by all pods at the same path."""
+
+    claim: Name = Field(description="name of a PersistentVolumeClaim (ReadWriteMany)")
+    path: AbsolutePath = Field("/data", description="where pods see it")
+    read_only: bool = Field(False, description="inputs only")
+
+
+class Kubernetes(_Section):
+    """A Kubernetes cluster that runs the KubeRay operator (1.6 or newer)."""
+
+    image: Image = Field(description="container image of this package, with a tag or a digest")
+    ray_version: str = Field(
+        "2.60.0", pattern=r"^\d+\.\d+\.\d+$", description="of Ray in that image"
+    )
+    namespace: Name = Field("ddgm", description="where the job runs")
+    pull_secrets: tuple[Name, ...] = Field((), description="secrets for the image's registry")
+    service_account: Name | None = Field(
+        None, description="of worker and submitter pods; the namespace's default if null"
+    )
+    priority_class: Name | None = Field(None, description="of all pods")
+    uid: int = Field(1000, ge=1, description="user that containers run as; not root")
+    gid: int = Field(1000, ge=1, description="group that containers run as and volumes belong to")
+    head: NodeGroup = Field(
+        NodeGroup.model_validate({"cpus": 2, "memory": "8GiB"}),
+        description="the head and the driver: nodes that stay",
+    )
+    workers: NodeGroup = Field(NodeGroup.model_validate({}), description="nodes that compute")
+    max_workers: int = Field(8, ge=1, description="workers of a run that does not say how many")
+    object_store: ByteSize = Field(
+        ByteSize(2 * 2**30), ge=80 * 2**20, description="Ray's object store on each node"
+    )
+    spill: ByteSize = Field(
+        ByteSize(20 * 2**30), ge=2**20, description="disk that a node's object store may spill to"
+    )
+    scratch: ByteSize = Field(
+        ByteSize(5 * 2**30), ge=2**20, description="disk for Ray's logs and temporary files"
+    )
+    volumes: tuple[Volume, ...] = Field((), description="where the data lie")
+    config_map: Name | None = Field(
+        None, description="ConfigMap with the run's configuration, seen as files in /etc/ddgm-dist"
+    )
+    s3_secret: Name | None = Field(
+        None, description="Secret whose keys become environment variables: credentials of a bucket"
+    )
+    s3_endpoint: str | None = Field(
+        None, pattern=r"^https?://[A-Za-z0-9._:\[\]-]+/?$", description="S3 server, if not Amazon's"
+    )
+    s3_region: Word | None = Field(None, description="region of the bucket")
+    auth: Literal["token", "disabled"] = Field(
+        "token", description="who may submit code to the cluster; disabled means anybody near"
+    )
+    head_service: Literal["ClusterIP", "NodePort", "LoadBalancer"] = Field(
+        "ClusterIP", description="how the head is reached; the other two leave the cluster"
+    )
+    queue: Literal["none", "kueue", "volcano"] = Field(
+        "none", description="who admits the job as a whole"
+    )
+    queue_name: Name | None = Field(None, description="of that queue")
+    backoff_limit: int = Field(2, ge=0, le=20, description="clusters tried after the first fails")
+    deadline_seconds: int = Field(7 * 86400, ge=60, description="the job fails after so long")
+    start_deadline_seconds: int = Field(
+        3600, ge=60, description="the job fails if it waits for nodes so long"
+    )
+    ttl_seconds: int = Field(
+        300, ge=1, description="the cluster stays so long after the run, for its logs to be read"
+    )
+    grace_seconds: int = Field(
+        120, ge=30, description="a pod has so long to end: checkpoints are written in it"
+    )
+    drain_seconds: int = Field(
+        90, ge=1, description="of which Ray waits for work to end; less than grace_seconds"
+    )
+
+
+class Slurm(_Section):
+    """A SLURM cluster with a file system that all nodes share."""
+
+    partition: Word | None = Field(None, description="partition; the cluster's default if null")
+    account: Word | None = Field(None, description="account to charge")
+    qos: Word | None = Field(None, description="quality of service")
+    reservation: Word | None = Field(None, description="reservation to run in")
+    constraint: Word | None = Field(None, description="features that nodes must have")
+    time: str = Field(
+        "24:00:00",
+        pattern=r"^(\d+-)?\d{1,3}(:\d{2}){0,2}$",
+        description="limit of one allocation; a job that is requeued has it again",
+    )
+    exclusive: bool = Field(True, description="nodes are not shared with other jobs")
+    cpus_per_node: int = Field(16, ge=1, description="CPUs of a node that the job takes")
+    memory_per_node: ByteSize | None = Field(
+        None, description="memory of a node that the job takes; what the run needs if null"
+    )
+    gpus_per_node: int = Field(0, ge=0, le=16, description="GPUs of a node; one worker on each")
+    gpu_type: Word | None = Field(None, description="type of GPU, as in --gres=gpu:TYPE:N")
+    gpu_memory: ByteSize | None = Field(
+        None, description="memory of one GPU; a run that needs more is refused"
+    )
+    max_workers: int = Field(8, ge=1, description="workers of a run that does not say how many")
+    object_store: ByteSize = Field(
+        ByteSize(2 * 2**30), ge=80 * 2**20, description="Ray's object store on each node"
+    )
+    setup: tuple[str, ...] = Field(
+        (), description="shell lines before anything else: modules, the environment"
+    )
+    scratch: AbsolutePath = Field(
+        "/tmp", description="directory on each node's own disk; short, for socket paths"
+    )
+    logs: str = Field(
+        "ddgm-%j.log", pattern=r"^[A-Za-z0-9._/%-]+$", description="where the job's output goes"
+    )
+    interface: Word | None = Field(None, description="network interface between nodes")
+    port: int = Field(6379, ge=1024, le=65000, description="first of the ports that Ray takes")
+    signal_seconds: int = Field(
+        120, ge=30, le=3600, description="SIGTERM comes so long before the limit"
+    )
+    wait_seconds: int = Field(300, ge=30, description="nodes have so long to come up")
+
+
+class SiteProfile(_Section):
+    """A site: either cluster, or both."""
+
+    name: Name = Field("site", description="of the site")
+    kubernetes: Kubernetes | None = Field(None, description="its Kubernetes cluster")
+    slurm: Slurm | None = Field(None, description="its SLURM cluster")
+
+    def on_kubernetes(self) -> Kubernetes:
+        """That section.
+
+        Raises
+        ------
+        InputError
+            The profile has none.
+        """
+        if self.kubernetes is None:
+            raise InputError(
+                "site",
+                self.name,
+                "has no section kubernetes",
+                "write at least `kubernetes: {image: REGISTRY/ddgm-dist:TAG}`",
+            )
+        return self.kubernetes
+
+    def on_slurm(self) -> Slurm:
+        """That section; the defaults where the profile has none, for SLURM can do with these."""
+        return self.slurm or Slurm.model_validate({})
+
+
+def load_site(path: str | Path) -> SiteProfile:
+    """Read a profile.
+
+    Raises
+    ------
+    InputError
+        The file is missing, is not YAML, or holds a key or a value that is not of a profile.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise InputError("site", str(path), "there is no such file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError("site", str(path), f"cannot be read ({error})") from error
+    try:
+        values = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise InputError("site", str(path), f"is not YAML ({error})") from error
+    if not isinstance(values, dict):
+        raise InputError(
+            "site", str(path), "is not a mapping", "start with the line `kubernetes:` or `slurm:`"
+        )
+    return parse_site(values)
+
+
+def parse_site(values: Mapping[str, Any]) -> SiteProfile:
+    """Validate a profile's values.
+
+    Raises
+    ------
+    InputError
+        For an unknown key (with the nearest valid one) or a value out of its bounds.
+    """
+    try:
+        return SiteProfile.model_validate(dict(values))
+    except ValidationError as error:
+        raise _teach(error) from error
+
+
+def _teach(error: ValidationError) -> InputError:
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"]) or "site"
+    section, field = _place(first["loc"])
+    if first["type"] == "extra_forbidden":
+        keys = list(section.model_fields)
+        near = difflib.get_close_matches(str(first["loc"][-1]), keys, n=1, cutoff=0.4)
+        hint = f"did you mean {near[0]}?" if near else ""
+        why = f"is not a key of a site profile; there are {', '.join(keys)}"
+        return InputError(where, first["input"], why, hint)
+    value = "nothing" if first["type"] == "missing" else first["input"]
+    return InputError(where, value, f"{first['msg'][0].lower()}{first['msg'][1:]}", field)
+
+
+def _place(loc: tuple[int | str, ...]) -> tuple[type[BaseModel], str]:
+    """The section in which an error lies, and what its key means."""
+    section: type[BaseModel] = SiteProfile
+    meaning = ""
+    for part in loc:
+        field = section.model_fields.get(str(part))
+        if field is None:
+            continue  # an index, or a key that is unknown
+        meaning = field.description or ""
+        for kind in _kinds(field.annotation):
+            section = kind
+    return section, meaning
+
+
+def _kinds(annotation: Any) -> list[type[BaseModel]]:
+    """Sections that an annotation names."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    if isinstance(annotation, UnionType) or get_args(annotation):
+        return [kind for inner in get_args(annotation) for kind in _kinds(inner)]
+    return []
