@@ -6,7 +6,6 @@ import contextlib
 import os
 import secrets
 import signal
-import socket
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,16 +14,12 @@ from typing import Any
 import ray
 
 from ddgm_dist.engine.ray_compat import has_token, refresh_authentication
+from ddgm_dist.engine.ray_reach import IS_IT_THERE, check_reachable
 from ddgm_dist.errors import InputError
 
 __all__ = ["Shares", "connected", "memory_per_worker", "nodes", "shares"]
 
-_PATIENCE = 10.0  # seconds for a connection
 _MODE, _TOKEN, _TOKEN_PATH = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"
-_IS_IT_THERE = (
-    "is `ray start` running, is the address that of its head (port 6379), and where it asks for a token "
-    f"are {_MODE}=token and {_TOKEN_PATH} set?"
-)
 
 
 @contextlib.contextmanager
@@ -37,7 +32,7 @@ def connected(address: str | None) -> Iterator[None]:
         Nothing answers at the address, or what answers is another version.
     """
     if address is not None:
-        _check_answers(address)
+        check_reachable(address)
     if ray.is_initialized():
         yield
         return
@@ -63,7 +58,7 @@ def connected(address: str | None) -> Iterator[None]:
             ) from error
         except (ConnectionError, ray.exceptions.RayError) as error:
             why = f"no Ray cluster answers there ({_first_line(error)})"
-            raise InputError("address", address, why, _IS_IT_THERE) from error
+            raise InputError("address", address, why, IS_IT_THERE) from error
         except (RuntimeError, ValueError) as error:
             raise InputError("address", address, _first_line(error)) from error
         if threading.current_thread() is threading.main_thread():
@@ -92,22 +87,6 @@ def _authenticate(*, own: bool) -> None:
         # The token of ~/.ray may be for another cluster, so it is not shown to any address.
         os.environ.setdefault(_MODE, "token")
     refresh_authentication()
-
-
-def _check_answers(address: str) -> None:
-    """Refuse an address where nothing listens: Ray itself would try for minutes."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if not host or not port.isdigit():
-        return  # auto and the like
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=_PATIENCE).close()
-    except OSError as error:
-        raise InputError(
-            "address",
-            address,
-            f"nothing answers there ({error})",
-            _IS_IT_THERE,
-        ) from error
 
 
 def _first_line(error: Exception) -> str:
