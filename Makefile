@@ -61,14 +61,14 @@ monitoring: $(INSTALLED)
 sbom: $(INSTALLED)
 	$(VENV)/bin/cyclonedx-py environment --output-reproducible --output-format JSON --output-file sbom.json $(PY)
 
-# pip-audit is installed apart: only this needs it.
+# pip-audit is installed apart: only this needs it. --strict: what could not be looked up is a failure.
 AUDIT := $(VENV)/audit
 audit: $(INSTALLED)
 	@echo "The names and versions of what is installed are looked up over the network; offline this fails. make sbom needs none."
 	@test -x $(AUDIT)/bin/pip-audit || { $(PYTHON) -m venv $(AUDIT) && \
 	  $(AUDIT)/bin/python -m pip install --quiet --disable-pip-version-check 'pip-audit>=2.9'; }
-	@$(PY) -m pip freeze --exclude-editable > $(AUDIT)/installed.txt
-	$(AUDIT)/bin/pip-audit --no-deps --disable-pip --requirement $(AUDIT)/installed.txt
+	@$(PY) -m pip freeze --exclude-editable | sed 's/+[a-z0-9.]*$$//' > $(AUDIT)/installed.txt
+	$(AUDIT)/bin/pip-audit --strict --no-deps --disable-pip --requirement $(AUDIT)/installed.txt
 
 lint: $(INSTALLED)
 	$(VENV)/bin/ruff check

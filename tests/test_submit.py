@@ -150,6 +150,7 @@ def test_the_jobs_exit_status_is_ours(
     assert status == 2
     assert "nothing.zarr" in shown.out
     assert "failed with exit status 2" in shown.err
+    assert "nothing.zarr" not in shown.err  # the log is shown once
 
 
 def test_ctrl_c_detaches_and_the_job_can_be_followed_again(

@@ -164,7 +164,9 @@ def _follow(server: JobServer, job: str) -> int:
 
 def _ending(outcome: Outcome) -> str:
     if outcome.status == "FAILED":
-        return f"failed with exit status {outcome.exit_status} ({outcome.message})"
+        # Ray repeats the log's end there, which was shown.
+        why = outcome.message.partition(", last available logs")[0].partition("\n")[0]
+        return f"failed with exit status {outcome.exit_status} ({why})"
     return outcome.status.lower()
 
 
