@@ -30,7 +30,7 @@ MODULES = {
 CALLS = {
     "eval", "exec", "compile", "__import__",
     "os.system", "os.popen", "shutil.unpack_archive",
-    "yaml.unsafe_load", "yaml.full_load", "yaml.load_all", "yaml.full_load_all", "yaml.unsafe_load_all",
+    "yaml.unsafe_load", "yaml.full_load", "yaml.full_load_all", "yaml.unsafe_load_all",
     "numpy.loadtxt", "np.loadtxt",
 }  # fmt: skip
 METHODS = {"extract", "extractall"}
@@ -44,13 +44,15 @@ PROGRAMS = {
 def unsafe(source: str, name: str) -> list[str]:
     """What a module does that it must not, by line."""
     tree = ast.parse(source)
-    loaders = {
-        node.name
-        for node in ast.walk(tree)
-        if isinstance(node, ast.ClassDef)
-        and [ast.unparse(base) for base in node.bases]
-        in (["yaml.SafeLoader"], ["yaml.CSafeLoader"])
-    } | {"yaml.SafeLoader", "yaml.CSafeLoader"}
+    safe = {"yaml.SafeLoader", "yaml.CSafeLoader", "getattr(yaml, 'CSafeLoader', yaml.SafeLoader)"}
+    loaders = set(safe)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ClassDef) and {ast.unparse(base) for base in node.bases} <= safe:
+            loaders |= {node.name} if node.bases else set()
+        if isinstance(node, ast.FunctionDef):  # one that gives a loader, and no other
+            given = [n.value for n in ast.walk(node) if isinstance(n, ast.Return) and n.value]
+            if given and {ast.unparse(value) for value in given} <= safe:
+                loaders.add(f"{node.name}()")
     found = []
     for node in ast.walk(tree):
         found += [f"{name}:{node.lineno}: {w}" for w in _wrong(node, loaders, name)]  # type: ignore[attr-defined]
@@ -78,8 +80,8 @@ def _wrong(node: ast.AST, loaders: set[str], name: str) -> Iterator[str]:
                     yield f"{call} without allow_pickle=False"
             elif keys.get("allow_pickle", "False") != "False":
                 yield f"{call} with allow_pickle"
-            if call == "yaml.load" and keys.get("Loader") not in loaders:
-                yield "yaml.load without a safe loader"
+            if call in ("yaml.load", "yaml.load_all") and keys.get("Loader") not in loaders:
+                yield f"{call} without a safe loader"
             if (
                 call in ("torch.jit.load", "importlib.import_module")
                 and (name, call) not in PROGRAMS
@@ -106,7 +108,8 @@ def test_no_code_of_ours_runs_what_it_reads() -> None:
         "import pickle", "from dill import loads", "import tarfile", "eval(text)", "os.system(text)",
         "torch.load(path)", "torch.load(path, weights_only=False)", "np.load(path)",
         "np.load(path, allow_pickle=True)", "np.lib.format.read_array(file)", "yaml.load(text)",
-        "yaml.load(text, Loader=yaml.Loader)", "yaml.unsafe_load(text)", "archive.extractall(folder)",
+        "yaml.load(text, Loader=yaml.Loader)", "yaml.load_all(text, Loader=loader())",
+        "yaml.unsafe_load(text)", "archive.extractall(folder)",
         "subprocess.run(text, shell=True)", "torch.jit.load(path)", "h5.read(allow_pickle=True)",
     ],
 )  # fmt: skip
