@@ -24,7 +24,6 @@ from pathlib import Path
 
 BIN = Path(sys.executable).parent
 STARTING = 120.0
-BLOCK = 4000  # ports: of each cluster's workers, below those that Linux gives out by itself
 
 
 @dataclass(frozen=True)
