@@ -9,12 +9,15 @@ DEMO_DIR ?= demo-output
 CHAOS_RUNS ?= 20
 CHAOS_SEED ?= 0
 
-.PHONY: help setup venv demo test chaos lint format bench manifests check-install clean distclean
+.PHONY: help setup venv demo test chaos monitoring sbom audit lint format bench manifests check-install clean distclean
 
 help:
 	@echo "make demo       reconstruct a simulated and a real tilt series (into $(DEMO_DIR)/)"
 	@echo "make test       the tests                  PYTEST_ARGS='-k name' selects"
 	@echo "make chaos      $(CHAOS_RUNS) runs with killed workers, nodes and drivers (CHAOS_RUNS=100, CHAOS_SEED=0)"
+	@echo "make monitoring alert rules and dashboard against a real Prometheus (fetched from Debian if it is missing)"
+	@echo "make sbom       write sbom.json (CycloneDX): all that is installed here, with versions and licences; offline"
+	@echo "make audit      look these up among known vulnerabilities; needs the network"
 	@echo "make lint       ruff, mypy, import-linter"
 	@echo "make format     rewrite the code in the project's format"
 	@echo "make manifests  write the committed manifests of deploy/ again"
@@ -43,6 +46,30 @@ chaos: $(INSTALLED)
 	$(PY) -m pytest -m chaos tests/chaos
 	$(PY) -m tests.chaos --runs $(CHAOS_RUNS) --seed $(CHAOS_SEED)
 
+# Prometheus is unpacked from Debian's package, not installed: that would start a server. No root is needed, but
+# for `apt-get update` where the machine has no lists. Without it the tests are skipped, saying so;
+# DDGM_REQUIRE_MONITORING=1 makes that a failure.
+PROMETHEUS := $(VENV)/prometheus
+monitoring: $(INSTALLED)
+	@command -v promtool >/dev/null || test -x $(PROMETHEUS)/usr/bin/promtool || { \
+	  mkdir -p $(PROMETHEUS) && cd $(PROMETHEUS) && \
+	  { apt-get download -q prometheus || { apt-get update -q && apt-get download -q prometheus; }; } && \
+	  dpkg-deb -x prometheus_*.deb . && rm -f prometheus_*.deb; } || \
+	  echo "Prometheus could not be fetched: install Debian's package prometheus, or put promtool and prometheus on PATH"
+	PATH="$$PATH:$(abspath $(PROMETHEUS))/usr/bin" $(PY) -m pytest -m monitoring tests/deploy $(PYTEST_ARGS)
+
+sbom: $(INSTALLED)
+	$(VENV)/bin/cyclonedx-py environment --output-reproducible --output-format JSON --output-file sbom.json $(PY)
+
+# pip-audit is installed apart: only this needs it. --strict: what could not be looked up is a failure.
+AUDIT := $(VENV)/audit
+audit: $(INSTALLED)
+	@echo "The names and versions of what is installed are looked up over the network; offline this fails. make sbom needs none."
+	@test -x $(AUDIT)/bin/pip-audit || { $(PYTHON) -m venv $(AUDIT) && \
+	  $(AUDIT)/bin/python -m pip install --quiet --disable-pip-version-check 'pip-audit>=2.9'; }
+	@$(PY) -m pip freeze --exclude-editable | sed 's/+[a-z0-9.]*$$//' > $(AUDIT)/installed.txt
+	$(AUDIT)/bin/pip-audit --strict --no-deps --disable-pip --requirement $(AUDIT)/installed.txt
+
 lint: $(INSTALLED)
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
@@ -64,7 +91,7 @@ check-install: $(INSTALLED)
 
 clean:
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist
-	rm -rf $(DEMO_DIR)
+	rm -rf $(DEMO_DIR) sbom.json
 	find ddgm_dist tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean

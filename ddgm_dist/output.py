@@ -25,7 +25,16 @@ from numpy.typing import NDArray
 from ddgm_dist.core.box import Box
 from ddgm_dist.errors import InputError, StorageError
 from ddgm_dist.file_lock import LOCK
-from ddgm_dist.location import Place, delete, delete_folder, exists, is_zarr, locate, names
+from ddgm_dist.location import (
+    Place,
+    delete,
+    delete_folder,
+    exists,
+    is_zarr,
+    locate,
+    names,
+    refuse_links,
+)
 from ddgm_dist.plan.plan import Plan
 from ddgm_dist.plan.problem import Problem, differences
 from ddgm_dist.storage.array_io import is_empty_folder, prepare_output
@@ -317,6 +326,7 @@ def _check_ours(out: str | Path, *, overwrite: bool) -> None:
     if not exists(path):
         prepare_output(path, "out", overwrite=False)
         return
+    refuse_links(path, "out")
     if RunRecord(path).has("problem"):
         if isinstance(path, Path) and not os.access(path, os.W_OK):
             raise InputError("out", str(out), "is not writable")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass, field
+from datetime import timedelta
 from types import TracebackType
 
 from rich.console import Console
@@ -93,6 +94,8 @@ class Tally:
 class Bar:
     """A progress bar on standard error: sigma, residual, voxels per second, time left.
 
+    Where that is no terminal (the log of a job), a line with these now and then.
+
     Parameters
     ----------
     total
@@ -101,19 +104,24 @@ class Bar:
         Where the figures come from.
     shown
         Draw nothing when false.
+    every
+        Seconds between lines, at least.
     """
 
-    def __init__(self, total: int, tally: Tally, *, shown: bool) -> None:
-        self.tally, self.total = tally, total
+    def __init__(self, total: int, tally: Tally, *, shown: bool, every: float = 10.0) -> None:
+        self.tally, self.total, self.every = tally, total, every
         self.started = time.monotonic()
+        self.console = Console(stderr=True)
+        self.lines = shown and not (self.console.is_terminal or self.console.is_jupyter)
+        self.told = -math.inf
         self.progress = Progress(
             BarColumn(bar_width=14),
             TaskProgressColumn(),
             TextColumn("{task.fields[figures]}"),
             TextColumn("ETA"),
             TimeRemainingColumn(compact=True),
-            console=Console(stderr=True),
-            disable=not shown,
+            console=self.console,
+            disable=not shown or self.lines,
         )
         self.task = self.progress.add_task("reconstructing", total=total, figures="")
 
@@ -145,3 +153,10 @@ class Bar:
             total=self.total - coverage.resumed,
             figures=figures,
         )
+        if self.lines and (now := time.monotonic()) - self.told >= self.every:
+            self.told = now
+            left = self.total - coverage.resumed
+            share = 100 * min(1.0, coverage.voxels / max(1, left))
+            ending = self.progress.tasks[0].time_remaining
+            eta = "" if ending is None else f", ETA {timedelta(seconds=round(ending))}"
+            self.console.out(f"{share:.1f} %  {figures}{eta}", highlight=False)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ddgm_dist.core.box import Box
 from ddgm_dist.errors import InputError, StorageError
-from ddgm_dist.location import Place, is_zarr
+from ddgm_dist.location import Place, is_zarr, locate, refuse_links
 from ddgm_dist.storage.run_record import (
     COMPLETE,
     RECEIPTS,
@@ -44,6 +44,7 @@ def verify(out: str | Path) -> dict[str, str]:
     InputError
         ``out`` is no volume.
     """
+    refuse_links(locate(out, "out"), "out")
     store, record, wrong = open_volume_store(out), RunRecord(out), dict[str, str]()
     state, lost = record.read_state(), np.ones(store.layout.grid, bool)
     there: NDArray[np.bool_] | None = None

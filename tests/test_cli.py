@@ -22,6 +22,7 @@ COMMANDS = (
     "plan",
     "tune",
     "reconstruct",
+    "submit",
     "status",
     "evaluate",
     "pyramid",

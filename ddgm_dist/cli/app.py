@@ -14,6 +14,7 @@ from ddgm_dist.cli import (
     inspect,
     learn,
     manifest,
+    remote,
     settle,
     solve,
 )
@@ -39,6 +40,7 @@ def create_app() -> typer.Typer:
     app.command("plan")(solve.plan)
     app.command("tune")(settle.tune)
     app.command("reconstruct")(solve.reconstruct)
+    app.command("submit")(remote.submit)
     app.command("status")(inspect.status)
     app.command("evaluate")(assess.evaluate)
     app.command("pyramid")(derive.pyramid)

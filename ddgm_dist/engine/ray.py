@@ -86,7 +86,7 @@ class RayEngine:
         """Compute and write every tile not done; see :class:`ddgm_dist.engine.base.Engine`."""
         with self.connected():
             pool = Pool(job, self._workers, job.plan.units - len(done))
-            metrics = _metrics(job, done)
+            metrics = _metrics(job, done, self.limits)
 
             def tell(event: Event) -> None:
                 metrics(event)
@@ -101,10 +101,16 @@ class RayEngine:
                 pool.close()
 
 
-def _metrics(job: Job, done: frozenset[str]) -> RayMetrics:
+def _metrics(job: Job, done: frozenset[str], limits: Limits) -> RayMetrics:
     before = sum(tile.write_box.size for tile in job.plan.tiles if tile.name in done)
     name = job.out.rstrip("/").rpartition("/")[2]
-    return RayMetrics(name, job.plan.work, before * job.plan.iterations)
+    return RayMetrics(
+        name,
+        job.plan.work,
+        before * job.plan.iterations,
+        checkpoint_every=job.checkpoint_every,
+        losses_allowed=limits.losses,
+    )
 
 
 def _work(job: Job, done: frozenset[str], workers: int) -> tuple[Work, History]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import signal
-import socket
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,11 +13,13 @@ from typing import Any
 
 import ray
 
+from ddgm_dist.engine.ray_compat import has_token, refresh_authentication
+from ddgm_dist.engine.ray_reach import IS_IT_THERE, check_reachable
 from ddgm_dist.errors import InputError
 
 __all__ = ["Shares", "connected", "memory_per_worker", "nodes", "shares"]
 
-_PATIENCE = 10.0  # seconds for a connection
+_MODE, _TOKEN, _TOKEN_PATH = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"
 
 
 @contextlib.contextmanager
@@ -30,7 +32,7 @@ def connected(address: str | None) -> Iterator[None]:
         Nothing answers at the address, or what answers is another version.
     """
     if address is not None:
-        _check_answers(address)
+        check_reachable(address)
     if ray.is_initialized():
         yield
         return
@@ -40,21 +42,23 @@ def connected(address: str | None) -> Iterator[None]:
     handler = signal.getsignal(signal.SIGTERM)
     options: dict[str, Any] = {"configure_logging": False, "log_to_driver": False}
     if address is None:
-        # A cluster of our own. Where RAY_AUTH_MODE is unset Ray makes it ask for a token (and keeps
-        # one in ~/.ray), so that other users of the network cannot talk to it.
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         options |= {"include_dashboard": False, "num_cpus": os.cpu_count()}
     try:
+        _authenticate(own=address is None)
         try:
             # Not None: Ray would join whatever cluster was started on this machine last.
             ray.init(address=address or "local", **options)
-        except (ConnectionError, ray.exceptions.RayError) as error:
+        except ray.exceptions.AuthenticationError as error:
             raise InputError(
                 "address",
                 address,
-                f"no Ray cluster answers there ({_first_line(error)})",
-                "is `ray start` running, and is the address that of its head (port 6379)?",
+                f"{_MODE} is token here, and there is no token",
+                f"set {_TOKEN_PATH} to the file that holds the cluster's token",
             ) from error
+        except (ConnectionError, ray.exceptions.RayError) as error:
+            why = f"no Ray cluster answers there ({_first_line(error)})"
+            raise InputError("address", address, why, IS_IT_THERE) from error
         except (RuntimeError, ValueError) as error:
             raise InputError("address", address, _first_line(error)) from error
         if threading.current_thread() is threading.main_thread():
@@ -65,22 +69,24 @@ def connected(address: str | None) -> Iterator[None]:
         for key in set(os.environ) - set(before):
             del os.environ[key]
         os.environ.update(before)
+        refresh_authentication()
 
 
-def _check_answers(address: str) -> None:
-    """Refuse an address where nothing listens: Ray itself would try for minutes."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if not host or not port.isdigit():
-        return  # auto and the like
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=_PATIENCE).close()
-    except OSError as error:
-        raise InputError(
-            "address",
-            address,
-            f"nothing answers there ({error})",
-            "is `ray start` running, and is the address that of its head (port 6379)?",
-        ) from error
+def _authenticate(*, own: bool) -> None:
+    """Ask for a token where we start a cluster; show the one that the environment has where we join.
+
+    Left alone, Ray would print a notice, and write a token of its own into ``~/.ray``, readable by all
+    users of the machine. One for the time of a run needs no file. ``RAY_AUTH_MODE=disabled`` is obeyed.
+    """
+    if own:
+        if os.environ.setdefault(_MODE, "token").lower() != "token":
+            return
+        if not has_token():
+            os.environ[_TOKEN] = secrets.token_hex(32)
+    elif os.environ.get(_TOKEN) or os.environ.get(_TOKEN_PATH):
+        # The token of ~/.ray may be for another cluster, so it is not shown to any address.
+        os.environ.setdefault(_MODE, "token")
+    refresh_authentication()
 
 
 def _first_line(error: Exception) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import ray
 
-__all__ = ["draining_nodes"]
+__all__ = ["draining_nodes", "has_token", "refresh_authentication"]
 
 
 def draining_nodes() -> dict[str, float]:
@@ -20,3 +22,28 @@ def draining_nodes() -> dict[str, float]:
     except (ImportError, AttributeError, ray.exceptions.RayError, RuntimeError):
         return {}
     return {node: deadline / 1000 for node, deadline in (found or {}).items()}
+
+
+def refresh_authentication() -> None:
+    """Have Ray read ``RAY_AUTH_MODE`` and the token again: it did when it was imported."""
+    config, loader = getattr(ray._raylet, "Config", None), _token_loader()
+    if config is not None and loader is not None:
+        config.initialize("")
+        loader.reset_cache()
+
+
+def has_token() -> bool:
+    """Whether Ray finds a token: in the environment, the file that it names, or ``~/.ray``.
+
+    True where this Ray knows no tokens (before 2.52), for then there is none to be made.
+    """
+    loader = _token_loader()
+    if loader is None:
+        return True
+    loader.reset_cache()
+    return bool(loader.has_token(ignore_auth_mode=True))
+
+
+def _token_loader() -> Any | None:
+    kind = getattr(ray._raylet, "AuthenticationTokenLoader", None)
+    return None if kind is None else kind.instance()

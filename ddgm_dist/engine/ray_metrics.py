@@ -15,6 +15,7 @@ from ray.util.metrics import Counter, Gauge
 
 from ddgm_dist.engine.base import Event, FaultEvent, PoolEvent, Receipt, SaveEvent, StepEvent
 from ddgm_dist.engine.coverage import Coverage
+from ddgm_dist.engine.faults import Action
 
 __all__ = ["METRICS", "RayMetrics"]
 
@@ -32,8 +33,18 @@ METRICS: dict[str, tuple[str, str, str | None]] = {
     "ddgm_residual": ("gauge", "root-mean-square residual of the last steps, normalised", None),
     "ddgm_workers": ("gauge", "workers ready", None),
     "ddgm_last_checkpoint_timestamp_seconds": ("gauge", "when the last checkpoint was made", None),
+    "ddgm_last_progress_timestamp_seconds": ("gauge", "when a step or a tile was last done", None),
+    "ddgm_last_saved_timestamp_seconds": (
+        "gauge",
+        "when a checkpoint or a tile was last written: what came since would be done again",
+        None,
+    ),
+    "ddgm_checkpoint_every_seconds": ("gauge", "time between checkpoints, as configured", None),
+    "ddgm_losses_in_a_row": ("gauge", "workers lost since anything was last done", None),
+    "ddgm_losses_allowed": ("gauge", "losses in a row after which the run is given up", None),
     "ddgm_progress_ratio": ("gauge", "work done, of the whole", None),
 }
+_LOSSES = (Action.REPLACE, Action.LIGHTEN)
 
 
 class RayMetrics:
@@ -47,9 +58,21 @@ class RayMetrics:
         Voxels times iterations of the whole volume.
     before
         Of these, done by earlier sessions.
+    checkpoint_every
+        Seconds, as configured.
+    losses_allowed
+        Of workers in a row.
     """
 
-    def __init__(self, run: str, total: int, before: int = 0) -> None:
+    def __init__(
+        self,
+        run: str,
+        total: int,
+        before: int = 0,
+        *,
+        checkpoint_every: float = 0.0,
+        losses_allowed: int = 0,
+    ) -> None:
         self.total, self.before = max(1, total), before
         self._coverage = Coverage()
         self._metrics: dict[str, Counter | Gauge] = {}
@@ -59,9 +82,16 @@ class RayMetrics:
             made.set_default_tags({"run": run})
             self._metrics[name] = made
         self._sums: defaultdict[tuple[str, str | None], float] = defaultdict(float)
-        self._gauges: dict[str, float] = {}
+        now, self._losses = time.time(), 0
+        # Before anything is done, these tell when the session began: a run that waits is told of too.
+        self._gauges: dict[str, float] = {
+            "ddgm_last_progress_timestamp_seconds": now,
+            "ddgm_last_saved_timestamp_seconds": now,
+            "ddgm_checkpoint_every_seconds": checkpoint_every,
+            "ddgm_losses_allowed": losses_allowed,
+        }
         self._squared = self._measured = 0.0
-        self._flushed = time.monotonic()
+        self.flush()
 
     def __call__(self, event: Event) -> None:
         """Count one event."""
@@ -74,20 +104,31 @@ class RayMetrics:
                 self._squared += event.residual
                 self._measured += event.measured
                 self._phases(event.seconds)
+                self._advanced()
             case SaveEvent():
                 sums["ddgm_checkpoint_bytes_total", None] += event.bytes
                 sums["ddgm_checkpoint_seconds_total", None] += event.seconds
-                gauges["ddgm_last_checkpoint_timestamp_seconds"] = event.started + event.seconds
+                when = event.started + event.seconds
+                gauges["ddgm_last_checkpoint_timestamp_seconds"] = when
+                gauges["ddgm_last_saved_timestamp_seconds"] = when
+                self._losses = 0
             case FaultEvent():
                 sums["ddgm_faults_total", event.kind] += 1
+                self._losses += event.action in _LOSSES
             case Receipt():
                 sums["ddgm_tiles_done_total", None] += 1
                 self._phases(event.more)
                 self._coverage.finish(event.tile, event.work)
+                self._advanced()
+                gauges["ddgm_last_saved_timestamp_seconds"] = time.time()
             case PoolEvent():
                 gauges["ddgm_workers"] = event.workers
         if time.monotonic() - self._flushed >= EVERY:
             self.flush()
+
+    def _advanced(self) -> None:
+        self._gauges["ddgm_last_progress_timestamp_seconds"] = time.time()
+        self._losses = 0
 
     def _phases(self, seconds: dict[str, float]) -> None:
         for phase, value in seconds.items():
@@ -109,6 +150,7 @@ class RayMetrics:
             self._squared = self._measured = 0.0
         done = self.before + self._coverage.done
         self._gauges["ddgm_progress_ratio"] = min(1.0, done / self.total)
+        self._gauges["ddgm_losses_in_a_row"] = self._losses
         for name, level in self._gauges.items():
             gauge = self._metrics[name]
             assert isinstance(gauge, Gauge)

@@ -109,7 +109,7 @@ class TileSolver:
         self.data = MeasuredBlocks(
             problem,
             job.plan.length,
-            open_tilt_series(job.tilts),
+            open_tilt_series(job.tilts, checked=True),
             self.device,
             self.computing,
         )

@@ -15,7 +15,7 @@ from ddgm_dist.formats.arrays import open_npy
 from ddgm_dist.formats.base import Triple, VolumeSource, check_box, check_numbers
 from ddgm_dist.formats.images import open_images
 from ddgm_dist.formats.mrc import MRC_SUFFIXES, open_mrc
-from ddgm_dist.location import is_url, is_zarr, locate
+from ddgm_dist.location import inner_name, is_url, is_zarr, locate, refuse_links
 from ddgm_dist.object_zarr import zarr_store
 
 __all__ = ["VolumeSource", "ZarrVolume", "open_volume", "open_zarr"]
@@ -29,6 +29,10 @@ class ZarrVolume:
         if any(n != 1 for n in array.shape[:lead]):
             raise InputError(
                 "volume", name, f"must have axes (z, y, x), others of extent 1; it is {array.shape}"
+            )
+        if "pickle" in _codecs(array):
+            raise InputError(
+                "volume", name, "is stored as pickles, which run whatever they say", "convert it"
             )
         self.shape: Triple = check_numbers(name, array.shape[lead:], np.dtype(array.dtype))
         self.dtype: np.dtype[Any] = np.dtype(array.dtype)
@@ -54,6 +58,13 @@ class ZarrVolume:
                 f"reading {box.start}..{box.stop} of {self._name} failed: {error}"
             ) from error
         return np.array(block, dtype=np.float32, order="C")
+
+
+def _codecs(array: zarr.Array[Any]) -> set[str]:
+    """Names of the codecs of an array of Zarr version 2, which may be any that are installed."""
+    metadata = array.metadata
+    found = [getattr(metadata, "compressor", None), *(getattr(metadata, "filters", None) or ())]
+    return {str(getattr(codec, "codec_id", "")) for codec in found}
 
 
 def open_volume(path: str | Path) -> VolumeSource:
@@ -100,10 +111,13 @@ def open_zarr(path: str | Path) -> ZarrVolume:
     Raises
     ------
     InputError
-        The store is damaged, holds a tilt series, or it is not clear which array is the volume.
+        The store is damaged, holds a tilt series, or it is not clear which array is the volume;
+        or it leads out of itself.
     """
+    place = locate(path, "volume")
+    refuse_links(place, "volume")
     try:
-        node = zarr.open(zarr_store(locate(path, "volume")), mode="r")
+        node = zarr.open(zarr_store(place), mode="r")
     except StorageError:
         raise
     except Exception as error:  # zarr raises many types for damaged metadata
@@ -114,7 +128,8 @@ def open_zarr(path: str | Path) -> ZarrVolume:
     ours = attributes.get("ddgm_dist")
     if isinstance(ours, dict) and ours.get("kind") == "tilt-series":
         raise InputError("volume", str(path), "is a tilt series, not a volume")
-    name = _level_zero(attributes) or _only_stack(node, str(path))
+    level = _level_zero(attributes)
+    name = _only_stack(node, str(path)) if level is None else inner_name(level, "volume", path)
     try:
         array = node[name]
     except KeyError as error:

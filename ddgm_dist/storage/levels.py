@@ -17,7 +17,7 @@ import zarr
 from zarr.codecs import ZstdCodec
 
 from ddgm_dist.errors import StorageError
-from ddgm_dist.location import Place, locate
+from ddgm_dist.location import Place, inner_name, locate
 from ddgm_dist.object_zarr import zarr_store
 from ddgm_dist.storage.array_io import write_error
 from ddgm_dist.storage.volume import AXES, VolumeLayout, VolumeStore
@@ -132,7 +132,7 @@ def open_level(path: str | Path, name: str, mode: Literal["r", "r+"] = "r") -> L
 def named_levels(store: VolumeStore) -> list[str]:
     """Names of the levels that the metadata of an open volume list, the finest first."""
     image = store.attributes["ome"]["multiscales"][0]
-    return [str(data["path"]) for data in image["datasets"]]
+    return [inner_name(str(d["path"]), "volume", store.path) for d in image["datasets"]]
 
 
 def name_levels(store: VolumeStore, levels: Sequence[Level]) -> None:

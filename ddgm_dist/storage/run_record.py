@@ -35,6 +35,7 @@ from ddgm_dist.location import (
     read_all,
     read_bytes,
     read_stamped,
+    refuse_links,
     write_bytes,
     write_if,
 )
@@ -64,6 +65,7 @@ RUNNING, COMPLETE = "running", "complete"
 RECEIPTS = "receipts"
 # Of the tiles of several samples, and the samples' volumes themselves; mean and deviation made of them.
 SAMPLE_RECEIPTS, SAMPLES, STD = "sample-receipts", "samples", "std"
+_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 _PROBLEM, _STATE, _EVENTS = "problem.json", "state.json", "events"
 # Receipts read at a time: there may be a million of them.
 _BATCH = 1000
@@ -84,8 +86,14 @@ class OutputReplacedError(DdgmError):
 
 
 def shelf(kind: str, problem: str) -> str:
-    """The folder for what is of one kind and one problem (its hash)."""
-    return f"{kind}/{problem[:16]}"
+    """The folder for what is of one kind and one problem (its hash).
+
+    Raises
+    ------
+    ValueError
+        The hash is none: it might lead elsewhere.
+    """
+    return f"{kind}/{_safe(problem[:16])}"
 
 
 class RunRecord:
@@ -188,7 +196,12 @@ class RunRecord:
         RecordDamagedError
             The file is something else.
         """
-        return self._essential(_STATE, "state", "problem")
+        found = self._essential(_STATE, "state", "problem")
+        if found is not None and not re.fullmatch(_NAME, found["problem"]):
+            raise RecordDamagedError(
+                f"{self.folder / _STATE} is damaged: {found['problem']!r} is no hash of a problem"
+            )
+        return found
 
     def read_problem(self) -> dict[str, Any] | None:
         """The problem whose output this is, or None.
@@ -387,6 +400,7 @@ def open_result(
     StorageError
         The run has not finished (and ``allow_partial`` is false).
     """
+    refuse_links(locate(path, "volume"), "volume")
     store = open_volume_store(path)
     record = RunRecord(path)
     state = record.read_state()
@@ -439,7 +453,7 @@ def sample_place(out: str | Path | ObjectPath, problem: str, sample: int) -> Pla
 
 def _safe(name: str) -> str:
     """The name, if it cannot lead out of the folder: names come from tiles."""
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+    if not re.fullmatch(_NAME, name):
         raise ValueError(f"{name!r} is not a name of letters, digits, '.', '_' and '-'")
     return name
 

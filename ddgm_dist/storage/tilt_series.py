@@ -24,7 +24,7 @@ import zarr
 from numpy.typing import NDArray
 
 from ddgm_dist.errors import InputError, StorageError
-from ddgm_dist.location import Place, exists, is_zarr, locate
+from ddgm_dist.location import Place, exists, is_zarr, locate, refuse_links
 from ddgm_dist.object_zarr import zarr_store
 from ddgm_dist.storage.array_io import BulkArray, as_float32
 from ddgm_dist.storage.bad_pixels import BadPixels, Origin, find_bad
@@ -85,7 +85,7 @@ class TiltSeries:
 
     def __reduce__(self) -> tuple[Any, tuple[str]]:
         # Workers reopen the store: handles do not cross process borders.
-        return open_tilt_series, (self.path,)
+        return _reopen, (self.path,)
 
     def read(self, rows: slice, columns: slice = slice(None)) -> NDArray[np.float32]:
         """Projections ``(tilt, rows, columns)`` as a fresh, writable float32 array.
@@ -216,14 +216,27 @@ class TiltSeries:
             yield origin, self._bulk.read(block).astype(np.float32, copy=False)
 
 
-def open_tilt_series(path: str | Path) -> TiltSeries:
+def _reopen(path: str) -> TiltSeries:
+    """Open a store that this run has opened before, elsewhere."""
+    return open_tilt_series(path, checked=True)
+
+
+def open_tilt_series(path: str | Path, *, checked: bool = False) -> TiltSeries:
     """Open and validate a tilt-series store (the pixels are not read; see `TiltSeries.count_bad`).
+
+    Parameters
+    ----------
+    path
+        Of the store.
+    checked
+        Somebody has looked for links that lead out of it: many workers need not.
 
     Raises
     ------
     InputError
         The store is missing, is no Zarr group or no (complete) tilt series, is of an unknown
-        version, has no 3-D array of numbers ``projections``, or its metadata fail `check_meta`.
+        version, has no 3-D array of numbers ``projections``, or its metadata fail `check_meta`;
+        or a link in it leads out of it.
     """
     folder = locate(path, "tilts")
     if not is_zarr(folder):
@@ -232,6 +245,8 @@ def open_tilt_series(path: str | Path) -> TiltSeries:
         raise InputError(
             "tilts", str(path), "is not a Zarr store", "convert it with ddgm-dist ingest"
         )
+    if not checked:
+        refuse_links(folder, "tilts")
     try:
         group = zarr.open_group(zarr_store(folder), mode="r")
     except StorageError:

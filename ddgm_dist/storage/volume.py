@@ -27,6 +27,7 @@ from ddgm_dist.location import (
     Place,
     exists,
     files_below,
+    inner_name,
     is_zarr,
     locate,
     names,
@@ -309,9 +310,9 @@ def open_volume_store(
     try:
         group = zarr.open_group(zarr_store(folder), mode=mode)
         ome: Any = group.attrs["ome"]
-        level = str(ome["multiscales"][0]["datasets"][0]["path"])
+        level = inner_name(str(ome["multiscales"][0]["datasets"][0]["path"]), "volume", path)
         array = group[level]
-    except StorageError:
+    except (StorageError, InputError):
         raise
     except Exception as error:  # zarr raises many types for damaged metadata
         raise InputError(
