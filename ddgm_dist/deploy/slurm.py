@@ -185,7 +185,7 @@ def _settings(needs: Resources, slurm: Slurm) -> str:
     own = {"patience": slurm.signal_seconds * 3 // 4}
     if not slurm.exclusive:
         size = _block(slurm)
-        own |= {"block": size, "blocks": _blocks(slurm)}
+        values["block"], own["blocks"] = size, _blocks(slurm)
     lines = ["# What a node gives, and how the nodes talk; bytes, seconds."]
     lines += [f"export {key}={value}" for key, value in values.items()]
     lines += [f"{key}={value}" for key, value in own.items()]

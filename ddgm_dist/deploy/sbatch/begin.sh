@@ -1,8 +1,7 @@
-# -- Parts that both kinds of job share ------------------------------------------------------------
-
 home=$scratch/ddgm-$SLURM_JOB_ID  # on each node's own disk: Ray's files, and the token that opens it
 export home RAY_TMPDIR=$home RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=$home/token
-export RAY_USAGE_STATS_ENABLED=0 SRUN_CPUS_PER_TASK=$node_cpus
+export RAY_USAGE_STATS_ENABLED=0 RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S=0
+export SRUN_CPUS_PER_TASK=$node_cpus
 
 each() { # runs something on every node
     srun --nodes="$SLURM_JOB_NUM_NODES" --ntasks="$SLURM_JOB_NUM_NODES" --ntasks-per-node=1 "$@"
@@ -21,10 +20,27 @@ address() { # of this node, as the others reach it
     fi
 }
 
-drive() { # on the first node, with Ray up; leaves its process and its success where the script looks
-    run &
-    echo $! > "$home/driver"
-    wait $! && : > "$home/succeeded"
+serve() { # Ray on one node, until it ends or the step does; then the node is left as it was
+    local it stopped=''
+    trap 'stopped=1; kill "$it" 2> /dev/null' TERM
+    "$@" > "$home/ray.log" 2>&1 &
+    it=$!
+    wait "$it"
+    if [[ $stopped ]]; then
+        wait "$it"
+    elif [[ ! -e $home/ended ]]; then
+        echo "$(hostname): Ray ended by itself: $(tail -n 20 "$home/ray.log" | cut -c -300)"
+    fi
+    ((SLURM_NODEID == 0)) || rm -rf "$home" # the first node's is still needed
+}
+
+drive() { # the command, on the first node, once Ray is up; leaves word where the script looks for it
+    if [[ ! -e $home/leaving ]]; then
+        run >> "$log" 2>&1 &
+        echo $! > "$home/driver"
+        wait $! && : > "$home/succeeded"
+    fi
+    : > "$home/ended"
 }
 
 say() { echo "$(date '+%F %T')  $*"; }
@@ -41,12 +57,13 @@ sys.exit(age is None or age > float(sys.argv[1]))' "$1"
 leave() { # on SIGTERM
     trap '' TERM
     leaving=1
+    : > "$home/leaving"
     if [[ $(state) != RUNNING ]]; then
         say "SIGTERM: the job was cancelled, or requeued by somebody else"
     else
         say "SIGTERM: time is nearly over; going on until a checkpoint is written, $patience s at most"
         local since=$SECONDS
-        while [[ $step ]] && kill -0 "$step" 2> /dev/null && ((SECONDS - since < patience)); do
+        while working && [[ -e $home/driver ]] && ((SECONDS - since < patience)); do
             if checkpointed $((SECONDS - since)); then
                 say "a checkpoint is written"
                 break
@@ -59,21 +76,25 @@ leave() { # on SIGTERM
     fi
 }
 
-finish() { # whatever happens: end Ray's processes of this job, remove its directories
+working() { [[ $ray && ! -e $home/ended ]] && kill -0 "$ray" 2> /dev/null; }
+
+finish() { # whatever happens: end this job's Ray, and nobody else's; remove what it kept on the nodes
     trap - EXIT
-    if [[ $nodes ]]; then
-        kill "$nodes" 2> /dev/null || true
-        wait "$nodes" || true
+    if [[ $ray ]]; then
+        kill "$ray" 2> /dev/null || true
+        wait "$ray" || true
     fi
-    each --overlap rm -rf "$home" || true
+    each --overlap --quiet rm -rf "$home" 2> /dev/null || rm -rf "$home"
 }
 
 # -- Start -----------------------------------------------------------------------------------------
 
-leaving='' step='' nodes=''
+leaving='' ray=''
+log=$(readlink -f "/proc/$$/fd/1")
+export log
 trap leave TERM
 trap finish EXIT
-export -f run drive prepare address
+export -f run drive serve prepare address
 say "job $SLURM_JOB_ID, start $((${SLURM_RESTART_COUNT:-0} + 1)), on $SLURM_JOB_NODELIST: $out"
 python -c 'import secrets; print(secrets.token_hex(32))' | each bash -c prepare
 head=$(address)

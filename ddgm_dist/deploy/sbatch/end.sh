@@ -1,5 +1,5 @@
-# SIGTERM interrupts the first wait, so wait again.
-while [[ $step ]] && kill -0 "$step" 2> /dev/null; do wait "$step" || true; done
+
+while working; do sleep 1; done
 trap '' TERM
 
 # -- What counts is what the store says, and that this start's command ended well --------------------

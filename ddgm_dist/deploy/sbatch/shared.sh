@@ -14,13 +14,13 @@ fi
 port=$first
 export head port
 
-node() { # Ray on one node, until the step ends
+node() {
     local where=(--address="$head:$port")
     if ((SLURM_NODEID == 0)); then
         where=(--head --port="$port" --include-dashboard=false)
         where+=(--ray-client-server-port=$((port + 1)))
     fi
-    exec ray start --block "${where[@]}" --node-ip-address="$(address)" \
+    serve ray start --block "${where[@]}" --node-ip-address="$(address)" \
         --node-manager-port=$((port + 2)) --object-manager-port=$((port + 3)) \
         --runtime-env-agent-port=$((port + 4)) --metrics-export-port=$((port + 5)) \
         --dashboard-agent-listen-port=$((port + 6)) --dashboard-agent-grpc-port=$((port + 7)) \
@@ -30,26 +30,27 @@ node() { # Ray on one node, until the step ends
 }
 
 joined() { # how many nodes are up
+    (: < "/dev/tcp/$head/$port") 2> /dev/null || return 0
     python -c '
 import sys, ray
 ray.init(sys.argv[1], log_to_driver=False, logging_level="CRITICAL")
-print(sum(node["Alive"] for node in ray.nodes()))' "$head:$port" 2> /dev/null || echo 0
+print(sum(node["Alive"] for node in ray.nodes()))' "$head:$port" 2> /dev/null || true
 }
 
 # Ray in a step of this job: when that ends, SLURM ends its processes, and nobody else's.
 export -f node
-each bash -c node < /dev/null &
-nodes=$!
+each --quiet bash -c node < /dev/null &
+ray=$!
 due=$((SECONDS + wait_seconds))
-until (($(joined) >= SLURM_JOB_NUM_NODES)); do
-    if ! kill -0 "$nodes" 2> /dev/null || ((SECONDS > due)); then
+until [[ $(joined) == "$SLURM_JOB_NUM_NODES" ]]; do
+    if ! working || ((SECONDS > due)); then
         say "Ray did not come up on all nodes" >&2
-        exit 1
+        : > "$home/ended"
+        break
     fi
     sleep 1
 done
-say "Ray is up on $SLURM_JOB_NUM_NODES nodes, ports $port to $((port + block - 1)), head $head"
-if [[ ! $leaving ]]; then
+if [[ ! -e $home/ended ]]; then
+    say "Ray is up on $SLURM_JOB_NUM_NODES nodes, ports $port to $((port + block - 1)), head $head"
     drive &
-    step=$!
 fi
