@@ -6,7 +6,17 @@ from typing import Annotated
 
 import typer
 
-from ddgm_dist.cli import assess, data, demonstrate, derive, inspect, learn, settle, solve
+from ddgm_dist.cli import (
+    assess,
+    data,
+    demonstrate,
+    derive,
+    inspect,
+    learn,
+    manifest,
+    settle,
+    solve,
+)
 from ddgm_dist.cli.entry import Settings
 from ddgm_dist.cli.logs import LogLevel, set_up_logging
 
@@ -33,6 +43,7 @@ def create_app() -> typer.Typer:
     app.command("evaluate")(assess.evaluate)
     app.command("pyramid")(derive.pyramid)
     app.command("train")(learn.train)
+    app.add_typer(manifest.create(), name="manifest")
     return app
 
 

@@ -83,8 +83,9 @@ def reconstruct_command(
     if address is not None:
         words += ["--address", address]
     words += ["--workers", str(resources.workers)]
-    # Whole MiB: the same number, for people. Never less than the plan counted on.
-    words += ["--memory", f"{-(-resources.memory // MIB)}MiB", "--quiet"]
+    # The same number as Ray is told that the node has: a byte more, and it would not fit.
+    size = resources.memory
+    words += ["--memory", f"{size // MIB}MiB" if size % MIB == 0 else str(size), "--quiet"]
     return tuple(words)
 
 

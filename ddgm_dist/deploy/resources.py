@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ddgm_dist.errors import InputError
 
@@ -65,37 +66,42 @@ class Resources:
         return math.ceil(self.workers / self.per_node(gpus_per_node))
 
 
-def resources_of(plan: Plan, *, cpus: int, gpus: int = 0, memory: int | None = None) -> Resources:
+def resources_of(plan: Plan | Mapping[str, Any], *, cpus: int, gpus: int = 0) -> Resources:
     """What a plan needs, for as many workers as it was made for.
+
+    Memory is what the plan was made for; where that is open, what it projects, a tenth more, in
+    steps of 256 MiB.
 
     Parameters
     ----------
     plan
-        Of the run, made for its number of workers.
+        Of the run, made for its number of workers; or what ``ddgm-dist plan --json`` printed.
     cpus, gpus
         Of one worker.
-    memory
-        Bytes of one worker; by default what the plan projects, a tenth more, in steps of 256 MiB.
 
     Raises
     ------
     InputError
-        ``memory`` is less than the plan projects.
+        It is not a plan.
     """
-    projected = plan.worker_memory
-    if memory is not None and memory < projected:
+    summary = plan if isinstance(plan, Mapping) else plan.to_dict()
+    try:
+        tiles, workers = int(summary["tiles"]), int(summary["workers"])
+        memory: Mapping[str, Any] = summary["memory"]
+        projected, gpu, budget = int(memory["worker"]), int(memory["gpu"]), memory["budget"]
+        given = None if budget is None else int(budget)
+    except (KeyError, TypeError, ValueError) as error:
         raise InputError(
-            "memory",
-            f"{memory / GIB:.3g} GiB",
-            f"is less than the {projected / GIB:.3g} GiB that the plan projects for a worker",
-            "make the plan for this memory, or give more",
-        )
-    kept = plan.kept(plan.workers) if plan.state == "resident" else 0
+            "plan",
+            type(summary).__name__,
+            f"is not a plan ({type(error).__name__}: {error})",
+            "write one with ddgm-dist plan TILTS.zarr --workers N --json",
+        ) from error
     return Resources(
-        workers=min(plan.workers, plan.units),
-        tiles=plan.units,
+        workers=min(workers, tiles),
+        tiles=tiles,
         cpus=cpus,
-        memory=memory or math.ceil(projected * HEADROOM / _STEP) * _STEP,
+        memory=given or math.ceil(projected * HEADROOM / _STEP) * _STEP,
         gpus=gpus,
-        gpu_memory=plan.memory.gpu(kept) if gpus else 0,
+        gpu_memory=gpu if gpus else 0,
     )

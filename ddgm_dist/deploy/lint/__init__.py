@@ -1,0 +1,95 @@
+"""Manifests held against the schemas, the operator's own rules and ours.
+
+Pure: documents in, findings out. A finding says which rule, where, and how to mend it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ddgm_dist.deploy.lint import operator, running, safety
+from ddgm_dist.deploy.lint.finding import Finding, Rule
+from ddgm_dist.deploy.lint.schemas import Schemas
+from ddgm_dist.errors import InputError
+
+__all__ = ["RULES", "Finding", "Rule", "Schemas", "lint", "lint_files", "lint_text"]
+
+RULES: tuple[Rule, ...] = (*operator.RULES, *safety.RULES, *running.RULES)
+
+
+def lint(
+    documents: Iterable[Mapping[str, Any]], schemas: Schemas | None = None, *, source: str = ""
+) -> list[Finding]:
+    """Everything that is wrong with some documents.
+
+    Parameters
+    ----------
+    documents
+        As loaded from YAML.
+    schemas
+        To hold them against; only the rules when None.
+    source
+        Where they are from, for the findings.
+    """
+    found: list[Finding] = []
+    for number, document in enumerate(documents):
+        label = _label(document, number, source)
+        if schemas is not None:
+            found += schemas.check(document, label)
+        for rule in RULES:
+            found += [
+                Finding(rule.name, label, each.path, each.why, each.mend)
+                for each in rule.check(document)
+            ]
+    return found
+
+
+def lint_text(
+    text: str, schemas: Schemas | None = None, *, source: str = "manifest"
+) -> list[Finding]:
+    """The same of YAML, of one document or several.
+
+    Raises
+    ------
+    InputError
+        It is not YAML, holds nothing, or a document is not a mapping.
+    """
+    try:
+        documents = [each for each in yaml.safe_load_all(text) if each is not None]
+    except (yaml.YAMLError, RecursionError) as error:
+        raise InputError(source, "YAML", f"cannot be read ({error})") from error
+    if not documents:
+        raise InputError(source, "YAML", "holds no document", "name a file with manifests")
+    for each in documents:
+        if not isinstance(each, dict):
+            raise InputError(source, each, "is not a mapping", "a manifest starts with apiVersion:")
+    return lint(documents, schemas, source=source)
+
+
+def lint_files(paths: Iterable[str | Path], schemas: Schemas | None = None) -> list[Finding]:
+    """The same of files.
+
+    Raises
+    ------
+    InputError
+        As of :func:`lint_text`; a file cannot be read.
+    """
+    found: list[Finding] = []
+    for path in paths:
+        try:
+            text = Path(path).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError("FILE", str(path), f"cannot be read ({error})") from error
+        found += lint_text(text, schemas, source=str(path))
+    return found
+
+
+def _label(document: Mapping[str, Any], number: int, source: str) -> str:
+    metadata = document.get("metadata")
+    name = metadata.get("name") if isinstance(metadata, Mapping) else None
+    lead = f"{source}: " if source else ""
+    return f"{lead}{document.get('kind', 'document')}/{name or number}"

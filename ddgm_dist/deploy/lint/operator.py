@@ -1,0 +1,375 @@
+"""What the KubeRay operator (1.7) refuses though the schema lets it pass."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import yaml
+
+from ddgm_dist.deploy.lint.finding import Problem, Rule
+from ddgm_dist.deploy.lint.reading import Node, as_list, as_map, pods, ray_cluster, text_of
+
+__all__ = ["RULES"]
+
+_LONGEST = {"RayJob": 47, "RayCluster": 53}
+_MODES = ("K8sJobMode", "HTTPMode", "SidecarMode", "InteractiveMode")
+_MANAGERS = ("ray.io/kuberay-operator", "kueue.x-k8s.io/multikueue")
+_TAKEN_BY_RAY = ("num-cpus", "num-gpus", "memory", "resources")
+
+Problems = Iterator[Problem]
+
+
+def _job(document: Node) -> Node | None:
+    return as_map(document.get("spec")) if document.get("kind") == "RayJob" else None
+
+
+def _count(node: object) -> int:
+    return node if isinstance(node, int) and not isinstance(node, bool) else 0
+
+
+def name(document: Node) -> Problems:
+    longest = _LONGEST.get(text_of(document.get("kind")))
+    called = text_of(as_map(document.get("metadata")).get("name"))
+    if longest is None:
+        return
+    if len(called) > longest or not re.fullmatch(r"[a-z]([-a-z0-9]*[a-z0-9])?", called):
+        yield Problem(
+            "metadata.name",
+            f"{called!r} ({len(called)} characters) is not a name of at most {longest} small "
+            "letters, digits and dashes that starts with a letter",
+            f"shorten it to {longest} characters or fewer",
+        )
+
+
+def submission_mode(document: Node) -> Problems:
+    job = _job(document)
+    if job is None:
+        return
+    mode = job.get("submissionMode", "K8sJobMode")
+    if mode not in _MODES:
+        yield Problem(
+            "spec.submissionMode", f"{mode!r} is none of {', '.join(_MODES)}", "write K8sJobMode"
+        )
+    if mode == "InteractiveMode" and _count(job.get("backoffLimit")) > 0:
+        yield Problem(
+            "spec.backoffLimit",
+            "a job in InteractiveMode is not retried",
+            "write submissionMode: K8sJobMode, or backoffLimit: 0",
+        )
+    if mode == "SidecarMode":
+        for key in ("submitterPodTemplate", "submitterConfig"):
+            if key in job:
+                yield Problem(
+                    f"spec.{key}",
+                    "SidecarMode has no submitter of its own",
+                    f"delete {key}, or write submissionMode: K8sJobMode",
+                )
+
+
+def ttl_needs_shutdown(document: Node) -> Problems:
+    job = _job(document)
+    if job is None:
+        return
+    ttl = _count(job.get("ttlSecondsAfterFinished"))
+    if ttl < 0:
+        yield Problem("spec.ttlSecondsAfterFinished", f"{ttl} is negative", "write 600")
+    if ttl > 0 and job.get("shutdownAfterJobFinishes") is not True:
+        yield Problem(
+            "spec.ttlSecondsAfterFinished",
+            "has no meaning without shutdownAfterJobFinishes: true, and the cluster would stay",
+            "write shutdownAfterJobFinishes: true",
+        )
+
+
+def deletion(document: Node) -> Problems:
+    job = _job(document)
+    if job is None or "deletionStrategy" not in job:
+        return
+    path, strategy = "spec.deletionStrategy", as_map(job["deletionStrategy"])
+    rules = "deletionRules" in strategy
+    legacy = [key for key in ("onSuccess", "onFailure") if key in strategy]
+    if rules and job.get("shutdownAfterJobFinishes") is True:
+        yield Problem(
+            f"{path}.deletionRules",
+            "excludes shutdownAfterJobFinishes: true",
+            "delete one of the two",
+        )
+    if rules and legacy:
+        yield Problem(path, f"deletionRules excludes {', '.join(legacy)}", "keep deletionRules")
+    if not rules and len(legacy) != 2:
+        yield Problem(
+            path,
+            "needs deletionRules, or both onSuccess and onFailure",
+            "delete deletionStrategy and write shutdownAfterJobFinishes: true",
+        )
+    for number, each in enumerate(as_list(strategy.get("deletionRules"))):
+        condition = as_map(as_map(each).get("condition"))
+        if len({"jobStatus", "jobDeploymentStatus"} & set(condition)) != 1:
+            yield Problem(
+                f"{path}.deletionRules.{number}.condition",
+                "needs exactly one of jobStatus and jobDeploymentStatus",
+                "write jobStatus: FAILED, for instance",
+            )
+
+
+def suspend(document: Node) -> Problems:
+    job = _job(document)
+    if job is None or job.get("suspend") is not True:
+        return
+    if job.get("shutdownAfterJobFinishes") is not True:
+        yield Problem(
+            "spec.suspend",
+            "a job that is to be suspended must give its cluster back when it finishes",
+            "write shutdownAfterJobFinishes: true",
+        )
+    if job.get("clusterSelector"):
+        yield Problem(
+            "spec.suspend",
+            "a job on a cluster that exists (clusterSelector) cannot be suspended",
+            "delete clusterSelector",
+        )
+
+
+def cluster_selector(document: Node) -> Problems:
+    job = _job(document)
+    if job is None:
+        return
+    selector = job.get("clusterSelector")
+    if not selector and "rayClusterSpec" not in job:
+        yield Problem(
+            "spec",
+            "needs rayClusterSpec or clusterSelector",
+            "describe a cluster in rayClusterSpec",
+        )
+    if selector and _count(job.get("backoffLimit")) > 0:
+        yield Problem(
+            "spec.backoffLimit",
+            "a retry makes a new cluster, which clusterSelector excludes",
+            "delete clusterSelector, or write backoffLimit: 0",
+        )
+    if selector and job.get("submissionMode") == "SidecarMode":
+        yield Problem(
+            "spec.clusterSelector",
+            "SidecarMode needs a cluster of its own",
+            "write submissionMode: K8sJobMode",
+        )
+
+
+def deadlines(document: Node) -> Problems:
+    job = _job(document)
+    if job is None:
+        return
+    if "activeDeadlineSeconds" in job and _count(job["activeDeadlineSeconds"]) <= 0:
+        yield Problem(
+            "spec.activeDeadlineSeconds", "must be positive", "write seconds, such as 86400"
+        )
+    if _count(job.get("backoffLimit")) < 0:
+        yield Problem("spec.backoffLimit", "must not be negative", "write 2")
+
+
+def runtime_env(document: Node) -> Problems:
+    job = _job(document)
+    if job is None or not text_of(job.get("runtimeEnvYAML")):
+        return
+    try:
+        found: Any = yaml.safe_load(job["runtimeEnvYAML"])
+    except yaml.YAMLError as error:
+        first = str(error).splitlines()[0]
+        yield Problem("spec.runtimeEnvYAML", f"is not YAML ({first})", "correct or delete it")
+        return
+    if not isinstance(found, dict):
+        yield Problem("spec.runtimeEnvYAML", "is not a mapping", "write env_vars: {NAME: value}")
+
+
+def managed_by(document: Node) -> Problems:
+    found = ray_cluster(document)
+    places = [("spec", as_map(document.get("spec")))] if _job(document) is not None else []
+    for path, spec in [*places, *([found] if found else [])]:
+        if "managedBy" in spec and spec["managedBy"] not in _MANAGERS:
+            yield Problem(
+                f"{path}.managedBy",
+                f"{spec['managedBy']!r} is none of {', '.join(_MANAGERS)}",
+                "delete it: it is for MultiKueue, and cannot be changed later",
+            )
+
+
+def containers(document: Node) -> Problems:
+    for pod in pods(document):
+        if pod.role in ("head", "worker") and not as_list(pod.spec.get("containers")):
+            yield Problem(
+                f"{pod.path}.spec.containers",
+                "needs a container",
+                "add one that has Ray in its image",
+            )
+
+
+def autoscaler(document: Node) -> Problems:
+    found = ray_cluster(document)
+    if found is None:
+        return
+    path, cluster = found
+    options = as_map(cluster.get("autoscalerOptions"))
+    head = next((pod for pod in pods(document) if pod.role == "head"), None)
+    named = (
+        {text_of(as_map(each).get("name")) for each in as_list(head.ray[1].get("env"))}
+        if head
+        else set()
+    )
+    if cluster.get("enableInTreeAutoscaling") is not True:
+        if "RAY_enable_autoscaler_v2" in named:
+            yield Problem(
+                f"{path}.enableInTreeAutoscaling",
+                "RAY_enable_autoscaler_v2 is set in the head, but the autoscaler is off",
+                "write enableInTreeAutoscaling: true, or delete the variable",
+            )
+        return
+    if "version" in options and "RAY_enable_autoscaler_v2" in named:
+        yield Problem(
+            f"{path}.autoscalerOptions.version",
+            "excludes the variable RAY_enable_autoscaler_v2 of the head",
+            "delete the variable",
+        )
+    for pod in pods(document):
+        policy = pod.spec.get("restartPolicy", "Never")
+        restarts = pod.role in ("head", "worker") and policy not in ("", "Never")
+        if restarts and options.get("version", "v2") == "v2":
+            yield Problem(
+                f"{pod.path}.spec.restartPolicy",
+                f"{policy!r} does not go with autoscaler v2, which replaces pods itself",
+                "write Never, or delete it",
+            )
+        if pod.role == "worker" and pod.group.get("suspend") is True:
+            yield Problem(
+                f"{pod.path.removesuffix('.template')}.suspend",
+                "a group cannot be suspended with the autoscaler on",
+                "delete it",
+            )
+
+
+def restart_policy(document: Node) -> Problems:
+    job = _job(document)
+    if job is None or job.get("submissionMode") != "SidecarMode":
+        return
+    for pod in pods(document):
+        if pod.role == "head" and pod.spec.get("restartPolicy", "Never") not in ("", "Never"):
+            yield Problem(
+                f"{pod.path}.spec.restartPolicy",
+                "SidecarMode needs a head that is not restarted",
+                "write Never, or delete it",
+            )
+
+
+def resources_twice(document: Node) -> Problems:
+    for pod in pods(document):
+        params = as_map(pod.group.get("rayStartParams"))
+        both = [key for key in _TAKEN_BY_RAY if params.get(key)]
+        if both and pod.group.get("resources"):
+            yield Problem(
+                f"{pod.path.removesuffix('.template')}.resources",
+                f"excludes {', '.join(both)} in rayStartParams",
+                "keep rayStartParams, and the container's own resources",
+            )
+        if "labels" in params:
+            yield Problem(
+                f"{pod.path.removesuffix('.template')}.rayStartParams.labels",
+                "is not for rayStartParams",
+                "move them to the group's own labels",
+            )
+
+
+def token_version(document: Node) -> Problems:
+    found = ray_cluster(document)
+    if found is None:
+        return
+    path, cluster = found
+    options = as_map(cluster.get("authOptions"))
+    numbers = re.match(r"(\d+)\.(\d+)", text_of(cluster.get("rayVersion")))
+    version = (int(numbers[1]), int(numbers[2])) if numbers else None
+    if options.get("mode") == "token" and (version is None or version < (2, 52)):
+        yield Problem(
+            f"{path}.rayVersion",
+            f"{cluster.get('rayVersion')!r}: tokens (authOptions) need Ray 2.52.0 or newer, said here",
+            "write the version of Ray in the image, 2.52.0 or newer",
+        )
+    if options.get("enableK8sTokenAuth") is True and document.get("kind") == "RayJob":
+        yield Problem(
+            f"{path}.authOptions.enableK8sTokenAuth", "is refused for a RayJob", "delete it"
+        )
+
+
+def feature_gates(document: Node) -> Problems:
+    found = ray_cluster(document)
+    if found is None:
+        return
+    path, cluster = found
+    if "networkPolicy" in cluster:
+        yield Problem(
+            f"{path}.networkPolicy",
+            "is refused: the operator's gate RayClusterNetworkPolicy is off by default",
+            "delete it and apply a NetworkPolicy, as deploy/kubernetes/base does",
+        )
+    if as_map(cluster.get("tlsOptions")).get("enabled") is True:
+        yield Problem(
+            f"{path}.tlsOptions",
+            "is refused: the operator's gate RayClusterMTLS is off by default",
+            "delete it, or switch the gate on",
+        )
+
+
+def redis(document: Node) -> Problems:
+    found = ray_cluster(document)
+    if found is None:
+        return
+    for pod in pods(document):
+        if pod.role != "head":
+            continue
+        path, container = pod.ray
+        for number, each in enumerate(as_list(container.get("env"))):
+            called = as_map(each).get("name")
+            if called in ("RAY_REDIS_ADDRESS", "REDIS_PASSWORD", "REDIS_USERNAME"):
+                yield Problem(
+                    f"{path}.env.{number}",
+                    f"{called} is for gcsFaultToleranceOptions alone",
+                    "delete it: a lost head is a new cluster, and the run resumes",
+                )
+        for key in ("redis-password", "redis-username"):
+            if key in as_map(pod.group.get("rayStartParams")):
+                yield Problem(
+                    f"{pod.path.removesuffix('.template')}.rayStartParams.{key}",
+                    "is for gcsFaultToleranceOptions alone",
+                    "delete it",
+                )
+
+
+RULES = (
+    Rule("operator/name", "RayJobs have at most 47, RayClusters 53 characters", name),
+    Rule(
+        "operator/submission-mode",
+        "submissionMode is one of four, with what fits it",
+        submission_mode,
+    ),
+    Rule(
+        "operator/ttl",
+        "ttlSecondsAfterFinished goes with shutdownAfterJobFinishes",
+        ttl_needs_shutdown,
+    ),
+    Rule("operator/deletion", "deletionRules exclude shutdownAfterJobFinishes", deletion),
+    Rule("operator/suspend", "suspend goes with shutdownAfterJobFinishes", suspend),
+    Rule(
+        "operator/cluster-selector",
+        "clusterSelector excludes retries and suspend",
+        cluster_selector,
+    ),
+    Rule("operator/deadlines", "deadlines and limits are positive", deadlines),
+    Rule("operator/runtime-env", "runtimeEnvYAML is YAML", runtime_env),
+    Rule("operator/managed-by", "managedBy is one of two", managed_by),
+    Rule("operator/containers", "head and workers have containers", containers),
+    Rule("operator/autoscaler", "autoscaler v2 wants pods that are not restarted", autoscaler),
+    Rule("operator/sidecar", "SidecarMode wants a head that is not restarted", restart_policy),
+    Rule("operator/resources-twice", "resources are said once", resources_twice),
+    Rule("operator/token-version", "tokens need rayVersion 2.52.0 or newer", token_version),
+    Rule("operator/feature-gate", "fields behind a gate that is off are refused", feature_gates),
+    Rule("operator/redis", "Redis is configured in one place", redis),
+)

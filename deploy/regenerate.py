@@ -1,0 +1,42 @@
+"""Write the committed manifests again: python deploy/regenerate.py (a test compares them).
+
+Each is what an operator would type; the plans in deploy/kubernetes/plans are what `ddgm-dist plan
+--json` printed.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from ddgm_dist.cli import main
+
+HERE = Path(__file__).parent
+KUBERNETES = HERE / "kubernetes"
+
+STORES = ("/data/tilts.zarr", "/data/volume.zarr")
+BUCKET = ("s3://tomography/tilts.zarr", "s3://tomography/volume.zarr")
+# Folder, plan, stores, further options.
+RAYJOBS: dict[str, tuple[str, tuple[str, str], tuple[str, ...]]] = {
+    "base": ("field", STORES, ()),
+    "overlays/cpu-local": ("demo", STORES, ()),
+    "overlays/gpu": ("field", STORES, ()),
+    # Nodes that go at short notice: less to do again.
+    "overlays/spot": ("field", STORES, ("--set", "checkpoint_every=60")),
+    "overlays/kueue": ("field", STORES, ()),
+    "overlays/volcano": ("field", STORES, ()),
+    "overlays/s3": ("field", BUCKET, ()),
+}
+
+
+def command(folder: str, out: Path) -> list[str]:
+    """Words of the command that writes one of them."""
+    plan, stores, more = RAYJOBS[folder]
+    site = KUBERNETES / folder / "site.yaml"
+    plan_file = KUBERNETES / "plans" / f"{plan}.json"
+    words = ["manifest", "rayjob", *stores, "--site", str(site), "--plan", str(plan_file), *more]
+    return [*words, "--output", str(out)]
+
+
+if __name__ == "__main__":
+    sys.exit(max(main(command(folder, KUBERNETES / folder / "rayjob.yaml")) for folder in RAYJOBS))

@@ -1,0 +1,220 @@
+"""The committed base and overlays: what is rendered is valid, safe, and what the command line writes."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import subprocess
+from collections import Counter
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import yaml
+
+from ddgm_dist.cli import main
+from ddgm_dist.deploy.lint import lint
+from ddgm_dist.deploy.lint.reading import as_map, pods
+from tests.deploy.kuberay import KUBERNETES, REPOSITORY, schemas
+
+NAMES = ("cpu-local", "gpu", "spot", "kueue", "volcano", "s3")
+FOLDERS = ("base", *(f"overlays/{name}" for name in NAMES))
+
+
+@cache
+def _render(folder: str) -> str:
+    if (found := shutil.which("kubectl")) is not None:
+        words = [found, "kustomize"]
+    elif (found := shutil.which("kustomize")) is not None:
+        words = [found, "build"]
+    else:
+        pytest.skip("needs kubectl or kustomize on the PATH")
+    done = subprocess.run(
+        [*words, str(KUBERNETES / folder)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "deprecated" not in done.stderr
+    return done.stdout
+
+
+def rendered(folder: str) -> list[dict[str, Any]]:
+    return list(yaml.safe_load_all(_render(folder)))
+
+
+@cache
+def regenerate() -> ModuleType:
+    spec = importlib.util.spec_from_file_location(
+        "regenerate", REPOSITORY / "deploy" / "regenerate.py"
+    )
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_all_overlays_are_listed() -> None:
+    there = {str(p.parent.relative_to(KUBERNETES)) for p in KUBERNETES.rglob("kustomization.yaml")}
+    assert there == set(FOLDERS) == set(regenerate().RAYJOBS)
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_the_committed_job_is_what_the_command_writes(
+    folder: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "rayjob.yaml"
+    assert main(regenerate().command(folder, out)) == 0, capsys.readouterr().err
+    committed = (KUBERNETES / folder / "rayjob.yaml").read_text()
+    assert out.read_text() == committed, "run python deploy/regenerate.py"
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_what_is_rendered_is_valid_and_breaks_no_rule(folder: str) -> None:
+    assert [str(each) for each in lint(rendered(folder), schemas())] == []
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_nothing_of_the_base_shines_through_a_job(folder: str) -> None:
+    (job,) = [each for each in rendered(folder) if each["kind"] == "RayJob"]
+    assert job == yaml.safe_load((KUBERNETES / folder / "rayjob.yaml").read_text())
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_what_surrounds_every_job(folder: str) -> None:
+    documents = rendered(folder)
+    kinds = Counter(each["kind"] for each in documents)
+    assert (kinds["RayJob"], kinds["Namespace"], kinds["PodDisruptionBudget"]) == (1, 1, 1)
+    assert not kinds["Secret"]
+    (job,) = [each for each in documents if each["kind"] == "RayJob"]
+    inside = [each for each in documents if each["kind"] != "Namespace"]
+    assert {each["metadata"]["namespace"] for each in inside} == {"ddgm"}
+    labels = {
+        pod.role: as_map(as_map(_template(job, pod.path)).get("metadata"))["labels"]
+        for pod in pods(job)
+    }
+    policies = [each["spec"] for each in documents if each["kind"] == "NetworkPolicy"]
+    closed = [each for each in policies if each["podSelector"] == {}]
+    assert [sorted(each["policyTypes"]) for each in closed] == [["Egress", "Ingress"]]
+    assert not {"ingress", "egress"} & set(closed[0])
+    # Every other policy is about pods of ours: a selector with a slip in it would select nobody.
+    for each in (each for each in policies if each["podSelector"] != {}):
+        assert any(_selects(each["podSelector"], found) for found in labels.values())
+    (budget,) = [each["spec"] for each in documents if each["kind"] == "PodDisruptionBudget"]
+    chosen = {role for role, found in labels.items() if _selects(budget["selector"], found)}
+    assert chosen == {"head"}
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+@pytest.mark.parametrize(
+    ("source", "target", "port", "may"),
+    [
+        ("worker", "head", 6379, True),
+        ("worker", "worker", 30001, True),
+        ("head", "worker", 30001, True),
+        ("submitter", "head", 8265, True),
+        ("submitter", "head", 6379, False),
+        ("submitter", "worker", 52365, False),
+        ("stranger", "head", 8265, False),
+        ("stranger", "worker", 30001, False),
+        ("worker", "stranger", 80, False),
+    ],
+)
+def test_who_may_talk_to_whom(folder: str, source: str, target: str, port: int, may: bool) -> None:
+    documents = rendered(folder)
+    (job,) = [each for each in documents if each["kind"] == "RayJob"]
+    labels: dict[str, dict[str, str]] = {
+        pod.role: as_map(as_map(_template(job, pod.path)).get("metadata"))["labels"]
+        for pod in pods(job)
+    }
+    labels["stranger"] = {"app": "something-else"}
+    policies = [each["spec"] for each in documents if each["kind"] == "NetworkPolicy"]
+    out = _allowed(policies, "egress", labels[source], labels[target], port)
+    into = _allowed(policies, "ingress", labels[target], labels[source], port)
+    assert (out and into) is may
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_the_autoscaler_gives_way_to_a_queue(folder: str) -> None:
+    (job,) = [each for each in rendered(folder) if each["kind"] == "RayJob"]
+    cluster = job["spec"]["rayClusterSpec"]
+    queued = folder in ("overlays/kueue", "overlays/volcano")
+    assert cluster["enableInTreeAutoscaling"] is not queued
+    assert ("autoscalerOptions" in cluster) is not queued
+    group = cluster["workerGroupSpecs"][0]
+    assert (group["minReplicas"] == group["replicas"]) is queued
+
+
+def test_gpus_are_requested_as_they_are_limited() -> None:
+    (job,) = [each for each in rendered("overlays/gpu") if each["kind"] == "RayJob"]
+    group = job["spec"]["rayClusterSpec"]["workerGroupSpecs"][0]
+    container = group["template"]["spec"]["containers"][0]
+    assert container["resources"]["limits"]["nvidia.com/gpu"] == "4"
+    assert container["resources"]["requests"] == container["resources"]["limits"]
+    assert group["replicas"] == 2
+
+
+def test_on_spot_nodes_only_the_workers() -> None:
+    (job,) = [each for each in rendered("overlays/spot") if each["kind"] == "RayJob"]
+    chosen = {pod.role for pod in pods(job) if "nodeSelector" in pod.spec}
+    assert chosen == {"worker"}
+
+
+def test_a_bucket_is_reached_with_a_secret_by_reference() -> None:
+    documents = rendered("overlays/s3")
+    (job,) = [each for each in documents if each["kind"] == "RayJob"]
+    for pod in pods(job):
+        if pod.role in ("head", "worker"):
+            assert pod.ray[1]["envFrom"] == [{"secretRef": {"name": "ddgm-s3"}}]
+    opened = {
+        port["port"]
+        for each in documents
+        if each["kind"] == "NetworkPolicy" and each["metadata"]["name"] == "object-store"
+        for rule in each["spec"]["egress"]
+        for port in rule["ports"]
+    }
+    assert opened == {443}
+
+
+def _template(job: dict[str, Any], path: str) -> Any:
+    found: Any = job
+    for key in path.split("."):
+        found = found[int(key)] if isinstance(found, list) else found[key]
+    return found
+
+
+def _selects(selector: dict[str, Any], labels: dict[str, str]) -> bool:
+    exact = all(labels.get(k) == v for k, v in selector.get("matchLabels", {}).items())
+    rules = selector.get("matchExpressions", [])
+    assert {rule["operator"] for rule in rules} <= {"In"}
+    return exact and all(labels.get(rule["key"]) in rule["values"] for rule in rules)
+
+
+def _allowed(
+    policies: list[dict[str, Any]],
+    way: str,
+    subject: dict[str, str],
+    other: dict[str, str],
+    port: int,
+) -> bool:
+    """Whether a pod of ours may talk one way with another pod of the namespace, by TCP."""
+    ruling = [
+        each
+        for each in policies
+        if way.title() in each["policyTypes"] and _selects(each["podSelector"], subject)
+    ]
+    if not ruling:
+        return True
+    peers = "from" if way == "ingress" else "to"
+    return any(
+        any(
+            "namespaceSelector" not in peer
+            and "podSelector" in peer
+            and _selects(peer["podSelector"], other)
+            for peer in rule[peers]
+        )
+        and ("ports" not in rule or any(each["port"] == port for each in rule["ports"]))
+        for each in ruling
+        for rule in each.get(way, [])
+    )
