@@ -26,6 +26,7 @@ COMMANDS = (
     "evaluate",
     "pyramid",
     "train",
+    "manifest",
 )
 
 Replace = Callable[..., dict[str, Any]]
