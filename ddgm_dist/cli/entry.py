@@ -45,9 +45,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     settings = Settings()
     try:
         with _terminable():
-            status = _run(arguments, settings)
+            status: object = _run(arguments, settings)
     except _Terminated:
-        return _fail("terminated", TERMINATED)
+        status = TERMINATED
     except (KeyboardInterrupt, typer.Abort):
         status = INTERRUPTED
     except typer.TyperException as error:  # the command line itself is wrong
@@ -59,8 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         # A defect, not a mistake of the user's: the stack may be all there is after a long run.
         return _fail(f"internal error: {type(error).__name__}: {error}", 1, stack=True)
-    if status == INTERRUPTED:
-        return _fail("interrupted", INTERRUPTED)
+    if status in (INTERRUPTED, TERMINATED):
+        return _fail("interrupted" if status == INTERRUPTED else "terminated", status)
     return status if isinstance(status, int) else 0
 
 

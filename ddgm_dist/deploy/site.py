@@ -163,7 +163,7 @@ class Slurm(_Section):
     time: str = Field(
         "24:00:00",
         pattern=r"^(\d+-)?\d{1,3}(:\d{2}){0,2}$",
-        description="limit of one allocation; a job that is requeued has it again",
+        description='limit of one allocation, in quotes: "24:00:00"; a requeued job has it again',
     )
     exclusive: bool = Field(True, description="nodes are not shared with other jobs")
     cpus_per_node: int = Field(16, ge=1, description="CPUs of a node that the job takes")

@@ -12,6 +12,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 from importlib import resources as files
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ddgm_dist.deploy.command import Run, reconstruct_command
@@ -21,12 +22,14 @@ from ddgm_dist.errors import InputError
 if TYPE_CHECKING:
     from ddgm_dist.deploy.site import SiteProfile, Slurm
 
-__all__ = ["render_sbatch"]
+__all__ = ["read_batch", "render_sbatch"]
 
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 _DRIVER = 2 * GIB  # the driver, and Ray's own processes
 # Ray's part of its longest socket path: /ray/session_<date>_<microseconds>_<pid>/sockets/plasma_store
-_SOCKET = len("/ddgm-4294967295/ray/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store")
+_SOCKET = len(
+    "/ddgm-4294967295/ray/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store"
+)
 _SOCKET_MOST = 107
 # Ports beside those of Ray's workers; a worker process each for CPUs, and some to spare.
 _PORTS_FIXED, _PORTS_STEP = 30, 50
@@ -77,6 +80,43 @@ def render_sbatch(
         _part("begin") + _part(kind) + _part("end"),
     ]
     return "\n".join(part for part in parts if part)
+
+
+def read_batch(path: Path, first: Run) -> list[Run]:
+    """The runs of an array: one that is given, and those of a file.
+
+    Parameters
+    ----------
+    path
+        Lines of ``TILTS.zarr OUT.zarr``, quoted as in a shell where they must be; ``#`` begins comments.
+    first
+        Goes first, and has the configuration of them all.
+
+    Raises
+    ------
+    InputError
+        The file cannot be read, or a line is something else.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError("--batch", str(path), f"cannot be read ({error})") from error
+    runs = [first]
+    for number, line in enumerate(lines, start=1):
+        try:
+            words = shlex.split(line, comments=True)
+        except ValueError as error:
+            raise InputError("--batch", f"{path}:{number}", str(error).lower()) from None
+        if len(words) == 2:
+            runs.append(replace(first, tilts=words[0], out=words[1]))
+        elif words:
+            raise InputError(
+                "--batch",
+                f"{path}:{number}",
+                f"has {len(words)} words",
+                "write a tilt series and an output on each line: /data/tilts.zarr /data/volume.zarr",
+            )
+    return runs
 
 
 def _header(

@@ -28,7 +28,9 @@ PACKAGES = ("slurm-wlm", "munge")
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "scontrol", "squeue", "scancel")
 CPUS, MEMORY = 4, 16_000  # of a node, as SLURM counts; the host may have less
 _START = 60.0  # seconds for the daemons
-_PATH = os.pathsep.join(["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"])
+_PATH = os.pathsep.join(
+    ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"]
+)
 
 
 def install() -> None:
@@ -141,7 +143,9 @@ class SlurmCluster:
         spaces = ["nsenter", f"--net=/run/netns/{self.net.hosts[i]}", "unshare"]
         spaces += ["--pid", "--fork", "--kill-child", "--mount", "--mount-proc", "--uts"]
         # The shell is process 1 there, and buries orphans.
-        script = f"hostname {node} && mount -t tmpfs {node} {self.scratch} && {{ {command} & wait; }}"
+        script = (
+            f"hostname {node} && mount -t tmpfs {node} {self.scratch} && {{ {command} & wait; }}"
+        )
         return [*spaces, "bash", "-c", script]
 
     def _daemon(self, name: str, *command: str) -> None:
@@ -192,7 +196,9 @@ class SlurmCluster:
             command, env=self.environment, capture_output=True, text=True, check=False
         )
         if check and done.returncode != 0:
-            raise RuntimeError(f"{command} ended with {done.returncode}: {done.stdout}{done.stderr}")
+            raise RuntimeError(
+                f"{command} ended with {done.returncode}: {done.stdout}{done.stderr}"
+            )
         return done
 
     def _leader(self, node: str) -> int:
