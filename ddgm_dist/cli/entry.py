@@ -57,8 +57,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         return _fail(f"error: {error}", 2, stack=settings.traceback)
     except Exception as error:
-        # A defect, not a mistake of the user's: the stack may be all there is after a long run.
-        return _fail(f"internal error: {type(error).__name__}: {error}", 1, stack=True)
+        # A signal in the middle of Ray's own code comes out as a SystemError with the cause.
+        if isinstance(error.__cause__, _Terminated):
+            status = TERMINATED
+        elif isinstance(error.__cause__, KeyboardInterrupt):
+            status = INTERRUPTED
+        else:
+            # A defect, not a mistake of the user's: the stack may be all there is after a long run.
+            return _fail(f"internal error: {type(error).__name__}: {error}", 1, stack=True)
     if status in (INTERRUPTED, TERMINATED):
         return _fail("interrupted" if status == INTERRUPTED else "terminated", status)
     return status if isinstance(status, int) else 0

@@ -187,9 +187,12 @@ class SlurmCluster:
 
     def on(self, node: str, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run a command on a node, among its processes and with its disk."""
-        leader = self._leader(node)
-        words = ["nsenter", f"--target={leader}", "--mount", "--uts", "--net", "--pid", *command]
-        return self._run(words, check)
+        return self._run(self.entering(node, *command), check)
+
+    def entering(self, node: str, *command: str) -> list[str]:
+        """The command that runs a command on a node."""
+        spaces = ["--mount", "--uts", "--net", "--pid"]
+        return ["nsenter", f"--target={self._leader(node)}", *spaces, *command]
 
     def _run(self, command: list[str], check: bool) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(

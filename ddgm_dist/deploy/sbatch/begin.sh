@@ -36,6 +36,7 @@ serve() { # Ray on one node, until it ends or the step does; then the node is le
 
 drive() { # the command, on the first node, once Ray is up; leaves word where the script looks for it
     if [[ ! -e $home/leaving ]]; then
+        export RAY_ADDRESS=$head:$port # there may be other jobs' Ray on the node
         run >> "$log" 2>&1 &
         echo $! > "$home/driver"
         wait $! && : > "$home/succeeded"
@@ -82,7 +83,7 @@ finish() { # whatever happens: end this job's Ray, and nobody else's; remove wha
     trap - EXIT
     if [[ $ray ]]; then
         kill "$ray" 2> /dev/null || true
-        wait "$ray" || true
+        wait "$ray" || true # SLURM logs this step as cancelled
     fi
     each --overlap --quiet rm -rf "$home" 2> /dev/null || rm -rf "$home"
 }
@@ -98,3 +99,4 @@ export -f run drive serve prepare address
 say "job $SLURM_JOB_ID, start $((${SLURM_RESTART_COUNT:-0} + 1)), on $SLURM_JOB_NODELIST: $out"
 python -c 'import secrets; print(secrets.token_hex(32))' | each bash -c prepare
 head=$(address)
+export head

@@ -12,7 +12,7 @@ if ((try == 8)); then
     exit 1
 fi
 port=$first
-export head port
+export port
 
 node() {
     local where=(--address="$head:$port")
