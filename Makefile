@@ -9,12 +9,13 @@ DEMO_DIR ?= demo-output
 CHAOS_RUNS ?= 20
 CHAOS_SEED ?= 0
 
-.PHONY: help setup venv demo test chaos lint format bench clean distclean
+.PHONY: help setup venv demo test chaos slurm lint format bench clean distclean
 
 help:
 	@echo "make demo       reconstruct a simulated and a real tilt series (into $(DEMO_DIR)/)"
 	@echo "make test       the tests                  PYTEST_ARGS='-k name' selects"
 	@echo "make chaos      $(CHAOS_RUNS) runs with killed workers, nodes and drivers (CHAOS_RUNS=100, CHAOS_SEED=0)"
+	@echo "make slurm      jobs on a SLURM of two virtual nodes (root; installs Debian's SLURM where there is none)"
 	@echo "make lint       ruff, mypy, import-linter"
 	@echo "make format     rewrite the code in the project's format"
 	@echo "make bench      the table of reconstruction quality (needs ../shared/data)"
@@ -40,6 +41,9 @@ test: $(INSTALLED)
 chaos: $(INSTALLED)
 	$(PY) -m pytest -m chaos tests/chaos
 	$(PY) -m tests.chaos --runs $(CHAOS_RUNS) --seed $(CHAOS_SEED)
+
+slurm: $(INSTALLED)
+	$(PY) -m pytest -m slurm tests/deploy/test_slurm_runs.py $(PYTEST_ARGS)
 
 lint: $(INSTALLED)
 	$(VENV)/bin/ruff check
