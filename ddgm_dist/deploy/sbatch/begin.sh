@@ -31,7 +31,16 @@ serve() { # Ray on one node, until it ends or the step does; then the node is le
     elif [[ ! -e $home/ended ]]; then
         echo "$(hostname): Ray ended by itself: $(tail -n 20 "$home/ray.log" | cut -c -300)"
     fi
-    ((SLURM_NODEID == 0)) || rm -rf "$home" # the first node's is still needed
+    if ((SLURM_NODEID == 0)); then
+        : > "$home/stopped" # what lies there is still needed
+    else
+        tidy
+    fi
+}
+
+tidy() { # on one node: nothing of this job is left, and nothing else is touched
+    pkill -KILL -f "$home/ray/session_" || true
+    rm -rf "$home"
 }
 
 drive() { # the command, on the first node, once Ray is up; leaves word where the script looks for it
@@ -79,23 +88,29 @@ leave() { # on SIGTERM
 
 working() { [[ $ray && ! -e $home/ended ]] && kill -0 "$ray" 2> /dev/null; }
 
-finish() { # whatever happens: end this job's Ray, and nobody else's; remove what it kept on the nodes
+finish() { # whatever happens
     trap - EXIT
     if [[ $ray ]]; then
+        for ((i = 0; i < 20; i++)); do # symmetric-run is stopping the first node's Ray
+            if [[ ! $symmetric || -e $home/stopped ]] || ! kill -0 "$ray" 2> /dev/null; then
+                break
+            fi
+            sleep 1
+        done
         kill "$ray" 2> /dev/null || true
         wait "$ray" || true # SLURM logs this step as cancelled
     fi
-    each --overlap --quiet rm -rf "$home" 2> /dev/null || rm -rf "$home"
+    each --overlap --quiet bash -c tidy 2> /dev/null || tidy
 }
 
 # -- Start -----------------------------------------------------------------------------------------
 
-leaving='' ray=''
+leaving='' ray='' symmetric=''
 log=$(readlink -f "/proc/$$/fd/1")
 export log
 trap leave TERM
 trap finish EXIT
-export -f run drive serve prepare address
+export -f run drive serve tidy prepare address
 say "job $SLURM_JOB_ID, start $((${SLURM_RESTART_COUNT:-0} + 1)), on $SLURM_JOB_NODELIST: $out"
 python -c 'import secrets; print(secrets.token_hex(32))' | each bash -c prepare
 head=$(address)

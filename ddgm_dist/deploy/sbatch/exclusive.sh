@@ -6,4 +6,4 @@ each --quiet bash -c 'serve "$@"' serve \
     ray symmetric-run --address "$head:$port" --min-nodes "$SLURM_JOB_NUM_NODES" \
     --num-cpus="$node_cpus" --num-gpus="$node_gpus" --memory="$node_memory" \
     --object-store-memory="$object_store" -- bash -c drive < /dev/null &
-ray=$!
+ray=$! symmetric=1
