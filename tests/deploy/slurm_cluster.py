@@ -151,7 +151,8 @@ class SlurmCluster:
     def _daemon(self, name: str, *command: str) -> None:
         with (self.folder / f"{name}.out").open("wb") as output:
             process = subprocess.Popen(
-                command,
+                # They end with this process, also when it is killed.
+                ["setpriv", "--pdeathsig", "KILL", *command],
                 env=self.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=output,

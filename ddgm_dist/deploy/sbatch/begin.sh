@@ -3,9 +3,8 @@ export home RAY_TMPDIR=$home RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=$home/token
 export RAY_USAGE_STATS_ENABLED=0 RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S=0
 export SRUN_CPUS_PER_TASK=$node_cpus
 
-each() { # runs something on every node
-    srun --nodes="$SLURM_JOB_NUM_NODES" --ntasks="$SLURM_JOB_NUM_NODES" --ntasks-per-node=1 "$@"
-}
+# Runs something on every node.
+each=(srun --nodes="$SLURM_JOB_NUM_NODES" --ntasks="$SLURM_JOB_NUM_NODES" --ntasks-per-node=1)
 
 prepare() { # what an earlier start left is removed; another user's directory makes mkdir fail
     umask 077
@@ -100,7 +99,7 @@ finish() { # whatever happens
         kill "$ray" 2> /dev/null || true
         wait "$ray" || true # SLURM logs this step as cancelled
     fi
-    each --overlap --quiet bash -c tidy 2> /dev/null || tidy
+    "${each[@]}" --overlap --quiet bash -c tidy 2> /dev/null || tidy
 }
 
 # -- Start -----------------------------------------------------------------------------------------
@@ -112,6 +111,6 @@ trap leave TERM
 trap finish EXIT
 export -f run drive serve tidy prepare address
 say "job $SLURM_JOB_ID, start $((${SLURM_RESTART_COUNT:-0} + 1)), on $SLURM_JOB_NODELIST: $out"
-python -c 'import secrets; print(secrets.token_hex(32))' | each bash -c prepare
+python -c 'import secrets; print(secrets.token_hex(32))' | "${each[@]}" bash -c prepare
 head=$(address)
 export head

@@ -3,7 +3,7 @@
 for ((try = 0; try < 8; try++)); do
     first=$((port + (SLURM_JOB_ID + 7 * try) % blocks * block))
     between="sport >= :$first and sport < :$((first + block))"
-    if each bash -c '[[ -z $(ss -Hltn "$1") ]]' ports "$between" 2> /dev/null; then
+    if "${each[@]}" bash -c '[[ -z $(ss -Hltn "$1") ]]' ports "$between" 2> /dev/null; then
         break
     fi
 done
@@ -39,7 +39,7 @@ print(sum(node["Alive"] for node in ray.nodes()))' "$head:$port" 2> /dev/null ||
 
 # Ray in a step of this job: when that ends, SLURM ends its processes, and nobody else's.
 export -f node
-each --quiet bash -c node < /dev/null &
+"${each[@]}" --quiet bash -c node < /dev/null &
 ray=$!
 due=$((SECONDS + wait_seconds))
 until [[ $(joined) == "$SLURM_JOB_NUM_NODES" ]]; do
