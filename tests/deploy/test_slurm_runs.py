@@ -262,11 +262,10 @@ def test_sigterm_before_the_limit_costs_nothing_that_was_written(work: Work) -> 
     work.check_nodes_clean()
 
 
-@pytest.mark.parametrize("kind", [0, 1], ids=["free", "resident"])
 def test_requeue_in_mid_run_on_exclusive_nodes(
-    kind: int, slurm: SlurmCluster, cases: list[Case], tmp_path: Path
+    slurm: SlurmCluster, cases: list[Case], tmp_path: Path
 ) -> None:
-    work = Work(slurm, cases[kind], tmp_path)
+    work = Work(slurm, cases[1], tmp_path)  # coupled tiles, which exchange halos
     work.submit(render_sbatch(work.run, NEEDS, work.site(exclusive=True)))
     work.wait(work.half_way, "checkpoint")
     done = work.calls.count()
