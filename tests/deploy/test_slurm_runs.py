@@ -229,10 +229,10 @@ def test_array_of_series_on_the_same_nodes(
         return {f"{first.job}_{i}" for i in range(2)} <= set(listed.split())
 
     first.wait(both, "two jobs at a time")
-    first.finish()
-    ports = set()
+    array, ports = first.job, set()
     for i, each in enumerate(works):
-        told = slurm.told(f"{first.job}_{i}")
+        each.job = f"{array}_{i}"
+        told = each.finish()
         log = first.log(told["JobId"])
         assert told["JobState"] == "COMPLETED", log
         ports |= set(re.findall(r"nodes, (ports \d+) to", log))
@@ -279,14 +279,11 @@ def test_requeue_in_mid_run_on_exclusive_nodes(
 
 def test_start_that_fails_is_a_failed_job(work: Work) -> None:
     # `ray symmetric-run` ends with 0 when `ray start` fails, as it does with a port that is taken.
-    listen = "import socket; s = socket.create_server(('', 20000)); s.accept()"
+    listen = "import socket; s = socket.create_server(('', 20000)); input()"
     words = work.slurm.entering("n1", sys.executable, "-c", listen)
-    with subprocess.Popen(words) as taken:
-        try:
-            work.submit(render_sbatch(work.run, NEEDS, work.site(exclusive=True, wait_seconds=30)))
-            told = work.finish()
-        finally:
-            taken.kill()
+    with subprocess.Popen(words, stdin=subprocess.PIPE):
+        work.submit(render_sbatch(work.run, NEEDS, work.site(exclusive=True, wait_seconds=30)))
+        told = work.finish()
     assert (told["JobState"], told["ExitCode"]) == ("FAILED", "1:0"), work.log()
     assert "Failed to start Ray" in work.log()
     work.check_nodes_clean()

@@ -24,9 +24,9 @@ serve() { # Ray on one node, until it ends or the step does; then the node is le
     trap 'stopped=1; kill "$it" 2> /dev/null' TERM
     "$@" > "$home/ray.log" 2>&1 &
     it=$!
-    wait "$it"
+    wait "$it" 2> /dev/null
     if [[ $stopped ]]; then
-        wait "$it"
+        wait "$it" 2> /dev/null
     elif [[ ! -e $home/ended ]]; then
         echo "$(hostname): Ray ended by itself: $(tail -n 20 "$home/ray.log" | cut -c -300)"
     fi
