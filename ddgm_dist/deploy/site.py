@@ -194,6 +194,7 @@ class Slurm(_Section):
         120, ge=30, le=3600, description="SIGTERM comes so long before the limit"
     )
     wait_seconds: int = Field(300, ge=30, description="nodes have so long to come up")
+    starts: int = Field(3, ge=1, le=10, description="tries when Ray does not come up on all nodes")
 
 
 class SiteProfile(_Section):

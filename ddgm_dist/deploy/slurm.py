@@ -222,7 +222,7 @@ def _settings(needs: Resources, slurm: Slurm) -> str:
         "port": slurm.port,
         "wait_seconds": slurm.wait_seconds,
     }
-    own = {"patience": slurm.signal_seconds * 3 // 4}
+    own = {"patience": slurm.signal_seconds * 3 // 4, "starts": slurm.starts}
     if not slurm.exclusive:
         size = _block(slurm)
         values["block"], own["blocks"] = size, _blocks(slurm)

@@ -282,7 +282,7 @@ def test_start_that_fails_is_a_failed_job(work: Work) -> None:
     listen = "import socket; s = socket.create_server(('', 20000)); input()"
     words = work.slurm.entering("n1", sys.executable, "-c", listen)
     with subprocess.Popen(words, stdin=subprocess.PIPE):
-        work.submit(render_sbatch(work.run, NEEDS, work.site(exclusive=True, wait_seconds=30)))
+        work.submit(render_sbatch(work.run, NEEDS, work.site(exclusive=True, starts=1)))
         told = work.finish()
     assert (told["JobState"], told["ExitCode"]) == ("FAILED", "1:0"), work.log()
     assert "Failed to start Ray" in work.log()
