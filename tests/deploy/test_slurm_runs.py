@@ -167,6 +167,15 @@ class Work:
         return found
 
 
+@pytest.fixture(autouse=True)
+def no_jobs_left(slurm: SlurmCluster) -> Iterator[None]:
+    """A test that fails leaves no job for the next one to wait for."""
+    yield
+    slurm.run("scancel", "--user=root")
+    while slurm.run("squeue", "--noheader").stdout:
+        time.sleep(0.3)
+
+
 @pytest.fixture
 def work(slurm: SlurmCluster, cases: list[Case], tmp_path: Path) -> Work:
     return Work(slurm, cases[0], tmp_path)
