@@ -20,16 +20,22 @@ address() { # of this node, as the others reach it
 }
 
 serve() { # Ray on one node, until it ends or the step does; then the node is left as it was
-    local it stopped=''
+    local it stopped='' tries=1
+    ((SLURM_NODEID == 0)) || tries=3 # one that is slow to start, or crashes, joins again
     trap 'stopped=1; kill "$it" 2> /dev/null' TERM
-    "$@" > "$home/ray.log" 2>&1 &
-    it=$!
-    wait "$it" 2> /dev/null
-    if [[ $stopped ]]; then
+    while ((tries-- > 0)); do
+        "$@" > "$home/ray.log" 2>&1 &
+        it=$!
         wait "$it" 2> /dev/null
-    elif [[ ! -e $home/ended ]]; then
-        echo "$(hostname): Ray ended by itself: $(tail -n 20 "$home/ray.log" | cut -c -300)"
-    fi
+        if [[ $stopped ]]; then
+            wait "$it" 2> /dev/null
+        elif [[ ! -e $home/ended ]]; then
+            echo "$(hostname): Ray ended by itself: $(tail -n 20 "$home/ray.log" | cut -c -300)"
+            pkill -KILL -f "$home/ray/session_"
+            continue
+        fi
+        break
+    done
     if ((SLURM_NODEID == 0)); then
         : > "$home/stopped" # what lies there is still needed
     else
