@@ -9,12 +9,13 @@ DEMO_DIR ?= demo-output
 CHAOS_RUNS ?= 20
 CHAOS_SEED ?= 0
 
-.PHONY: help setup venv demo test chaos monitoring sbom audit lint format bench manifests check-install clean distclean
+.PHONY: help setup venv demo test chaos slurm monitoring sbom audit lint format bench manifests check-install clean distclean
 
 help:
 	@echo "make demo       reconstruct a simulated and a real tilt series (into $(DEMO_DIR)/)"
 	@echo "make test       the tests                  PYTEST_ARGS='-k name' selects"
 	@echo "make chaos      $(CHAOS_RUNS) runs with killed workers, nodes and drivers (CHAOS_RUNS=100, CHAOS_SEED=0)"
+	@echo "make slurm      jobs on a SLURM of two virtual nodes (root; installs Debian's SLURM where there is none)"
 	@echo "make monitoring alert rules and dashboard against a real Prometheus (fetched from Debian if it is missing)"
 	@echo "make sbom       write sbom.json (CycloneDX): all that is installed here, with versions and licences; offline"
 	@echo "make audit      look these up among known vulnerabilities; needs the network"
@@ -45,6 +46,9 @@ test: $(INSTALLED)
 chaos: $(INSTALLED)
 	$(PY) -m pytest -m chaos tests/chaos
 	$(PY) -m tests.chaos --runs $(CHAOS_RUNS) --seed $(CHAOS_SEED)
+
+slurm: $(INSTALLED)
+	$(PY) -m pytest -m slurm tests/deploy/test_slurm_runs.py $(PYTEST_ARGS)
 
 # Prometheus is unpacked from Debian's package, not installed: that would start a server. No root is needed, but
 # for `apt-get update` where the machine has no lists. Without it the tests are skipped, saying so;

@@ -1,4 +1,5 @@
-"""Write the committed manifests again: python deploy/regenerate.py (a test compares them).
+"""Write the committed manifests and batch scripts again: python deploy/regenerate.py (a test compares
+them).
 
 Each is what an operator would type; the plans in deploy/kubernetes/plans are what `ddgm-dist plan
 --json` printed.
@@ -12,7 +13,7 @@ from pathlib import Path
 from ddgm_dist.cli import main
 
 HERE = Path(__file__).parent
-KUBERNETES = HERE / "kubernetes"
+KUBERNETES, SLURM = HERE / "kubernetes", HERE / "slurm"
 
 STORES = ("/data/tilts.zarr", "/data/volume.zarr")
 BUCKET = ("s3://tomography/tilts.zarr", "s3://tomography/volume.zarr")
@@ -28,6 +29,14 @@ RAYJOBS: dict[str, tuple[str, tuple[str, str], tuple[str, ...]]] = {
     "overlays/kueue": ("field", STORES, ()),
     "overlays/volcano": ("field", STORES, ()),
     "overlays/s3": ("field", BUCKET, ()),
+}
+
+# Site, plan, further options.
+SCRIPTS: dict[str, tuple[str, str, tuple[str, ...]]] = {
+    "exclusive": ("exclusive", "field", ()),
+    "shared": ("shared", "field", ()),
+    "gpu": ("gpu", "field", ()),
+    "array": ("gpu", "field", ("--batch", str(SLURM / "batch.txt"), "--at-once", "2")),
 }
 
 
@@ -47,7 +56,17 @@ def command(folder: str, out: Path) -> list[str]:
     return [*words, "--output", str(out)]
 
 
+def script(name: str, out: Path) -> list[str]:
+    """Words of the command that writes one of the batch scripts."""
+    site, plan, more = SCRIPTS[name]
+    profile = SLURM / f"site-{site}.yaml"
+    plan_file = KUBERNETES / "plans" / f"{plan}.json"
+    words = ["manifest", "slurm", *STORES, "--site", str(profile), "--plan", str(plan_file), *more]
+    return [*words, "--output", str(out)]
+
+
 if __name__ == "__main__":
     commands = [command(folder, KUBERNETES / folder / "rayjob.yaml") for folder in RAYJOBS]
     commands += [cluster_command(KUBERNETES / RAYCLUSTER)]
+    commands += [script(name, SLURM / f"{name}.sbatch") for name in SCRIPTS]
     sys.exit(max(main(words) for words in commands))

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
 import sys
+import threading
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from types import FrameType
 
 import typer
 
@@ -13,7 +17,7 @@ from ddgm_dist.errors import DdgmError
 
 __all__ = ["Settings", "main"]
 
-INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+INTERRUPTED, TERMINATED = 130, 143  # 128 + the signal, as shells have it
 
 
 @dataclass
@@ -35,18 +39,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     -------
     int
         0 when all went well; 2 when the input or the environment cannot be used (one line on
-        stderr says why); 1 for a defect of the program (with the stack); 130 after Ctrl-C.
+        stderr says why); 1 for a defect of the program (with the stack); 130 after Ctrl-C, 143
+        after SIGTERM: either way what is held is given back, such as the lease of an output.
     """
     settings = Settings()
     try:
-        from ddgm_dist.cli.app import create_app
-
-        status = create_app()(
-            args=None if arguments is None else list(arguments),
-            prog_name="ddgm-dist",
-            standalone_mode=False,
-            obj=settings,
-        )
+        with _terminable():
+            status: object = _run(arguments, settings)
+    except _Terminated:
+        status = TERMINATED
     except (KeyboardInterrupt, typer.Abort):
         status = INTERRUPTED
     except typer.TyperException as error:  # the command line itself is wrong
@@ -56,11 +57,51 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         return _fail(f"error: {error}", 2, stack=settings.traceback)
     except Exception as error:
-        # A defect, not a mistake of the user's: the stack may be all there is after a long run.
-        return _fail(f"internal error: {type(error).__name__}: {error}", 1, stack=True)
-    if status == INTERRUPTED:
-        return _fail("interrupted", INTERRUPTED)
+        # A signal in the middle of Ray's own code comes out as a SystemError with the cause.
+        if isinstance(error.__cause__, _Terminated):
+            status = TERMINATED
+        elif isinstance(error.__cause__, KeyboardInterrupt):
+            status = INTERRUPTED
+        else:
+            # A defect, not a mistake of the user's: the stack may be all there is after a long run.
+            return _fail(f"internal error: {type(error).__name__}: {error}", 1, stack=True)
+    if status in (INTERRUPTED, TERMINATED):
+        return _fail("interrupted" if status == INTERRUPTED else "terminated", status)
     return status if isinstance(status, int) else 0
+
+
+def _run(arguments: Sequence[str] | None, settings: Settings) -> object:
+    from ddgm_dist.cli.app import create_app
+
+    return create_app()(
+        args=None if arguments is None else list(arguments),
+        prog_name="ddgm-dist",
+        standalone_mode=False,
+        obj=settings,
+    )
+
+
+class _Terminated(BaseException):
+    """SIGTERM, as KeyboardInterrupt is SIGINT."""
+
+
+@contextlib.contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM ends the command as Ctrl-C does, unless the process has other plans for it."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough
+        raise _Terminated
+
+    mine = threading.current_thread() is threading.main_thread()
+    if not mine or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _fail(message: str, status: int, *, stack: bool = False) -> int:

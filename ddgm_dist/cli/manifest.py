@@ -157,19 +157,35 @@ def slurm(
     mask_bad: MaskBad = False,
     workers: Workers = None,
     memory: Memory = None,
+    batch: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="More runs, TILTS.zarr OUT.zarr on a line: an array of jobs, planned as the first.",
+            show_default=False,
+        ),
+    ] = None,
+    at_once: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", min=1, help="Jobs of the array that run at a time.", show_default=False
+        ),
+    ] = None,
     output: Output = None,
 ) -> None:
     """Write a batch script for SLURM: sbatch FILE."""
     from ddgm_dist.deploy.planned import slurm_resources
     from ddgm_dist.deploy.site import load_site
-    from ddgm_dist.deploy.slurm import render_sbatch
+    from ddgm_dist.deploy.slurm import read_batch, render_sbatch
 
     profile = load_site(site)
     nodes = profile.on_slurm()
     run = _run(tilts, out, config, overrides, thickness, mask_bad)
     settings = problem_config(config, overrides or [], thickness, mask_bad)
     found = _plan(plan, tilts_here or tilts, settings, workers, nodes.max_workers, memory)
-    _write(output, render_sbatch(run, slurm_resources(found, nodes), profile, name=name))
+    runs = run if batch is None else read_batch(batch, run)
+    needs = slurm_resources(found, nodes)
+    _write(output, render_sbatch(runs, needs, profile, name=name, at_once=at_once))
 
 
 def lint(

@@ -163,7 +163,7 @@ class Slurm(_Section):
     time: str = Field(
         "24:00:00",
         pattern=r"^(\d+-)?\d{1,3}(:\d{2}){0,2}$",
-        description="limit of one allocation; a job that is requeued has it again",
+        description='limit of one allocation, in quotes: "24:00:00"; a requeued job has it again',
     )
     exclusive: bool = Field(True, description="nodes are not shared with other jobs")
     cpus_per_node: int = Field(16, ge=1, description="CPUs of a node that the job takes")
@@ -194,6 +194,7 @@ class Slurm(_Section):
         120, ge=30, le=3600, description="SIGTERM comes so long before the limit"
     )
     wait_seconds: int = Field(300, ge=30, description="nodes have so long to come up")
+    starts: int = Field(3, ge=1, le=10, description="tries when Ray does not come up on all nodes")
 
 
 class SiteProfile(_Section):

@@ -1,0 +1,122 @@
+home=$scratch/ddgm-$SLURM_JOB_ID  # on each node's own disk: Ray's files, and the token that opens it
+export home RAY_TMPDIR=$home RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=$home/token
+export RAY_USAGE_STATS_ENABLED=0 RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S=0
+export SRUN_CPUS_PER_TASK=$node_cpus
+
+# Runs something on every node.
+each=(srun --nodes="$SLURM_JOB_NUM_NODES" --ntasks="$SLURM_JOB_NUM_NODES" --ntasks-per-node=1)
+
+prepare() { # what an earlier start left is removed; another user's directory makes mkdir fail
+    umask 077
+    rm -rf "$home" && mkdir "$home" && cat > "$RAY_AUTH_TOKEN_PATH"
+}
+
+address() { # of this node, as the others reach it
+    if [[ $interface ]]; then
+        ip -4 -o address show dev "$interface" | awk '{ sub("/.*", "", $4); print $4; exit }'
+    else
+        hostname -I | awk '{ print $1 }'
+    fi
+}
+
+serve() { # Ray on one node, until it ends or the step does; then the node is left as it was
+    local it stopped='' tries=1
+    ((SLURM_NODEID == 0)) || tries=3 # one that is slow to start, or crashes, joins again
+    trap 'stopped=1; kill "$it" 2> /dev/null' TERM
+    while ((tries-- > 0)); do
+        "$@" > "$home/ray.log" 2>&1 &
+        it=$!
+        wait "$it" 2> /dev/null
+        if [[ $stopped ]]; then
+            wait "$it" 2> /dev/null
+        elif [[ ! -e $home/ended ]]; then
+            echo "$(hostname): Ray ended by itself: $(tail -n 20 "$home/ray.log" | cut -c -300)"
+            pkill -KILL -f "$home/ray/session_"
+            continue
+        fi
+        break
+    done
+    if ((SLURM_NODEID == 0)); then
+        : > "$home/stopped" # what lies there is still needed
+    else
+        tidy
+    fi
+}
+
+tidy() { # on one node: nothing of this job is left, and nothing else is touched
+    pkill -KILL -f "$home/ray/session_" || true
+    rm -rf "$home"
+}
+
+drive() { # the command, on the first node, once Ray is up; leaves word where the script looks for it
+    if [[ ! -e $home/leaving ]]; then
+        export RAY_ADDRESS=$head:$port # there may be other jobs' Ray on the node
+        run >> "$log" 2>&1 &
+        echo $! > "$home/driver"
+        wait $! && : > "$home/succeeded"
+    fi
+    : > "$home/ended"
+}
+
+say() { echo "$(date '+%F %T')  $*"; }
+
+state() { squeue --noheader --jobs="$SLURM_JOB_ID" --format=%T; }
+
+checkpointed() { # whether all that is under way was written in the last $1 seconds
+    ddgm-dist status "$out" --json | python -c '
+import json, sys
+age = json.load(sys.stdin)["checkpoint_age"]
+sys.exit(age is None or age > float(sys.argv[1]))' "$1"
+}
+
+leave() { # on SIGTERM
+    trap '' TERM
+    leaving=1
+    : > "$home/leaving"
+    if [[ $(state) != RUNNING ]]; then
+        say "SIGTERM: the job was cancelled, or requeued by somebody else"
+    else
+        say "SIGTERM: time is nearly over; going on until a checkpoint is written, $patience s at most"
+        local since=$SECONDS
+        while working && [[ -e $home/driver ]] && ((SECONDS - since < patience)); do
+            if checkpointed $((SECONDS - since)); then
+                say "a checkpoint is written"
+                break
+            fi
+            sleep 1
+        done
+    fi
+    if [[ -s $home/driver ]]; then
+        kill -TERM "$(< "$home/driver")" 2> /dev/null || true
+    fi
+}
+
+working() { [[ $ray && ! -e $home/ended ]] && kill -0 "$ray" 2> /dev/null; }
+
+finish() { # whatever happens
+    trap - EXIT
+    if [[ $ray ]]; then
+        for ((i = 0; i < 20; i++)); do # symmetric-run is stopping the first node's Ray
+            if [[ ! $symmetric || -e $home/stopped ]] || ! kill -0 "$ray" 2> /dev/null; then
+                break
+            fi
+            sleep 1
+        done
+        kill "$ray" 2> /dev/null || true
+        wait "$ray" || true # SLURM logs this step as cancelled
+    fi
+    "${each[@]}" --overlap --quiet bash -c tidy 2> /dev/null || tidy
+}
+
+# -- Start -----------------------------------------------------------------------------------------
+
+leaving='' ray='' symmetric=''
+log=$(readlink -f "/proc/$$/fd/1")
+export log
+trap leave TERM
+trap finish EXIT
+export -f run drive serve tidy prepare address
+say "job $SLURM_JOB_ID, start $((${SLURM_RESTART_COUNT:-0} + 1)), on $SLURM_JOB_NODELIST: $out"
+python -c 'import secrets; print(secrets.token_hex(32))' | "${each[@]}" bash -c prepare
+head=$(address)
+export head

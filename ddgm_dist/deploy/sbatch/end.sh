@@ -1,0 +1,25 @@
+
+while working; do sleep 1; done
+trap '' TERM
+
+# -- What counts is what the store says, and that this start's command ended well --------------------
+
+if [[ -e $home/succeeded ]] && ddgm-dist status "$out" --json | grep -q '"state": "complete"'; then
+    say "complete: $out"
+    exit 0
+fi
+again=''
+if [[ $leaving ]]; then
+    again="not complete: requeued, to go on from the checkpoint"
+elif [[ ! -e $home/driver ]] && ((${SLURM_RESTART_COUNT:-0} + 1 < starts)); then
+    # Ray gives a node 30 s to come up, whatever it is told: too little on one that is busy.
+    again="Ray did not start: requeued, for another try"
+fi
+if [[ $again && $(state) == RUNNING ]]; then
+    say "$again"
+    finish
+    scontrol requeue "$SLURM_JOB_ID"
+    sleep 60 # SLURM ends this script meanwhile
+fi
+say "not complete; the same script goes on from what is there: sbatch it again" >&2
+exit 1

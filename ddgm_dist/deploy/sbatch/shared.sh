@@ -1,0 +1,56 @@
+
+# Ports: a block of them by the job's number, another one if somebody else listens there on any node.
+for ((try = 0; try < 8; try++)); do
+    first=$((port + (SLURM_JOB_ID + 7 * try) % blocks * block))
+    between="sport >= :$first and sport < :$((first + block))"
+    if "${each[@]}" bash -c '[[ -z $(ss -Hltn "$1") ]]' ports "$between" 2> /dev/null; then
+        break
+    fi
+done
+if ((try == 8)); then
+    say "no $block ports from $port on are free on all nodes" >&2
+    exit 1
+fi
+port=$first
+export port
+
+node() {
+    local where=(--address="$head:$port")
+    if ((SLURM_NODEID == 0)); then
+        where=(--head --port="$port" --include-dashboard=false)
+        where+=(--ray-client-server-port=$((port + 1)))
+    fi
+    serve ray start --block "${where[@]}" --node-ip-address="$(address)" \
+        --node-manager-port=$((port + 2)) --object-manager-port=$((port + 3)) \
+        --runtime-env-agent-port=$((port + 4)) --metrics-export-port=$((port + 5)) \
+        --dashboard-agent-listen-port=$((port + 6)) --dashboard-agent-grpc-port=$((port + 7)) \
+        --min-worker-port=$((port + 10)) --max-worker-port=$((port + block - 1)) \
+        --num-cpus="$node_cpus" --num-gpus="$node_gpus" --memory="$node_memory" \
+        --object-store-memory="$object_store"
+}
+
+joined() { # how many nodes are up
+    (: < "/dev/tcp/$head/$port") 2> /dev/null || return 0
+    python -c '
+import sys, ray
+ray.init(sys.argv[1], log_to_driver=False, logging_level="CRITICAL")
+print(sum(node["Alive"] for node in ray.nodes()))' "$head:$port" 2> /dev/null || true
+}
+
+# Ray in a step of this job: when that ends, SLURM ends its processes, and nobody else's.
+export -f node
+"${each[@]}" --quiet bash -c node < /dev/null &
+ray=$!
+due=$((SECONDS + wait_seconds))
+until [[ $(joined) == "$SLURM_JOB_NUM_NODES" ]]; do
+    if ! working || ((SECONDS > due)); then
+        say "Ray did not come up on all nodes" >&2
+        : > "$home/ended"
+        break
+    fi
+    sleep 1
+done
+if [[ ! -e $home/ended ]]; then
+    say "Ray is up on $SLURM_JOB_NUM_NODES nodes, ports $port to $((port + block - 1)), head $head"
+    drive &
+fi

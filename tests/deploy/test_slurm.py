@@ -1,0 +1,203 @@
+"""Batch scripts as text: quoting, directives, ports, what is refused. test_slurm_runs runs them."""
+
+import itertools
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from ddgm_dist.cli import main
+from ddgm_dist.deploy.command import Run, reconstruct_command
+from ddgm_dist.deploy.resources import GIB, Resources
+from ddgm_dist.deploy.site import SiteProfile, parse_site
+from ddgm_dist.deploy.slurm import read_batch, render_sbatch
+from ddgm_dist.errors import InputError
+from tests.deploy.test_kubernetes import REPOSITORY, regenerate
+
+RUN = Run("/data/tilts.zarr", "/data/volume.zarr")
+NEEDS = Resources(workers=4, tiles=21, cpus=8, memory=4 * GIB)
+ON_GPUS = replace(NEEDS, gpus=1, cpus=4)
+SHELLCHECK = Path(sys.executable).with_name("shellcheck")
+# What a script cannot know here: files of the site; functions that traps and other shells call;
+# an expression in single quotes, which the nodes' shells are to see.
+EXCLUDE = "--exclude=SC1091,SC2329,SC2016"
+
+
+def site(**slurm: object) -> SiteProfile:
+    return parse_site({"slurm": slurm})
+
+
+def directives(text: str) -> dict[str, str]:
+    found = re.findall(r"^#SBATCH --([a-z-]+)(?:=(.*))?$", text, flags=re.MULTILINE)
+    assert len(dict(found)) == len(found)
+    return dict(found)
+
+
+def settings(text: str) -> dict[str, int]:
+    found = re.findall(r"^(?:export )?([a-z_]+)=(\d+)$", text, flags=re.MULTILINE)
+    return {name: int(value) for name, value in found}
+
+
+@pytest.mark.parametrize("name", ["exclusive", "shared", "gpu", "array"])
+def test_committed_scripts_are_what_the_command_writes(name: str, tmp_path: Path) -> None:
+    out = tmp_path / "script"
+    assert main(regenerate().script(name, out)) == 0
+    committed = (REPOSITORY / "deploy" / "slurm" / f"{name}.sbatch").read_text()
+    assert out.read_text() == committed, "run python deploy/regenerate.py"
+
+
+def test_every_committed_script_is_one_of_these() -> None:
+    there = {path.stem for path in (REPOSITORY / "deploy" / "slurm").glob("*.sbatch")}
+    assert there == set(regenerate().SCRIPTS)
+
+
+@pytest.mark.parametrize("exclusive", [True, False])
+@pytest.mark.parametrize("array", [True, False])
+@pytest.mark.parametrize("gpus", [0, 2])
+def test_shellcheck_finds_nothing(exclusive: bool, array: bool, gpus: int, tmp_path: Path) -> None:
+    path = tmp_path / "job.sh"
+    runs = [RUN, replace(RUN, tilts="/data/it's b.zarr", out="/data/b c.zarr")] if array else RUN
+    profile = site(exclusive=exclusive, gpus_per_node=gpus, setup=["module load cuda"])
+    path.write_text(render_sbatch(runs, ON_GPUS if gpus else NEEDS, profile))
+    words = [str(SHELLCHECK), EXCLUDE, "--severity=style", str(path)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+AWKWARD = [
+    "/data/a b",
+    "/data/it's",
+    '/data/"q"',
+    "/data/$(date)",
+    "/data/`id`;&|",
+    "/data/*?[a]\\",
+]
+
+
+@pytest.mark.parametrize("array", [True, False])
+@pytest.mark.parametrize("name", AWKWARD)
+def test_command_gets_the_words_that_are_meant(array: bool, name: str, tmp_path: Path) -> None:
+    run = Run(f"{name}.zarr", f"{name}-out.zarr", overrides=(f"denoiser={name}", "seed=2"))
+    other = replace(run, tilts=f"{name}/2.zarr", out=f"{name}/2-out.zarr")
+    text = render_sbatch([other, run] if array else run, NEEDS, site())
+    # The part that says what is run; and a program that says how it was called.
+    part = text[text.index("# The run.") : text.index("# What a node gives")]
+    program = tmp_path / "ddgm-dist"
+    program.write_text('#!/bin/bash\nprintf "%s\\0" "$@"\n')
+    program.chmod(0o755)
+    path = {"PATH": f"{tmp_path}:/usr/bin:/bin", "SLURM_ARRAY_TASK_ID": "1"}
+    words = ["bash", "-euc", f"{part}\nrun"]
+    told = subprocess.run(words, env=path, capture_output=True, text=True, check=True).stdout
+    every = replace(run, overrides=("checkpoint_every=60", *run.overrides))
+    assert ("ddgm-dist", *told.split("\0")[:-1]) == reconstruct_command(every, NEEDS)
+
+
+def test_run_that_says_how_often_it_writes_is_left_alone() -> None:
+    text = render_sbatch(replace(RUN, overrides=("checkpoint_every=7",)), NEEDS, site())
+    assert re.findall(r"checkpoint_every=(\d+)", text) == ["7"]
+
+
+def test_checkpoints_come_within_the_time_of_notice() -> None:
+    for notice in (30, 120, 900):
+        text = render_sbatch(RUN, NEEDS, site(signal_seconds=notice))
+        every = int(re.findall(r"checkpoint_every=(\d+)", text)[0])
+        assert directives(text)["signal"] == f"B:TERM@{notice}"
+        assert every < settings(text)["patience"] < notice
+
+
+def test_directives() -> None:
+    profile = site(partition="gpu", account="a1", gpus_per_node=2, gpu_type="a100", qos="high")
+    found = directives(render_sbatch(RUN, ON_GPUS, profile))
+    expected = {"nodes": "2", "gres": "gpu:a100:2", "partition": "gpu", "account": "a1"}
+    expected |= {"exclusive": "", "requeue": "", "qos": "high", "ntasks-per-node": "1"}
+    assert {key: found.get(key) for key in expected} == expected
+    # Two workers, the object store, the driver.
+    assert found["mem"] == f"{(2 * 4 + 2 + 2) * 1024}M"
+    shared = directives(render_sbatch(RUN, NEEDS, site(exclusive=False, memory_per_node="64GiB")))
+    assert "exclusive" not in shared
+    assert (shared["nodes"], shared["mem"]) == ("4", "65536M")
+
+
+def test_array() -> None:
+    runs = [replace(RUN, tilts=f"/data/{i}", out=f"/out/{i}") for i in range(5)]
+    assert directives(render_sbatch(runs, NEEDS, site()))["array"] == "0-4"
+    assert directives(render_sbatch(runs, NEEDS, site(), at_once=2))["array"] == "0-4%2"
+    assert "array" not in directives(render_sbatch(RUN, NEEDS, site()))
+
+
+@pytest.mark.parametrize("port", [1024, 6379, 20000])
+@pytest.mark.parametrize("cpus", [1, 8, 128])
+def test_jobs_with_near_numbers_have_ports_apart(port: int, cpus: int) -> None:
+    profile = site(exclusive=False, port=port, cpus_per_node=cpus)
+    found = settings(render_sbatch(RUN, replace(NEEDS, cpus=1), profile))
+    block, blocks = found["block"], found["blocks"]
+    firsts = [port + job % blocks * block for job in range(1000, 1000 + blocks)]
+    assert len(set(firsts)) == blocks >= 20
+    assert all(b - a == block for a, b in itertools.pairwise(sorted(firsts)))
+    assert max(firsts) + block <= 32768
+    # Ten of Ray's own; a process for each CPU, twice over.
+    assert block - 10 >= 2 * cpus
+
+
+def test_batch_file(tmp_path: Path) -> None:
+    path = tmp_path / "batch.txt"
+    path.write_text("# series\n/a.zarr /b.zarr\n\n'/c d.zarr' s3://bucket/e.zarr  # last\n")
+    first = replace(RUN, overrides=("seed=1",))
+    found = read_batch(path, first)
+    assert found[0] == first
+    assert [(r.tilts, r.out) for r in found[1:]] == [
+        ("/a.zarr", "/b.zarr"),
+        ("/c d.zarr", "s3://bucket/e.zarr"),
+    ]
+    assert {r.overrides for r in found} == {("seed=1",)}
+
+
+@pytest.mark.parametrize("line", ["/a.zarr", "/a.zarr /b.zarr /c.zarr", "'/a.zarr /b.zarr"])
+def test_line_of_a_batch_that_is_none(line: str, tmp_path: Path) -> None:
+    path = tmp_path / "batch.txt"
+    path.write_text(f"/a.zarr /b.zarr\n{line}\n")
+    with pytest.raises(InputError, match=re.escape(f"{path}:2")):
+        read_batch(path, RUN)
+
+
+REFUSED = [
+    ("slurm.scratch", {"scratch": "/a-directory-with-a-long-name"}, NEEDS, "shorter"),
+    ("slurm.port", {"port": 32760, "exclusive": False}, NEEDS, "smaller"),
+    ("slurm.cpus_per_node", {"cpus_per_node": 4}, NEEDS, "fewer"),
+    ("slurm.gpus_per_node", {}, ON_GPUS, "without GPUs"),
+    ("slurm.memory_per_node", {"memory_per_node": "6GiB"}, NEEDS, "less --memory"),
+]
+
+
+@pytest.mark.parametrize(("argument", "slurm", "needs", "hint"), REFUSED)
+def test_node_that_cannot(
+    argument: str, slurm: dict[str, object], needs: Resources, hint: str
+) -> None:
+    with pytest.raises(InputError, match=re.escape(argument)) as told:
+        render_sbatch(RUN, needs, site(**slurm))
+    assert hint in told.value.hint
+
+
+def test_array_that_cannot() -> None:
+    twin = replace(RUN, tilts="/data/2.zarr")
+    with pytest.raises(InputError, match="output of two runs"):
+        render_sbatch([RUN, twin], NEEDS, site())
+    other = replace(RUN, out="/data/2.zarr", overrides=("seed=2",))
+    with pytest.raises(InputError, match="another configuration"):
+        render_sbatch([RUN, other], NEEDS, site())
+    with pytest.raises(InputError, match="at least one run"):
+        render_sbatch([], NEEDS, site())
+    with pytest.raises(InputError, match="is for arrays"):
+        render_sbatch(RUN, NEEDS, site(), at_once=2)
+    with pytest.raises(InputError, match="name = "):
+        render_sbatch(RUN, NEEDS, site(), name="a job; rm")
+
+
+def test_setup_comes_before_anything_is_called() -> None:
+    text = render_sbatch(RUN, NEEDS, site(setup=["module load one", "source two"]))
+    lines = text.splitlines()
+    called = next(i for i, line in enumerate(lines) if line.startswith("export"))
+    assert lines.index("module load one") < lines.index("source two") < called
