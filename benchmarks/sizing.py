@@ -199,10 +199,9 @@ def simulate(problem: Problem, plan: Plan, workers: int, step: float) -> tuple[f
     return max(clock + rest, len(plan.tiles) * N * driver), share
 
 
-def case(name: str, folder: Path) -> dict:
+def case(name: str, rates: Rates, phases: dict) -> dict:
     """All figures of a volume."""
     depth, rows, field = VOLUMES[name]
-    rates, phases = measure(depth, field, folder)
     problem = pose(depth, rows, field)
     plan = planned(problem, None)
     cut = [planned(problem, n) for n in GPU_ROWS if n < rows]
@@ -294,12 +293,15 @@ def main() -> None:
         show(json.loads(RESULTS.read_text()))
         return
     torch.set_num_threads(1)
-    results = {}
     with tempfile.TemporaryDirectory() as folder:
-        for name in VOLUMES:
-            results[name] = case(name, Path(folder))
-            RESULTS.write_text(json.dumps(results, indent=1))
-            print(name, results[name]["measured"], flush=True)
+        found = {
+            name: measure(depth, field, Path(folder)) for name, (depth, _, field) in VOLUMES.items()
+        }
+    print(*found.items(), sep="\n", flush=True)
+    results = {}
+    for name, (rates, phases) in found.items():
+        results[name] = case(name, rates, phases)
+        RESULTS.write_text(json.dumps(results, indent=1))
     show(results)
 
 
