@@ -19,6 +19,8 @@ node() {
     if ((SLURM_NODEID == 0)); then
         where=(--head --port="$port" --include-dashboard=false)
         where+=(--ray-client-server-port=$((port + 1)))
+    else
+        until (: < "/dev/tcp/$head/$port") 2> /dev/null; do sleep 1; done
     fi
     serve ray start --block "${where[@]}" --node-ip-address="$(address)" \
         --node-manager-port=$((port + 2)) --object-manager-port=$((port + 3)) \
