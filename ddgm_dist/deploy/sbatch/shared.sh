@@ -45,7 +45,7 @@ while sum(node["Alive"] for node in ray.nodes()) < int(sys.argv[2]):
 
 # Ray in a step of this job: when that ends, SLURM ends its processes, and nobody else's.
 export -f node
-"${each[@]}" --quiet bash -c node < /dev/null &
+"${each[@]}" --quiet --kill-on-bad-exit=1 bash -c node < /dev/null &
 ray=$!
 until (: < "/dev/tcp/$head/$port") 2> /dev/null || ! working; do sleep 1; done
 gather &
