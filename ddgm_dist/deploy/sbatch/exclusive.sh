@@ -5,5 +5,5 @@ export RAY_SYMMETRIC_RUN_CLUSTER_WAIT_TIMEOUT=$wait_seconds
 "${each[@]}" --quiet --kill-on-bad-exit=1 bash -c 'serve "$@"' serve \
     ray symmetric-run --address "$head:$port" --min-nodes "$SLURM_JOB_NUM_NODES" \
     --num-cpus="$node_cpus" --num-gpus="$node_gpus" --memory="$node_memory" \
-    --object-store-memory="$object_store" -- bash -c drive < /dev/null &
+    --object-store-memory="$object_store" --include-log-monitor=false -- bash -c drive < /dev/null &
 ray=$! symmetric=1

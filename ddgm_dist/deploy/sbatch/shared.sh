@@ -28,7 +28,7 @@ node() {
         --dashboard-agent-listen-port=$((port + 6)) --dashboard-agent-grpc-port=$((port + 7)) \
         --min-worker-port=$((port + 10)) --max-worker-port=$((port + block - 1)) \
         --num-cpus="$node_cpus" --num-gpus="$node_gpus" --memory="$node_memory" \
-        --object-store-memory="$object_store"
+        --object-store-memory="$object_store" --include-log-monitor=false
 }
 
 gather() { # waits for all nodes; one process, for each that asks takes CPUs from those that start
