@@ -28,7 +28,7 @@ from tests.deploy.slurm_cluster import SlurmCluster, UnavailableError, cluster
 pytestmark = pytest.mark.slurm
 
 REQUIRE = "DDGM_REQUIRE_SLURM"
-PATIENCE = 300.0  # seconds for what takes half a minute on an idle machine
+PATIENCE = 600.0  # seconds for what takes half a minute on an idle machine
 DELAY = 0.6  # seconds of a denoiser call, so that there is a middle of a run
 ROOT = Path(__file__).parents[2]
 # Two workers, one on each node; the calls of a run are 2 tiles x 2 blocks x N.

@@ -38,6 +38,7 @@ serve() { # Ray on one node, until it ends or the step does; then the node is le
     done
     if ((SLURM_NODEID == 0)); then
         : > "$home/stopped" # what lies there is still needed
+        [[ $stopped || -e $home/ended ]] # no use for the others to go on without the head
     else
         tidy
     fi

@@ -19,6 +19,8 @@ node() {
     if ((SLURM_NODEID == 0)); then
         where=(--head --port="$port" --include-dashboard=false)
         where+=(--ray-client-server-port=$((port + 1)))
+    else
+        until (: < "/dev/tcp/$head/$port") 2> /dev/null; do sleep 1; done
     fi
     serve ray start --block "${where[@]}" --node-ip-address="$(address)" \
         --node-manager-port=$((port + 2)) --object-manager-port=$((port + 3)) \
@@ -26,30 +28,32 @@ node() {
         --dashboard-agent-listen-port=$((port + 6)) --dashboard-agent-grpc-port=$((port + 7)) \
         --min-worker-port=$((port + 10)) --max-worker-port=$((port + block - 1)) \
         --num-cpus="$node_cpus" --num-gpus="$node_gpus" --memory="$node_memory" \
-        --object-store-memory="$object_store"
+        --object-store-memory="$object_store" --include-log-monitor=false
 }
 
-joined() { # how many nodes are up
-    (: < "/dev/tcp/$head/$port") 2> /dev/null || return 0
-    python -c '
-import sys, ray
-ray.init(sys.argv[1], log_to_driver=False, logging_level="CRITICAL")
-print(sum(node["Alive"] for node in ray.nodes()))' "$head:$port" 2> /dev/null || true
+gather() { # waits for all nodes; one process, for each that asks takes CPUs from those that start
+    timeout "$wait_seconds" python -c '
+import sys, time, ray
+while not ray.is_initialized():
+    try:
+        ray.init(sys.argv[1], log_to_driver=False, logging_level="CRITICAL")
+    except Exception:
+        time.sleep(1)
+while sum(node["Alive"] for node in ray.nodes()) < int(sys.argv[2]):
+    time.sleep(1)' "$head:$port" "$SLURM_JOB_NUM_NODES" 2> /dev/null
 }
 
 # Ray in a step of this job: when that ends, SLURM ends its processes, and nobody else's.
 export -f node
-"${each[@]}" --quiet bash -c node < /dev/null &
+"${each[@]}" --quiet --kill-on-bad-exit=1 bash -c node < /dev/null &
 ray=$!
-due=$((SECONDS + wait_seconds))
-until [[ $(joined) == "$SLURM_JOB_NUM_NODES" ]]; do
-    if ! working || ((SECONDS > due)); then
-        say "Ray did not come up on all nodes" >&2
-        : > "$home/ended"
-        break
-    fi
-    sleep 1
-done
+until (: < "/dev/tcp/$head/$port") 2> /dev/null || ! working; do sleep 1; done
+gather &
+while working && kill -0 $! 2> /dev/null; do sleep 1; done
+if ! working || ! wait $!; then
+    say "Ray did not come up on all nodes" >&2
+    : > "$home/ended"
+fi
 if [[ ! -e $home/ended ]]; then
     say "Ray is up on $SLURM_JOB_NUM_NODES nodes, ports $port to $((port + block - 1)), head $head"
     drive &
