@@ -22,7 +22,7 @@ from ddgm_dist.errors import InputError
 if TYPE_CHECKING:
     from ddgm_dist.deploy.site import SiteProfile, Slurm
 
-__all__ = ["read_batch", "render_sbatch"]
+__all__ = ["read_batch", "render_sbatch", "seconds_of"]
 
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 _DRIVER = 2 * GIB  # the driver, and Ray's own processes
@@ -165,6 +165,14 @@ def _header(
     return "\n".join([*about, *lines]) + "\n"
 
 
+def seconds_of(limit: str) -> int:
+    """Of a time limit: MIN, MIN:SEC, HOUR:MIN:SEC, DAY-HOUR, DAY-HOUR:MIN or DAY-HOUR:MIN:SEC."""
+    days, dash, rest = limit.rpartition("-")
+    parts = [int(part) for part in rest.split(":")]
+    units = (3600, 60, 1) if dash or len(parts) == 3 else (60, 1)
+    return 86400 * int(days or 0) + sum(n * unit for n, unit in zip(parts, units, strict=False))
+
+
 def _array(runs: list[Run], at_once: int | None) -> str:
     return f"0-{len(runs) - 1}" + (f"%{at_once}" if at_once else "")
 
@@ -179,7 +187,9 @@ def _gres(needs: Resources, slurm: Slurm) -> str | None:
 def _setup(slurm: Slurm) -> str:
     if not slurm.setup:
         return ""
-    return "\n".join(["# The environment, from the site profile.", *slurm.setup]) + "\n"
+    # Modules and conda's activation read variables that are not set, and call what fails.
+    lines = ["# The environment, from the site profile.", "set +eu", *slurm.setup, "set -eu"]
+    return "\n".join(lines) + "\n"
 
 
 def _work(runs: list[Run], array: bool, needs: Resources, slurm: Slurm) -> str:
@@ -261,6 +271,15 @@ def _check(
         raise InputError("at_once", at_once, "is for arrays, and at least 1", "leave it out")
     _check_runs(runs)
     _check_node(needs, slurm)
+    least = slurm.signal_seconds + slurm.wait_seconds
+    if seconds_of(slurm.time) <= least:
+        raise InputError(
+            "slurm.time",
+            slurm.time,
+            f"leaves no time to work: nodes may take {slurm.wait_seconds} s to come up (wait_seconds), "
+            f"and {slurm.signal_seconds} s before the end the job is told to stop (signal_seconds)",
+            f"give it more than {least} s",
+        )
     path = slurm.scratch.rstrip("/")
     if len(path) + _SOCKET > _SOCKET_MOST:
         raise InputError(

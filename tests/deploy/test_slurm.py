@@ -13,7 +13,7 @@ from ddgm_dist.cli import main
 from ddgm_dist.deploy.command import Run, reconstruct_command
 from ddgm_dist.deploy.resources import GIB, Resources
 from ddgm_dist.deploy.site import SiteProfile, parse_site
-from ddgm_dist.deploy.slurm import read_batch, render_sbatch
+from ddgm_dist.deploy.slurm import read_batch, render_sbatch, seconds_of
 from ddgm_dist.errors import InputError
 from tests.deploy.test_kubernetes import REPOSITORY, regenerate
 
@@ -169,6 +169,7 @@ REFUSED = [
     ("slurm.cpus_per_node", {"cpus_per_node": 4}, NEEDS, "fewer"),
     ("slurm.gpus_per_node", {}, ON_GPUS, "without GPUs"),
     ("slurm.memory_per_node", {"memory_per_node": "6GiB"}, NEEDS, "less --memory"),
+    ("slurm.time", {"time": "7"}, NEEDS, "more than 420 s"),
 ]
 
 
@@ -201,3 +202,67 @@ def test_setup_comes_before_anything_is_called() -> None:
     lines = text.splitlines()
     called = next(i for i, line in enumerate(lines) if line.startswith("export"))
     assert lines.index("module load one") < lines.index("source two") < called
+
+
+def test_setup_may_read_what_is_not_set_and_call_what_fails(tmp_path: Path) -> None:
+    """As conda's activation and modules do; afterwards the script is strict again."""
+    text = render_sbatch(RUN, NEEDS, site(setup=['echo "[$NOT_SET_ANYWHERE]"', "false"]))
+    first = tmp_path / "first.sh"
+    first.write_text(text[: text.index("# The run.")] + 'echo "$-"\necho "$NOT_SET_EITHER"\n')
+    ended = subprocess.run(["bash", str(first)], capture_output=True, text=True, check=False)
+    flags = ended.stdout.splitlines()
+    assert flags[0] == "[]"
+    assert {"e", "u"} <= set(flags[1])
+    assert ended.returncode != 0
+    assert "NOT_SET_EITHER: unbound variable" in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("limit", "seconds"),
+    [
+        ("7", 420),
+        ("7:30", 450),
+        ("1:02:03", 3723),
+        ("2-3", 183600),
+        ("2-3:04", 183840),
+        ("1-00:00:01", 86401),
+    ],
+)
+def test_time_limits_are_read_as_slurm_reads_them(limit: str, seconds: int) -> None:
+    assert seconds_of(limit) == seconds
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "requeued"), [("0.2", "0.4", True), ("0.2", "0.2", False)]
+)
+def test_a_start_that_adds_nothing_is_the_last(
+    before: str, after: str, requeued: bool, tmp_path: Path
+) -> None:
+    """Or a job whose time is too short would be requeued for ever."""
+    text = render_sbatch(RUN, NEEDS, site())
+    parts = Path(sys.modules[render_sbatch.__module__].__file__ or "").with_name("sbatch")
+    ending = (parts / "end.sh").read_text()
+    assert text.endswith(ending)
+    progress = re.search(r"^progress\(\) \{.*?^\}$", text, flags=re.MULTILINE | re.DOTALL)
+    assert progress
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    for name, does in {
+        "ddgm-dist": f"""echo '{{"fraction": {after}, "state": "interrupted"}}'""",
+        "scontrol": f'echo "$@" > {tmp_path}/requeued; kill -KILL $PPID',
+    }.items():
+        (tools / name).write_text(f"#!/bin/bash\n{does}\n")
+        (tools / name).chmod(0o755)
+    script = tmp_path / "end.sh"
+    script.write_text(
+        f"""set -euo pipefail
+        PATH={tools}:{Path(sys.executable).parent}:$PATH home={tmp_path} out=/o SLURM_JOB_ID=7 starts=3
+        leaving=1 before={before}
+        say() {{ echo "$*"; }}; state() {{ echo RUNNING; }}; finish() {{ :; }}; working() {{ false; }}
+        {progress[0]}
+        {ending}"""
+    )
+    ended = subprocess.run(["bash", str(script)], capture_output=True, text=True, check=False)
+    assert (tmp_path / "requeued").exists() == requeued, ended
+    assert ("longer time" in ended.stderr) == (not requeued)
+    assert ended.returncode != 0

@@ -70,6 +70,12 @@ age = json.load(sys.stdin)["checkpoint_age"]
 sys.exit(age is None or age > float(sys.argv[1]))' "$1"
 }
 
+progress() { # how much of the volume is done; 0 before anything is
+    ddgm-dist status "$out" --json 2> /dev/null | python -c '
+import json, sys
+print(json.load(sys.stdin)["fraction"])' 2> /dev/null || echo 0
+}
+
 leave() { # on SIGTERM
     trap '' TERM
     leaving=1
@@ -112,6 +118,11 @@ finish() { # whatever happens
 # -- Start -----------------------------------------------------------------------------------------
 
 leaving='' ray='' symmetric=''
+if ! command -v ddgm-dist > /dev/null; then
+    say "there is no ddgm-dist here: name what makes it available under setup: in the site profile" >&2
+    exit 1
+fi
+before=$(progress)
 log=$(readlink -f "/proc/$$/fd/1")
 export log
 trap leave TERM

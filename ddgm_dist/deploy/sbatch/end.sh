@@ -9,7 +9,10 @@ if [[ -e $home/succeeded ]] && ddgm-dist status "$out" --json | grep -q '"state"
     exit 0
 fi
 again=''
-if [[ $leaving ]]; then
+if [[ $leaving && $(progress) == "$before" ]]; then
+    say "nothing was added to $out in all the time of this start; another would end like it: give the job" \
+        "a longer time, or checkpoint_every a smaller value" >&2
+elif [[ $leaving ]]; then
     again="not complete: requeued, to go on from the checkpoint"
 elif [[ ! -e $home/driver ]] && ((${SLURM_RESTART_COUNT:-0} + 1 < starts)); then
     # Ray gives a node 30 s to come up, whatever it is told: too little on one that is busy.
