@@ -31,6 +31,13 @@ def check_reachable(address: str) -> None:
     InputError
         It cannot be reached, and why.
     """
+    if address.startswith(("http://", "https://")):
+        raise InputError(
+            "address",
+            address,
+            "is the URL of a dashboard, where jobs are handed in",
+            "use ddgm-dist submit, or give HOST:6379, the address of the cluster's head",
+        )
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not host or not port.isdigit():
         return

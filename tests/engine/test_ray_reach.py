@@ -53,3 +53,9 @@ def test_where_nobody_listens_or_answers(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(ray_reach, "_PATIENCE", 0.3)
     with socket.create_server(("127.0.0.1", 0)) as silent:  # not for us to judge: Ray will
         check_reachable(f"127.0.0.1:{silent.getsockname()[1]}")
+
+
+def test_a_dashboard_is_no_place_to_connect_to() -> None:
+    with pytest.raises(InputError, match="dashboard") as told:
+        check_reachable("http://127.0.0.1:8265")
+    assert "submit" in told.value.hint
