@@ -1,6 +1,7 @@
 home=$scratch/ddgm-$SLURM_JOB_ID  # on each node's own disk: Ray's files, and the token that opens it
 export home RAY_TMPDIR=$home RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=$home/token
 export RAY_USAGE_STATS_ENABLED=0 RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S=0
+export RAY_agent_register_timeout_ms=120000 # a raylet gives up after 15 s, too little on a busy node
 export SRUN_CPUS_PER_TASK=$node_cpus
 
 # Runs something on every node.
