@@ -191,7 +191,7 @@ class Slurm(_Section):
     interface: Word | None = Field(None, description="network interface between nodes")
     port: int = Field(6379, ge=1024, le=65000, description="first of the ports that Ray takes")
     signal_seconds: int = Field(
-        120, ge=30, le=3600, description="SIGTERM comes so long before the limit"
+        120, ge=90, le=3600, description="SIGTERM comes so long before the limit"
     )
     wait_seconds: int = Field(300, ge=30, description="nodes have so long to come up")
     starts: int = Field(3, ge=1, le=10, description="tries when Ray does not come up on all nodes")

@@ -6,6 +6,7 @@ of directives and variables in front of them.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 import shlex
@@ -14,6 +15,8 @@ from dataclasses import replace
 from importlib import resources as files
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import yaml
 
 from ddgm_dist.deploy.command import Run, reconstruct_command
 from ddgm_dist.deploy.resources import GIB, MIB, Resources
@@ -25,6 +28,8 @@ if TYPE_CHECKING:
 __all__ = ["read_batch", "render_sbatch", "seconds_of"]
 
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
+# Of the notice before the limit, what it takes to end Ray, to tidy up, and to ask for a requeue.
+_LEAVING = 50
 _DRIVER = 2 * GIB  # the driver, and Ray's own processes
 # Ray's part of its longest socket path: /ray/session_<date>_<microseconds>_<pid>/sockets/plasma_store
 _SOCKET = len(
@@ -132,7 +137,10 @@ def _header(
         "nodes": needs.nodes(slurm.gpus_per_node),
         "ntasks-per-node": 1,
         "cpus-per-task": slurm.cpus_per_node,
-        "mem": f"{math.ceil(_node_memory(needs, slurm) / MIB)}M",
+        # All of it where nobody else is on the node.
+        "mem": 0
+        if slurm.exclusive and slurm.memory_per_node is None
+        else f"{math.ceil(_node_memory(needs, slurm) / MIB)}M",
         "gres": _gres(needs, slurm),
         "exclusive": True if slurm.exclusive else None,
         "array": _array(runs, at_once) if array else None,
@@ -203,22 +211,27 @@ def _work(runs: list[Run], array: bool, needs: Resources, slurm: Slurm) -> str:
     else:
         lines += [f"{key}={shlex.quote(getattr(runs[0], key))}" for key in ("tilts", "out")]
     words = reconstruct_command(_checkpointing(runs[0], slurm), needs)
-    shown = ['"$tilts"', '"$out"', *map(shlex.quote, words[4:])]
-    command = " ".join([*words[:2], *shown])
-    lines += ["export tilts out", "run() {", f"    exec {_folded(command)}", "}"]
+    command = " ".join([*words[:2], '"$tilts"', '"$out"', *map(_folded, words[4:])])
+    lines += ["export tilts out", "run() {", f"    exec {command}", "}"]
     return "\n".join(lines) + "\n"
 
 
 def _checkpointing(run: Run, slurm: Slurm) -> Run:
-    """With a checkpoint in half the time of notice, unless the run says how often."""
-    if any(word.partition("=")[0].strip() == "checkpoint_every" for word in run.overrides):
+    """With a checkpoint within the time of notice, unless the run says how often."""
+    said = [word.partition("=")[0].strip() for word in run.overrides]
+    if run.config:
+        # It may lie where only the nodes see it; then what is said here counts.
+        with contextlib.suppress(OSError, UnicodeDecodeError, yaml.YAMLError):
+            said += list(yaml.safe_load(Path(run.config).read_text(encoding="utf-8")) or ())
+    if "checkpoint_every" in said:
         return run
-    every = f"checkpoint_every={slurm.signal_seconds // 2}"
+    every = f"checkpoint_every={(slurm.signal_seconds - _LEAVING) * 3 // 4}"
     return replace(run, overrides=(every, *run.overrides))
 
 
-def _folded(command: str) -> str:
-    return command.replace(" --", " \\\n        --")
+def _folded(word: str) -> str:
+    """Options on lines of their own; a word that only holds dashes is quoted whole."""
+    return f"\\\n        {shlex.quote(word)}" if word.startswith("--") else shlex.quote(word)
 
 
 def _settings(needs: Resources, slurm: Slurm) -> str:
@@ -228,11 +241,15 @@ def _settings(needs: Resources, slurm: Slurm) -> str:
         "node_memory": needs.per_node(slurm.gpus_per_node) * needs.memory,
         "object_store": int(slurm.object_store),
         "scratch": slurm.scratch.rstrip("/"),
-        "interface": slurm.interface or "''",
+        "interface": shlex.quote(slurm.interface or ""),
         "port": slurm.port,
         "wait_seconds": slurm.wait_seconds,
     }
-    own = {"patience": slurm.signal_seconds * 3 // 4, "starts": slurm.starts}
+    own = {
+        "patience": slurm.signal_seconds - _LEAVING,
+        "starts": slurm.starts,
+        "limit": seconds_of(slurm.time),
+    }
     if not slurm.exclusive:
         size = _block(slurm)
         values["block"], own["blocks"] = size, _blocks(slurm)

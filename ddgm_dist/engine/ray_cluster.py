@@ -58,7 +58,9 @@ def connected(address: str | None) -> Iterator[None]:
             ) from error
         except (ConnectionError, ray.exceptions.RayError) as error:
             # Ray tells nothing else of a token that is refused, but in what it prints meanwhile.
-            why = f"no Ray cluster answers there, or none that takes our token ({_first_line(error)})"
+            why = (
+                f"no Ray cluster answers there, or none that takes our token ({_first_line(error)})"
+            )
             raise InputError("address", address, why, IS_IT_THERE) from error
         except (RuntimeError, ValueError) as error:
             raise InputError("address", address, _first_line(error)) from error

@@ -91,7 +91,7 @@ def test_command_gets_the_words_that_are_meant(array: bool, name: str, tmp_path:
     path = {"PATH": f"{tmp_path}:/usr/bin:/bin", "SLURM_ARRAY_TASK_ID": "1"}
     words = ["bash", "-euc", f"{part}\nrun"]
     told = subprocess.run(words, env=path, capture_output=True, text=True, check=True).stdout
-    every = replace(run, overrides=("checkpoint_every=60", *run.overrides))
+    every = replace(run, overrides=("checkpoint_every=52", *run.overrides))
     assert ("ddgm-dist", *told.split("\0")[:-1]) == reconstruct_command(every, NEEDS)
 
 
@@ -101,7 +101,7 @@ def test_run_that_says_how_often_it_writes_is_left_alone() -> None:
 
 
 def test_checkpoints_come_within_the_time_of_notice() -> None:
-    for notice in (30, 120, 900):
+    for notice in (90, 120, 900):
         text = render_sbatch(RUN, NEEDS, site(signal_seconds=notice))
         every = int(re.findall(r"checkpoint_every=(\d+)", text)[0])
         assert directives(text)["signal"] == f"B:TERM@{notice}"
@@ -111,11 +111,13 @@ def test_checkpoints_come_within_the_time_of_notice() -> None:
 def test_directives() -> None:
     profile = site(partition="gpu", account="a1", gpus_per_node=2, gpu_type="a100", qos="high")
     found = directives(render_sbatch(RUN, ON_GPUS, profile))
+    assert found["mem"] == "0"
     expected = {"nodes": "2", "gres": "gpu:a100:2", "partition": "gpu", "account": "a1"}
     expected |= {"exclusive": "", "requeue": "", "qos": "high", "ntasks-per-node": "1"}
     assert {key: found.get(key) for key in expected} == expected
     # Two workers, the object store, the driver.
-    assert found["mem"] == f"{(2 * 4 + 2 + 2) * 1024}M"
+    shared = directives(render_sbatch(RUN, ON_GPUS, site(gpus_per_node=2, exclusive=False)))
+    assert shared["mem"] == f"{(2 * 4 + 2 + 2) * 1024}M"
     shared = directives(render_sbatch(RUN, NEEDS, site(exclusive=False, memory_per_node="64GiB")))
     assert "exclusive" not in shared
     assert (shared["nodes"], shared["mem"]) == ("4", "65536M")
@@ -204,6 +206,34 @@ def test_setup_comes_before_anything_is_called() -> None:
     assert lines.index("module load one") < lines.index("source two") < called
 
 
+def test_word_with_dashes_inside_stays_one(tmp_path: Path) -> None:
+    run = replace(RUN, config="/d/my --cfg/run.yaml")
+    text = render_sbatch(run, NEEDS, site())
+    body = re.search(
+        r"^run\(\) \{\n    exec ddgm-dist(.*?)^\}$", text, flags=re.MULTILINE | re.DOTALL
+    )
+    assert body
+    line = f"set -- {body[1]}\nprintf '%s\\n' \"$@\""
+    told = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=True)
+    words = told.stdout.splitlines()
+    assert words[words.index("--config") + 1] == "/d/my --cfg/run.yaml"
+
+
+def test_a_configuration_that_says_how_often_is_left_alone(tmp_path: Path) -> None:
+    config = tmp_path / "run.yaml"
+    config.write_text("checkpoint_every: 30\n")
+    assert "checkpoint_every=" not in render_sbatch(replace(RUN, config=str(config)), NEEDS, site())
+    config.write_text("N: 30\n")
+    assert "checkpoint_every=" in render_sbatch(replace(RUN, config=str(config)), NEEDS, site())
+
+
+def test_a_node_of_ones_own_is_taken_whole() -> None:
+    assert directives(render_sbatch(RUN, NEEDS, site()))["mem"] == "0"
+    assert directives(render_sbatch(RUN, NEEDS, site(exclusive=False)))["mem"].endswith("M")
+    whole = site(memory_per_node="100GiB")
+    assert directives(render_sbatch(RUN, NEEDS, whole))["mem"] == f"{100 * 1024}M"
+
+
 def test_setup_may_read_what_is_not_set_and_call_what_fails(tmp_path: Path) -> None:
     """As conda's activation and modules do; afterwards the script is strict again."""
     text = render_sbatch(RUN, NEEDS, site(setup=['echo "[$NOT_SET_ANYWHERE]"', "false"]))
@@ -233,10 +263,10 @@ def test_time_limits_are_read_as_slurm_reads_them(limit: str, seconds: int) -> N
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "requeued"), [("0.2", "0.4", True), ("0.2", "0.2", False)]
+    ("after", "limit", "requeued"), [("0.4", 0, True), ("0.2", 0, False), ("0.2", 600, True)]
 )
-def test_a_start_that_adds_nothing_is_the_last(
-    before: str, after: str, requeued: bool, tmp_path: Path
+def test_a_start_that_adds_nothing_in_its_time_is_the_last(
+    after: str, limit: int, requeued: bool, tmp_path: Path
 ) -> None:
     """Or a job whose time is too short would be requeued for ever."""
     text = render_sbatch(RUN, NEEDS, site())
@@ -257,7 +287,7 @@ def test_a_start_that_adds_nothing_is_the_last(
     script.write_text(
         f"""set -euo pipefail
         PATH={tools}:{Path(sys.executable).parent}:$PATH home={tmp_path} out=/o SLURM_JOB_ID=7 starts=3
-        leaving=1 before={before}
+        leaving=1 before=0.2 limit={limit} SECONDS=1
         say() {{ echo "$*"; }}; state() {{ echo RUNNING; }}; finish() {{ :; }}; working() {{ false; }}
         {progress[0]}
         {ending}"""

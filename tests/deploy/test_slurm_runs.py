@@ -172,7 +172,10 @@ def no_jobs_left(slurm: SlurmCluster) -> Iterator[None]:
     """A test that fails leaves no job for the next one to wait for."""
     yield
     slurm.run("scancel", "--user=root")
-    while slurm.run("squeue", "--noheader").stdout:
+    limit = time.monotonic() + PATIENCE
+    while left := slurm.run("squeue", "--noheader").stdout:
+        if time.monotonic() > limit:
+            pytest.fail(f"jobs do not end: {left}")
         time.sleep(0.3)
 
 
@@ -268,6 +271,17 @@ def test_sigterm_before_the_limit_costs_nothing_that_was_written(work: Work) -> 
     work.check_volume()
     # What is done between a checkpoint and the end of the workers, a few seconds: not half a run.
     assert work.excess() <= 16
+    work.check_nodes_clean()
+
+
+def test_preemption_with_a_time_of_grace_costs_nothing_that_was_written(work: Work) -> None:
+    work.submit(render_sbatch(work.run, NEEDS, work.site()))
+    work.wait(work.half_way, "checkpoint")
+    # As SLURM does when it preempts with GraceTime: to the steps alone.
+    work.slurm.run("scancel", "--signal=TERM", work.job)
+    told = work.finish()
+    assert (told["JobState"], told["Restarts"]) == ("COMPLETED", "1"), work.log()
+    work.check_volume()
     work.check_nodes_clean()
 
 

@@ -5,7 +5,7 @@ export RAY_agent_register_timeout_ms=120000 # a raylet gives up after 15 s, too 
 export SRUN_CPUS_PER_TASK=$node_cpus
 
 # Runs something on every node.
-each=(srun --nodes="$SLURM_JOB_NUM_NODES" --ntasks="$SLURM_JOB_NUM_NODES" --ntasks-per-node=1)
+each=(srun --export=ALL --nodes="$SLURM_JOB_NUM_NODES" --ntasks="$SLURM_JOB_NUM_NODES" --ntasks-per-node=1)
 
 prepare() { # what an earlier start left is removed; another user's directory makes mkdir fail
     umask 077
@@ -23,7 +23,8 @@ address() { # of this node, as the others reach it
 serve() { # Ray on one node, until it ends or the step does; then the node is left as it was
     local it stopped='' tries=1
     ((SLURM_NODEID == 0)) || tries=3 # one that is slow to start, or crashes, joins again
-    trap 'stopped=1; kill "$it" 2> /dev/null' TERM
+    # Preemption with a time of grace tells the steps, and not the script.
+    trap 'stopped=1; : > "$home/leaving"; kill "$it" 2> /dev/null' TERM
     while ((tries-- > 0)); do
         "$@" > "$home/ray.log" 2>&1 &
         it=$!
@@ -62,7 +63,16 @@ drive() { # the command, on the first node, once Ray is up; leaves word where th
 
 say() { echo "$(date '+%F %T')  $*"; }
 
-state() { squeue --noheader --jobs="$SLURM_JOB_ID" --format=%T; }
+state() { # of this job; a controller that is busy is asked again
+    local found=''
+    for _ in 1 2 3 4 5; do
+        if found=$(squeue --noheader --jobs="$SLURM_JOB_ID" --format=%T 2> /dev/null) && [[ $found ]]; then
+            break
+        fi
+        sleep 1
+    done
+    echo "${found:-RUNNING}"
+}
 
 checkpointed() { # whether all that is under way was written in the last $1 seconds
     ddgm-dist status "$out" --json | python -c '

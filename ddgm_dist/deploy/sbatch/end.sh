@@ -8,8 +8,12 @@ if [[ -e $home/succeeded ]] && ddgm-dist status "$out" --json | grep -q '"state"
     say "complete: $out"
     exit 0
 fi
+if [[ -e $home/leaving ]]; then
+    leaving=1
+fi
 again=''
-if [[ $leaving && $(progress) == "$before" ]]; then
+# Told early (preempted), it had no chance; told at the end of its time, it had all there is.
+if [[ $leaving ]] && ((SECONDS > limit / 2)) && [[ $(progress) == "$before" ]]; then
     say "nothing was added to $out in all the time of this start; another would end like it: give the job" \
         "a longer time, or checkpoint_every a smaller value" >&2
 elif [[ $leaving ]]; then
