@@ -7,6 +7,7 @@ that session: never by ``ray stop``, which ends every Ray of the machine.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import secrets
 import shutil
@@ -127,11 +128,33 @@ def base_environment(token: str) -> dict[str, str]:
     }
 
 
+class HeadDiedError(AssertionError):
+    """`ray start` has ended."""
+
+
 @contextlib.contextmanager
 def head(
     environment: Mapping[str, str] | None = None, options: Sequence[str] = ("--num-cpus=2",)
 ) -> Iterator[Cluster]:
-    """A head with a dashboard; ``options`` are of ``ray start``."""
+    """A head with a dashboard; ``options`` are of ``ray start``.
+
+    Ray gives its processes 30 s to come up, which can be too little on a machine that is busy: it is
+    tried again, twice.
+    """
+    for left in (2, 1, 0):
+        with contextlib.ExitStack() as stack:
+            try:
+                cluster = stack.enter_context(_head(environment, options))
+            except HeadDiedError:
+                if not left:
+                    raise
+                continue
+            yield cluster
+            return
+
+
+@contextlib.contextmanager
+def _head(environment: Mapping[str, str] | None, options: Sequence[str]) -> Iterator[Cluster]:
     token = secrets.token_hex(32)
     everything = {**base_environment(token), **(environment or {})}
     gcs, dashboard, agent, metrics, client = free_ports(5)
@@ -156,10 +179,13 @@ def _wait_for(cluster: Cluster, process: subprocess.Popen[bytes]) -> None:
     end = time.monotonic() + STARTING
     while True:
         told = (cluster.folder / "head.log").read_text(errors="replace")
-        assert process.poll() is None, told
+        if process.poll() is not None:
+            raise HeadDiedError(told)
         with contextlib.suppress(OSError, urllib.error.URLError):
             cluster.ask("/api/jobs/")
-            return
+            found = json.loads(cluster.ask("/api/v0/nodes"))["data"]["result"]["result"]
+            if any(node["state"] == "ALIVE" for node in found):
+                return
         assert time.monotonic() < end, told
         time.sleep(0.3)
 

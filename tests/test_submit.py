@@ -392,3 +392,17 @@ def test_a_folder_that_is_too_large_is_not_sent(
         file.truncate(LARGEST)  # a hole
     assert main(words(cluster, "/a.zarr", "/o.zarr", "--set", "denoiser=w.pt")) == 2
     assert "may hold 256 MiB" in capfd.readouterr().err
+
+
+def test_a_password_of_netrc_is_not_shown_in_place_of_the_token(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ddgm_dist.engine.ray_jobs import JobServer
+
+    (tmp_path / ".netrc").write_text("default login bob password secret\n")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.setenv("RAY_AUTH_TOKEN", cluster.token)
+    server = JobServer(cluster.dashboard)
+    with pytest.raises(InputError, match="knows no such job"):
+        server.outcome("ddgm-none")

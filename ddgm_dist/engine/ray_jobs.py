@@ -34,6 +34,7 @@ _AUTHORIZATION, _BEHIND = "Authorization", "X-Ray-Authorization"
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 # Ray's client takes these for the address that it was given; what the user wrote is meant here.
 _OVERRIDES = ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS")
+_NETRC = "NETRC"
 _DIRECTLY = "for a direct connection there is `ddgm-dist reconstruct --address HOST:6379`"
 
 log = logging.getLogger("ddgm_dist")
@@ -95,7 +96,7 @@ class JobServer:
         with contextlib.suppress(InputError, KeyError, TypeError):  # an older Ray does not tell
             data = self._ask("/api/v0/cluster_metadata")["data"]
             self.versions["python"] = str(data["pythonVersion"])
-        with _without(_OVERRIDES):
+        with _as_told():
             self._client = JobSubmissionClient(
                 self.address, headers=dict(self._headers), verify=self._verify
             )
@@ -109,13 +110,14 @@ class JobServer:
             There is none.
         """
         try:
-            answer = requests.get(
-                self.address + path,
-                headers=self._headers,
-                verify=self._verify,
-                timeout=_PATIENCE,
-                allow_redirects=False,
-            )
+            with _as_told():
+                answer = requests.get(
+                    self.address + path,
+                    headers=self._headers,
+                    verify=self._verify,
+                    timeout=_PATIENCE,
+                    allow_redirects=False,
+                )
         except requests.exceptions.SSLError as error:
             raise self._refuse(
                 f"its certificate is not trusted ({_short(error)})",
@@ -208,7 +210,13 @@ class JobServer:
                 asyncio.run(tail())
                 outcome = self.outcome(job)
                 if outcome is not None:
+                    # What a job prints last may come after the server has stopped to look.
+                    with _as_told():
+                        rest = self._client.get_job_logs(job)[passed:]
+                    if rest:
+                        write(rest)
                     return outcome
+                lost = None  # it answers, and has nothing to tell
             except (RuntimeError, OSError, aiohttp.ClientError, DdgmError) as problem:
                 error = problem
             now = time.monotonic()
@@ -270,7 +278,7 @@ class JobServer:
             with self._telling("asking for"):
                 return self._client.get_job_info(job)
         except DdgmError as error:
-            if "404" in str(error):
+            if "status code 404" in str(error):
                 hint = f"`ray job list --address {self.address}` lists them"
                 raise InputError("job", job, "the cluster knows no such job", hint) from None
             raise
@@ -279,7 +287,7 @@ class JobServer:
     def _telling(self, doing: str) -> Iterator[None]:
         """Errors of Ray's client, in one line."""
         try:
-            with _without(_OVERRIDES):
+            with _as_told():
                 yield
         except (RuntimeError, ValueError, OSError) as error:
             raise DdgmError(f"{self.address}: {doing} the job failed: {_short(error)}") from error
@@ -341,12 +349,18 @@ def _with_token(headers: dict[str, str], address: str) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def _without(names: tuple[str, ...]) -> Iterator[None]:
-    """The environment without some variables."""
+def _as_told() -> Iterator[None]:
+    """An environment in which Ray's client goes to our address, and shows our token.
+
+    Otherwise ``RAY_ADDRESS`` replaces the one, and a password of ``~/.netrc`` the other.
+    """
+    names = (*_OVERRIDES, _NETRC)
     kept = {name: os.environ.pop(name) for name in names if name in os.environ}
+    os.environ[_NETRC] = os.devnull
     try:
         yield
     finally:
+        del os.environ[_NETRC]
         os.environ.update(kept)
 
 
