@@ -25,15 +25,17 @@ FOLDERS = ("base", *(f"overlays/{name}" for name in NAMES))
 
 @cache
 def _render(folder: str) -> str:
+    return _kustomize(KUBERNETES / folder)
+
+
+def _kustomize(folder: Path) -> str:
     if (found := shutil.which("kubectl")) is not None:
         words = [found, "kustomize"]
     elif (found := shutil.which("kustomize")) is not None:
         words = [found, "build"]
     else:
         pytest.skip("needs kubectl or kustomize on the PATH")
-    done = subprocess.run(
-        [*words, str(KUBERNETES / folder)], capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([*words, str(folder)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "deprecated" not in done.stderr
     return done.stdout
@@ -56,7 +58,11 @@ def regenerate() -> ModuleType:
 
 
 def test_all_overlays_are_listed() -> None:
-    there = {str(p.parent.relative_to(KUBERNETES)) for p in KUBERNETES.rglob("kustomization.yaml")}
+    there = {
+        str(path.parent.relative_to(KUBERNETES))
+        for path in KUBERNETES.rglob("kustomization.yaml")
+        if yaml.safe_load(path.read_text())["kind"] == "Kustomization"
+    }
     assert there == set(FOLDERS) == set(regenerate().RAYJOBS)
 
 
@@ -159,6 +165,48 @@ def test_who_may_talk_to_whom(folder: str, source: str, target: str, port: int, 
     out = _allowed(policies, "egress", labels[source], labels[target], port)
     into = _allowed(policies, "ingress", labels[target], labels[source], port)
     assert (out and into) is may
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_any_name_and_namespace_will_do(
+    folder: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = tmp_path / "kubernetes"
+    shutil.copytree(KUBERNETES, copy)
+    site = copy / folder / "site.yaml"
+    site.write_text(site.read_text().replace("namespace: ddgm", "namespace: tomo"))
+    words = regenerate().command(folder, copy / folder / "rayjob.yaml")
+    words[words.index("--site") + 1] = str(site)
+    assert main([*words, "--name", "specimen-7"]) == 0, capsys.readouterr().err
+    documents = list(yaml.safe_load_all(_kustomize(copy / folder)))
+    assert [str(each) for each in lint(documents)] == []
+    assert len(documents) == len(rendered(folder))
+    names = {each["metadata"]["name"] for each in documents if each["kind"] == "Namespace"}
+    inside = [each for each in documents if each["kind"] != "Namespace"]
+    assert names == {each["metadata"]["namespace"] for each in inside} == {"tomo"}
+    (job,) = [each for each in documents if each["kind"] == "RayJob"]
+    assert job == yaml.safe_load((copy / folder / "rayjob.yaml").read_text())
+    assert job["metadata"]["name"] == "specimen-7"
+    # Each run has a budget of its own: one for the heads of two runs would let one of them go.
+    (budget,) = [each for each in documents if each["kind"] == "PodDisruptionBudget"]
+    assert budget["metadata"]["name"] == "specimen-7-head"
+    for run, chosen in ((job, {"head"}), (_job(rendered(folder)), set())):
+        roles = {
+            pod.role
+            for pod in pods(run)
+            if _selects(budget["spec"]["selector"], _labels(run, pod.path))
+        }
+        assert roles == chosen
+
+
+def _job(documents: list[dict[str, Any]]) -> dict[str, Any]:
+    (job,) = [each for each in documents if each["kind"] == "RayJob"]
+    return job
+
+
+def _labels(job: dict[str, Any], path: str) -> dict[str, str]:
+    found: dict[str, str] = as_map(as_map(_template(job, path)).get("metadata"))["labels"]
+    return found
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
