@@ -135,10 +135,12 @@ def raycluster(
 ) -> None:
     """Write a RayCluster that stays, of the size for one run after the other like this one."""
     from ddgm_dist.deploy.planned import kubernetes_resources
+    from ddgm_dist.deploy.pods import check_store
     from ddgm_dist.deploy.rayjob import render_raycluster
     from ddgm_dist.deploy.site import load_site
 
     cluster = load_site(site).on_kubernetes()
+    check_store("tilts", tilts, cluster)
     settings = problem_config(config, overrides or [], thickness, mask_bad)
     found = _plan(plan, tilts_here or tilts, settings, workers, cluster.max_workers, memory)
     _write(output, render_raycluster(name, kubernetes_resources(found, cluster), cluster))
@@ -255,10 +257,12 @@ def _plan(
     most: int,
     memory: str | None,
 ) -> Plan | Mapping[str, Any]:
-    """The plan of a file, or made here."""
+    """The plan of a file, or made here; a configuration that no run would take is refused first."""
     from ddgm_dist.deploy.planned import plan_run, read_plan
     from ddgm_dist.errors import InputError
+    from ddgm_dist.plan.config import parse_config
 
+    parse_config(config)
     if file is None:
         limit = None if memory is None else parse_memory(memory)
         return plan_run(store_argument(str(tilts)), config, workers=workers or most, memory=limit)
