@@ -107,6 +107,7 @@ def test_standard_input_is_linted(capsys: Said, monkeypatch: pytest.MonkeyPatch)
         (["rayjob", *WHAT, "--plan", str(PLAN), "--set", "N=0"], "N = 0"),
         (["raycluster", WHAT[0], *WHAT[2:], "--plan", str(PLAN), "--set", "Q=0"], "not a conf"),
         (["slurm", *WHAT[:3], str(SLURM), "--plan", str(PLAN), "--set", "N=0"], "N = 0"),
+        (["slurm", *WHAT, "--plan", str(PLAN)], "has no section slurm"),
     ],
 )
 def test_mistakes_end_with_one_line_and_status_2(
