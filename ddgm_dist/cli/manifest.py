@@ -85,6 +85,7 @@ def create() -> typer.Typer:
     )
     app.command("rayjob")(rayjob)
     app.command("raycluster")(raycluster)
+    app.command("datapod")(datapod)
     app.command("slurm")(slurm)
     app.command("lint")(lint)
     return app
@@ -144,6 +145,14 @@ def raycluster(
     settings = problem_config(config, overrides or [], thickness, mask_bad)
     found = _plan(plan, tilts_here or tilts, settings, workers, cluster.max_workers, memory)
     _write(output, render_raycluster(name, kubernetes_resources(found, cluster), cluster))
+
+
+def datapod(site: Site, output: Output = None) -> None:
+    """Write a pod that sees the site's volumes: to copy data in and out, and to look."""
+    from ddgm_dist.deploy.data_pod import render_data_pod
+    from ddgm_dist.deploy.site import load_site
+
+    _write(output, render_data_pod(load_site(site).on_kubernetes()))
 
 
 def slurm(

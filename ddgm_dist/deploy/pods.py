@@ -13,10 +13,14 @@ from ddgm_dist.errors import InputError
 __all__ = [
     "LABELS",
     "check_store",
+    "container_security",
     "head_group",
     "labels_of",
+    "pod_security",
     "quantity",
     "submitter_template",
+    "volume_of",
+    "volumes_and_mounts",
     "worker_group",
 ]
 
@@ -228,6 +232,18 @@ def container_security() -> Document:
     }
 
 
+def volumes_and_mounts(site: Kubernetes) -> tuple[list[Document], list[Document]]:
+    """The site's claims, as a pod names them and as its container sees them."""
+    volumes: list[Document] = []
+    mounts: list[Document] = []
+    for number, each in enumerate(site.volumes):
+        name, rights = f"data-{number}", {"readOnly": True} if each.read_only else {}
+        claim = {"claimName": each.claim, **rights}
+        volumes.append({"name": name, "persistentVolumeClaim": claim})
+        mounts.append({"name": name, "mountPath": each.path, **rights})
+    return volumes, mounts
+
+
 def _pod(site: Kubernetes, group: NodeGroup, name: str, memory: int, *, gpus: int) -> Document:
     return {
         "terminationGracePeriodSeconds": site.grace_seconds,
@@ -325,9 +341,7 @@ def _volumes(site: Kubernetes) -> list[Document]:
         {"name": "ray-logs", "emptyDir": {"sizeLimit": quantity(site.scratch)}},
         {"name": "spill", "emptyDir": {"sizeLimit": quantity(site.spill)}},
     ]
-    for number, each in enumerate(site.volumes):
-        claim = {"claimName": each.claim, **({"readOnly": True} if each.read_only else {})}
-        found.append({"name": f"data-{number}", "persistentVolumeClaim": claim})
+    found += volumes_and_mounts(site)[0]
     if site.config_map is not None:
         found.append({"name": "config", "configMap": {"name": site.config_map}})
     return found
@@ -339,9 +353,7 @@ def _mounts(site: Kubernetes) -> list[Document]:
         {"name": "ray-logs", "mountPath": RAY_LOGS},
         {"name": "spill", "mountPath": SPILL},
     ]
-    for number, each in enumerate(site.volumes):
-        mount: Document = {"name": f"data-{number}", "mountPath": each.path}
-        found.append({**mount, **({"readOnly": True} if each.read_only else {})})
+    found += volumes_and_mounts(site)[1]
     if site.config_map is not None:
         found.append({"name": "config", "mountPath": CONFIG, "readOnly": True})
     return found

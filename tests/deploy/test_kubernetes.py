@@ -13,11 +13,17 @@ from typing import Any
 
 import pytest
 import yaml
+from pydantic import BaseModel
 
 from ddgm_dist.cli import main
+from ddgm_dist.deploy.command import Run
+from ddgm_dist.deploy.data_pod import data_pod
 from ddgm_dist.deploy.lint import Schemas, lint, lint_text
 from ddgm_dist.deploy.lint.reading import as_map, pods
-from tests.deploy.kuberay import KUBERNETES, REPOSITORY, schemas
+from ddgm_dist.deploy.rayjob import rayjob
+from ddgm_dist.deploy.site import SiteProfile, _kinds
+from ddgm_dist.errors import InputError
+from tests.deploy.kuberay import KUBERNETES, NEEDS, REPOSITORY, schemas, site
 
 NAMES = ("cpu-local", "gpu", "spot", "kueue", "volcano", "s3")
 FOLDERS = ("base", *(f"overlays/{name}" for name in NAMES))
@@ -100,6 +106,53 @@ def test_what_is_rendered_is_valid_and_breaks_no_rule(folder: str) -> None:
     assert [str(each) for each in lint(rendered(folder), schemas())] == []
 
 
+def test_the_table_of_keys_is_of_the_model() -> None:
+    module = regenerate()
+    table = module.SITE_KEYS.read_text()
+    assert table == module.site_keys(), "run python deploy/regenerate.py"
+    # Every section that the model has is in it: a new one would be missing without a word.
+    assert set(module.SECTIONS.values()) == _sections(SiteProfile) - {SiteProfile}
+
+
+def _sections(model: type[BaseModel]) -> set[type[BaseModel]]:
+    found: set[type[BaseModel]] = {model}
+    for field in model.model_fields.values():
+        for kind in _kinds(field.annotation):
+            found |= _sections(kind)
+    return found
+
+
+def test_the_pod_that_copies_data_is_of_the_profile(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "data-pod.yaml"
+    assert main(regenerate().data_pod_command(out)) == 0
+    committed = (KUBERNETES / regenerate().DATA_POD).read_text()
+    assert out.read_text() == committed, "run python deploy/regenerate.py"
+    where = site(
+        image="registry.example/other:1",
+        namespace="tomo",
+        pull_secrets=["pull"],
+        volumes=[{"claim": "in", "path": "/in", "read_only": True}, {"claim": "out"}],
+    )
+    pod = data_pod(where)
+    assert lint([pod], Schemas()) == []
+    assert pod["metadata"]["namespace"] == "tomo"
+    (container,) = pod["spec"]["containers"]
+    assert container["image"] == "registry.example/other:1"
+    job = rayjob("tomo", Run("/in/t.zarr", "/data/v.zarr"), NEEDS, where)
+    (head,) = [each for each in pods(job) if each.role == "head"]
+    for mine, its in (
+        (pod["spec"]["volumes"], head.spec["volumes"]),
+        (container["volumeMounts"], head.ray[1]["volumeMounts"]),
+    ):
+        shared = [each for each in its if each["name"].startswith("data-")]
+        assert mine[1:] == shared
+        assert len(shared) == 2
+    with pytest.raises(InputError, match=r"kubernetes\.volumes"):
+        data_pod(site(volumes=[]))
+
+
 def test_the_pod_that_copies_data_is_valid_and_breaks_no_rule() -> None:
     text = (KUBERNETES / "data-pod.yaml").read_text()
     assert lint_text(text, Schemas()) == []
@@ -173,10 +226,10 @@ def test_any_name_and_namespace_will_do(
 ) -> None:
     copy = tmp_path / "kubernetes"
     shutil.copytree(KUBERNETES, copy)
-    site = copy / folder / "site.yaml"
-    site.write_text(site.read_text().replace("namespace: ddgm", "namespace: tomo"))
+    profile = copy / folder / "site.yaml"
+    profile.write_text(profile.read_text().replace("namespace: ddgm", "namespace: tomo"))
     words = regenerate().command(folder, copy / folder / "rayjob.yaml")
-    words[words.index("--site") + 1] = str(site)
+    words[words.index("--site") + 1] = str(profile)
     assert main([*words, "--name", "specimen-7"]) == 0, capsys.readouterr().err
     documents = list(yaml.safe_load_all(_kustomize(copy / folder)))
     assert [str(each) for each in lint(documents)] == []
