@@ -77,8 +77,8 @@ def site_keys() -> str:
         "# Keys of a site profile",
         "",
         "Written by `make manifests`, of `ddgm_dist/deploy/site.py`. A key that is not here is refused,",
-        "with the nearest that is. Sizes are bytes, or such as `512Mi`, `32GiB`. Beside these sections a",
-        "profile has a `name`.",
+        "with the nearest that is. Sizes are bytes, or such as `512Mi`, `32GiB`. Beside these sections",
+        "a profile has a `name`.",
     ]
     for section, model in SECTIONS.items():
         lines += ["", f"## {section}", "", "| key | default | |", "|---|---|---|", *_rows(model)]

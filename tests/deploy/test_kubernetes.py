@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import shutil
 import subprocess
 from collections import Counter
@@ -260,6 +261,27 @@ def _job(documents: list[dict[str, Any]]) -> dict[str, Any]:
 def _labels(job: dict[str, Any], path: str) -> dict[str, str]:
     found: dict[str, str] = as_map(as_map(_template(job, path)).get("metadata"))["labels"]
     return found
+
+
+def test_the_budget_as_it_is_written_keeps_the_head_of_the_committed_cluster() -> None:
+    cluster = yaml.safe_load((KUBERNETES / "raycluster.yaml").read_text())
+    budget = yaml.safe_load((KUBERNETES / "around" / "poddisruptionbudget.yaml").read_text())
+    chosen = {
+        pod.role
+        for pod in pods(cluster)
+        if _selects(budget["spec"]["selector"], _labels(cluster, pod.path))
+    }
+    assert chosen == {"head"}
+    assert budget["metadata"]["namespace"] == cluster["metadata"]["namespace"]
+
+
+def test_files_that_the_readme_names_are_there() -> None:
+    text = (KUBERNETES / "README.md").read_text()
+    named = set(re.findall(r"deploy/kubernetes/[\w./-]+|(?:around|overlays)/[\w./-]+", text))
+    own = ("overlays/mine", "overlays/specimen7")  # made by the reader
+    for path in (each.removeprefix("deploy/kubernetes/").rstrip(".") for each in named):
+        assert path.startswith(own) or (KUBERNETES / path).exists(), path
+    assert len(named) > 5
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
