@@ -8,9 +8,15 @@ Each is what an operator would type; the plans in deploy/kubernetes/plans are wh
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal, get_args, get_origin
+
+from pydantic import BaseModel, ByteSize
 
 from ddgm_dist.cli import main
+from ddgm_dist.deploy.pods import quantity
+from ddgm_dist.deploy.site import Kubernetes, NodeGroup, Slurm, Toleration, Volume
 
 HERE = Path(__file__).parent
 KUBERNETES, SLURM = HERE / "kubernetes", HERE / "slurm"
@@ -19,6 +25,8 @@ STORES = ("/data/tilts.zarr", "/data/volume.zarr")
 BUCKET = ("s3://tomography/tilts.zarr", "s3://tomography/volume.zarr")
 # A cluster that stays, of the size for the same runs.
 RAYCLUSTER = "raycluster.yaml"
+DATA_POD = "data-pod.yaml"
+SITE_KEYS = HERE / "site-keys.md"
 # Folder, plan, stores, further options.
 RAYJOBS: dict[str, tuple[str, tuple[str, str], tuple[str, ...]]] = {
     "base": ("field", STORES, ()),
@@ -47,6 +55,62 @@ def cluster_command(out: Path) -> list[str]:
     return [*words, "--output", str(out)]
 
 
+def data_pod_command(out: Path) -> list[str]:
+    """Words of the command that writes the pod to copy data with."""
+    site = KUBERNETES / "base" / "site.yaml"
+    return ["manifest", "datapod", "--site", str(site), "--output", str(out)]
+
+
+# Sections of a profile, as their keys are written.
+SECTIONS: dict[str, type[BaseModel]] = {
+    "kubernetes": Kubernetes,
+    "kubernetes.head, kubernetes.workers": NodeGroup,
+    "kubernetes.head.tolerations, kubernetes.workers.tolerations (a list of)": Toleration,
+    "kubernetes.volumes (a list of)": Volume,
+    "slurm": Slurm,
+}
+
+
+def site_keys() -> str:
+    """Tables of all keys of a site profile, of the model itself."""
+    lines = [
+        "# Keys of a site profile",
+        "",
+        "Written by `make manifests`, of `ddgm_dist/deploy/site.py`. A key that is not here is refused,",
+        "with the nearest that is. Sizes are bytes, or such as `512Mi`, `32GiB`. Beside these sections",
+        "a profile has a `name`.",
+    ]
+    for section, model in SECTIONS.items():
+        lines += ["", f"## {section}", "", "| key | default | |", "|---|---|---|", *_rows(model)]
+    return "\n".join(lines) + "\n"
+
+
+def _rows(model: type[BaseModel]) -> Iterator[str]:
+    for key, field in model.model_fields.items():
+        default = field.default
+        if field.is_required():
+            shown = "must be given"
+        elif default is None or default in ((), {}):
+            shown = "none"
+        elif isinstance(default, BaseModel):
+            own = ", ".join(
+                f"{each}: {_shown(getattr(default, each))}"
+                for each in sorted(default.model_fields_set)
+            )
+            shown = f"`{own}`, as below" if own else "as below"
+        else:
+            shown = f"`{_shown(default)}`"
+        values = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
+        choice = f" ({', '.join(f'`{value}`' for value in values)})" if values else ""
+        yield f"| `{key}` | {shown} | {field.description}{choice} |"
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, ByteSize):
+        return quantity(value)
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
 def command(folder: str, out: Path) -> list[str]:
     """Words of the command that writes one of them."""
     plan, stores, more = RAYJOBS[folder]
@@ -68,5 +132,7 @@ def script(name: str, out: Path) -> list[str]:
 if __name__ == "__main__":
     commands = [command(folder, KUBERNETES / folder / "rayjob.yaml") for folder in RAYJOBS]
     commands += [cluster_command(KUBERNETES / RAYCLUSTER)]
+    commands += [data_pod_command(KUBERNETES / DATA_POD)]
+    SITE_KEYS.write_text(site_keys(), encoding="utf-8")
     commands += [script(name, SLURM / f"{name}.sbatch") for name in SCRIPTS]
     sys.exit(max(main(words) for words in commands))

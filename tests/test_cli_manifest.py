@@ -15,6 +15,7 @@ from ddgm_dist.storage.tilt_series import TiltSeriesMeta, write_tilt_series
 from tests.deploy.kuberay import KUBERNETES, crds
 
 SITE = KUBERNETES / "base" / "site.yaml"
+SLURM = KUBERNETES.parent / "slurm" / "site-gpu.yaml"
 PLAN = KUBERNETES / "plans" / "field.json"
 WHAT = ["/data/tilts.zarr", "/data/volume.zarr", "--site", str(SITE)]
 
@@ -100,6 +101,13 @@ def test_standard_input_is_linted(capsys: Said, monkeypatch: pytest.MonkeyPatch)
         (["rayjob", "tilts.zarr", *WHAT[1:], "--plan", str(PLAN)], "relative path"),
         (["rayjob", *WHAT[:3], "nowhere.yaml", "--plan", str(PLAN)], "no such file"),
         (["rayjob", *WHAT, "--plan", str(PLAN), "--name", "A"], "small letters"),
+        (["rayjob", "/mnt/t.zarr", *WHAT[1:], "--plan", str(PLAN)], "none of the site's volumes"),
+        (["raycluster", "/mnt/t.zarr", *WHAT[2:], "--plan", str(PLAN)], "none of the site's"),
+        (["rayjob", *WHAT, "--plan", str(PLAN), "--set", "iteratons=3"], "did you mean N?"),
+        (["rayjob", *WHAT, "--plan", str(PLAN), "--set", "N=0"], "N = 0"),
+        (["raycluster", WHAT[0], *WHAT[2:], "--plan", str(PLAN), "--set", "Q=0"], "not a conf"),
+        (["slurm", *WHAT[:3], str(SLURM), "--plan", str(PLAN), "--set", "N=0"], "N = 0"),
+        (["slurm", *WHAT, "--plan", str(PLAN)], "has no section slurm"),
     ],
 )
 def test_mistakes_end_with_one_line_and_status_2(

@@ -85,6 +85,7 @@ def create() -> typer.Typer:
     )
     app.command("rayjob")(rayjob)
     app.command("raycluster")(raycluster)
+    app.command("datapod")(datapod)
     app.command("slurm")(slurm)
     app.command("lint")(lint)
     return app
@@ -135,13 +136,23 @@ def raycluster(
 ) -> None:
     """Write a RayCluster that stays, of the size for one run after the other like this one."""
     from ddgm_dist.deploy.planned import kubernetes_resources
+    from ddgm_dist.deploy.pods import check_store
     from ddgm_dist.deploy.rayjob import render_raycluster
     from ddgm_dist.deploy.site import load_site
 
     cluster = load_site(site).on_kubernetes()
+    check_store("tilts", tilts, cluster)
     settings = problem_config(config, overrides or [], thickness, mask_bad)
     found = _plan(plan, tilts_here or tilts, settings, workers, cluster.max_workers, memory)
     _write(output, render_raycluster(name, kubernetes_resources(found, cluster), cluster))
+
+
+def datapod(site: Site, output: Output = None) -> None:
+    """Write a pod that sees the site's volumes: to copy data in and out, and to look."""
+    from ddgm_dist.deploy.data_pod import render_data_pod
+    from ddgm_dist.deploy.site import load_site
+
+    _write(output, render_data_pod(load_site(site).on_kubernetes()))
 
 
 def slurm(
@@ -255,10 +266,12 @@ def _plan(
     most: int,
     memory: str | None,
 ) -> Plan | Mapping[str, Any]:
-    """The plan of a file, or made here."""
+    """The plan of a file, or made here; a configuration that no run would take is refused first."""
     from ddgm_dist.deploy.planned import plan_run, read_plan
     from ddgm_dist.errors import InputError
+    from ddgm_dist.plan.config import parse_config
 
+    parse_config(config)
     if file is None:
         limit = None if memory is None else parse_memory(memory)
         return plan_run(store_argument(str(tilts)), config, workers=workers or most, memory=limit)

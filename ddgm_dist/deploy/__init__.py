@@ -4,6 +4,7 @@
 ``resources``   what a run needs, from its plan; ``planned``: the plan, of data or of a file
 ``command``     the command line that the job runs
 ``rayjob``      RayJob and RayCluster for KubeRay, of ``pods``; as text with ``comments`` (``yaml_text``)
+``data_pod``    a pod to copy data with
 ``slurm``       batch scripts
 ``start``       how KubeRay starts a manifest's containers: commands and environment as data
 ``lint``        manifests held against schemas, the operator's rules and ours

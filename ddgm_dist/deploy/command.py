@@ -85,7 +85,7 @@ def reconstruct_command(
     words += ["--workers", str(resources.workers)]
     # The same number as Ray is told that the node has: a byte more, and it would not fit.
     size = resources.memory
-    words += ["--memory", f"{size // MIB}MiB" if size % MIB == 0 else str(size), "--quiet"]
+    words += ["--memory", f"{size // MIB}MiB" if size % MIB == 0 else str(size)]
     return tuple(words)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ddgm_dist.deploy.pods import CONFIG
+from ddgm_dist.deploy.pods import CONFIG, volume_of
 from ddgm_dist.deploy.resources import Resources, resources_of
 from ddgm_dist.deploy.site import Kubernetes, Slurm
 from ddgm_dist.errors import InputError
@@ -90,7 +90,7 @@ def config_in_pods(path: str | Path | None, site: Kubernetes) -> str:
         return ""
     if site.config_map is not None:
         return f"{CONFIG}/{Path(path).name}"
-    if any(Path(path).is_relative_to(volume.path) for volume in site.volumes):
+    if volume_of(str(path), site) is not None:
         return str(path)
     raise InputError(
         "--config",

@@ -3,19 +3,33 @@
 from __future__ import annotations
 
 import math
+import posixpath
 from typing import Any
 
 from ddgm_dist.deploy.resources import GIB, MIB, Resources
-from ddgm_dist.deploy.site import Kubernetes, NodeGroup
+from ddgm_dist.deploy.site import Kubernetes, NodeGroup, Volume
 from ddgm_dist.errors import InputError
 
-__all__ = ["LABELS", "head_group", "quantity", "submitter_template", "worker_group"]
+__all__ = [
+    "LABELS",
+    "check_store",
+    "container_security",
+    "head_group",
+    "labels_of",
+    "pod_security",
+    "quantity",
+    "submitter_template",
+    "volume_of",
+    "volumes_and_mounts",
+    "worker_group",
+]
 
 Document = dict[str, Any]
 
-# By which NetworkPolicies and the PodDisruptionBudget find our pods.
+# By which NetworkPolicies find our pods; a run's PodDisruptionBudget by the instance too. Not by
+# app.kubernetes.io/name: KubeRay gives pods that one, and its services select by it.
 LABELS = {"app.kubernetes.io/part-of": "ddgm-dist"}
-COMPONENT = "app.kubernetes.io/component"
+COMPONENT, INSTANCE = "app.kubernetes.io/component", "app.kubernetes.io/instance"
 
 # Raylet, agents and, on the head, Ray's control store and dashboard.
 OVERHEAD = GIB
@@ -28,7 +42,65 @@ def quantity(size: int) -> str:
     return f"{size // GIB}Gi" if size % GIB == 0 else f"{math.ceil(size / MIB)}Mi"
 
 
-def head_group(site: Kubernetes) -> Document:
+def labels_of(name: str, component: str = "") -> dict[str, str]:
+    """Labels of a run and of its pods: ours, the run's, and what a pod is in it."""
+    return {**LABELS, INSTANCE: name, **({COMPONENT: component} if component else {})}
+
+
+def volume_of(path: str, site: Kubernetes) -> Volume | None:
+    """The volume on which pods find a path: the deepest one; None if there is none."""
+    where = posixpath.normpath(path)
+    found = [each for each in site.volumes if _below(where, posixpath.normpath(each.path))]
+    return max(found, key=lambda each: len(posixpath.normpath(each.path)), default=None)
+
+
+def _below(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(folder.rstrip("/") + "/")
+
+
+def check_store(argument: str, store: str, site: Kubernetes, *, written: bool = False) -> None:
+    """Refuse a store that the pods would not find, or could not write.
+
+    Parameters
+    ----------
+    argument
+        What it is called in the message.
+    store
+        A path, which must be on a volume; or a URL, ``file://`` being a path too.
+    site
+        With its volumes.
+    written
+        It must be writable.
+
+    Raises
+    ------
+    InputError
+        No volume holds it, or only a read-only one.
+    """
+    path = store.removeprefix("file://")
+    if "://" in path:
+        return
+    volume = volume_of(path, site)
+    if volume is None:
+        there = ", ".join(f"{each.path} ({each.claim})" for each in site.volumes)
+        raise InputError(
+            argument,
+            store,
+            "is on none of the site's volumes, so the pods do not see it; "
+            + (f"there are {there}" if there else "the site profile has none"),
+            "give the path as the pods see it, add the claim that holds it to kubernetes.volumes, "
+            "or use a bucket (s3://...)",
+        )
+    if written and volume.read_only:
+        raise InputError(
+            argument,
+            store,
+            f"is on the volume {volume.path} ({volume.claim}), which is read_only",
+            "write to another volume, or take read_only from this one in the site profile",
+        )
+
+
+def head_group(site: Kubernetes, name: str) -> Document:
     """The head: Ray's control processes, and the driver. It computes nothing."""
     memory = site.head.memory or 8 * GIB
     least = site.object_store + 2 * OVERHEAD
@@ -49,7 +121,7 @@ def head_group(site: Kubernetes) -> Document:
         },
         "template": {
             "metadata": {
-                "labels": {**LABELS, COMPONENT: "head"},
+                "labels": labels_of(name, "head"),
                 "annotations": {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false"},
             },
             "spec": _pod(site, site.head, "ray-head", memory, gpus=0),
@@ -57,7 +129,7 @@ def head_group(site: Kubernetes) -> Document:
     }
 
 
-def worker_group(site: Kubernetes, needs: Resources, *, elastic: bool) -> Document:
+def worker_group(site: Kubernetes, name: str, needs: Resources, *, elastic: bool) -> Document:
     """Nodes that compute: each pod fills one, with a worker per GPU or one in all.
 
     Raises
@@ -79,6 +151,13 @@ def worker_group(site: Kubernetes, needs: Resources, *, elastic: bool) -> Docume
             f"{quantity(OVERHEAD)}",
             "take larger nodes, or make the plan for less with --memory",
         )
+    if per_pod * needs.cpus > group.cpus:
+        raise InputError(
+            "kubernetes.workers.cpus",
+            group.cpus,
+            f"is less than the {per_pod} x {needs.cpus} CPUs of a pod's workers",
+            "give the pod more CPUs, or fewer GPUs: a worker runs on each",
+        )
     if needs.gpus and group.gpu_memory is not None and needs.gpu_memory > group.gpu_memory:
         raise InputError(
             "kubernetes.workers.gpu_memory",
@@ -98,7 +177,7 @@ def worker_group(site: Kubernetes, needs: Resources, *, elastic: bool) -> Docume
             "object-spilling-directory": SPILL,
         },
         "template": {
-            "metadata": {"labels": {**LABELS, COMPONENT: "worker"}},
+            "metadata": {"labels": labels_of(name, "worker")},
             "spec": {
                 "automountServiceAccountToken": False,
                 **_pod(site, group, "ray-worker", memory, gpus=group.gpus),
@@ -107,11 +186,11 @@ def worker_group(site: Kubernetes, needs: Resources, *, elastic: bool) -> Docume
     }
 
 
-def submitter_template(site: Kubernetes) -> Document:
+def submitter_template(site: Kubernetes, name: str) -> Document:
     """The pod that hands the command to the head and follows its log."""
     resources = {"cpu": "500m", "memory": "1Gi"}
     return {
-        "metadata": {"labels": {**LABELS, COMPONENT: "submitter"}},
+        "metadata": {"labels": labels_of(name, "submitter")},
         "spec": {
             "automountServiceAccountToken": False,
             "restartPolicy": "Never",
@@ -151,6 +230,18 @@ def container_security() -> Document:
         "readOnlyRootFilesystem": True,
         "capabilities": {"drop": ["ALL"]},
     }
+
+
+def volumes_and_mounts(site: Kubernetes) -> tuple[list[Document], list[Document]]:
+    """The site's claims, as a pod names them and as its container sees them."""
+    volumes: list[Document] = []
+    mounts: list[Document] = []
+    for number, each in enumerate(site.volumes):
+        name, rights = f"data-{number}", {"readOnly": True} if each.read_only else {}
+        claim = {"claimName": each.claim, **rights}
+        volumes.append({"name": name, "persistentVolumeClaim": claim})
+        mounts.append({"name": name, "mountPath": each.path, **rights})
+    return volumes, mounts
 
 
 def _pod(site: Kubernetes, group: NodeGroup, name: str, memory: int, *, gpus: int) -> Document:
@@ -250,9 +341,7 @@ def _volumes(site: Kubernetes) -> list[Document]:
         {"name": "ray-logs", "emptyDir": {"sizeLimit": quantity(site.scratch)}},
         {"name": "spill", "emptyDir": {"sizeLimit": quantity(site.spill)}},
     ]
-    for number, each in enumerate(site.volumes):
-        claim = {"claimName": each.claim, **({"readOnly": True} if each.read_only else {})}
-        found.append({"name": f"data-{number}", "persistentVolumeClaim": claim})
+    found += volumes_and_mounts(site)[0]
     if site.config_map is not None:
         found.append({"name": "config", "configMap": {"name": site.config_map}})
     return found
@@ -264,9 +353,7 @@ def _mounts(site: Kubernetes) -> list[Document]:
         {"name": "ray-logs", "mountPath": RAY_LOGS},
         {"name": "spill", "mountPath": SPILL},
     ]
-    for number, each in enumerate(site.volumes):
-        mount: Document = {"name": f"data-{number}", "mountPath": each.path}
-        found.append({**mount, **({"readOnly": True} if each.read_only else {})})
+    found += volumes_and_mounts(site)[1]
     if site.config_map is not None:
         found.append({"name": "config", "mountPath": CONFIG, "readOnly": True})
     return found

@@ -9,10 +9,11 @@ from typing import Any
 from ddgm_dist.deploy.command import Run, reconstruct_command
 from ddgm_dist.deploy.comments import cluster_comments, heading, job_comments, size_comments
 from ddgm_dist.deploy.pods import (
-    LABELS,
     TEMPORARY,
+    check_store,
     container_security,
     head_group,
+    labels_of,
     submitter_template,
     worker_group,
 )
@@ -57,9 +58,12 @@ def rayjob(name: str, run: Run, resources: Resources, site: Kubernetes) -> Docum
     Raises
     ------
     InputError
-        The site's nodes are too small, a name does not do, or the head would be open to anybody.
+        The site's nodes are too small, a name does not do, a store is on no volume, or the head
+        would be open to anybody.
     """
-    labels = {**LABELS, "app.kubernetes.io/name": name}
+    check_store("tilts", run.tilts, site)
+    check_store("out", run.out, site, written=True)
+    labels = {**labels_of(name), "app.kubernetes.io/name": name}
     if site.queue != "none":
         labels |= _queue(site)
     return {
@@ -80,9 +84,9 @@ def rayjob(name: str, run: Run, resources: Resources, site: Kubernetes) -> Docum
             "preRunningDeadlineSeconds": site.start_deadline_seconds,
             "shutdownAfterJobFinishes": True,
             "ttlSecondsAfterFinished": site.ttl_seconds,
-            "submitterPodTemplate": submitter_template(site),
+            "submitterPodTemplate": submitter_template(site, name),
             # Gang schedulers admit a job of one size; the autoscaler would change it.
-            "rayClusterSpec": _cluster(site, resources, elastic=site.queue == "none"),
+            "rayClusterSpec": _cluster(site, name, resources, elastic=site.queue == "none"),
         },
     }
 
@@ -95,7 +99,7 @@ def raycluster(name: str, resources: Resources, site: Kubernetes) -> Document:
     InputError
         As of :func:`rayjob`.
     """
-    labels = {**LABELS, "app.kubernetes.io/name": name}
+    labels = {**labels_of(name), "app.kubernetes.io/name": name}
     if site.queue != "none":
         labels |= _queue(site)
     return {
@@ -107,7 +111,7 @@ def raycluster(name: str, resources: Resources, site: Kubernetes) -> Document:
             "labels": labels,
         },
         # A run asks for all its workers at its start, and is refused where they are not.
-        "spec": _cluster(site, resources, elastic=False),
+        "spec": _cluster(site, name, resources, elastic=False),
     }
 
 
@@ -135,7 +139,7 @@ def render_raycluster(name: str, resources: Resources, site: Kubernetes) -> str:
     )
 
 
-def _cluster(site: Kubernetes, resources: Resources, *, elastic: bool) -> Document:
+def _cluster(site: Kubernetes, name: str, resources: Resources, *, elastic: bool) -> Document:
     _refuse_openhead(site)
     if site.drain_seconds >= site.grace_seconds:
         raise InputError(
@@ -144,7 +148,7 @@ def _cluster(site: Kubernetes, resources: Resources, *, elastic: bool) -> Docume
             f"must be less than grace_seconds = {site.grace_seconds}: the pod is killed then",
             "keep about 30 s between them",
         )
-    head = head_group(site)
+    head = head_group(site, name)
     if not elastic:
         head["template"]["spec"] = {
             "automountServiceAccountToken": False,
@@ -170,7 +174,7 @@ def _cluster(site: Kubernetes, resources: Resources, *, elastic: bool) -> Docume
         "enableInTreeAutoscaling": elastic,
         **({"autoscalerOptions": scaler} if elastic else {}),
         "headGroupSpec": head,
-        "workerGroupSpecs": [worker_group(site, resources, elastic=elastic)],
+        "workerGroupSpecs": [worker_group(site, name, resources, elastic=elastic)],
     }
 
 

@@ -6,13 +6,14 @@ Nothing of a run is in it, and no secret: only names of secrets that the cluster
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+import re
+from collections.abc import Hashable, Mapping
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, ByteSize, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ByteSize, ConfigDict, Field, ValidationError
 
 from ddgm_dist.errors import InputError
 
@@ -46,6 +47,16 @@ AbsolutePath = Annotated[str, Field(pattern=r"^/[A-Za-z0-9._/-]*$")]
 Word = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.,:&|*+=\[\]-]*$")]
 
 
+def _as_bytes(value: object) -> object:
+    """``512Mi`` and ``32Gi``, as Kubernetes writes sizes, beside ``512MiB``."""
+    if isinstance(value, str) and re.fullmatch(r"\s*[0-9.]+\s*[KMGTPE]i\s*", value):
+        return value.strip() + "B"
+    return value
+
+
+Size = Annotated[ByteSize, BeforeValidator(_as_bytes)]
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -64,12 +75,12 @@ class NodeGroup(_Section):
     """Nodes of one kind, and what a pod that fills one may take of it."""
 
     cpus: int = Field(4, ge=1, description="CPUs of a pod")
-    memory: ByteSize | None = Field(
+    memory: Size | None = Field(
         None, description="memory of a pod, such as 32GiB; what the run needs if null"
     )
     gpus: int = Field(0, ge=0, le=16, description="GPUs of a pod; it runs one worker on each")
     gpu_resource: LabelKey = Field("nvidia.com/gpu", description="what the cluster calls a GPU")
-    gpu_memory: ByteSize | None = Field(
+    gpu_memory: Size | None = Field(
         None, description="memory of one GPU; a run that needs more is refused"
     )
     node_selector: dict[LabelKey, LabelValue] = Field({}, description="labels of these nodes")
@@ -86,7 +97,7 @@ class Volume(_Section):
 
 
 class Kubernetes(_Section):
-    """A Kubernetes cluster that runs the KubeRay operator (1.6 or newer)."""
+    """A Kubernetes cluster that runs the KubeRay operator (1.7)."""
 
     image: Image = Field(description="container image of this package, with a tag or a digest")
     ray_version: str = Field(
@@ -106,13 +117,13 @@ class Kubernetes(_Section):
     )
     workers: NodeGroup = Field(NodeGroup.model_validate({}), description="nodes that compute")
     max_workers: int = Field(8, ge=1, description="workers of a run that does not say how many")
-    object_store: ByteSize = Field(
+    object_store: Size = Field(
         ByteSize(2 * 2**30), ge=80 * 2**20, description="Ray's object store on each node"
     )
-    spill: ByteSize = Field(
+    spill: Size = Field(
         ByteSize(20 * 2**30), ge=2**20, description="disk that a node's object store may spill to"
     )
-    scratch: ByteSize = Field(
+    scratch: Size = Field(
         ByteSize(5 * 2**30), ge=2**20, description="disk for Ray's logs and temporary files"
     )
     volumes: tuple[Volume, ...] = Field((), description="where the data lie")
@@ -167,16 +178,16 @@ class Slurm(_Section):
     )
     exclusive: bool = Field(True, description="nodes are not shared with other jobs")
     cpus_per_node: int = Field(16, ge=1, description="CPUs of a node that the job takes")
-    memory_per_node: ByteSize | None = Field(
+    memory_per_node: Size | None = Field(
         None, description="memory of a node that the job takes; what the run needs if null"
     )
     gpus_per_node: int = Field(0, ge=0, le=16, description="GPUs of a node; one worker on each")
     gpu_type: Word | None = Field(None, description="type of GPU, as in --gres=gpu:TYPE:N")
-    gpu_memory: ByteSize | None = Field(
+    gpu_memory: Size | None = Field(
         None, description="memory of one GPU; a run that needs more is refused"
     )
     max_workers: int = Field(8, ge=1, description="workers of a run that does not say how many")
-    object_store: ByteSize = Field(
+    object_store: Size = Field(
         ByteSize(2 * 2**30), ge=80 * 2**20, description="Ray's object store on each node"
     )
     setup: tuple[str, ...] = Field(
@@ -222,7 +233,20 @@ class SiteProfile(_Section):
         return self.kubernetes
 
     def on_slurm(self) -> Slurm:
-        """That section; the defaults where the profile has none, for SLURM can do with these."""
+        """That section; the defaults where the profile has none, for SLURM can do with these.
+
+        Raises
+        ------
+        InputError
+            The profile is of another cluster.
+        """
+        if self.slurm is None and self.kubernetes is not None:
+            raise InputError(
+                "site",
+                self.name,
+                "has no section slurm, only kubernetes",
+                "name the profile of the SLURM cluster, or write `slurm: {}` for the defaults",
+            )
         return self.slurm or Slurm.model_validate({})
 
 
@@ -241,14 +265,29 @@ def load_site(path: str | Path) -> SiteProfile:
     except (OSError, UnicodeDecodeError) as error:
         raise InputError("site", str(path), f"cannot be read ({error})") from error
     try:
-        values = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        values = yaml.load(text, Loader=_Loader)
+    except (yaml.YAMLError, RecursionError) as error:
         raise InputError("site", str(path), f"is not YAML ({error})") from error
     if not isinstance(values, dict):
         raise InputError(
             "site", str(path), "is not a mapping", "start with the line `kubernetes:` or `slurm:`"
         )
     return parse_site(values)
+
+
+class _Loader(yaml.SafeLoader):
+    """The safe loader; but a key that is there twice is an error, where the last would win."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Hashable, Any]:
+        seen = set()
+        for key, _ in node.value:
+            name = (key.tag, str(key.value))
+            if name in seen:
+                raise yaml.constructor.ConstructorError(
+                    "a mapping", node.start_mark, f"has the key {key.value!r} twice", key.start_mark
+                )
+            seen.add(name)
+        return super().construct_mapping(node, deep)
 
 
 def parse_site(values: Mapping[str, Any]) -> SiteProfile:
@@ -271,12 +310,50 @@ def _teach(error: ValidationError) -> InputError:
     section, field = _place(first["loc"])
     if first["type"] == "extra_forbidden":
         keys = list(section.model_fields)
-        near = difflib.get_close_matches(str(first["loc"][-1]), keys, n=1, cutoff=0.4)
+        key = str(first["loc"][-1])
+        near = difflib.get_close_matches(key, keys, n=1, cutoff=0.4)
         hint = f"did you mean {near[0]}?" if near else ""
+        if section is SiteProfile and (below := _sections_with(key)):
+            hint = f"write it below {' or '.join(f'`{name}:`' for name in below)}"
         why = f"is not a key of a site profile; there are {', '.join(keys)}"
         return InputError(where, first["input"], why, hint)
+    if first["type"] in ("tuple_type", "list_type"):
+        return InputError(
+            where, first["input"], f"is not a list: {field}", "write one `- ITEM` a line below it"
+        )
+    # A pattern says little to those who look for the mistake; what the key means says it.
+    if first["type"] == "string_pattern_mismatch":
+        why = "is not of the form that this takes"
+        return InputError(where, first["input"], why, _form(section, first["loc"]) or field)
     value = "nothing" if first["type"] == "missing" else first["input"]
     return InputError(where, value, f"{first['msg'][0].lower()}{first['msg'][1:]}", field)
+
+
+def _sections_with(key: str) -> list[str]:
+    """Sections of a profile that have a key."""
+    return [
+        name
+        for name, field in SiteProfile.model_fields.items()
+        if any(key in kind.model_fields for kind in _kinds(field.annotation))
+    ]
+
+
+_FORMS = {
+    "image": "name the image with a tag or a digest, such as registry.example/ddgm-dist:0.1.0",
+    "time": 'write hours, minutes and seconds in quotes, such as "24:00:00" or "2-00:00:00"',
+    "path": "write an absolute path, such as /data",
+    "scratch": "write an absolute path, such as /tmp",
+    "ray_version": "write three numbers, such as 2.60.0",
+    "s3_endpoint": "write a URL without a path, such as https://s3.example",
+    "claim": "write small letters, digits and dashes",
+    "namespace": "write small letters, digits and dashes",
+}
+
+
+def _form(section: type[BaseModel], loc: tuple[int | str, ...]) -> str:
+    """How a value of a key is written; empty where the key's meaning says it."""
+    keys = [str(part) for part in loc if str(part) in section.model_fields]
+    return _FORMS.get(keys[-1], "") if keys else ""
 
 
 def _place(loc: tuple[int | str, ...]) -> tuple[type[BaseModel], str]:

@@ -25,6 +25,20 @@ __all__ = ["Config", "PlanConfig", "ProblemConfig", "parse_config"]
 
 _SEEDS = 2**63
 
+# What people call some keys; for hints alone.
+_WORDS = {
+    "iterations": "N",
+    "iters": "N",
+    "num_iterations": "N",
+    "gradient_steps": "K",
+    "steps": "K",
+    "learning_rate": "step_size",
+    "eta": "step_size",
+    "noise": "sigma_y",
+    "model": "denoiser",
+    "weights": "denoiser",
+}
+
 
 class ProblemConfig(BaseModel):
     """What is solved; changing any of these changes the answer."""
@@ -155,9 +169,10 @@ def parse_config(values: Config | Mapping[str, Any] | None) -> Config:
     values = dict(values or {})
     for key in values:
         if key not in Config.model_fields:
-            near = difflib.get_close_matches(str(key), Config.model_fields, n=1, cutoff=0.4)
-            lower = {name.lower(): name for name in Config.model_fields}
-            guess = lower.get(str(key).lower()) or (near[0] if near else None)
+            known = {name.lower(): name for name in Config.model_fields} | _WORDS
+            word = str(key).lower()
+            near = difflib.get_close_matches(word, known, n=1, cutoff=0.4)
+            guess = known.get(word) or (known[near[0]] if near else None)
             hint = f"did you mean {guess}?" if guess else ""
             raise InputError(
                 str(key),

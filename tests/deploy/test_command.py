@@ -31,6 +31,8 @@ def test_the_command_line_takes_it_as_it_is_meant(run: Run) -> None:
     assert (found["thickness"], found["mask_bad"]) == (run.thickness, run.mask_bad)
     # A retry is the same command: it must never begin anew.
     assert found["overwrite"] is False
+    # Without a terminal a line now and then tells how far it is: the log is all that there is.
+    assert found["quiet"] is False
 
 
 @pytest.mark.parametrize("memory", [MIB, MIB + 1, 3 * 2**30, 3 * 2**30 - 1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import shutil
 import subprocess
 from collections import Counter
@@ -13,11 +14,17 @@ from typing import Any
 
 import pytest
 import yaml
+from pydantic import BaseModel
 
 from ddgm_dist.cli import main
+from ddgm_dist.deploy.command import Run
+from ddgm_dist.deploy.data_pod import data_pod
 from ddgm_dist.deploy.lint import Schemas, lint, lint_text
 from ddgm_dist.deploy.lint.reading import as_map, pods
-from tests.deploy.kuberay import KUBERNETES, REPOSITORY, schemas
+from ddgm_dist.deploy.rayjob import rayjob
+from ddgm_dist.deploy.site import SiteProfile, _kinds
+from ddgm_dist.errors import InputError
+from tests.deploy.kuberay import KUBERNETES, NEEDS, REPOSITORY, schemas, site
 
 NAMES = ("cpu-local", "gpu", "spot", "kueue", "volcano", "s3")
 FOLDERS = ("base", *(f"overlays/{name}" for name in NAMES))
@@ -25,15 +32,17 @@ FOLDERS = ("base", *(f"overlays/{name}" for name in NAMES))
 
 @cache
 def _render(folder: str) -> str:
+    return _kustomize(KUBERNETES / folder)
+
+
+def _kustomize(folder: Path) -> str:
     if (found := shutil.which("kubectl")) is not None:
         words = [found, "kustomize"]
     elif (found := shutil.which("kustomize")) is not None:
         words = [found, "build"]
     else:
         pytest.skip("needs kubectl or kustomize on the PATH")
-    done = subprocess.run(
-        [*words, str(KUBERNETES / folder)], capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([*words, str(folder)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "deprecated" not in done.stderr
     return done.stdout
@@ -56,7 +65,11 @@ def regenerate() -> ModuleType:
 
 
 def test_all_overlays_are_listed() -> None:
-    there = {str(p.parent.relative_to(KUBERNETES)) for p in KUBERNETES.rglob("kustomization.yaml")}
+    there = {
+        str(path.parent.relative_to(KUBERNETES))
+        for path in KUBERNETES.rglob("kustomization.yaml")
+        if yaml.safe_load(path.read_text())["kind"] == "Kustomization"
+    }
     assert there == set(FOLDERS) == set(regenerate().RAYJOBS)
 
 
@@ -92,6 +105,53 @@ def test_what_is_rendered_breaks_no_rule_also_where_there_are_no_crds(folder: st
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_what_is_rendered_is_valid_and_breaks_no_rule(folder: str) -> None:
     assert [str(each) for each in lint(rendered(folder), schemas())] == []
+
+
+def test_the_table_of_keys_is_of_the_model() -> None:
+    module = regenerate()
+    table = module.SITE_KEYS.read_text()
+    assert table == module.site_keys(), "run python deploy/regenerate.py"
+    # Every section that the model has is in it: a new one would be missing without a word.
+    assert set(module.SECTIONS.values()) == _sections(SiteProfile) - {SiteProfile}
+
+
+def _sections(model: type[BaseModel]) -> set[type[BaseModel]]:
+    found: set[type[BaseModel]] = {model}
+    for field in model.model_fields.values():
+        for kind in _kinds(field.annotation):
+            found |= _sections(kind)
+    return found
+
+
+def test_the_pod_that_copies_data_is_of_the_profile(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "data-pod.yaml"
+    assert main(regenerate().data_pod_command(out)) == 0
+    committed = (KUBERNETES / regenerate().DATA_POD).read_text()
+    assert out.read_text() == committed, "run python deploy/regenerate.py"
+    where = site(
+        image="registry.example/other:1",
+        namespace="tomo",
+        pull_secrets=["pull"],
+        volumes=[{"claim": "in", "path": "/in", "read_only": True}, {"claim": "out"}],
+    )
+    pod = data_pod(where)
+    assert lint([pod], Schemas()) == []
+    assert pod["metadata"]["namespace"] == "tomo"
+    (container,) = pod["spec"]["containers"]
+    assert container["image"] == "registry.example/other:1"
+    job = rayjob("tomo", Run("/in/t.zarr", "/data/v.zarr"), NEEDS, where)
+    (head,) = [each for each in pods(job) if each.role == "head"]
+    for mine, its in (
+        (pod["spec"]["volumes"], head.spec["volumes"]),
+        (container["volumeMounts"], head.ray[1]["volumeMounts"]),
+    ):
+        shared = [each for each in its if each["name"].startswith("data-")]
+        assert mine[1:] == shared
+        assert len(shared) == 2
+    with pytest.raises(InputError, match=r"kubernetes\.volumes"):
+        data_pod(site(volumes=[]))
 
 
 def test_the_pod_that_copies_data_is_valid_and_breaks_no_rule() -> None:
@@ -159,6 +219,69 @@ def test_who_may_talk_to_whom(folder: str, source: str, target: str, port: int, 
     out = _allowed(policies, "egress", labels[source], labels[target], port)
     into = _allowed(policies, "ingress", labels[target], labels[source], port)
     assert (out and into) is may
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_any_name_and_namespace_will_do(
+    folder: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = tmp_path / "kubernetes"
+    shutil.copytree(KUBERNETES, copy)
+    profile = copy / folder / "site.yaml"
+    profile.write_text(profile.read_text().replace("namespace: ddgm", "namespace: tomo"))
+    words = regenerate().command(folder, copy / folder / "rayjob.yaml")
+    words[words.index("--site") + 1] = str(profile)
+    assert main([*words, "--name", "specimen-7"]) == 0, capsys.readouterr().err
+    documents = list(yaml.safe_load_all(_kustomize(copy / folder)))
+    assert [str(each) for each in lint(documents)] == []
+    assert len(documents) == len(rendered(folder))
+    names = {each["metadata"]["name"] for each in documents if each["kind"] == "Namespace"}
+    inside = [each for each in documents if each["kind"] != "Namespace"]
+    assert names == {each["metadata"]["namespace"] for each in inside} == {"tomo"}
+    (job,) = [each for each in documents if each["kind"] == "RayJob"]
+    assert job == yaml.safe_load((copy / folder / "rayjob.yaml").read_text())
+    assert job["metadata"]["name"] == "specimen-7"
+    # Each run has a budget of its own: one for the heads of two runs would let one of them go.
+    (budget,) = [each for each in documents if each["kind"] == "PodDisruptionBudget"]
+    assert budget["metadata"]["name"] == "specimen-7-head"
+    for run, chosen in ((job, {"head"}), (_job(rendered(folder)), set())):
+        roles = {
+            pod.role
+            for pod in pods(run)
+            if _selects(budget["spec"]["selector"], _labels(run, pod.path))
+        }
+        assert roles == chosen
+
+
+def _job(documents: list[dict[str, Any]]) -> dict[str, Any]:
+    (job,) = [each for each in documents if each["kind"] == "RayJob"]
+    return job
+
+
+def _labels(job: dict[str, Any], path: str) -> dict[str, str]:
+    found: dict[str, str] = as_map(as_map(_template(job, path)).get("metadata"))["labels"]
+    return found
+
+
+def test_the_budget_as_it_is_written_keeps_the_head_of_the_committed_cluster() -> None:
+    cluster = yaml.safe_load((KUBERNETES / "raycluster.yaml").read_text())
+    budget = yaml.safe_load((KUBERNETES / "around" / "poddisruptionbudget.yaml").read_text())
+    chosen = {
+        pod.role
+        for pod in pods(cluster)
+        if _selects(budget["spec"]["selector"], _labels(cluster, pod.path))
+    }
+    assert chosen == {"head"}
+    assert budget["metadata"]["namespace"] == cluster["metadata"]["namespace"]
+
+
+def test_files_that_the_readme_names_are_there() -> None:
+    text = (KUBERNETES / "README.md").read_text()
+    named = set(re.findall(r"deploy/kubernetes/[\w./-]+|(?:around|overlays)/[\w./-]+", text))
+    own = ("overlays/mine", "overlays/specimen7")  # made by the reader
+    for path in (each.removeprefix("deploy/kubernetes/").rstrip(".") for each in named):
+        assert path.startswith(own) or (KUBERNETES / path).exists(), path
+    assert len(named) > 5
 
 
 @pytest.mark.parametrize("folder", FOLDERS)

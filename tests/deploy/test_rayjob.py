@@ -33,6 +33,13 @@ SITES: dict[str, dict[str, Any]] = {
 }
 
 
+BUCKET = Run("s3://b/tilts.zarr", "s3://b/volume.zarr")
+
+
+def run(name: str) -> Run:
+    return BUCKET if name == "bucket" else RUN
+
+
 def needs(name: str) -> Resources:
     return Resources(8, 64, 4, 3 * GIB, gpus=1, gpu_memory=GIB) if name == "gpu" else NEEDS
 
@@ -41,7 +48,7 @@ def needs(name: str) -> Resources:
 def test_what_is_written_breaks_no_rule_and_fits_the_schema(name: str) -> None:
     where = site(**SITES[name])
     documents = [
-        rayjob("tomo", RUN, needs(name), where),
+        rayjob("tomo", run(name), needs(name), where),
         raycluster("tomo", needs(name), where),
     ]
     assert lint(documents, schemas()) == []
@@ -50,11 +57,11 @@ def test_what_is_written_breaks_no_rule_and_fits_the_schema(name: str) -> None:
 @pytest.mark.parametrize("name", SITES)
 def test_the_text_is_the_document_with_comments(name: str) -> None:
     where = site(**SITES[name])
-    job = render_rayjob("tomo", RUN, needs(name), where)
-    assert yaml.safe_load(job) == rayjob("tomo", RUN, needs(name), where)
+    job = render_rayjob("tomo", run(name), needs(name), where)
+    assert yaml.safe_load(job) == rayjob("tomo", run(name), needs(name), where)
     cluster = render_raycluster("tomo", needs(name), where)
     assert yaml.safe_load(cluster) == raycluster("tomo", needs(name), where)
-    assert job == render_rayjob("tomo", RUN, needs(name), site(**SITES[name]))
+    assert job == render_rayjob("tomo", run(name), needs(name), site(**SITES[name]))
     assert sum(line.lstrip().startswith("#") for line in job.splitlines()) > 15
 
 
@@ -65,7 +72,10 @@ def test_the_text_is_the_document_with_comments(name: str) -> None:
     store=st.integers(80 * MIB, 64 * GIB),
 )
 def test_what_the_run_asks_for_is_there(workers: int, memory: int, gpus: int, store: int) -> None:
-    where = site(workers={"cpus": 8, "gpus": gpus}, object_store=store, head={"memory": "100GiB"})
+    cpus = 4 * max(1, gpus)
+    where = site(
+        workers={"cpus": cpus, "gpus": gpus}, object_store=store, head={"memory": "100GiB"}
+    )
     asked = Resources(workers, 500, 4, memory, gpus=min(1, gpus))
     job = rayjob("tomo", RUN, asked, where)
     group = job["spec"]["rayClusterSpec"]["workerGroupSpecs"][0]
@@ -104,6 +114,56 @@ def test_an_open_head_is_never_written() -> None:
 def test_a_site_that_cannot_carry_the_run_is_refused(values: dict[str, Any], says: str) -> None:
     with pytest.raises(InputError, match=says):
         rayjob("tomo", RUN, NEEDS, site(**values))
+
+
+VOLUMES = [
+    {"claim": "in", "path": "/in", "read_only": True},
+    {"claim": "data"},
+    {"claim": "raw", "path": "/data/raw", "read_only": True},
+]
+
+
+@pytest.mark.parametrize(
+    ("tilts", "out", "volumes", "says"),
+    [
+        ("/mnt/t.zarr", "/data/v.zarr", VOLUMES, "tilts = /mnt/t.zarr: is on none of"),
+        ("/data/t.zarr", "/out/v.zarr", VOLUMES, "out = /out/v.zarr: is on none of"),
+        ("/data/t.zarr", "/database/v.zarr", VOLUMES, "out = /database/v.zarr: is on none of"),
+        ("/data/t.zarr", "/data/../out/v.zarr", VOLUMES, "is on none of"),
+        ("file:///mnt/t.zarr", "/data/v.zarr", VOLUMES, "is on none of"),
+        ("/data/t.zarr", "/in/v.zarr", VOLUMES, "is on the volume /in (in), which is read_only"),
+        ("/data/t.zarr", "/data/raw/v.zarr", VOLUMES, "is on the volume /data/raw (raw)"),
+        ("/data/t.zarr", "/data/v.zarr", [], "the site profile has none"),
+        ("s3://b/t.zarr", "/data/v.zarr", [], "out = /data/v.zarr: is on none of"),
+    ],
+)
+def test_stores_that_the_pods_would_not_see_are_refused(
+    tilts: str, out: str, volumes: list[dict[str, Any]], says: str
+) -> None:
+    with pytest.raises(InputError) as caught:
+        rayjob("tomo", Run(tilts, out), NEEDS, site(volumes=volumes))
+    assert says in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("tilts", "out"),
+    [
+        ("/in/t.zarr", "/data/v.zarr"),
+        ("/data/raw/t.zarr", "/data/new/v.zarr"),
+        ("s3://b/t.zarr", "gs://b/v.zarr"),
+        ("file:///in/t.zarr", "file:///data/v.zarr"),
+    ],
+)
+def test_stores_on_volumes_and_in_buckets_will_do(tilts: str, out: str) -> None:
+    job = rayjob("tomo", Run(tilts, out), NEEDS, site(volumes=VOLUMES))
+    assert lint([job]) == []
+
+
+def test_workers_have_the_cpus_that_they_ask_for() -> None:
+    four = Resources(8, 64, 1, 3 * GIB, gpus=1)
+    assert rayjob("tomo", RUN, four, site(workers={"gpus": 4, "cpus": 4}))
+    with pytest.raises(InputError, match=r"less than the 4 x 1 CPUs"):
+        rayjob("tomo", RUN, four, site(workers={"gpus": 4, "cpus": 2}))
 
 
 def test_a_gpu_that_is_too_small_is_refused() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from ddgm_dist.errors import InputError
-from ddgm_dist.plan.config import Config, PlanConfig, ProblemConfig, parse_config
+from ddgm_dist.plan.config import _WORDS, Config, PlanConfig, ProblemConfig, parse_config
 
 
 def refused(values: dict[str, Any]) -> InputError:
@@ -31,12 +31,26 @@ def test_every_key_belongs_to_the_problem_or_the_plan_and_says_what_it_is() -> N
 
 @pytest.mark.parametrize(
     ("key", "meant"),
-    [("n", "N"), ("sigma1", "sigma_1"), ("thicknes", "thickness"), ("tile_row", "tile_rows")],
+    [
+        ("n", "N"),
+        ("sigma1", "sigma_1"),
+        ("thicknes", "thickness"),
+        ("tile_row", "tile_rows"),
+        ("iterations", "N"),
+        ("iteratons", "N"),
+        ("Gradient_steps", "K"),
+        ("eta", "step_size"),
+    ],
 )
 def test_an_unknown_key_names_the_nearest(key: str, meant: str) -> None:
     error = refused({key: 3})
     assert error.argument == key
     assert f"did you mean {meant}?" in str(error)
+
+
+def test_words_for_keys_lead_to_keys() -> None:
+    assert set(_WORDS.values()) <= set(Config.model_fields)
+    assert not set(_WORDS) & set(Config.model_fields)
 
 
 def test_a_key_like_no_other_gets_no_guess() -> None:

@@ -115,7 +115,7 @@ def feature_gates(document: Node) -> Problems:
         yield Problem(
             f"{path}.networkPolicy",
             "is refused: the operator's gate RayClusterNetworkPolicy is off by default",
-            "delete it and apply a NetworkPolicy, as deploy/kubernetes/base does",
+            "delete it and apply a NetworkPolicy, as deploy/kubernetes/around does",
         )
     if as_map(cluster.get("tlsOptions")).get("enabled") is True:
         yield Problem(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 import shlex
 from collections import Counter
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from pydantic import ByteSize, TypeAdapter, ValidationError
 from ddgm_dist.deploy.lint.finding import Problem, Rule
 from ddgm_dist.deploy.lint.reading import (
     Node,
+    Pod,
     as_list,
     as_map,
     number_of,
@@ -186,6 +188,83 @@ def fits(document: Node) -> Problems:
         )
 
 
+# Options of the command that take no value.
+_FLAGS = ("--mask-bad", "--overwrite", "--quiet", "-q")
+
+
+def stores(document: Node) -> Problems:
+    """What the entrypoint reads and writes is on volumes that the pods mount."""
+    if ray_cluster(document) is None or document.get("kind") != "RayJob":
+        return
+    try:
+        words = shlex.split(text_of(as_map(document.get("spec")).get("entrypoint")))
+    except ValueError:
+        return  # run/fits says so
+    if "reconstruct" not in words:
+        return
+    for called, store in _stores(words[words.index("reconstruct") + 1 :]):
+        path = store.removeprefix("file://")
+        if "://" in path:
+            continue
+        for pod in ray_pods(document):
+            # The configuration is read by the driver alone.
+            if called == "config" and pod.role != "head":
+                continue
+            mount = _mount_of(path, pod)
+            where = f"{pod.ray[0]}.volumeMounts"
+            if mount is None:
+                yield Problem(
+                    where,
+                    f"none holds {called} {store} of the entrypoint, so the {pod.role} does not "
+                    "see it, or loses it with the pod",
+                    "mount the volume that holds it, at the same path in head and workers; or "
+                    "correct the path",
+                )
+            elif called == "out" and mount.get("readOnly") is True:
+                yield Problem(
+                    where,
+                    f"out {store} of the entrypoint is on {mount.get('mountPath')}, which is "
+                    "readOnly",
+                    "write to another volume, or delete readOnly",
+                )
+
+
+def _stores(words: list[str]) -> Iterator[tuple[str, str]]:
+    """Tilts, output and configuration of the command's words."""
+    names = iter(("tilts", "out"))
+    rest = iter(words)
+    for word in rest:
+        if word.startswith("--config="):
+            yield "config", word.partition("=")[2]
+        elif word == "--config":
+            yield "config", next(rest, "")
+        elif word in _FLAGS or (word.startswith("-") and "=" in word):
+            continue
+        elif word.startswith("-"):
+            next(rest, "")
+        elif (name := next(names, None)) is not None:
+            yield name, word
+
+
+def _mount_of(path: str, pod: Pod) -> Node | None:
+    """The deepest mount that holds a path; None if that is scratch, which goes with the pod."""
+    scratch = {
+        text_of(as_map(each).get("name"))
+        for each in as_list(pod.spec.get("volumes"))
+        if "emptyDir" in as_map(each)
+    }
+    where = posixpath.normpath(path)
+    found: dict[str, Node] = {}
+    for each in as_list(pod.ray[1].get("volumeMounts")):
+        folder = posixpath.normpath(text_of(as_map(each).get("mountPath")))
+        if where == folder or where.startswith(folder.rstrip("/") + "/"):
+            found[folder] = as_map(each)
+    if not found:
+        return None
+    mount = found[max(found, key=len)]
+    return None if text_of(mount.get("name")) in scratch else mount
+
+
 RULES = (
     Rule("run/requests", "requests are limits", requests_are_limits),
     Rule("run/gpus", "as many GPUs are announced as there are", gpus_agree),
@@ -193,4 +272,5 @@ RULES = (
     Rule("run/spill", "spilling goes to a disk of limited size", spilling),
     Rule("run/volumes", "scratch is limited, mounts have volumes, names are unique", volumes),
     Rule("run/fits", "what the entrypoint asks for is there", fits),
+    Rule("run/stores", "what the entrypoint reads and writes is on mounted volumes", stores),
 )

@@ -208,6 +208,20 @@ def autoscaler(document: Node) -> Problems:
             )
 
 
+def dashboard(document: Node) -> Problems:
+    for pod in pods(document):
+        if pod.role != "head":
+            continue
+        host = text_of(pod.params.get("dashboard-host", "0.0.0.0"))
+        if host not in ("0.0.0.0", "::"):
+            yield Problem(
+                f"{pod.place}.rayStartParams.dashboard-host",
+                f"{host!r}: neither the submitter nor the operator reaches the head's dashboard "
+                "there, so the command is never handed over",
+                'write "0.0.0.0"; the token and a NetworkPolicy keep others out',
+            )
+
+
 def probes(document: Node) -> Problems:
     for pod in ray_pods(document):
         where, container = pod.ray
@@ -228,5 +242,6 @@ RULES = (
     Rule("run/retry", "a lost head is retried, and the retry resumes", retries),
     Rule("run/gives-back", "nodes are given back at the end", gives_back),
     Rule("run/autoscaler", "autoscaler v2, and none under a queue", autoscaler),
+    Rule("run/dashboard", "submitter and operator reach the head's dashboard", dashboard),
     Rule("run/probes", "head and workers are probed", probes),
 )

@@ -166,6 +166,21 @@ def image(document: Node) -> Problems:
                     f"{called!r} may be another image tomorrow: head and workers must be the same",
                     "name a version, such as :0.1.0, or a digest",
                 )
+    # Ray of one version talks to no other; code is pickled here and loaded there.
+    first = ""
+    for pod in pods(document):
+        where, container = pod.ray
+        called = text_of(container.get("image"))
+        if pod.role == "other" or not called:
+            continue
+        first = first or called
+        if called != first:
+            yield Problem(
+                f"{where}.image",
+                f"{called!r} is not the head's {first!r}: head, workers and submitter must be the "
+                "same",
+                "write the same image everywhere",
+            )
 
 
 def host(document: Node) -> Problems:
@@ -211,7 +226,7 @@ RULES = (
         "safe/security-context", "containers have no more rights than they need", security_context
     ),
     Rule("safe/service-account", "who does not ask the API server has no token", service_account),
-    Rule("safe/image", "images are of a fixed version", image),
+    Rule("safe/image", "images are of a fixed version, and one for the whole run", image),
     Rule("safe/host", "pods share nothing of the node", host),
     Rule(
         "safe/network-policy",

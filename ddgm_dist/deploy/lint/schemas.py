@@ -100,13 +100,15 @@ class Schemas:
             yield _finding(label, list(error.absolute_path), error)
         except kv.SchemaNotFoundError:
             kind = f"{document['apiVersion']} {document['kind']}"
+            plural = f"{str(document['kind']).lower()}s"
+            name = f"{plural}.{str(document['apiVersion']).partition('/')[0]}"
             yield Finding(
                 "schema/kind",
                 label,
                 "kind",
                 f"no schema of {kind} is known, so nothing in it is checked",
                 "correct apiVersion and kind; for a custom resource give a directory with its CRD with "
-                "--crds (kubectl get crd rayjobs.ray.io -o yaml > crds/rayjobs.yaml)",
+                f"--crds (mkdir -p crds; kubectl get crd {name} -o yaml > crds/{plural}.yaml)",
             )
         except kv.VersionNotSupportedError:
             raise InputError(

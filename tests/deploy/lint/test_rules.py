@@ -510,6 +510,62 @@ MISTAKES: list[tuple[str, str, str, str, dict[str, Any]]] = [
         {f"{WORKERS}.rayStartParams.memory": str(2**30)},
     ),
     (
+        "run/stores",
+        f"{HEAD_RAY}.volumeMounts",
+        "none holds tilts /data/tilts.zarr",
+        "correct the path",
+        {f"{HEAD_RAY}.volumeMounts.3.mountPath": "/dta"},
+    ),
+    (
+        "run/stores",
+        f"{WORKER_RAY}.volumeMounts",
+        "none holds out /data/volume.zarr",
+        "mount the volume",
+        {f"{WORKER_RAY}.volumeMounts.3.mountPath": "/dta"},
+    ),
+    (
+        "run/stores",
+        f"{WORKER_RAY}.volumeMounts",
+        "is on /data, which is readOnly",
+        "delete readOnly",
+        {f"{WORKER_RAY}.volumeMounts.3.readOnly": True},
+    ),
+    (
+        "run/stores",
+        f"{HEAD_RAY}.volumeMounts",
+        "none holds out /tmp/volume.zarr",
+        "correct the path",
+        {f"{SPEC}.entrypoint": "ddgm-dist reconstruct --mask-bad /data/t.zarr /tmp/volume.zarr"},
+    ),
+    (
+        "run/stores",
+        f"{HEAD_RAY}.volumeMounts",
+        "none holds config /etc/run.yaml",
+        "correct the path",
+        {f"{SPEC}.entrypoint": f"{JOB['spec']['entrypoint']} --config /etc/run.yaml"},
+    ),
+    (
+        "run/dashboard",
+        f"{HEAD}.rayStartParams.dashboard-host",
+        "never handed over",
+        "0.0.0.0",
+        {f"{HEAD}.rayStartParams.dashboard-host": "127.0.0.1"},
+    ),
+    (
+        "safe/image",
+        f"{WORKER_RAY}.image",
+        "is not the head's",
+        "the same image everywhere",
+        {f"{WORKER_RAY}.image": "registry.example/ddgm-dist:0.2.0"},
+    ),
+    (
+        "safe/image",
+        f"{SPEC}.submitterPodTemplate.spec.containers.0.image",
+        "is not the head's",
+        "the same image everywhere",
+        {f"{SPEC}.submitterPodTemplate.spec.containers.0.image": "registry.example/other:1"},
+    ),
+    (
         "run/autoscaler",
         f"{CLUSTER}.autoscalerOptions.version",
         "is not v2",
@@ -612,6 +668,18 @@ def test_rules_of_pods_hold_for_other_kinds_too() -> None:
     for document in (job, cron, {"kind": "Pod", "metadata": {"name": "p"}, **pod}):
         rules = {each.rule for each in lint([document])}
         assert rules == {"safe/host", "safe/image", "safe/security-context"}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "ddgm-dist reconstruct s3://b/t.zarr s3://b/v.zarr --address auto",
+        "ddgm-dist reconstruct --workers 4 --set N=3 /data/t.zarr --quiet /data/v.zarr",
+        "ddgm-dist reconstruct file:///data/t.zarr /data/v.zarr --config=/data/run.yaml",
+    ],
+)
+def test_stores_that_are_there_are_found_where_the_command_has_them(words: str) -> None:
+    assert lint([planted(JOB, {f"{SPEC}.entrypoint": words})]) == []
 
 
 def test_a_token_is_enough_for_a_service_that_leaves_the_cluster() -> None:

@@ -143,6 +143,12 @@ def test_a_kind_without_a_schema_is_never_passed_over() -> None:
     assert "--crds" in found.mend
 
 
+@pytest.mark.parametrize("kind", ["RayCluster", "RayJob"])
+def test_a_definition_that_is_missing_is_asked_for_by_its_own_name(kind: str) -> None:
+    (found,) = Schemas().check({"apiVersion": "ray.io/v1", "kind": kind, "metadata": {}}, "x")
+    assert f"get crd {kind.lower()}s.ray.io " in found.mend
+
+
 def test_only_objects_with_named_properties_are_closed() -> None:
     plain = {"type": "object", "additionalProperties": {"type": "string"}}
     assert strict(plain) == plain
