@@ -308,7 +308,7 @@ def test_start_that_fails_is_a_failed_job(work: Work) -> None:
         work.submit(render_sbatch(work.run, NEEDS, work.site(exclusive=True, starts=1)))
         told = work.finish()
     assert (told["JobState"], told["ExitCode"]) == ("FAILED", "1:0"), work.log()
-    assert "Failed to start Ray" in work.log()
+    assert "Failed to start GCS" in work.log()
     work.check_nodes_clean()
 
 
