@@ -4,9 +4,10 @@
 
 Three kinds of figures, kept apart in benchmarks/results/sizing.json and docs/sizing.md:
 
-- *measured* here: seconds per phase of a few blocks of each volume's width, on one thread of this
-  machine (`ddgm_dist.calibrate`), bytes that the plan says are moved, and floating-point operations of a
-  denoiser call, counted;
+- *measured*: seconds per voxel and iteration of a whole run by one Ray worker of one thread, alone on
+  its machine (benchmarks/overhead.py); how they divide among the phases of a few blocks of each volume's
+  width, tried here (`ddgm_dist.calibrate`; other work slows all alike); floating-point operations
+  of a denoiser call, counted;
 - *simulated*: the package's own scheduler (`ddgm_dist.engine.work`, `.coupled`) hands out the plan's
   steps to workers that take the measured time for each, and a driver that takes what it was measured to
   take per step (benchmarks/scheduling.py). A few rounds of tiles are simulated, the rest follows;
@@ -46,6 +47,7 @@ from ddgm_dist.prior.denoisers import load_denoiser
 from ddgm_dist.storage.tilt_series import TiltSeriesMeta, write_tilt_series
 
 RESULTS = Path(__file__).with_name("results") / "sizing.json"
+OVERHEAD = RESULTS.with_name("overhead.json")
 ANGLES = tuple(float(a) for a in np.linspace(-60, 60, 61))
 # name: thickness, rows, field
 VOLUMES = {
@@ -62,7 +64,7 @@ SHARES = (0.15, 0.30)
 # Of the driver, per step: benchmarks/results/scheduling.json.
 DRIVER = {"free": 1.01e-3, "coupled": 1.89e-3}
 # Tiles per worker that are simulated.
-ROUNDS = 4
+ROUNDS = 3
 # Rows of a GPU's tiles, the best of which is taken: many make a step long against the driver's share
 # of it, few leave no worker without a tile.
 GPU_ROWS = (8, 32, 128)
@@ -96,17 +98,26 @@ def measure(depth: int, field: int, folder: Path) -> tuple[Rates, dict]:
     problem, series = pose_problem(path, config.problem())
     plan = planned(problem, None)
     found = expect(problem, plan, series)
-    solved = plan.voxels * plan.iterations
     denoiser = load_denoiser("fibsem").denoiser
     image = torch.zeros(1, depth, 2048)
     with FlopCounterMode(display=False) as flops:
         denoiser(image, 1.0, torch.ones_like(image))
+    share = found.seconds["denoise"] / found.total
     rates = Rates(
-        denoise=found.seconds["denoise"] / solved,
-        other=(found.total - found.seconds["denoise"]) / solved,
+        denoise=whole_rate() * share,
+        other=whole_rate() * (1 - share),
         operations=flops.get_total_flops() / image.numel(),
     )
-    return rates, {phase: s / solved * 1e6 for phase, s in found.seconds.items()}
+    return rates, {phase: s / found.total for phase, s in found.seconds.items()}
+
+
+def whole_rate() -> float:
+    """Seconds per voxel solved and iteration, of a run by one worker of one thread."""
+    found = json.loads(OVERHEAD.read_text())
+    depth, rows, field = found["shape"]
+    first, last = Geometry(ANGLES, depth, rows, field).domain
+    work = min(run["work"] for run in found["runs"]["one"])
+    return work / (depth * rows * (last - first) * found["N"])
 
 
 def planned(problem: Problem, tile_rows: int | None) -> Plan:
@@ -211,7 +222,8 @@ def case(name: str, rates: Rates, phases: dict) -> dict:
         "voxels": math.prod(plan.shape),
         "iterations": plan.iterations,
         "measured": {
-            "us_per_voxel_and_iteration": {k: round(v, 4) for k, v in phases.items()},
+            "us_per_voxel_and_iteration": round(1e6 * (rates.denoise + rates.other), 4),
+            "shares": {k: round(v, 4) for k, v in phases.items()},
             "operations_per_voxel": round(rates.operations),
             "core_hours": round(
                 plan.voxels * plan.iterations * (rates.denoise + rates.other) / 3600
