@@ -103,16 +103,19 @@ def test_a_search_goes_on_where_it_was(slab, monkeypatch, tmp_path: Path) -> Non
     monkeypatch.setattr(search, "RESULTS", tmp_path)
 
     def searched(rounds: list[int]) -> dict:
-        record = search.Record(CELL, N)
+        record = search.Record(CELL, N, slab.prior)
         for number in rounds:
             for name in ("WBP", "CGLS", "DPIR"):
                 search.advance(record, slab, name, number, N)
         return {
             name: [(t["settings"], t["nmse"]) for t in trials]
-            for name, trials in search.Record(CELL, N).trials.items()
+            for name, trials in search.Record(CELL, N, slab.prior).trials.items()
         }
 
     searched([0, 1])
+    other = search.Record(CELL, N, "another")
+    assert not other.of("DPIR"), "what another denoiser was tried with says nothing of this one"
+    assert other.of("WBP")
     resumed = searched([0, 1, 2])
     for file in tmp_path.iterdir():
         file.unlink()
@@ -120,7 +123,7 @@ def test_a_search_goes_on_where_it_was(slab, monkeypatch, tmp_path: Path) -> Non
     assert len(resumed["DPIR"]) == 3
     assert len(resumed["WBP"]) == 3
     least = min(resumed["DPIR"], key=lambda trial: trial[1])
-    assert search.Record(CELL, N).best("DPIR") == least[0]
+    assert search.Record(CELL, N, slab.prior).best("DPIR") == least[0]
 
 
 def test_a_line_of_the_table_counts_what_it_took(slab, tmp_path: Path) -> None:
