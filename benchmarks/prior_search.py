@@ -33,18 +33,18 @@ TISSUE = ROOT.parent / "shared" / "data" / "fibsem_medulla"
 RESULTS = Path(__file__).parent / "results" / "prior_search.json"
 # What DDGM calls with the defaults: sigma 0.2 to 5. The mean over these bands ranks.
 RANKED = ("0.1-0.3", "0.3-1", "1-3", "3-10")
-PLAIN = {"zoom": 0.0, "tone": 0.0, "blur": 0.0}
+VARIED = {"zoom": 0.2, "tone": 0.2, "blur": 0.1}
 
 CANDIDATES: dict[str, tuple[UNetSpec, dict[str, float]]] = {
-    "32-64-128-192": (UNetSpec((32, 64, 128, 192), (1, 1, 2), (1, 1, 2), 2), PLAIN),
-    "32-64-128-192, augmented": (UNetSpec((32, 64, 128, 192), (1, 1, 2), (1, 1, 2), 2), {}),
+    "32-64-128-192": (UNetSpec((32, 64, 128, 192), (1, 1, 2), (1, 1, 2), 2), {}),
+    "32-64-128-192, varied": (UNetSpec((32, 64, 128, 192), (1, 1, 2), (1, 1, 2), 2), VARIED),
     "32-64-128-256, no fine encoder": (
         UNetSpec((32, 64, 128, 256), (0, 1, 2), (1, 1, 2), 2),
-        PLAIN,
+        {},
     ),
-    "32-64-128-256, deeper middle": (UNetSpec((32, 64, 128, 256), (0, 1, 1), (1, 1, 2), 3), PLAIN),
-    "32-64-160-256": (UNetSpec((32, 64, 160, 256), (0, 1, 2), (1, 1, 2), 2), PLAIN),
-    "32-96-160-256": (UNetSpec((32, 96, 160, 256), (0, 1, 1), (1, 1, 2), 2), PLAIN),
+    "32-64-128-256, deeper middle": (UNetSpec((32, 64, 128, 256), (0, 1, 1), (1, 1, 2), 3), {}),
+    "32-64-160-256": (UNetSpec((32, 64, 160, 256), (0, 1, 2), (1, 1, 2), 2), {}),
+    "32-96-160-256": (UNetSpec((32, 96, 160, 256), (0, 1, 1), (1, 1, 2), 2), {}),
 }
 
 
@@ -85,7 +85,7 @@ def train(name: str, steps: int) -> dict[str, object]:
     loss = judge(net)
     return {
         "architecture": asdict(spec),
-        "augmented": not augmentation,
+        "augmented": bool(augmentation),
         "steps": history.step,
         "training_s_per_step": round(history.seconds / history.step, 3),
         "loss": loss,

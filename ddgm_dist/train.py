@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +84,7 @@ def train(
     batch: int = 8,
     learning_rate: float = 1e-3,
     seed: int = 0,
+    variety: float = 0.0,
     attribution: str = "",
     spec: UNetSpec | None = None,
     resume: bool = True,
@@ -114,6 +115,10 @@ def train(
         Edge of a patch in pixels; patches per step.
     learning_rate, seed
         See :class:`ddgm_dist.prior.training.TrainingOptions`.
+    variety
+        Probability, from 0 to 1, that a patch is shown as another microscope might: at another
+        pixel size, on a bent intensity scale, and (half as often) less sharp. What other data gain
+        by it, data like ``images`` lose a little.
     attribution
         Where the images come from; kept in the recipe.
     spec
@@ -141,7 +146,12 @@ def train(
     options = TrainingOptions(
         steps=steps, minutes=minutes, batch=batch, learning_rate=learning_rate, seed=seed
     )
+    if not 0 <= variety <= 1:
+        raise InputError("variety", variety, "is a probability, from 0 to 1", "try 0.2")
     sampler, data = _sampler("images", images, planes, z_range, patch, seed)
+    if variety:
+        sampler = replace(sampler, zoom=variety, tone=variety, blur=variety / 2)
+        data = [{**described, "variety": variety} for described in data]
     judge, judged = None, Data()
     if validation:
         judge, judged = _sampler("validation", validation, planes, None, patch, _VALIDATION_SEED)

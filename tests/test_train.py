@@ -259,3 +259,16 @@ def test_from_the_command_line(
     assert main([*words, "--z-range", "0:17"]) == 2
     assert "data differs" in capsys.readouterr().err
     assert ddgm_dist.train is train
+
+
+def test_variety_is_another_training(folder: Path, tmp_path: Path) -> None:
+    plain, varied = tmp_path / "plain.safetensors", tmp_path / "varied.safetensors"
+    first, second = run(folder, plain), run(folder, varied, variety=1.0)
+    assert first.digest != second.digest
+    assert "variety" not in first.recipe["data"][0]
+    assert second.recipe["data"][0]["variety"] == 1.0
+    for weights, variety in ((plain, 1.0), (varied, 0.0)):
+        with pytest.raises(InputError, match="data differs"):
+            run(folder, weights, variety=variety)
+    with pytest.raises(InputError, match="variety"):
+        run(folder, tmp_path / "no.safetensors", variety=1.5)

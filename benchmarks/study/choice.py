@@ -58,7 +58,7 @@ def run(name: str, found: list[dict], work: Path) -> None:
 
 
 def show(found: list[dict]) -> None:
-    """As markdown: geometric mean over the levels of noise by tissue, and over all but vacuum."""
+    """As markdown: errors, and their geometric mean over all tissues and levels of noise."""
     print("| change | all | " + " | ".join(f"{t}, {n:.0%}" for t in TISSUES for n in NOISES) + " |")
     print("| --- " * (2 + len(TISSUES) * len(NOISES)) + "|")
     for name, change in CHANGES.items():

@@ -37,7 +37,6 @@ from ddgm_dist.train import read_images
 
 SEED = 0
 FILE = RESULTS / "priors.json"
-PLAIN = {"zoom": 0.0, "tone": 0.0, "blur": 0.0}
 
 
 def tissue() -> list[NDArray]:
@@ -87,7 +86,7 @@ def trained(kind: str, steps: int, work: Path) -> UNet:
         net.load_state_dict(torch.load(file, weights_only=True))
     else:
         planes = ("yx",) if kind == "photographs" else ("yx", "zx", "zy")
-        sampler = PatchSampler(KINDS[kind](), planes=planes, **PLAIN)
+        sampler = PatchSampler(KINDS[kind](), planes=planes)
         options = TrainingOptions(steps=steps, warmup=100)
         net, _ = train_network(
             sampler, options, spec=spec, checkpoint=file.with_suffix(".partial.ckpt")

@@ -58,6 +58,14 @@ def train(
     batch: Annotated[int, typer.Option(min=1, help="Patches per step.")] = 8,
     learning_rate: Annotated[float, typer.Option(min=0, help="Peak learning rate.")] = 1e-3,
     seed: Seed = 0,
+    variety: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            max=1,
+            help="How often a patch is shown as another microscope might; 0.2 is mild.",
+        ),
+    ] = 0.0,
     attribution: Annotated[
         str, typer.Option(help="Where the images come from; kept with the weights.")
     ] = "",
@@ -83,6 +91,7 @@ def train(
         batch=batch,
         learning_rate=learning_rate,
         seed=seed,
+        variety=variety,
         attribution=attribution,
         resume=not fresh,
         overwrite=overwrite,

@@ -60,9 +60,9 @@ class PatchSampler:
     offset: float = 0.08
     edges: float = 0.4
     vacuum: float = 0.08
-    zoom: float = 0.2
-    tone: float = 0.2
-    blur: float = 0.1
+    zoom: float = 0.0
+    tone: float = 0.0
+    blur: float = 0.0
 
     def __post_init__(self) -> None:
         if not self.volumes:
@@ -122,7 +122,8 @@ class PatchSampler:
         volume, (mean, std) = self.volumes[which], self.moments[which]
         axis = int(rng.choice(self._drawable(volume)))
         size = self.size
-        if augment and rng.random() < self.zoom:
+        # What is not asked for draws no number, so that the same seed goes on drawing the same batches.
+        if augment and self.zoom and rng.random() < self.zoom:
             largest = min(n for i, n in enumerate(volume.shape) if i != axis)
             size = min(round(size * _ZOOM ** rng.uniform(-1, 1)), largest)
         index: list[int | slice] = []
@@ -132,9 +133,9 @@ class PatchSampler:
         patch = (volume[tuple(index)].astype(np.float32) - mean) / std
         if augment:
             patch = _resampled(patch, self.size)
-            if rng.random() < self.tone:
+            if self.tone and rng.random() < self.tone:
                 patch = _toned(patch, rng.uniform(-1, 1))
-            if rng.random() < self.blur:
+            if self.blur and rng.random() < self.blur:
                 patch = gaussian_filter(patch, rng.uniform(0.3, 1.5), mode="reflect")
             if rng.random() < 0.5:
                 patch = patch.T

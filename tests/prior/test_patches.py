@@ -65,7 +65,7 @@ def only(**probabilities: float) -> PatchSampler:
         [np.broadcast_to(x, (4, 128, 128))],
         size=64,
         planes=("yx",),
-        **{**still, "zoom": 0.0, "tone": 0.0, "blur": 0.0, **probabilities},
+        **{**still, **probabilities},
     )
 
 
