@@ -14,6 +14,7 @@ from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
+from PIL import Image
 from slabs import NOISES, RESULTS, SCORE_ROWS, Cell, tissue
 from table import load
 
@@ -56,6 +57,8 @@ def images(table: list[dict], work: Path, names: list[str], out: Path) -> None:
             label(axes[line, 0], name)
     figure.subplots_adjust(0.08, 0.01, 0.995, 0.97, 0.03, 0.05)
     figure.savefig(out, dpi=85)
+    # A palette: a third of the size, and no difference that can be seen.
+    Image.open(out).convert("RGB").quantize(256).save(out, optimize=True)
     plt.close(figure)
 
 
