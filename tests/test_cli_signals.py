@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,14 @@ def denoise(x, sigma):
     time.sleep(0.1)
     return 0.5 * x
 """
+
+
+@pytest.fixture(autouse=True)
+def no_handler_of_former_tests() -> Iterator[None]:
+    """Ray leaves one for SIGTERM in a process that has started it by itself."""
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGTERM, before)
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
