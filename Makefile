@@ -9,11 +9,12 @@ DEMO_DIR ?= demo-output
 CHAOS_RUNS ?= 20
 CHAOS_SEED ?= 0
 
-.PHONY: help setup venv demo test chaos slurm monitoring sbom audit lint format bench manifests check-install clean distclean
+.PHONY: help setup venv demo test cluster chaos slurm monitoring sbom audit lint format bench manifests check-install clean distclean
 
 help:
 	@echo "make demo       reconstruct a simulated and a real tilt series (into $(DEMO_DIR)/)"
 	@echo "make test       the tests                  PYTEST_ARGS='-k name' selects"
+	@echo "make cluster    the tests that lose, refuse and lock out whole clusters, as an operator meets them"
 	@echo "make chaos      $(CHAOS_RUNS) runs with killed workers, nodes and drivers (CHAOS_RUNS=100, CHAOS_SEED=0)"
 	@echo "make slurm      jobs on a SLURM of two virtual nodes (root; installs Debian's SLURM where there is none)"
 	@echo "make monitoring alert rules and dashboard against a real Prometheus (fetched from Debian if it is missing)"
@@ -42,6 +43,9 @@ demo: $(INSTALLED)
 
 test: $(INSTALLED)
 	$(PY) -m pytest $(PYTEST_ARGS)
+
+cluster: $(INSTALLED)
+	$(PY) -m pytest -m cluster $(PYTEST_ARGS)
 
 chaos: $(INSTALLED)
 	$(PY) -m pytest -m chaos tests/chaos

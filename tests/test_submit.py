@@ -26,7 +26,7 @@ from ddgm_dist.storage.run_record import RunRecord
 from tests.ray_cluster import Cluster, free_ports, head
 
 pytestmark = [
-    pytest.mark.ray,
+    pytest.mark.cluster,
     pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),
     pytest.mark.filterwarnings("ignore:ssl=None:DeprecationWarning"),  # of Ray's client
 ]

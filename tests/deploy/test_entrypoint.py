@@ -37,7 +37,7 @@ MANIFEST = Path(__file__).parents[2] / "deploy/kubernetes/overlays/cpu-local/ray
 HEAD, SUBMITTER = 0, 1  # hosts; workers follow
 PATIENCE = 300.0
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow]
+pytestmark = pytest.mark.cluster
 
 # What a container's runtime does: mounts, a root that cannot be written, limits, the user.
 POD = """

@@ -16,7 +16,7 @@ from tests.ray_cluster import Cluster, head
 
 MAKE = Path(__file__).parents[2] / "deploy" / "tls" / "certificates.sh"
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow]
+pytestmark = pytest.mark.cluster
 
 
 def make(folder: Path, name: str) -> dict[str, str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.ray
+pytestmark = pytest.mark.cluster
 
 # In a process of its own: the mode of authentication is a matter of the process.
 RUN = """

@@ -23,7 +23,7 @@ COUPLED: dict[str, Any] = {"tile_columns": 48, "margin": 24}
 KEYS: dict[str, Any] = {"N": 6, "tile_rows": 4, "checkpoint_every": 0}
 
 pytestmark = [
-    pytest.mark.ray,
+    pytest.mark.cluster,
     pytest.mark.usefixtures("two_cpus"),
     pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),
 ]

@@ -39,7 +39,7 @@ KEYS: dict[str, Any] = {"N": 6, "tile_rows": 4, "checkpoint_every": 0}
 OLD = ("worker-0", "worker-1")  # those a run begins with
 
 pytestmark = [
-    pytest.mark.ray,
+    pytest.mark.cluster,
     pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),
 ]
 

@@ -9,7 +9,7 @@ import urllib.request
 
 import pytest
 
-pytestmark = pytest.mark.ray
+pytestmark = pytest.mark.cluster
 
 # In a process of its own: the port is an option of ray.init.
 FEED = """

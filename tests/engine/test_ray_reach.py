@@ -12,7 +12,7 @@ from ddgm_dist.engine.ray_reach import check_reachable
 from ddgm_dist.errors import InputError
 from tests.ray_cluster import Cluster, free_ports, head
 
-pytestmark = pytest.mark.ray
+pytestmark = pytest.mark.cluster
 CERTIFICATES = Path(__file__).parents[2] / "deploy" / "tls" / "certificates.sh"
 
 

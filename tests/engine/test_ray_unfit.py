@@ -22,7 +22,7 @@ KEYS: dict[str, Any] = {"N": 6, "tile_rows": 4, "checkpoint_every": 0}
 OLD = ("worker-0", "worker-1")
 
 pytestmark = [
-    pytest.mark.ray,
+    pytest.mark.cluster,
     pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),
 ]
 
