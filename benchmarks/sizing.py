@@ -64,7 +64,7 @@ SHARES = (0.15, 0.30)
 # Of the driver, per step: benchmarks/results/scheduling.json.
 DRIVER = {"free": 1.01e-3, "coupled": 1.89e-3}
 # Tiles per worker that are simulated.
-ROUNDS = 3
+ROUNDS = 8
 # Rows of a GPU's tiles, the best of which is taken: many make a step long against the driver's share
 # of it, few leave no worker without a tile.
 GPU_ROWS = (8, 32, 128)
@@ -180,8 +180,8 @@ def simulate(problem: Problem, plan: Plan, workers: int, step: float) -> tuple[f
     work: Work
     if coupled:
         grid = TileGrid(plan, problem.geometry, problem.rows_per_call)
-        groups = [plan.groups[i] for i in range(wanted // across)]
-        work = GroupWork(plan, grid, Nothing(), groups, resident=True)  # type: ignore[arg-type]
+        groups = plan.groups[: wanted // across]
+        work = GroupWork(plan, grid, Nothing(), groups, resident=plan.state == "resident")  # type: ignore[arg-type]
     else:
         work = TileWork([plan.tiles[i] for i in range(wanted)], Nothing())  # type: ignore[arg-type]
     names = [f"w{i}" for i in range(workers)]
