@@ -111,10 +111,9 @@ def measure(depth: int, field: int, folder: Path) -> tuple[Rates, dict]:
     return rates, {phase: s / found.total for phase, s in found.seconds.items()}
 
 
-def known(name: str) -> tuple[Rates, dict]:
-    """What an earlier run measured; the first volume's, where this one has not been."""
-    results = json.loads(RESULTS.read_text())
-    measured = results.get(name, next(iter(results.values())))["measured"]
+def known() -> tuple[Rates, dict]:
+    """What an earlier run measured of the first volume's width, to be taken for all."""
+    measured = json.loads(RESULTS.read_text())[next(iter(VOLUMES))]["measured"]
     rate, phases = measured["us_per_voxel_and_iteration"] / 1e6, measured["shares"]
     share = phases["denoise"]
     rates = Rates(rate * share, rate * (1 - share), measured["operations_per_voxel"])
@@ -316,14 +315,14 @@ def show(results: dict[str, dict]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--show", action="store_true", help="print what there is")
-    parser.add_argument("--simulate", action="store_true", help="with the rates that were measured")
+    parser.add_argument("--simulate", action="store_true", help="with the first one's rates")
     options = parser.parse_args()
     if options.show:
         show(json.loads(RESULTS.read_text()))
         return
     torch.set_num_threads(1)
     if options.simulate:
-        found = {name: known(name) for name in VOLUMES}
+        found = dict.fromkeys(VOLUMES, known())
     else:
         with tempfile.TemporaryDirectory() as folder:
             found = {
@@ -334,6 +333,7 @@ def main() -> None:
     results = {}
     for name, (rates, phases) in found.items():
         results[name] = case(name, rates, phases)
+        results[name]["measured"]["width_of"] = next(iter(VOLUMES)) if options.simulate else name
         RESULTS.write_text(json.dumps(results, indent=1))
     show(results)
 
