@@ -9,9 +9,10 @@ interval of the units it touches. Checked is
 
 0. *Only a fault makes work be done again.* A step that is repeated had been done before a fault, or was
    in flight when its group was rolled back, two calls per worker and fault.
-1. *Nothing committed is computed again.* A generation is committed once a save of each tile of its unit
-   has been reported and the driver has lived on to report anything else. No step that leads up to it is
-   begun after that. A tile that was finished when a session began is not computed in it.
+1. *Nothing committed is computed again.* A generation is committed once the driver has logged that the
+   store took its record; one of an uncoupled tile, which its worker commits, once its save has been
+   reported. No step that leads up to it is begun after that. A tile that was finished when a session
+   began is not computed in it.
 2. *What is computed again is younger than a checkpoint interval.* A checkpoint is begun
    ``checkpoint_every`` after the last was begun (or when that is whole, if this is later), with the
    first iteration that no tile has begun: the slowest tile is there after at most ``spread + 2``
@@ -33,6 +34,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ddgm_dist.engine.resume import unit_name
 from tests.chaos.problem import Call, Case
 
 # Faults that the engine met with, beside those injected.
@@ -158,38 +160,21 @@ def _rounds(case: Case, steps: list[Line], tile: str, done: float, fault: float)
 
 def _committed_again(case: Case, lines: list[Line]) -> list[str]:
     """Steps that lead up to a committed generation and were begun after its commit."""
-    unit_of = {tile.name: i for i, group in enumerate(case.plan.groups) for tile in group}
-    sizes = [len(group) for group in case.plan.groups]
-    saved: dict[int, dict[int, set[str]]] = defaultdict(lambda: defaultdict(set))
-    pending: list[tuple[int, int]] = []
-    commits: dict[int, list[tuple[float, int]]] = defaultdict(list)
-    last: dict[str, int] = {}
+    unit_of = {tile.name: unit_name(group) for group in case.plan.groups for tile in group}
+    commits: dict[str, list[tuple[float, int]]] = defaultdict(list)
     broken = []
     for line in lines:
-        kind = line["event"]
-        if kind == "begin":
-            pending, last = [], {}
-            saved.clear()
-            continue
-        if kind == "FaultEvent" and line["kind"] in LOSSES:
-            saved.clear()  # groups may be rolled back: parts of before are not waited for any more
-        for unit, n in pending:
-            commits[unit].append((line["at"], n))
-        pending = []
-        if kind == "SaveEvent":
-            unit = unit_of[line["tile"]]
-            parts = saved[unit][line["iteration"]]
-            parts.add(line["tile"])
-            if len(parts) == sizes[unit]:
-                pending.append((unit, line["iteration"]))
-        if kind == "StepEvent":
-            unit, n = unit_of[line["tile"]], line["iteration"]
-            if n <= last.get(line["tile"], -1):
-                saved[unit].clear()
-            last[line["tile"]] = n
-            before = max((m for at, m in commits[unit] if at < line["started"]), default=0)
-            if n < before:
-                broken.append(f"{line['tile']}, {n} was begun after {before} had been committed")
+        match line["event"]:
+            case "commit":
+                commits[line["unit"]].append((line["at"], line["iteration"]))
+            case "SaveEvent" if case.kind == "free":
+                commits[unit_of[line["tile"]]].append((line["at"], line["iteration"]))
+            case "StepEvent":
+                made = commits[unit_of[line["tile"]]]
+                before = max((n for at, n in made if at < line["started"]), default=0)
+                if line["iteration"] < before:
+                    where = f"{line['tile']}, {line['iteration']}"
+                    broken.append(f"{where} was begun after {before} had been committed")
     return broken
 
 

@@ -1,4 +1,4 @@
-"""One driver process: reconstructs on a cluster and writes every event, as it comes, to a file.
+"""One driver process: reconstructs on a cluster and writes events and commits, as they come, to a file.
 
 Arguments: a JSON object with ``tilts``, ``out``, ``address``, ``workers``, ``config``, ``events``;
 ``calm`` asks for the patience that a user's run has, instead of one that suits short runs.
@@ -12,12 +12,15 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from ddgm_dist.engine.base import Event, Job, Report
 from ddgm_dist.engine.faults import Limits
 from ddgm_dist.engine.ray import RayEngine
 from ddgm_dist.engine.ray_dispatch import Patience
+from ddgm_dist.engine.resume import History
 from ddgm_dist.reconstruct import reconstruct
+from ddgm_dist.storage.checkpoint import Generation
 
 
 class Logged(RayEngine):
@@ -31,16 +34,22 @@ class Logged(RayEngine):
         with Path(self.events).open("a", encoding="utf-8") as file:
 
             def listen(event: Event) -> None:
-                line = {"event": type(event).__name__, "at": time.time(), **asdict(event)}
-                file.write(json.dumps(line) + "\n")
-                file.flush()
+                write(type(event).__name__, **asdict(event))
                 report(event)
 
-            file.write(
-                json.dumps({"event": "begin", "at": time.time(), "done": sorted(done)}) + "\n"
-            )
-            file.flush()
-            super().run(job, done, listen)
+            def write(event: str, **what: Any) -> None:
+                file.write(json.dumps({"event": event, "at": time.time(), **what}) + "\n")
+                file.flush()
+
+            plain = History.commit
+
+            def commit(history: History, unit: str, generation: Generation) -> None:
+                plain(history, unit, generation)
+                write("commit", unit=unit, iteration=generation.iteration)
+
+            write("begin", done=sorted(done))
+            with mock.patch.object(History, "commit", commit):
+                super().run(job, done, listen)
 
 
 def main() -> None:
