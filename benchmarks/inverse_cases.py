@@ -63,7 +63,7 @@ class Case:
     shown: Tensor
     crop: Callable[[Tensor], Tensor] = lambda x: x
     direct: dict[str, Tensor] = field(default_factory=dict)
-    weights: tuple[float, ...] = (0.003, 0.01, 0.03, 0.1, 0.3)
+    weights: tuple[float, ...] = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
     iterations: int = 200
 
 
@@ -255,7 +255,7 @@ def _transmission(
             1 / eta,
             counts[:, 0],
             lambda x: x[:, :, first:stop],
-            weights=(0.03, 0.1, 0.3, 1.0),
+            weights=(0.003, 0.01, 0.03, 0.1, 0.3, 1.0),
             iterations=100,
         )
 

@@ -2,8 +2,9 @@
 
     python benchmarks/study/figure.py
 
-Reads the volumes that table.py left in the work folder; writes benchmarks/results/study/figure.png
-and, of the ring correlations in table_*.json, benchmarks/results/study/rings.png.
+Reads the volumes that table.py left in the work folder (where figures are there and volumes are not:
+`table.py --geometry 64 --again`); writes benchmarks/results/study/figure.png and, of the ring
+correlations in table_*.json, benchmarks/results/study/rings.png.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ def images(table: list[dict], work: Path, names: list[str], out: Path) -> None:
         for line, name in enumerate(names, start=1):
             path = work / cell.key / f"{name}.npy"
             if not path.exists():
-                continue
+                raise SystemExit(f"{path} is missing: run table.py --geometry 64 --again first")
             found = np.load(path)[:, ROW, COLUMNS].astype(np.float32)
             axes[line, 2 * column].imshow(found, cmap="gray", vmin=low, vmax=high)
             axes[line, 2 * column + 1].imshow(found - truth, cmap="RdBu", vmin=-spread, vmax=spread)

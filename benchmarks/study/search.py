@@ -3,10 +3,12 @@
     python benchmarks/study/search.py [--trials 8] [--geometry NAME ...] [--noise ...] [--method ...]
 
 A trial is one run with one seed on the search rows; what is minimised is the mean squared error of the
-inner region. Trial 0 is the paper's setting or the shipped default, then optuna's tree-structured
-Parzen estimator chooses. Methods with one setting that costs little (number of steps, window) have
-all values tried instead. Trials are kept, a file per cell, in benchmarks/results/study; run
-again, it goes on where it was, also with a larger budget. Several may run at once.
+inner region. Trial 0 is the paper's setting or the shipped default; another is what did best at the
+same level of noise in the reference geometry of that thickness, which is therefore searched first; the
+others are optuna's, by its tree-structured Parzen estimator once it has three to learn from. Methods
+with one setting that costs little (number of steps, window) have all values tried instead. Trials are
+kept, a file per cell, in benchmarks/results/study; run again, it goes on where it was, also with a
+larger budget. Several may run at once.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import json
 import math
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import optuna
@@ -36,7 +39,7 @@ class Record:
 
     def __init__(self, cell: Cell, N: int, prior: str) -> None:
         self.path = RESULTS / f"search_{cell.label}_N{N}.json"
-        self.prior = prior
+        self.cell, self.N, self.prior = cell, N, prior
         self.trials = self._read()
 
     def _read(self) -> dict[str, list[dict]]:
@@ -67,12 +70,22 @@ class Record:
             raise SystemExit(f"{self.path.name} has no trial of {method}: run search.py first")
         return min(trials, key=lambda trial: trial["nmse"])["settings"]
 
+    def borrowed(self, method: str) -> dict | None:
+        """What did best in the reference geometry; None in that itself, or before it was searched."""
+        reference = replace(self.cell, tilts=61, max_tilt=60.0, poisson=False)
+        if reference == self.cell:
+            return None
+        other = Record(reference, self.N, self.prior)
+        return other.best(method) if other.of(method) else None
 
-def propose(method: Method, trials: list[dict]) -> dict:
-    """Settings of the next trial, a function of those before it."""
+
+def propose(method: Method, trials: list[dict], borrowed: dict | None = None) -> dict:
+    """Settings of the next trial, a function of those before it and of what did well elsewhere."""
     if not trials:
         return dict(method.first)
-    sampler = optuna.samplers.TPESampler(seed=len(trials), n_startup_trials=5)
+    if borrowed and all(trial["settings"] != borrowed for trial in trials):
+        return dict(borrowed)
+    sampler = optuna.samplers.TPESampler(seed=len(trials), n_startup_trials=3)
     study = optuna.create_study(sampler=sampler)
     distributions = {
         name: optuna.distributions.FloatDistribution(r.low, r.high, log=r.log)
@@ -146,7 +159,8 @@ def advance(record: Record, slab: Slab, name: str, number: int, N: int) -> None:
         record.add(name, try_all(slab, method))
         last = min(record.of(name), key=lambda trial: trial["nmse"])
     else:
-        record.add(name, [run_trial(slab, method, propose(method, done), N)])
+        settings = propose(method, done, record.borrowed(name))
+        record.add(name, [run_trial(slab, method, settings, N)])
         last = record.of(name)[-1]
     print(f"{slab.cell.label} {name} {number}: {last}", flush=True)
 

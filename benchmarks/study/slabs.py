@@ -54,7 +54,8 @@ GEOMETRIES: dict[str, dict] = {
 }
 
 # Rows (of y) that settings are searched on, and that are scored: none nearer than 40 voxels to
-# another set's. DDGM's defaults were chosen on rows 256 and 257, which are in neither.
+# another set's of the same specimen. DDGM's defaults were chosen on the slices of choice.py, among them
+# the searched y = 110 and none that is scored.
 SEARCH_ROWS = {"medulla": (110,), "thick": (196_360,)}
 SCORE_ROWS = {"medulla": (20, 165, 330, 490), "thick": (412, 130_412, 260_412, 390_412)}
 
@@ -114,6 +115,11 @@ def cells(
 
 def tissue(cell: Cell) -> NDArray[np.float32]:
     """The slab's slices, float32 ``(z, row, x)``, grey levels, wider than the field."""
+    return surround(unfolded(cell), cell)
+
+
+def unfolded(cell: Cell) -> NDArray[np.float32]:
+    """The same, as wide as the data have it."""
     if cell.specimen == "medulla":
         source = dd.open_volume(DATA / "fibsem_medulla" / "train")
         block = source.read(dd.Box((352, 0, 0), (352 + cell.thickness, 520, 520)))
@@ -135,10 +141,10 @@ def tissue(cell: Cell) -> NDArray[np.float32]:
         slices = np.stack([cube[z : z + cell.thickness, y] for z, y in starts], axis=1)
     else:
         raise ValueError(f"no specimen {cell.specimen!r}")
-    return _surround(np.ascontiguousarray(slices), cell)
+    return np.ascontiguousarray(slices)
 
 
-def _surround(slices: NDArray[np.float32], cell: Cell) -> NDArray[np.float32]:
+def surround(slices: NDArray[np.float32], cell: Cell) -> NDArray[np.float32]:
     """Mirror at the ends until no recorded ray leaves the tissue sideways: tissue goes on.
 
     Or pad with vacuum as far.
@@ -170,6 +176,8 @@ class Slab:
         As `ddgm_dist.reconstruct` would pose it.
     truth
         ``(z, row, x)`` over the field, grey levels.
+    tilt_noise
+        Standard deviation of each tilt's noise, as estimated from it alone.
     denoiser
         The shipped one.
     calls
@@ -181,6 +189,7 @@ class Slab:
     data: SlabData
     problem: Problem
     truth: NDArray[np.float32]
+    tilt_noise: NDArray[np.float64]
     denoiser: Denoiser
     calls: Calls = field(default_factory=Calls)
 
@@ -281,7 +290,12 @@ def pose(cell: Cell, volume: NDArray[np.float32], tilts: Path) -> Slab:
         dd.simulate(volume, tilts, noise=noise, field=cell.field, angles=angles, overwrite=True)
     rows = len(cell.rows)
     recorded = torch.from_numpy(dd.open_tilt_series(tilts).read(slice(0, rows)))
-    estimates = [estimate_noise(recorded[:, r : r + 1]) for r in range(rows)]
+    estimates = np.array(
+        [
+            [estimate_noise(recorded[t : t + 1, r : r + 1]) for r in range(rows)]
+            for t in range(cell.tilts)
+        ]
+    )
     sigma_y = float(np.sqrt(np.mean(np.square(estimates))))
     config = ProblemConfig(rows_per_call=rows, sigma_y=sigma_y)
     problem, series = pose_problem(tilts, config)
@@ -294,5 +308,6 @@ def pose(cell: Cell, volume: NDArray[np.float32], tilts: Path) -> Slab:
         data=operator.prepare(projections, valid),
         problem=problem,
         truth=np.ascontiguousarray(volume[..., spare : spare + cell.field]),
+        tilt_noise=np.sqrt(np.square(estimates).mean(axis=1)),
         denoiser=load_denoiser(config.denoiser, precision=config.precision).denoiser,
     )

@@ -5,9 +5,10 @@
 MSE (as a fraction of the tissue's variance too), PSNR, SSIM, mean Fourier ring correlation below 1/4
 cycle per voxel of the frequencies inside the measured wedge and in the missing wedge, processor
 seconds and denoiser calls. Figures go to benchmarks/results/study after every run, a file per cell,
-and volumes to the work folder for figure.py; what is there is not run again. --quick scores one slice
-of each level of noise, and keeps its figures in the work folder. --show prints what there is: the
-reference geometry in full, and of every cell what each method's error is of the best classical one's.
+and volumes to the work folder for figure.py; what is there is not run again, but with --again. --quick
+scores one slice of each level of noise, and keeps its figures in the work folder. --show prints what
+there is: the reference geometry in full, and of every cell what each method's error is of the best
+classical one's.
 """
 
 from __future__ import annotations
@@ -164,8 +165,10 @@ def summarise(folder: Path, geometries: list[str], noises: list[float]) -> None:
             )
 
 
-def measure(cell: Cell, lines: list[Row], N: int, folder: Path, work: Path) -> None:
-    """Run the lines that a cell's file lacks, or has for other settings or slices."""
+def measure(
+    cell: Cell, lines: list[Row], N: int, folder: Path, work: Path, *, again: bool = False
+) -> None:
+    """Run the lines that a cell's file lacks, or has for other settings or slices; or all, again."""
     slab = make_slab(cell, work)
     record = Record(replace(cell, rows=SEARCH_ROWS[cell.specimen]), N, slab.prior)
     order = [row.name for row in rows(N)]
@@ -179,7 +182,7 @@ def measure(cell: Cell, lines: list[Row], N: int, folder: Path, work: Path) -> N
         wanted = {"settings": settings, "rows": list(cell.rows)}
         if METHODS[row.method].denoises:
             wanted["prior"] = slab.prior
-        if any(wanted.items() <= r.items() for r in done):
+        if not again and any(wanted.items() <= r.items() for r in done):
             continue
         line = score_row(slab, row, settings, work / cell.key / f"{row.name}.npy")
         table = [r for r in table if r not in done] + [line]
@@ -207,6 +210,7 @@ def main() -> None:
     parser.add_argument("--method", nargs="+", help="names of lines; all when left out")
     parser.add_argument("--slices", type=int, default=4, help="scored, per cell")
     parser.add_argument("--quick", action="store_true", help="one slice, the reference geometry")
+    parser.add_argument("--again", action="store_true", help="also what has been measured")
     parser.add_argument("--show", action="store_true", help="print what has been measured")
     parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "ddgm-study")
     args = parser.parse_args()
@@ -216,7 +220,7 @@ def main() -> None:
     if args.quick:
         lines = [row for row in lines if row.N <= args.N and row.samples == 1]
     for cell in () if args.show else cells(geometries, args.noise, SCORE_ROWS, slices):
-        measure(cell, lines, args.N, folder, args.work)
+        measure(cell, lines, args.N, folder, args.work, again=args.again)
     for cell in cells(list(GEOMETRIES)[:1], args.noise, SCORE_ROWS):
         show(load(folder, cell))
     summarise(folder, geometries, args.noise)

@@ -4,9 +4,10 @@
 
 The defaults with several fractions of added noise. After each denoising step the error ``x - truth`` of
 the inner region is measured in normalised units: its root mean square over the level that the denoiser
-was told (before denoising); its correlation with the truth, whole and in the missing wedge (negative:
-structure is missing; zero: what an honest noise would have); and what of it the denoiser could still
-find. Gradient descent without denoising is drawn for comparison. Figures go to
+was told (before denoising); its correlation with the truth, whole, of what the tilts saw and in the
+missing wedge (negative: structure is missing; zero: what an honest noise would have); and, since noise
+that is added makes a correlation smaller by itself, how much of the truth the estimate holds in each
+(*held*: the truth's coefficient in the estimate, 1 if all of it is there). Figures go to
 benchmarks/results/study/trajectory.json and trajectory.png, images of the estimate to trajectories.png.
 """
 
@@ -58,19 +59,20 @@ class Inner:
     def error(self, x: Tensor) -> Tensor:
         return x[..., self.part].double() - self.truth
 
-    def correlations(self, error: Tensor) -> dict[str, float]:
-        """With the truth: whole, of what the tilts saw, and in the missing wedge."""
+    def compared(self, error: Tensor) -> tuple[dict[str, float], dict[str, float]]:
+        """Correlation with the truth, and how much of it is held: whole, measured, missing wedge."""
         a, b = (torch.fft.rfft2(v - v.mean(), dim=(0, 2)) for v in (error, self.truth))
-        found = {}
+        correlation, held = {}, {}
         for name, weight in (
             ("whole", torch.ones_like(self.missing)),
             ("measured", 1 - self.missing),
             ("missing", self.missing),
         ):
             cross = (weight * (a * b.conj()).real).sum()
-            powers = (weight * a.abs() ** 2).sum() * (weight * b.abs() ** 2).sum()
-            found[name] = float(cross / powers.sqrt())
-        return found
+            ours, theirs = ((weight * v.abs() ** 2).sum() for v in (a, b))
+            correlation[name] = float(cross / (ours * theirs).sqrt())
+            held[name] = 1 + float(cross / theirs)
+        return correlation, held
 
 
 def follow(slab: Slab, added: float) -> tuple[list[dict], list[np.ndarray]]:
@@ -96,14 +98,17 @@ def follow(slab: Slab, added: float) -> tuple[list[dict], list[np.ndarray]]:
         noisy = x + schedule.added[n] * noise(n)
         x = denoise(noisy, s, n)
         before, after = inner.error(noisy), inner.error(x)
+        told, left = inner.compared(before), inner.compared(after)
         lines.append(
             {
                 "n": n + 1,
                 "sigma": s,
                 "before": float(before.square().mean().sqrt()),
                 "after": float(after.square().mean().sqrt()),
-                "correlation_before": inner.correlations(before),
-                "correlation_after": inner.correlations(after),
+                "correlation_before": told[0],
+                "correlation_after": left[0],
+                "held_before": told[1],
+                "held_after": left[1],
             }
         )
         if n in SHOWN:
@@ -118,11 +123,12 @@ def draw(found: dict[str, dict[str, list[dict]]], out: Path) -> None:
         ("error after denoising", lambda r: r["after"]),
         ("correlation with the truth, measured", lambda r: r["correlation_before"]["measured"]),
         ("correlation with the truth, missing wedge", lambda r: r["correlation_before"]["missing"]),
+        ("truth held in the missing wedge", lambda r: r["held_after"]["missing"]),
     )
     figure, axes = plt.subplots(
         len(parts),
         len(found),
-        figsize=(4 * len(found), 11),
+        figsize=(4 * len(found), 13),
         sharex=True,
         sharey="row",
         squeeze=False,

@@ -5,8 +5,9 @@
 `steps`: K x N, with the paper's pairs. `start`: sigma_1. `schedules`: exponential, linear, cosine,
 Karras. `noise`: how much of each noise level is added, none at all among them. The reference geometry
 at three levels of noise, the scored slices, one seed. Figures go to
-benchmarks/results/study/variations.json as they come; what is there is not run again. --quick takes one
-slice and the middle level of noise, and writes to the work folder. --show prints what there is.
+benchmarks/results/study/variations.json as they come; what is there is not run again, but with --again.
+--quick takes one slice and the middle level of noise, and writes to the work folder. --show prints what
+there is.
 """
 
 from __future__ import annotations
@@ -52,13 +53,16 @@ def variations(table: str) -> Iterator[dict]:
 TABLES = ("steps", "start", "schedules", "noise")
 
 
-def measure(table: str, noise: float, rows: tuple[int, ...], file: Path, work: Path) -> None:
-    """Run what the file lacks of a table at a level of noise."""
+def measure(
+    table: str, noise: float, rows: tuple[int, ...], file: Path, work: Path, *, again: bool
+) -> None:
+    """Run what the file lacks of a table at a level of noise; or all of it, again."""
     cell = Cell(noise, rows)
     slab = make_slab(cell, work)
     for change in variations(table):
         found = load(file)
-        if (old := find(found, noise, change)) and old.get("prior") == slab.prior:
+        old = find(found, noise, change)
+        if old and old.get("prior") == slab.prior and not again:
             continue
         found = [r for r in found if r is not old]
         started = time.process_time()
@@ -102,6 +106,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--table", nargs="+", choices=TABLES, default=list(TABLES))
     parser.add_argument("--quick", action="store_true", help="one slice, one level of noise")
+    parser.add_argument("--again", action="store_true", help="also what has been measured")
     parser.add_argument("--show", action="store_true", help="print what has been measured")
     parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "ddgm-study")
     args = parser.parse_args()
@@ -111,7 +116,7 @@ def main() -> None:
     rows = SCORE_ROWS["medulla"][: 1 if args.quick else None]
     for table in args.table:
         for noise in () if args.show else noises:
-            measure(table, noise, rows, file, args.work)
+            measure(table, noise, rows, file, args.work, again=args.again)
         show(table, load(file), noises)
 
 

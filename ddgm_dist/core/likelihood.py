@@ -14,6 +14,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from ddgm_dist.core.descent import check_measured
 from ddgm_dist.errors import InputError
 
 __all__ = ["GaussianLikelihood", "Likelihood", "PoissonLikelihood"]
@@ -100,20 +101,6 @@ class PoissonLikelihood:
         """``S (1 - y / I)``; finite where I has underflowed to 0 and no count was seen."""
         tiny = torch.finfo(prediction.dtype).tiny
         return _masked(1 - self.counts / prediction.clamp(min=tiny), self.measured)
-
-
-def check_measured(measured: Tensor | None, data: Tensor) -> None:
-    """Refuse a mask of the data that does not fit them."""
-    if measured is None:
-        return
-    axes = zip(reversed(measured.shape), reversed(data.shape), strict=False)
-    if measured.ndim > data.ndim or any(m not in (1, d) for m, d in axes):
-        raise InputError(
-            "measured",
-            tuple(measured.shape),
-            f"does not fit the data, which are {tuple(data.shape)}",
-            "give one value per sample, or axes of length 1 where they share it",
-        )
 
 
 def _masked(values: Tensor, measured: Tensor | None) -> Tensor:

@@ -140,7 +140,7 @@ def noise_levels(
         is none.
     """
     if N > 1 and first == last:
-        raise _not_falling(("sigma_1", "sigma_N"), first, last)
+        raise _not_falling(first, last)
     return _falling(shape, first, last, N, ("sigma_1", "sigma_N"))
 
 
@@ -167,20 +167,27 @@ def _falling(
         raise InputError("N", N, "there must be at least one iteration")
     if N == 1:
         return (first,)
+    if last > first and names[0] == "s_1":
+        raise InputError(
+            "s_N",
+            last,
+            f"must not be above s_1 = {first:g}: denoising steps shrink with the noise, or stay",
+            "set s_N to s_1 or below it",
+        )
     if last > first:
-        raise _not_falling(names, first, last)
+        raise _not_falling(first, last)
     level = _SHAPES[shape]
     between = (level(first, last, n / (N - 1)) for n in range(1, N - 1))
     return (first, *between, last)
 
 
-def _not_falling(names: tuple[str, str], first: float, last: float) -> InputError:
+def _not_falling(first: float, last: float) -> InputError:
     return InputError(
-        names[1],
+        "sigma_N",
         last,
-        f"must be below {names[0]} = {first:g}: noise has to decrease from one iteration to the "
+        f"must be below sigma_1 = {first:g}: noise has to decrease from one iteration to the "
         "next, for what a denoiser made clean would be lost again",
-        f"set {names[1]} below {first:g}, or {names[0]} above {last:g}",
+        f"set sigma_N below {first:g}, or sigma_1 above {last:g}",
     )
 
 
@@ -227,12 +234,28 @@ def make_schedule(
     """
     if len(sigma) != N:
         raise InputError("sigma", f"{len(sigma)} values", f"N = {N} iterations need one each")
-    if added_noise < 0:
+    for level in sigma:
+        if not (level > 0 and math.isfinite(level)):
+            raise InputError("sigma", level, "a noise level must be a positive number")
+    if not (added_noise >= 0 and math.isfinite(added_noise)):
         raise InputError("added_noise", added_noise, "a standard deviation cannot be negative")
     if rule not in ("paper", "noise-aware"):
         raise InputError("step_rule", rule, "is neither 'paper' nor 'noise-aware'")
     if not K >= 0:
         raise InputError("K", K, "the number of gradient steps cannot be negative")
+    if not (step_size > 0 and math.isfinite(step_size)):
+        raise InputError("step_size", step_size, "must be positive", "1 / ||A||^2 is safe")
+    if not trust > 0:
+        raise InputError("trust", trust, "must be positive: it is a duration of gradient flow")
+    if not sigma_y >= 0:
+        raise InputError("sigma_y", sigma_y, "a standard deviation cannot be negative")
+    for n, (step, after) in enumerate(pairwise(denoising_step or ()), start=1):
+        if after > step:
+            raise InputError(
+                "denoising_step",
+                f"{step:g} at n = {n}, then {after:g}",
+                "denoising steps must not grow from one iteration to the next",
+            )
     steps = tuple(float(K) for _ in sigma)
     if rule == "noise-aware" and sigma_y > 0:
         steps = tuple(min(float(K), trust * s * s / (sigma_y * sigma_y * step_size)) for s in sigma)

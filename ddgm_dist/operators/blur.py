@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ddgm_dist.core.likelihood import check_measured
+from ddgm_dist.core.descent import check_data, check_measured
 from ddgm_dist.errors import InputError
 from ddgm_dist.operators.slab_basis import step_factor
 
@@ -141,7 +141,9 @@ class Blur:
     def _run(
         self, x: Tensor, data: Tensor, steps: float, step_size: float, measured: Tensor | None
     ) -> Tensor:
-        residual = data - self.A(x)
+        prediction = self.A(x)
+        check_data(data, prediction)
+        residual = data - prediction
         if measured is not None:
             residual = residual * measured
         factor = step_factor(self.gram, steps, step_size).to(torch.float32)

@@ -16,6 +16,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ddgm_dist.core.descent import check_data
 from ddgm_dist.errors import InputError
 from ddgm_dist.operators.base import check_mask
 from ddgm_dist.operators.slab_basis import step_factor
@@ -84,8 +85,17 @@ class MaskedFourier:
         """``steps`` gradient steps in closed form; a fraction is a shorter last step."""
         if steps <= 0:
             return x
+        prediction = self.A(x)
+        check_data(data, prediction)
+        if not data.is_complex():
+            raise InputError(
+                "data",
+                data.dtype,
+                "Fourier samples are complex",
+                "give torch.fft.fftn(image, dim=(0, 2), norm='ortho') for images",
+            )
         factor = step_factor(self.gram.double(), steps, step_size).to(torch.float32)
-        residual = self.mask * (data - self.A(x))
+        residual = self.mask * (data - prediction)
         return x + _real_image(factor * residual)
 
     def _check(self, stack: Tensor, name: str) -> None:

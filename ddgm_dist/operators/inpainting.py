@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from ddgm_dist.core.descent import check_data
 from ddgm_dist.errors import InputError
 from ddgm_dist.operators.base import check_mask
 
@@ -54,6 +55,7 @@ class Inpainting:
         """``steps`` gradient steps in closed form; a fraction is a shorter last step."""
         if steps <= 0:
             return x
+        check_data(data, x)
         whole = int(steps)
         left = (1 - step_size) ** whole * (1 - (steps - whole) * step_size)
         return x + (1 - left) * self.A(data - x)

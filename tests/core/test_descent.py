@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from ddgm_dist.core.descent import explicit_descent
+from ddgm_dist.errors import InputError
 
 
 @dataclass
@@ -63,3 +64,13 @@ def test_unmeasured_data_do_not_matter(problem: tuple[Matrix, Tensor, Tensor, fl
     few = Matrix(op.matrix[measured[:, 0] > 0])
     kept = explicit_descent(few, x, b[measured[:, 0] > 0], 10, eta)
     assert torch.allclose(got[0], kept, rtol=1e-10)
+
+
+def test_data_and_masks_that_do_not_fit_are_refused(problem: tuple[Matrix, Tensor, Tensor, float]):
+    op, x, b, eta = problem
+    for data in (b[:6], b[:, 0], b.expand(7, 3)):
+        with pytest.raises(InputError, match="data"):
+            explicit_descent(op, x, data, 1, eta)
+    for measured in (torch.ones(6, 1), torch.ones(7, 7), torch.ones(1, 7, 1)):
+        with pytest.raises(InputError, match="measured"):
+            explicit_descent(op, x, b, 1, eta, measured=measured)

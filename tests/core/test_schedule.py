@@ -78,6 +78,33 @@ def test_denoising_steps_may_stay_but_not_increase(shape: ScheduleShape):
         denoising_steps(shape, 0.2, 5.0, 5)
     assert caught.value.argument == "s_N"
     assert "s_1" in str(caught.value)
+    with pytest.raises(InputError) as caught:
+        make_schedule(
+            N=2, K=1, sigma=(2.0, 1.0), denoising_step=(0.2, 0.5), rule="paper", step_size=1.0
+        )
+    assert caught.value.argument == "denoising_step"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("sigma", (1.0, -1.0)),
+        ("sigma", (float("inf"), 1.0)),
+        ("step_size", 0.0),
+        ("step_size", float("nan")),
+        ("trust", -1.0),
+        ("trust", 0.0),
+        ("sigma_y", -0.1),
+        ("added_noise", float("nan")),
+    ],
+)
+@pytest.mark.parametrize("rule", ["paper", "noise-aware"])
+def test_a_value_that_cannot_be_is_refused_by_name(rule: StepRule, name: str, value: object):
+    good = {"N": 2, "K": 1.0, "sigma": (2.0, 1.0), "rule": rule, "step_size": 1.0, "sigma_y": 0.1}
+    make_schedule(**good)
+    with pytest.raises(InputError) as caught:
+        make_schedule(**(good | {name: value}))
+    assert caught.value.argument == name
 
 
 def test_an_unknown_schedule_is_refused():

@@ -143,6 +143,12 @@ def test_kernels_keep_the_mean_and_the_place(kernel: torch.Tensor):
             ),
             "impute_every",
         ),
+        (
+            lambda: Blur(torch.ones(3, 3), (9, 9)).descend(
+                torch.zeros(11, 2, 11), torch.zeros(9, 1, 9), 1, 0.1
+            ),
+            "data",
+        ),
         (lambda: gaussian_kernel(0.0), "sigma"),
         (lambda: disc_kernel(-1.0), "radius"),
     ],

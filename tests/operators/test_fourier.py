@@ -100,3 +100,17 @@ def test_images_and_data_that_do_not_fit_the_mask_are_refused():
     for use in (operator.A, operator.T, lambda x: operator.descend(x, x, 1, 1.0)):
         with pytest.raises(InputError, match="the mask is of images"):
             use(torch.zeros(9, 1, 8))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        torch.zeros(8, 3, 8, dtype=torch.complex64),
+        torch.zeros(8, 2, 9, dtype=torch.complex64),
+        torch.zeros(8, 1, 9, dtype=torch.complex64),
+        torch.zeros(8, 3, 9),
+    ],
+)
+def test_data_that_are_not_the_images_samples_are_refused(data: torch.Tensor):
+    with pytest.raises(InputError, match="data"):
+        MaskedFourier(torch.ones(8, 9)).descend(torch.zeros(8, 3, 9), data, 1, 1.0)

@@ -54,6 +54,8 @@ def test_missing_pixels_stay_and_do_not_matter(operator: Inpainting):
         (lambda: Inpainting(torch.zeros(7, 9)), "nothing was measured"),
         (lambda: Inpainting(torch.ones(7, 9)).A(torch.zeros(9, 3, 7)), "the mask is of images"),
         (lambda: Inpainting(torch.ones(7, 3, 9)).T(torch.zeros(7, 2, 9)), "the mask is of images"),
+        (lambda: Inpainting(torch.ones(7, 9)).descend(X, torch.zeros(7, 1, 1), 1, 0.5), "data"),
+        (lambda: Inpainting(torch.ones(7, 9)).descend(X, X[:, :1], 1, 0.5), "data"),
     ],
 )
 def test_a_mask_that_does_not_fit_is_refused(use, words: str):

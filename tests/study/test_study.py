@@ -4,6 +4,7 @@ from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
+import choice
 import methods
 import numpy as np
 import pytest
@@ -74,12 +75,12 @@ def test_ddgm_of_the_study_is_what_reconstruct_does(posed, tilts: Path, tmp_path
 
 
 def test_what_is_searched_on_is_not_scored() -> None:
-    chosen_on = (256, 257, 110, 430)  # when the defaults were chosen
-    medulla = slabs.SEARCH_ROWS["medulla"] + chosen_on
+    tissues = choice.TISSUES  # on which the defaults were chosen
+    medulla = slabs.SEARCH_ROWS["medulla"] + tissues["64 thick"]["rows"]
     for a, b in product(slabs.SCORE_ROWS["medulla"], medulla):
         assert abs(a - b) >= 40
     # Of thick slabs, planes of z; a row is 1000 y + z.
-    thick = slabs.SEARCH_ROWS["thick"] + (60_355, 330_355)
+    thick = slabs.SEARCH_ROWS["thick"] + tissues["128 thick"]["rows"]
     for a, b in product(slabs.SCORE_ROWS["thick"], thick):
         assert abs(a % 1000 - b % 1000) >= 40
 
@@ -97,6 +98,24 @@ def test_a_proposal_is_a_function_of_the_trials_before_it() -> None:
         trials.append({"settings": settings, "nmse": 1.0 / (number + 1)})
     distinct = {tuple(trial["settings"].values()) for trial in trials}
     assert len(distinct) == 7
+
+
+def test_what_did_best_in_the_reference_geometry_is_tried_elsewhere(
+    slab, monkeypatch, tmp_path: Path
+):
+    monkeypatch.setattr(search, "RESULTS", tmp_path)
+    reference = search.Record(replace(CELL, tilts=61, max_tilt=60.0), N, slab.prior)
+    assert reference.borrowed("DPIR") is None
+    here = search.Record(replace(CELL, tilts=41), N, slab.prior)
+    assert here.borrowed("DPIR") is None, "not searched yet"
+    good, bad = ({"sigma_1": s, "sigma_N": 0.1, "lam": 0.2} for s in (4.0, 9.0))
+    reference.add("DPIR", [{"settings": bad, "nmse": 0.5}, {"settings": good, "nmse": 0.1}])
+    assert here.borrowed("DPIR") == good
+    method = methods.METHODS["DPIR"]
+    first = {"settings": method.first, "nmse": 0.2}
+    assert search.propose(method, [first], good) == good
+    tried = [first, {"settings": good, "nmse": 0.3}]
+    assert search.propose(method, tried, good) != good
 
 
 def test_a_search_goes_on_where_it_was(slab, monkeypatch, tmp_path: Path) -> None:
