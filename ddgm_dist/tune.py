@@ -85,7 +85,7 @@ class Tuning:
         row = self.chosen
         given = next(r for r in self.rows if not r.settings)
         lines = [
-            f"chosen: {row.name}, estimated error {row.error:.4f} of the volume's variance",
+            f"chosen: {row.name}, score {row.error:.4f}, an estimate that ranks settings",
             f"({row.between:.4f} in the {self.share:.0%} of directions that were measured, "
             f"{row.beyond:.4f} next to the others)",
         ]

@@ -112,11 +112,16 @@ def as_scored(noise: float, work: Path) -> Slab:
 
 def coarser(noise: float, work: Path) -> Slab:
     """At 1.5 times the pixel size, which no prior here was trained at."""
-    cell = Cell(noise, (60, 120, 220, 300), "coarser", field=220)
-    train = dd.open_volume(DATA / "fibsem_medulla" / "train")
-    block = train.read(dd.Box((352, 0, 0), (520, 520, 520))).astype(np.float32)
-    scaled = zoom(gaussian_filter(block, 0.5), 2 / 3, order=1)[: cell.thickness, list(cell.rows)]
-    return pose(cell, surround(scaled, cell), work / cell.key / "tilts.zarr")
+    planes = (12_412, 130_404, 260_396, 400_388)  # 1000 y + z; the thickness is along y
+    cell = Cell(noise, planes, "coarser", field=220)
+    source = dd.open_volume(DATA / "fibsem_medulla" / "train")
+    slices = []
+    for plane in planes:
+        y, z = divmod(plane, 1000)
+        fine = source.read(dd.Box((z, y, 0), (z + 1, y + 96, 520)))[0].astype(np.float32)
+        slices.append(zoom(gaussian_filter(fine, 0.5), 2 / 3, order=1)[:, :346])
+    volume = surround(np.stack(slices, axis=1), cell)
+    return pose(cell, volume, work / cell.key / "tilts.zarr")
 
 
 def blurred(noise: float, work: Path) -> Slab:

@@ -251,24 +251,21 @@ def measure(names: list[str], chosen: list[Case], file: Path, work: Path, *, aga
 
 
 def show(file: Path, chosen: list[Case]) -> None:
-    """As markdown: errors over the default's, and the default's; geometric means over all cases."""
+    """As markdown: the default's NMSE, and that of other rules over it; the mean is geometric."""
     found = json.loads(file.read_text()) if file.exists() else []
     errors = {(r["rule"], r["case"]): r["nmse"] or math.inf for r in found}
+    names = [name for name in RULES if any((name, case.name) in errors for case in chosen)]
+    chosen = [case for case in chosen if all((name, case.name) in errors for name in names)]
     print("| rule | mean | " + " | ".join(case.name for case in chosen) + " |")
     print("| --- " * (2 + len(chosen)) + "|")
     base = next(iter(RULES))
-    for name in RULES:
-        ratios = [
-            errors.get((name, case.name), math.nan) / errors.get((base, case.name), math.nan)
-            for case in chosen
-        ]
-        if np.isnan(ratios).all():
-            continue
-        if name == base:
-            ratios = [errors.get((base, case.name), math.nan) for case in chosen]
-        line = np.array(ratios)
-        mean = math.exp(float(np.log(line[~np.isnan(line)]).mean()))
-        print(f"| {name} | {mean:.3f} | " + " | ".join(f"{value:.3f}" for value in line) + " |")
+    for name in names:
+        line = [errors[name, case.name] for case in chosen]
+        if name != base:
+            line = [e / errors[base, case.name] for e, case in zip(line, chosen, strict=True)]
+        mean = math.exp(float(np.log(line).mean()))
+        label = f"{name}: NMSE" if name == base else name
+        print(f"| {label} | {mean:.3f} | " + " | ".join(f"{value:.3f}" for value in line) + " |")
 
 
 def main() -> None:

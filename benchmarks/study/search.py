@@ -22,10 +22,19 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-import optuna
 import torch
 from methods import METHODS, Choice, Method, Real
-from slabs import GEOMETRIES, NOISES, RESULTS, SEARCH_ROWS, Cell, Slab, cells, make_slab
+from slabs import (
+    GEOMETRIES,
+    NOISES,
+    RESULTS,
+    SEARCH_ROWS,
+    Cell,
+    Slab,
+    cells,
+    fraction,
+    make_slab,
+)
 
 SEED = 1
 
@@ -85,6 +94,9 @@ def propose(method: Method, trials: list[dict], borrowed: dict | None = None) ->
         return dict(method.first)
     if borrowed and all(trial["settings"] != borrowed for trial in trials):
         return dict(borrowed)
+    import optuna  # a development dependency, which showing results does not need
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
     sampler = optuna.samplers.TPESampler(seed=len(trials), n_startup_trials=3)
     study = optuna.create_study(sampler=sampler)
     distributions = {
@@ -135,11 +147,10 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=8, help="per method and cell")
     parser.add_argument("--N", type=int, default=50, help="denoiser calls per run")
     parser.add_argument("--geometry", nargs="+", choices=GEOMETRIES, default=list(GEOMETRIES))
-    parser.add_argument("--noise", type=float, nargs="+", default=NOISES)
+    parser.add_argument("--noise", type=fraction, nargs="+", default=NOISES, help="0.05 is 5 %%")
     parser.add_argument("--method", nargs="+", choices=METHODS, default=list(METHODS))
     parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "ddgm-study")
     args = parser.parse_args()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
     for cell in cells(args.geometry, args.noise, SEARCH_ROWS):
         slab = make_slab(cell, args.work)
         record = Record(cell, args.N, slab.prior)

@@ -9,6 +9,7 @@ so that few rows show much tissue; each is a slice of its own for the operator a
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import json
 import os
@@ -102,6 +103,14 @@ class Cell:
         )
 
 
+def fraction(text: str) -> float:
+    """A level of noise, for argparse."""
+    value = float(text)
+    if not 0 <= value <= 3:
+        raise argparse.ArgumentTypeError(f"{text} is not a fraction: 0.05 is 5 %")
+    return value
+
+
 def cells(
     geometries: Iterable[str],
     noises: Iterable[float],
@@ -120,6 +129,8 @@ def tissue(cell: Cell) -> NDArray[np.float32]:
 
 def unfolded(cell: Cell) -> NDArray[np.float32]:
     """The same, as wide as the data have it."""
+    if not (DATA / "fibsem_medulla").is_dir():
+        raise SystemExit(f"no folder fibsem_medulla in {DATA}: set DDGM_DIST_DATA to where it is")
     if cell.specimen == "medulla":
         source = dd.open_volume(DATA / "fibsem_medulla" / "train")
         block = source.read(dd.Box((352, 0, 0), (352 + cell.thickness, 520, 520)))

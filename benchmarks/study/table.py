@@ -24,7 +24,18 @@ import numpy as np
 import torch
 from methods import DDGM_DEFAULT, DDGM_PAPER, METHODS
 from search import Record
-from slabs import GEOMETRIES, NOISES, RESULTS, SCORE_ROWS, SEARCH_ROWS, Cell, Slab, cells, make_slab
+from slabs import (
+    GEOMETRIES,
+    NOISES,
+    RESULTS,
+    SCORE_ROWS,
+    SEARCH_ROWS,
+    Cell,
+    Slab,
+    cells,
+    fraction,
+    make_slab,
+)
 
 SEED = 0
 # Cycles per voxel up to which ring correlations are averaged.
@@ -206,8 +217,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--N", type=int, default=50, help="denoiser calls of the search")
     parser.add_argument("--geometry", nargs="+", choices=GEOMETRIES, default=list(GEOMETRIES))
-    parser.add_argument("--noise", type=float, nargs="+", default=NOISES)
-    parser.add_argument("--method", nargs="+", help="names of lines; all when left out")
+    parser.add_argument("--noise", type=fraction, nargs="+", default=NOISES, help="0.05 is 5 %%")
+    names = [row.name for row in rows(50)]
+    parser.add_argument("--method", nargs="+", choices=names, metavar="NAME", help="lines; or all")
     parser.add_argument("--slices", type=int, default=4, help="scored, per cell")
     parser.add_argument("--quick", action="store_true", help="one slice, the reference geometry")
     parser.add_argument("--again", action="store_true", help="also what has been measured")

@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ddgm_dist.core.descent import check_data, check_measured
+from ddgm_dist.core.descent import check_measured, misfit
 from ddgm_dist.errors import InputError
 from ddgm_dist.operators.slab_basis import step_factor
 
@@ -39,7 +39,8 @@ class Blur:
     ----------
     kernel
         ``(z, x)``, odd extents, its centre in the middle; correlation or convolution differ by a
-        flip: this convolves.
+        flip: this convolves. One that does not sum to 1 scales the image: divide it by its sum,
+        unless the data are scaled so.
     field
         ``(z, x)`` of the measured images.
     boundary
@@ -53,7 +54,7 @@ class Blur:
     Raises
     ------
     InputError
-        If the kernel is even, larger than the field, or not finite.
+        If the kernel is even, larger than the field, not finite, or all 0.
     """
 
     def __init__(
@@ -72,6 +73,8 @@ class Blur:
             )
         if not bool(torch.isfinite(kernel).all()):
             raise InputError("kernel", tuple(kernel.shape), "holds NaN or infinity")
+        if not bool(kernel.any()):
+            raise InputError("kernel", "all 0", "nothing of the image would be seen")
         if boundary not in ("unknown", "periodic"):
             raise InputError("boundary", boundary, "is neither 'unknown' nor 'periodic'")
         radius = (kernel.shape[0] // 2, kernel.shape[1] // 2)
@@ -125,10 +128,13 @@ class Blur:
         steps, step_size
             K, eta.
         measured
-            S, 1 where b was measured, broadcastable to it; all ones when None.
+            S, 1 where b was measured, ``(z, x)`` for all rows alike or broadcastable to b; all ones
+            when None.
         impute_every
             Steps per run; 1 is masked descent itself.
         """
+        if measured is not None and measured.ndim == 2:
+            measured = measured[:, None]
         check_measured(measured, data)
         if impute_every < 1:
             raise InputError("impute_every", impute_every, "a run takes at least one step")
@@ -141,11 +147,7 @@ class Blur:
     def _run(
         self, x: Tensor, data: Tensor, steps: float, step_size: float, measured: Tensor | None
     ) -> Tensor:
-        prediction = self.A(x)
-        check_data(data, prediction)
-        residual = data - prediction
-        if measured is not None:
-            residual = residual * measured
+        residual = misfit(data, self.A(x), measured)
         factor = step_factor(self.gram, steps, step_size).to(torch.float32)
         (z, columns) = self.margin
         padded = F.pad(residual, (columns, columns, 0, 0, z, z))

@@ -16,7 +16,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ddgm_dist.core.descent import check_data
+from ddgm_dist.core.descent import misfit
 from ddgm_dist.errors import InputError
 from ddgm_dist.operators.base import check_mask
 from ddgm_dist.operators.slab_basis import step_factor
@@ -85,8 +85,7 @@ class MaskedFourier:
         """``steps`` gradient steps in closed form; a fraction is a shorter last step."""
         if steps <= 0:
             return x
-        prediction = self.A(x)
-        check_data(data, prediction)
+        residual = misfit(data, self.A(x), self.mask)
         if not data.is_complex():
             raise InputError(
                 "data",
@@ -94,8 +93,15 @@ class MaskedFourier:
                 "Fourier samples are complex",
                 "give torch.fft.fftn(image, dim=(0, 2), norm='ortho') for images",
             )
+        if bool(((self.mask == 0) & (data.abs() > 0)).any()):
+            raise InputError(
+                "data",
+                "samples other than 0 where the mask is 0",
+                "the mask says that they were not measured",
+                "give the mask they were measured with, and frequency zero at index (0, 0): "
+                "torch.fft.ifftshift centred samples; or leave them out: mask[:, None] * data",
+            )
         factor = step_factor(self.gram.double(), steps, step_size).to(torch.float32)
-        residual = self.mask * (data - prediction)
         return x + _real_image(factor * residual)
 
     def _check(self, stack: Tensor, name: str) -> None:

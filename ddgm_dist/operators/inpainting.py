@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ddgm_dist.core.descent import check_data
+from ddgm_dist.core.descent import misfit
 from ddgm_dist.errors import InputError
 from ddgm_dist.operators.base import check_mask
 
@@ -55,10 +55,10 @@ class Inpainting:
         """``steps`` gradient steps in closed form; a fraction is a shorter last step."""
         if steps <= 0:
             return x
-        check_data(data, x)
+        self._check(x, "x")
         whole = int(steps)
         left = (1 - step_size) ** whole * (1 - (steps - whole) * step_size)
-        return x + (1 - left) * self.A(data - x)
+        return x + (1 - left) * misfit(data, x, self.mask)
 
     def _check(self, stack: Tensor, name: str) -> None:
         z, rows, columns = self.mask.shape

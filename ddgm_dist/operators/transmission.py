@@ -91,7 +91,16 @@ class Transmission:
         projector_norm_squared
             ``||A||^2``.
         """
-        brightest = float(counts.mean(dim=(1, 2)).max())
+        if counts.ndim != 3:
+            raise InputError("counts", tuple(counts.shape), "must be (tilt, rows, u)")
+        if not projector_norm_squared > 0:
+            raise InputError(
+                "projector_norm_squared",
+                projector_norm_squared,
+                "must be positive",
+                "dd.operator_norm_squared(projector, shape) estimates it",
+            )
+        brightest = float(counts.float().mean(dim=(1, 2)).max())
         if not brightest > 0:
             raise InputError("counts", brightest, "nothing was counted at any tilt")
         return 1 / (self.scale**2 * brightest * projector_norm_squared)

@@ -85,18 +85,12 @@ def expand_grid(grid: Grid, base: Config) -> list[Candidate]:
     parts = [grid] if isinstance(grid, Mapping) else grid
     if isinstance(parts, str) or not isinstance(parts, Sequence):
         raise InputError("grid", grid, "is not a mapping of keys to lists of values")
+    _check_falling("sigma_N", base.sigma_N, base)
     found = {_identity(base): Candidate((), base)}
     for part in parts:
         for settings in _product(part):
             config = parse_config({**base.model_dump(exclude_unset=True), **settings})
-            if config.N > 1 and not config.sigma_N < config.sigma_1:
-                raise InputError(
-                    "grid",
-                    ", ".join(f"{k}: {v}" for k, v in settings.items()),
-                    f"noise levels must decrease, from sigma_1 = {config.sigma_1:g} to "
-                    f"sigma_N = {config.sigma_N:g}",
-                    "drop that value, or split the grid into a list of mappings",
-                )
+            _check_falling("grid", ", ".join(f"{k}: {v}" for k, v in settings.items()), config)
             changed = tuple(
                 (k, getattr(config, k)) for k in TUNABLE if getattr(config, k) != getattr(base, k)
             )
@@ -111,6 +105,19 @@ def expand_grid(grid: Grid, base: Config) -> list[Candidate]:
             "give values, such as K: [25, 100]",
         )
     return list(found.values())
+
+
+def _check_falling(argument: str, value: object, config: Config) -> None:
+    if config.N > 1 and not config.sigma_N < config.sigma_1:
+        raise InputError(
+            argument,
+            value,
+            f"noise levels must decrease, from sigma_1 = {config.sigma_1:g} to "
+            f"sigma_N = {config.sigma_N:g}",
+            "drop that value, or split the grid into a list of mappings"
+            if argument == "grid"
+            else "set sigma_N below sigma_1",
+        )
 
 
 def order_candidates(candidates: Sequence[Candidate], seed: int) -> list[Candidate]:

@@ -134,6 +134,7 @@ def test_kernels_keep_the_mean_and_the_place(kernel: torch.Tensor):
         (lambda: Blur(torch.ones(3), (9, 9)), "odd extents"),
         (lambda: Blur(torch.ones(11, 3), (9, 9)), "larger than the field"),
         (lambda: Blur(torch.full((3, 3), torch.nan), (9, 9)), "NaN"),
+        (lambda: Blur(torch.zeros(3, 3), (9, 9)), "all 0"),
         (lambda: Blur(torch.ones(3, 3), (9, 9), "mirror"), "boundary = mirror"),
         (lambda: Blur(torch.ones(3, 3), (9, 9)).A(torch.zeros(9, 1, 9)), r"\(11, any, 11\)"),
         (lambda: Blur(torch.ones(3, 3), (9, 9)).T(torch.zeros(9, 1, 8)), "data"),
@@ -161,5 +162,21 @@ def test_what_does_not_fit_is_refused(use, words: str):
 def test_a_mask_of_the_data_that_does_not_fit_is_refused():
     operator = CASES["lopsided"]
     x, y = problem(operator)
-    with pytest.raises(InputError, match="measured"):
-        operator.descend(x, y, 1, 0.1, measured=torch.ones(x.shape))
+    bright = torch.full(y.shape, 255.0)
+    for mask in (torch.ones(x.shape), bright, torch.zeros(y.shape)):
+        with pytest.raises(InputError, match="measured"):
+            operator.descend(x, y, 1, 0.1, measured=mask)
+
+
+def test_a_mask_of_an_image_is_that_of_all_rows_and_what_it_leaves_out_does_not_matter():
+    operator = CASES["lopsided"]
+    x, y = problem(operator)
+    flat = torch.ones(operator.field, dtype=torch.bool)
+    flat[2, 3] = False
+    got = operator.descend(x, y, 3, 0.1, measured=flat)
+    full = flat[:, None].expand(y.shape).float()
+    assert torch.equal(got, operator.descend(x, y, 3, 0.1, measured=full))
+    y[2, :, 3] = torch.nan
+    assert torch.equal(got, operator.descend(x, y, 3, 0.1, measured=flat))
+    with pytest.raises(InputError, match="NaN"):
+        operator.descend(x, y, 3, 0.1)

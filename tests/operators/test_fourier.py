@@ -62,8 +62,9 @@ def test_the_closed_form_is_that_many_steps(mask: torch.Tensor, steps: float, st
 @cases
 def test_what_was_not_measured_does_not_matter(mask: torch.Tensor):
     operator, x, y = problem(mask)
-    other = torch.where(operator.mask > 0, y, y + 9)
-    assert torch.equal(operator.descend(x, y, 3, 0.5), operator.descend(x, other, 3, 0.5))
+    nothing, unknown = torch.tensor(0.0), torch.tensor(torch.nan)
+    zero, nan = (torch.where(operator.mask > 0, y, v) for v in (nothing, unknown))
+    assert torch.equal(operator.descend(x, zero, 3, 0.5), operator.descend(x, nan, 3, 0.5))
 
 
 def test_everything_measured_is_everything_known():
@@ -109,8 +110,18 @@ def test_images_and_data_that_do_not_fit_the_mask_are_refused():
         torch.zeros(8, 2, 9, dtype=torch.complex64),
         torch.zeros(8, 1, 9, dtype=torch.complex64),
         torch.zeros(8, 3, 9),
+        torch.full((8, 3, 9), torch.nan, dtype=torch.complex64),
     ],
 )
 def test_data_that_are_not_the_images_samples_are_refused(data: torch.Tensor):
     with pytest.raises(InputError, match="data"):
         MaskedFourier(torch.ones(8, 9)).descend(torch.zeros(8, 3, 9), data, 1, 1.0)
+
+
+def test_samples_that_the_mask_leaves_out_are_refused():
+    """What a centred spectrum with a mask that is not would be."""
+    mask = CASES["points"]
+    operator, x, y = problem(mask)
+    y = torch.fft.fftshift(operator.mask * y, dim=(0, 2))
+    with pytest.raises(InputError, match="ifftshift centred samples"):
+        operator.descend(x, y, 1, 1.0)

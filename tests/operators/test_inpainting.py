@@ -42,8 +42,11 @@ def test_missing_pixels_stay_and_do_not_matter(operator: Inpainting):
     got = operator.descend(X, Y, 3, 0.5)
     missing = (operator.mask == 0).expand(SHAPE)
     assert torch.equal(got[missing], X[missing])
-    other = torch.where(operator.mask > 0, Y, torch.tensor(1e6))
-    assert torch.equal(got, operator.descend(X, other, 3, 0.5))
+    for anything in (1e6, torch.nan):
+        other = torch.where(operator.mask > 0, Y, torch.tensor(anything))
+        assert torch.equal(got, operator.descend(X, other, 3, 0.5))
+    with pytest.raises(InputError, match="NaN"):
+        operator.descend(X, torch.full_like(Y, torch.nan), 3, 0.5)
 
 
 @pytest.mark.parametrize(
