@@ -42,6 +42,7 @@ SEED = 0
 BAND = 0.25
 # Samples differ more, each is a little worse, and their mean is better.
 NOISIER = {**DDGM_DEFAULT, "added_noise": 0.6}
+ALL_NOISE = {**DDGM_DEFAULT, "added_noise": 1.0}
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,9 @@ def rows(searched: int) -> list[Row]:
         Row("DDGM (defaults)", "DDGM", searched, DDGM_DEFAULT),
         Row("DDGM, mean of 8", "DDGM", searched, None, 8, everywhere=False),
         Row("DDGM (more noise), mean of 8", "DDGM", searched, NOISIER, 8, everywhere=False),
-        Row("the same, N = 150", "DDGM", 150, NOISIER, 8, everywhere=False),
+        Row("more noise, N = 150, mean of 8", "DDGM", 150, NOISIER, 8, everywhere=False),
+        Row("DDGM (all noise), mean of 8", "DDGM", searched, ALL_NOISE, 8, everywhere=False),
+        Row("all noise, N = 150, mean of 8", "DDGM", 150, ALL_NOISE, 8, everywhere=False),
         Row("DDGM (defaults), N = 150", "DDGM", 150, DDGM_DEFAULT, everywhere=False),
         Row("DDGM, paper's rule", "DDGM", searched, DDGM_PAPER, everywhere=False),
     ]
