@@ -78,7 +78,7 @@ def show(found: list[dict]) -> None:
             for tissue in TISSUES
             for noise in NOISES
         ]
-        if not np.isnan(errors).all():
+        if not np.isnan(errors).any():  # a mean over some cells would say nothing
             mean = np.exp(np.mean(np.log(errors)))
             print(f"| {name} | {mean:.4f} | " + " | ".join(f"{e:.4f}" for e in errors) + " |")
 

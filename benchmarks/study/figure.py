@@ -15,6 +15,7 @@ from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
+from methods import METHODS
 from PIL import Image
 from slabs import NOISES, RESULTS, SCORE_ROWS, Cell, tissue
 from table import load
@@ -23,6 +24,7 @@ mpl.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 
+SHOWN = [*METHODS, "DDGM (defaults)", "DDGM (all noise), mean of 8", "DDGM, paper's rule"]
 # Which slice, and which columns of the field.
 ROW, COLUMNS = 0, slice(120, 280)
 
@@ -97,9 +99,8 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "ddgm-study")
     args = parser.parse_args()
     table = [line for noise in NOISES for line in load(RESULTS, Cell(noise, SCORE_ROWS["medulla"]))]
-    names = list(dict.fromkeys(row["method"] for row in table))
-    images(table, args.work, names, RESULTS / "figure.png")
-    curves(table, names, RESULTS / "rings.png")
+    curves(table, SHOWN, RESULTS / "rings.png")
+    images(table, args.work, SHOWN, RESULTS / "figure.png")
 
 
 if __name__ == "__main__":
