@@ -1,4 +1,4 @@
-"""The trials that DDGM's defaults rest on: one change at a time, on slices that are not scored.
+"""What DDGM's defaults are chosen by: one change at a time, on slices that are not scored.
 
     python benchmarks/study/choice.py [--only NAME ...] [--again] [--show]
 

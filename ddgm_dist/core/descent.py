@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Protocol
 
-import torch
 from torch import Tensor
 
-from ddgm_dist.errors import InputError
+from ddgm_dist.core.residual import check_measured, masked_residual
 
-__all__ = ["Descent", "LinearOperator", "check_measured", "explicit_descent", "misfit"]
+__all__ = ["Descent", "LinearOperator", "explicit_descent"]
 
 
 class Descent(Protocol):
@@ -62,64 +61,5 @@ def explicit_descent(
     check_measured(measured, data)
     whole = int(steps)
     for fraction in [1.0] * whole + ([steps - whole] if steps > whole else []):
-        x = x + step_size * fraction * operator.T(misfit(data, operator.A(x), measured))
+        x = x + step_size * fraction * operator.T(masked_residual(data, operator.A(x), measured))
     return x
-
-
-def misfit(data: Tensor, prediction: Tensor, measured: Tensor | None = None) -> Tensor:
-    """``S (b - A x)``; what the data hold where nothing was measured does not matter, NaN included.
-
-    Raises
-    ------
-    InputError
-        If the data are not of the shape of their prediction, or not finite where measured.
-    """
-    if not isinstance(data, Tensor):
-        raise InputError(
-            "data", type(data).__name__, "is not a tensor", "use torch.as_tensor(data)"
-        )
-    if data.shape != prediction.shape:
-        raise InputError(
-            "data",
-            tuple(data.shape),
-            f"do not fit the operator, which makes {tuple(prediction.shape)} of this image",
-        )
-    difference = data - prediction
-    if measured is not None:
-        difference = torch.where(measured > 0, difference, torch.zeros_like(difference))
-    if not bool(torch.isfinite(difference).all()):
-        raise InputError(
-            "data",
-            "NaN or infinity",
-            "is neither a measurement nor an image: in the data where the mask says that they were "
-            "measured, or in the estimate",
-            "mask such samples; if the estimate diverged, take a smaller step_size",
-        )
-    return difference
-
-
-def check_measured(measured: Tensor | None, data: Tensor) -> None:
-    """Refuse a mask of the data that does not fit them, or is not of 0 and 1."""
-    if measured is None:
-        return
-    if not isinstance(measured, Tensor):
-        raise InputError(
-            "measured", type(measured).__name__, "is not a tensor", "use torch.as_tensor(measured)"
-        )
-    axes = zip(reversed(measured.shape), reversed(data.shape), strict=False)
-    if measured.ndim > data.ndim or any(m not in (1, d) for m, d in axes):
-        raise InputError(
-            "measured",
-            tuple(measured.shape),
-            f"does not fit the data, which are {tuple(data.shape)}",
-            "give one value per sample, or axes of length 1 where they share it",
-        )
-    if not bool(((measured == 0) | (measured == 1)).all()):
-        raise InputError(
-            "measured",
-            f"{measured.dtype} values",
-            "must be 1 where something was measured and 0 elsewhere, and nothing between",
-            "compare with a threshold: measured > 0.5",
-        )
-    if not bool(measured.any()):
-        raise InputError("measured", "all 0", "nothing was measured")

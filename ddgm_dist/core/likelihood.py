@@ -14,7 +14,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from ddgm_dist.core.descent import check_measured
+from ddgm_dist.core.residual import check_measured
 from ddgm_dist.errors import InputError
 
 __all__ = ["GaussianLikelihood", "Likelihood", "PoissonLikelihood"]

@@ -139,9 +139,16 @@ def noise_levels(
         If the shape is none of these, a level is not a positive number, they do not decrease, or there
         is none.
     """
-    if N > 1 and first == last:
-        raise _not_falling(first, last)
-    return _falling(shape, first, last, N, ("sigma_1", "sigma_N"))
+    _check_levels(shape, first, last, N, ("sigma_1", "sigma_N"))
+    if N > 1 and not last < first:
+        raise InputError(
+            "sigma_N",
+            last,
+            f"must be below sigma_1 = {first:g}: noise has to decrease from one iteration to the "
+            "next, for what a denoiser made clean would be lost again",
+            f"set sigma_N below {first:g}, or sigma_1 above {last:g}",
+        )
+    return _levels(shape, first, last, N)
 
 
 def denoising_steps(shape: ScheduleShape, first: float, last: float, N: int) -> tuple[float, ...]:
@@ -152,12 +159,20 @@ def denoising_steps(shape: ScheduleShape, first: float, last: float, N: int) -> 
     InputError
         As there.
     """
-    return _falling(shape, first, last, N, ("s_1", "s_N"))
+    _check_levels(shape, first, last, N, ("s_1", "s_N"))
+    if N > 1 and last > first:
+        raise InputError(
+            "s_N",
+            last,
+            f"must not be above s_1 = {first:g}: denoising steps shrink with the noise, or stay",
+            "set s_N to s_1 or below it",
+        )
+    return _levels(shape, first, last, N)
 
 
-def _falling(
+def _check_levels(
     shape: ScheduleShape, first: float, last: float, N: int, names: tuple[str, str]
-) -> tuple[float, ...]:
+) -> None:
     if shape not in _SHAPES:
         raise InputError("schedule", shape, f"is none of {', '.join(_SHAPES)}")
     for name, value in zip(names, (first, last), strict=True):
@@ -165,30 +180,14 @@ def _falling(
             raise InputError(name, value, "a noise level must be a positive number")
     if N < 1:
         raise InputError("N", N, "there must be at least one iteration")
+
+
+def _levels(shape: ScheduleShape, first: float, last: float, N: int) -> tuple[float, ...]:
     if N == 1:
         return (first,)
-    if last > first and names[0] == "s_1":
-        raise InputError(
-            "s_N",
-            last,
-            f"must not be above s_1 = {first:g}: denoising steps shrink with the noise, or stay",
-            "set s_N to s_1 or below it",
-        )
-    if last > first:
-        raise _not_falling(first, last)
     level = _SHAPES[shape]
     between = (level(first, last, n / (N - 1)) for n in range(1, N - 1))
     return (first, *between, last)
-
-
-def _not_falling(first: float, last: float) -> InputError:
-    return InputError(
-        "sigma_N",
-        last,
-        f"must be below sigma_1 = {first:g}: noise has to decrease from one iteration to the "
-        "next, for what a denoiser made clean would be lost again",
-        f"set sigma_N below {first:g}, or sigma_1 above {last:g}",
-    )
 
 
 def exponential(first: float, last: float, N: int) -> tuple[float, ...]:

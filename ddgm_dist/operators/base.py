@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from ddgm_dist.core.descent import LinearOperator
+from ddgm_dist.core.residual import check_binary
 from ddgm_dist.errors import InputError
 
 __all__ = ["check_mask", "operator_norm_squared"]
@@ -65,13 +66,5 @@ def check_mask(mask: Tensor, shape: tuple[int, ...], *, of: str) -> Tensor:
             f"does not fit {of}, which is {tuple(shape)}",
             "transpose it" if swapped else "a mask has one value per sample",
         )
-    if mask.is_complex() or not bool(((mask == 0) | (mask == 1)).all()):
-        raise InputError(
-            "mask",
-            f"{mask.dtype} values",
-            "must be 1 where something was measured and 0 elsewhere, and nothing between",
-            "compare with a threshold: mask > 0.5",
-        )
-    if not bool(mask.any()):
-        raise InputError("mask", "all 0", "nothing was measured")
+    check_binary(mask, "mask")
     return mask.to(torch.float32)

@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ddgm_dist.core.descent import check_measured, misfit
+from ddgm_dist.core.residual import check_measured, masked_residual
 from ddgm_dist.errors import InputError
 from ddgm_dist.operators.slab_basis import step_factor
 
@@ -147,7 +147,7 @@ class Blur:
     def _run(
         self, x: Tensor, data: Tensor, steps: float, step_size: float, measured: Tensor | None
     ) -> Tensor:
-        residual = misfit(data, self.A(x), measured)
+        residual = masked_residual(data, self.A(x), measured)
         factor = step_factor(self.gram, steps, step_size).to(torch.float32)
         (z, columns) = self.margin
         padded = F.pad(residual, (columns, columns, 0, 0, z, z))

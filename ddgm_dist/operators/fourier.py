@@ -16,7 +16,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ddgm_dist.core.descent import misfit
+from ddgm_dist.core.residual import masked_residual
 from ddgm_dist.errors import InputError
 from ddgm_dist.operators.base import check_mask
 from ddgm_dist.operators.slab_basis import step_factor
@@ -85,7 +85,7 @@ class MaskedFourier:
         """``steps`` gradient steps in closed form; a fraction is a shorter last step."""
         if steps <= 0:
             return x
-        residual = misfit(data, self.A(x), self.mask)
+        residual = masked_residual(data, self.A(x), self.mask)
         if not data.is_complex():
             raise InputError(
                 "data",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ddgm_dist.core.descent import misfit
+from ddgm_dist.core.residual import masked_residual
 from ddgm_dist.errors import InputError
 from ddgm_dist.operators.base import check_mask
 
@@ -58,7 +58,7 @@ class Inpainting:
         self._check(x, "x")
         whole = int(steps)
         left = (1 - step_size) ** whole * (1 - (steps - whole) * step_size)
-        return x + (1 - left) * misfit(data, x, self.mask)
+        return x + (1 - left) * masked_residual(data, x, self.mask)
 
     def _check(self, stack: Tensor, name: str) -> None:
         z, rows, columns = self.mask.shape
