@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 
 from ddgm_dist.compare import descend_only
 from ddgm_dist.core.box import Box
+from ddgm_dist.errors import InputError
 from ddgm_dist.evaluate import evaluate
 from ddgm_dist.ingest import ingest
+from ddgm_dist.overlap import refuse_overlap
 from ddgm_dist.phantom import TissuePhantom
 from ddgm_dist.reconstruct import reconstruct
 from ddgm_dist.samples import sample_path
@@ -30,6 +32,12 @@ NEEDLE = {"specimen": "isolated"}
 NEEDLE_THICKNESS = 96
 NEEDLE_STOPS = (25,)
 
+MARK = ".ddgm-dist-demo"
+NAMES = (
+    "tissue-tilts.zarr", "tissue.zarr", "tissue.png", "tissue.json",
+    "needle-tilts.zarr", "needle.zarr", "needle.png",
+)  # fmt: skip
+
 Volume = NDArray[np.float32]
 
 
@@ -42,10 +50,15 @@ def run_demo(directory: str | Path, *, report: Callable[[str], None]) -> None:
         Folder to write into; what an earlier demo left there is replaced.
     report
         Takes each line of text.
+
+    Raises
+    ------
+    InputError
+        The folder holds files of the demo's names that no demo has written.
     """
     started = time.monotonic()
     folder = Path(directory)
-    folder.mkdir(parents=True, exist_ok=True)
+    _claim(folder)
     tissue = _tissue(folder, report)
     needle = _needle(folder, report)
     report(f"\nDone in {time.monotonic() - started:.0f} s. Everything lies in {folder}/:")
@@ -53,11 +66,24 @@ def run_demo(directory: str | Path, *, report: Callable[[str], None]) -> None:
         report(f"  {path.relative_to(folder)!s:<24}{what}")
 
 
+def _claim(folder: Path) -> None:
+    """Make the folder, and mark it as a demo's: only there are files replaced."""
+    refuse_overlap(folder, "DIR", [("sample", sample_path("needle"))])
+    if folder.exists() and not folder.is_dir():
+        raise InputError("DIR", str(folder), "is not a folder", "name one that may be made")
+    taken = next((name for name in NAMES if (folder / name).exists()), None)
+    if taken is not None and not (folder / MARK).exists():
+        raise InputError(
+            "DIR", str(folder), f"holds {taken}, which no demo has written", "name another folder"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / MARK).touch()
+
+
 def _tissue(folder: Path, report: Callable[[str], None]) -> dict[Path, str]:
     """Procedural tissue: simulate, reconstruct, compare with the truth."""
     z, y, x = SHAPE
-    tilts, out = folder / "tissue-tilts.zarr", folder / "tissue.zarr"
-    picture, table = folder / "tissue.png", folder / "tissue.json"
+    tilts, out, picture, table = (folder / name for name in NAMES[:4])
     phantom = TissuePhantom(SHAPE, seed=1)
     report(f"Procedural tissue, {z} x {y} x {x} voxels: 61 tilts within 60 degrees, noise {NOISE},")
     report(f"recorded over the middle {FIELD} columns.")
@@ -98,11 +124,7 @@ def _tissue(folder: Path, report: Callable[[str], None]) -> dict[Path, str]:
 
 def _needle(folder: Path, report: Callable[[str], None]) -> dict[Path, str]:
     """A real electron tilt series, isolated in vacuum."""
-    tilts, out, picture = (
-        folder / "needle-tilts.zarr",
-        folder / "needle.zarr",
-        folder / "needle.png",
-    )
+    tilts, out, picture = (folder / name for name in NAMES[4:])
     report("Real electron tilt series of a needle (HAADF-STEM, 77 tilts within 76 degrees):")
     ingest(sample_path("needle"), tilts, thickness=NEEDLE_THICKNESS, overwrite=True)
     result = reconstruct(

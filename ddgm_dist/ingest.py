@@ -18,6 +18,7 @@ from ddgm_dist.formats.base import VolumeSource
 from ddgm_dist.formats.images import open_images
 from ddgm_dist.formats.mrc import MRC_SUFFIXES, angles_beside, open_mrc
 from ddgm_dist.location import is_url, locate
+from ddgm_dist.overlap import refuse_overlap
 from ddgm_dist.storage.tilt_series import (
     BadPixels,
     TiltSeries,
@@ -97,7 +98,7 @@ def ingest(
     mask_bad
         Store NaN and infinite pixels as NaN, to be imputed by the reconstruction.
     overwrite
-        Replace the store if it exists.
+        Replace the store if it exists, when the new one is whole.
     description
         Free text for the store.
 
@@ -111,12 +112,16 @@ def ingest(
     ------
     InputError
         The source cannot be read; angles are missing, not one per tilt, NaN or too steep; there
-        are NaN or infinite pixels and ``mask_bad`` is false; the output exists.
+        are NaN or infinite pixels and ``mask_bad`` is false; the output exists, or is, contains or
+        lies in the source.
     StorageError
         The store cannot be written.
     """
     if tilt_axis not in ("rows", "columns"):
         raise InputError("tilt_axis", tilt_axis, "must be 'rows' or 'columns'")
+    refuse_overlap(out, "out", [("source", source)])
+    if isinstance(angles, str | Path):
+        refuse_overlap(out, "out", [("angles", angles)])
     found = _open(_on_disk(source))
     level = found.dark_level if dark is None else float(dark)
     projections = _Projections(found.stack, tilt_axis, rows, columns, level)

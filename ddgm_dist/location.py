@@ -28,6 +28,7 @@ from urllib.parse import unquote, urlsplit
 import tensorstore as ts
 
 from ddgm_dist.errors import InputError, StorageError
+from ddgm_dist.exchange import bring_back
 from ddgm_dist.file_lock import locked
 
 __all__ = [
@@ -126,6 +127,8 @@ def is_url(path: str | Path | ObjectPath) -> bool:
 def locate(path: str | Path | ObjectPath, argument: str) -> Place:
     """The place that a user means; object stores are asked, once per process, whether they answer.
 
+    A folder that a process put aside to replace it, and was killed, is returned to its place.
+
     Parameters
     ----------
     path
@@ -143,6 +146,8 @@ def locate(path: str | Path | ObjectPath, argument: str) -> Place:
     place = path if isinstance(path, ObjectPath) else _parse(path, argument)
     if isinstance(place, ObjectPath):
         _probe(place, argument)
+    elif not place.exists():
+        bring_back(place)
     return place
 
 

@@ -11,6 +11,7 @@ volume itself and `std` are made of them, tile by tile; when these are whole the
 
 from __future__ import annotations
 
+import copy
 import math
 import os
 from bisect import bisect_right
@@ -27,8 +28,6 @@ from ddgm_dist.errors import InputError, StorageError
 from ddgm_dist.file_lock import LOCK
 from ddgm_dist.location import (
     Place,
-    delete,
-    delete_folder,
     exists,
     is_zarr,
     locate,
@@ -37,15 +36,17 @@ from ddgm_dist.location import (
 )
 from ddgm_dist.plan.plan import Plan
 from ddgm_dist.plan.problem import Problem, differences
-from ddgm_dist.storage.array_io import is_empty_folder, prepare_output
+from ddgm_dist.storage.array_io import is_empty_folder, prepare_output, refuse_unmovable
 from ddgm_dist.storage.checkpoint import COMMITS, GENERATIONS
-from ddgm_dist.storage.lease import LEASE, Lease
+from ddgm_dist.storage.lease import Lease
+from ddgm_dist.storage.replacement import Replacement, current, pending, replacement
 from ddgm_dist.storage.run_record import (
     RECEIPTS,
     RUNNING,
     SAMPLE_RECEIPTS,
     SAMPLES,
     RunRecord,
+    damage_told,
     receipt_box,
     sample_place,
     std_place,
@@ -61,9 +62,6 @@ from ddgm_dist.storage.volume import (
 
 __all__ = ["Output"]
 
-# What stays when the rest makes room for another problem's output.
-_KEPT = (SIDECAR, LEASE, LOCK)
-
 
 class Output:
     """An output store that belongs to one problem, and to this process for the time of a run.
@@ -73,7 +71,7 @@ class Output:
     Attributes
     ----------
     path
-        Absolute, or a URL.
+        Absolute, or a URL; while it is to replace another output, where it is written until then.
     digest
         Hash of the problem.
     lease
@@ -88,8 +86,9 @@ class Output:
         plan: Plan,
         digest: str,
         voxel_size_nm: float | None = None,
+        swap: Replacement | None = None,
     ) -> None:
-        self.store, self.record, self.lease = store, record, lease
+        self.store, self.record, self.lease, self._swap = store, record, lease, swap
         self.plan, self.digest, self.voxel_size_nm = plan, digest, voxel_size_nm
         self.path = store.path
 
@@ -111,12 +110,14 @@ class Output:
             ``out`` holds something else, or another problem's result, or is being written by
             another driver.
         """
-        _check_ours(out, overwrite=overwrite)
-        record, lease, digest = RunRecord(out), Lease(out), problem.digest()
-        lease.acquire()
+        place = _check_ours(out, overwrite=overwrite)
+        held, digest = Lease(place), problem.digest()
+        held.acquire()
+        swap: Replacement | None = None
         try:
-            if overwrite:
-                _clear(out, record)
+            swap = _replacement(place, held, problem, overwrite=overwrite)
+            path = current(place) if swap is None else swap.work
+            record, lease = RunRecord(path), held if swap is None else swap.lease
             saved = record.read_problem()
             if saved is None:
                 record.write_json("problem", problem.to_dict())
@@ -125,20 +126,20 @@ class Output:
             if record.read_state() is None:
                 # Not begun, or interrupted before the volume was made: nothing is in it yet.
                 store = create_volume(
-                    out,
+                    path,
                     VolumeLayout(plan.shape, plan.shard, plan.chunk),
                     voxel_size_nm=voxel_size_nm,
-                    name=Path(out).stem,
+                    name=place.stem,
                     claimed=True,
                 )
                 record.write_state(RUNNING, digest)
             else:
-                store = open_volume_store(out, "r+")
+                store = open_volume_store(path, "r+")
             record.write_json("plan", _summary(plan))
         except BaseException:
-            lease.release()
+            (swap or held).release()
             raise
-        return cls(store, record, lease, plan, digest, voxel_size_nm)
+        return cls(store, record, lease, plan, digest, voxel_size_nm, swap)
 
     def __enter__(self) -> Output:
         return self
@@ -149,7 +150,7 @@ class Output:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.lease.release()
+        (self._swap or self.lease).release()
 
     def finished(self) -> frozenset[str]:
         """Tiles whose rows have all been written, by tiles that may have been cut otherwise.
@@ -261,6 +262,48 @@ class Output:
                 self.record.delete_others(kind, self.digest)
             else:
                 self.record.delete_folder(kind)
+        if self._swap is not None:
+            self._swap.publish(_redirect)
+
+
+def _redirect(attributes: dict[str, Any], folder: str) -> dict[str, Any]:
+    """OME-Zarr metadata of levels that lie in a folder of their group."""
+    found = copy.deepcopy(attributes)
+    for image in found["ome"]["multiscales"]:
+        for level in image["datasets"]:
+            level["path"] = f"{folder}/{level['path']}"
+    return found
+
+
+def _replacement(
+    place: Place, held: Lease, problem: Problem, *, overwrite: bool
+) -> Replacement | None:
+    """How the output takes the place of another one, begun or resumed; None if it does not."""
+    there = [name for name in names(place) if name != LOCK]
+    if not there or (there == [SIDECAR] and not RunRecord(place).has("problem")):
+        return None
+    left = pending(place)
+    resumed = left is not None and _is_of(left, problem)
+    # What --overwrite has begun is resumed, also without it.
+    if resumed and (overwrite or not _is_of(current(place), problem)):
+        swap = replacement(place, held)
+        swap.resume()
+        return swap
+    if not overwrite:
+        return None
+    swap = replacement(place, held)
+    swap.begin()
+    return swap
+
+
+def _is_of(place: Place, problem: Problem) -> bool:
+    """Whether an output is of a problem; one with a damaged record is not."""
+    with damage_told():
+        record = RunRecord(place)
+        saved = record.read_problem()
+        record.read_state()
+        return saved is not None and not differences(saved, problem.to_dict())
+    return False
 
 
 def _is_made(place: Place) -> bool:
@@ -320,21 +363,21 @@ def _summary(plan: Plan) -> dict[str, Any]:
     }
 
 
-def _check_ours(out: str | Path, *, overwrite: bool) -> None:
-    """Refuse what is not a run's output before anything is written into it."""
+def _check_ours(out: str | Path, *, overwrite: bool) -> Place:
+    """The place of the output; what is not a run's is refused before anything is written into it."""
     path = locate(out, "out")
     if not exists(path):
-        prepare_output(path, "out", overwrite=False)
-        return
+        return prepare_output(path, "out", overwrite=False)
     refuse_links(path, "out")
-    if RunRecord(path).has("problem"):
-        if isinstance(path, Path) and not os.access(path, os.W_OK):
-            raise InputError("out", str(out), "is not writable")
-        return
-    if names(path) == [SIDECAR]:
-        return  # claimed by a run that was interrupted at once
-    if overwrite and (is_zarr(path) or is_empty_folder(path)):
-        return
+    ours = RunRecord(path).has("problem") or names(path) == [SIDECAR]
+    if ours and isinstance(path, Path) and not os.access(path, os.W_OK):
+        raise InputError("out", str(out), "is not writable")
+    if ours and not overwrite:
+        return path
+    if overwrite and (ours or is_zarr(path) or is_empty_folder(path)):
+        if isinstance(path, Path):
+            refuse_unmovable(path, "out")
+        return path
     raise InputError(
         "out",
         str(out),
@@ -343,25 +386,6 @@ def _check_ours(out: str | Path, *, overwrite: bool) -> None:
         else "exists and holds no record of a reconstruction",
         "choose another name" + ("" if overwrite else ", or replace it with --overwrite"),
     )
-
-
-def _clear(out: str | Path, record: RunRecord) -> None:
-    """Delete what is there, but for the lease; first what makes it read as whole."""
-    record.delete("state")  # from here on workers of the problem before write nothing more
-    record.delete_folder(RECEIPTS)
-    path = locate(out, "out")
-    try:
-        for folder in (path, path / SIDECAR):
-            for part in (folder / name for name in names(folder) if name not in _KEPT):
-                if not isinstance(part, Path) or part.is_dir():
-                    delete_folder(part)
-                if not isinstance(part, Path) or part.exists():
-                    delete(part)
-    except OSError as error:
-        raise StorageError(
-            f"{out} cannot be cleared ({error}); if something still writes there, run the same "
-            "command again when it has ended"
-        ) from error
 
 
 def _check_same(saved: dict[str, Any], ours: dict[str, Any], out: str) -> None:

@@ -10,6 +10,7 @@ voxel stays. A coarse voxel with a NaN under it is NaN.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,7 +70,7 @@ def build_pyramid(
         Of an existing Ray cluster; None uses the Ray this process is connected to, or starts one on
         this machine for the time of the call.
     overwrite
-        Replace a pyramid that is there.
+        Replace a pyramid that is there, when the new one is whole.
 
     Returns
     -------
@@ -89,19 +90,33 @@ def build_pyramid(
     with open_scheduler(scheduler, address) as run, Lease(path) as lease:
         store = open_result(path)  # as it is now that nobody else writes
         _check_free(store, path, overwrite=overwrite)
-        planned = plan_levels(store.shape, named_levels(store)[0], levels)
+        finest, *former = named_levels(store)
+        planned = plan_levels(store.shape, finest, levels, taken=former)
         _check_whole(store)
         if len(planned) > 1:
-            _prepare(store, planned, overwrite=overwrite)
+            _prepare(store, planned, former)
             for fine, coarse in itertools.pairwise(planned):
                 _fill(_Step(store.path, fine, coarse), run)
                 lease.check()
             name_levels(store, planned)
+            for name in former:
+                delete_level(store.path, name)
     return planned
 
 
-def plan_levels(shape: Triple, finest: str, levels: int | None) -> tuple[Level, ...]:
+def plan_levels(
+    shape: Triple, finest: str, levels: int | None, *, taken: Sequence[str] = ()
+) -> tuple[Level, ...]:
     """The levels of a pyramid over a volume of a shape ``(z, y, x)``, the finest first.
+
+    Parameters
+    ----------
+    shape, finest
+        Extent and name of the finest level.
+    levels
+        How many to add; None: until neither y nor x has more than 256 voxels.
+    taken
+        Names of levels that these are to replace, and that are there until they are whole.
 
     Raises
     ------
@@ -110,6 +125,7 @@ def plan_levels(shape: Triple, finest: str, levels: int | None) -> tuple[Level, 
     """
     if levels is not None and levels < 1:
         raise InputError("levels", levels, "must be at least 1")
+    mark = "" if "1" not in taken else "b"
     planned = [Level(finest, (1, 1, 1), shape)]
     while len(planned) - 1 != levels:
         last = planned[-1]
@@ -123,7 +139,7 @@ def plan_levels(shape: Triple, finest: str, levels: int | None) -> tuple[Level, 
             )
         factor = [f * (1 + half) for f, half in zip(last.factor, halved, strict=True)]
         extent = [-(-n // (1 + half)) for n, half in zip(last.shape, halved, strict=True)]
-        name = str(len(planned))
+        name = str(len(planned)) + mark
         planned.append(
             Level(name, (factor[0], factor[1], factor[2]), (extent[0], extent[1], extent[2]))
         )
@@ -153,7 +169,7 @@ def _lost(store: VolumeStore) -> list[Triple]:
     return [(z, y, x) for z, y, x in np.argwhere(~store.shards()).tolist()]
 
 
-def _prepare(store: VolumeStore, planned: tuple[Level, ...], *, overwrite: bool) -> None:
+def _prepare(store: VolumeStore, planned: tuple[Level, ...], former: Sequence[str]) -> None:
     """Make the levels' arrays, or find those of an interrupted call of the same plan."""
     record = RunRecord(store.path)
     state = record.read_state()
@@ -162,12 +178,12 @@ def _prepare(store: VolumeStore, planned: tuple[Level, ...], *, overwrite: bool)
         "levels": [[level.name, list(level.factor), list(level.shape)] for level in planned],
     }
     found = record.read_json(_RECORD)
-    if found == wanted and not overwrite:
+    if found == wanted:
         return
-    name_levels(store, planned[:1])
     record.delete(_RECORD)
     for name, *_ in (found or {"levels": []})["levels"][1:]:
-        delete_level(store.path, name)
+        if name not in former:
+            delete_level(store.path, name)
     for level in planned[1:]:
         create_level(store.path, level.name, level.shape)
     record.write_json(_RECORD, wanted)  # last: what it names is there, and is this plan's

@@ -15,13 +15,15 @@ from ddgm_dist.engine.host import available_memory
 from ddgm_dist.engine.local import LocalEngine
 from ddgm_dist.errors import InputError
 from ddgm_dist.journal import Journal
+from ddgm_dist.location import locate
 from ddgm_dist.operators.slab_basis import period
 from ddgm_dist.output import Output
+from ddgm_dist.overlap import refuse_overlap
 from ddgm_dist.plan.config import Config, PlanConfig, parse_config
 from ddgm_dist.plan.plan import Plan, make_plan, widest_read
 from ddgm_dist.plan.problem import Problem
 from ddgm_dist.pose import pose_problem
-from ddgm_dist.prior.denoisers import load_denoiser
+from ddgm_dist.prior.denoisers import load_denoiser, weight_files
 from ddgm_dist.progress import Bar, Tally
 from ddgm_dist.storage.run_record import What, open_result
 from ddgm_dist.storage.tilt_series import TiltSeries
@@ -186,20 +188,23 @@ def reconstruct(
     memory
         Bytes one worker may use.
     overwrite
-        Replace what lies at ``out``.
+        Replace what lies at ``out``: it stays there until the new volume is whole, and is then
+        deleted. Interrupted and run again with the same problem, it goes on.
     progress
         Draw a progress bar on standard error.
 
     Raises
     ------
     InputError
-        If the input cannot be used, or ``out`` holds another problem's result.
+        If the input cannot be used, ``out`` holds another problem's result, or ``out`` is, contains
+        or lies in an input.
     StorageError
         If a store cannot be read or written; finished tiles are kept.
     """
     started = time.monotonic()
     resolved = parse_config(config)
     runner = _engine(engine, address, workers)
+    refuse_overlap(out, "out", [("tilts", tilts), *weight_files(resolved.denoiser)])
     # First of all, so that a cluster that is not there is told before any work.
     with runner.connected():
         budget = runner.budget(memory)
@@ -219,6 +224,8 @@ def reconstruct(
                 state=resolved.state,
                 memory=budget,
                 reserve=memory,
+                name=locate(out, "out").name,
+                tilts_identity=series.identity,
             )
             tally = Tally(problem)
             if len(done) < how.units:

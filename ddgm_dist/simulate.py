@@ -19,7 +19,9 @@ from ddgm_dist.detector import SHIFT_STREAM, Detector, Noise, addressed_random, 
 from ddgm_dist.errors import InputError
 from ddgm_dist.formats.base import ArrayVolume, VolumeSource
 from ddgm_dist.formats.dask_array import DaskVolume, is_dask_array
+from ddgm_dist.formats.provenance import places_of
 from ddgm_dist.formats.volumes import open_volume
+from ddgm_dist.overlap import refuse_overlap
 from ddgm_dist.projector import Projector, project
 from ddgm_dist.scan import Scan
 from ddgm_dist.storage.tilt_series import (
@@ -93,7 +95,7 @@ def simulate(
     pixel_size_nm
         Recorded in the store.
     overwrite
-        Replace the store if it exists.
+        Replace the store if it exists, when the new one is whole.
     oversample
         Rays per detector pixel.
 
@@ -107,12 +109,12 @@ def simulate(
     InputError
         An argument that cannot be used; voxels that are NaN or infinite; for Poisson noise,
         projections that are negative (by more than cubic interpolation rings at an edge, a tenth
-        of the mean m; smaller ones are zero counts) or zero on average; the output exists. Nothing
-        is written, except that bad voxels may be met only half-way: the store is then incomplete
-        and cannot be opened.
+        of the mean m; smaller ones are zero counts) or zero on average; the output exists, or is,
+        contains or lies in the volume. Nothing is left written, and an old store stays as it is.
     StorageError
         The volume cannot be read or the store cannot be written.
     """
+    refuse_overlap(out, "out", [("volume", place) for place in places_of(volume)])
     name, source = _source(volume)
     wanted = parse_noise(noise)
     if not 0 <= seed < 2**64:

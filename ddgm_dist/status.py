@@ -14,9 +14,18 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ddgm_dist.errors import InputError, StorageError
+from ddgm_dist.location import locate
 from ddgm_dist.storage.checkpoint import COMMITS
-from ddgm_dist.storage.lease import LEASE, is_alive
-from ddgm_dist.storage.run_record import COMPLETE, RECEIPTS, SAMPLE_RECEIPTS, RunRecord, shelf
+from ddgm_dist.storage.lease import is_alive
+from ddgm_dist.storage.replacement import lease_of
+from ddgm_dist.storage.run_record import (
+    COMPLETE,
+    RECEIPTS,
+    SAMPLE_RECEIPTS,
+    RunRecord,
+    shelf,
+    written_at,
+)
 
 __all__ = ["CheckpointStatus", "Status", "read_status"]
 
@@ -48,6 +57,8 @@ class Status:
     ----------
     path
         Of the output.
+    replaces
+        Whether the run is to replace a result that is there until then; all else is told of the run.
     state
         ``complete``; ``running``: a driver holds the lease; ``interrupted``: none does.
     tiles_done, tiles
@@ -80,6 +91,7 @@ class Status:
     """
 
     path: str
+    replaces: bool
     state: State
     tiles_done: int
     tiles: int
@@ -110,6 +122,7 @@ class Status:
         rows = [
             ("output", self.path),
             ("state", self.state + (f", by {self.holder}" if self.holder else "")),
+            *([("replaces", "what is there until it is whole")] if self.replaces else []),
             ("tiles", f"{self.tiles_done} of {self.tiles} finished{self._samples()}"),
             ("work", f"{100 * self.fraction:.1f} % done"),
         ]
@@ -171,10 +184,11 @@ def read_status(out: str | Path) -> Status:
     StorageError
         Its record is damaged.
     """
-    record = RunRecord(out)
+    place, work = locate(out, "out"), written_at(out)
+    record = RunRecord(work)
     # The lease first: a driver declares the volume whole before it gives the lease back, so a run
     # that ends between the two reads is not taken for an interrupted one.
-    lease = _table(record, LEASE)
+    lease = lease_of(place, work)
     alive = _alive(lease)
     problem, state = record.read_problem(), record.read_state()
     if problem is None and not alive:
@@ -192,6 +206,7 @@ def read_status(out: str | Path) -> Status:
     checkpoints = tuple(_checkpoints(record, digest, now)) if digest and not complete else ()
     return Status(
         path=str(out),
+        replaces=work != place,
         state="complete" if complete else "running" if alive else "interrupted",
         tiles_done=tiles if complete else min(receipts, tiles) if tiles else receipts,
         tiles=tiles or receipts,

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from ddgm_dist.activity import COMPUTE, IO, Activity, activities
 from ddgm_dist.errors import InputError
-from ddgm_dist.storage.run_record import RunRecord
+from ddgm_dist.overlap import refuse_overlap
+from ddgm_dist.storage.run_record import RunRecord, written_at
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -48,9 +49,10 @@ def draw_timeline(out: str | Path, png: str | Path) -> None:
     Raises
     ------
     InputError
-        The run has logged no work.
+        The run has logged no work; or the picture would lie in the output's store.
     """
-    sessions = activities(RunRecord(out).events())
+    refuse_overlap(png, "timeline", [("out", out)])
+    sessions = activities(RunRecord(written_at(out)).events())
     workers = sorted({w for s in sessions for w in s.spans}, key=lambda name: (len(name), name))
     if not workers:
         raise InputError("out", str(out), "has no log of work to draw")

@@ -15,6 +15,7 @@ from rich.console import Console
 from ddgm_dist.core.box import Box
 from ddgm_dist.errors import InputError
 from ddgm_dist.formats.volumes import open_volume
+from ddgm_dist.overlap import refuse_overlap
 from ddgm_dist.prior.curve import draw_curve
 from ddgm_dist.prior.patches import PLANES, PatchSampler, drawable_planes
 from ddgm_dist.prior.progress import show_progress
@@ -140,6 +141,12 @@ def train(
     target = Path(weights)
     if target.suffix != ".safetensors":
         raise InputError("weights", str(target), "the name must end in .safetensors")
+    inputs = [("images", path) for path in images if not isinstance(images, str | Path)]
+    inputs += [
+        ("validation", path) for path in validation if not isinstance(validation, str | Path)
+    ]
+    refuse_overlap(target, "weights", inputs)
+    _check_siblings(target, overwrite=overwrite)
     spec = spec or UNetSpec()
     if patch < spec.stride or patch % spec.stride:
         raise InputError("patch", patch, f"is not a multiple of the network's {spec.stride} pixels")
@@ -317,6 +324,19 @@ def _sections(path: str | Path, z_range: slice | None, depth: int) -> tuple[int,
         shown = f"{first}:{last}" + (f":{z_range.step}" if z_range.step else "")
         raise InputError("z_range", shown, f"is not a range within the {depth} sections of {path}")
     return first, last
+
+
+def _check_siblings(target: Path, *, overwrite: bool) -> None:
+    """Refuse to replace files named as the recipe and the curve that belong to no weights."""
+    beside = [target.with_suffix(suffix) for suffix in (".json", ".png")]
+    there = next((file for file in beside if file.exists()), None)
+    if there is not None and not target.exists() and not overwrite:
+        raise InputError(
+            "weights",
+            str(target),
+            f"{there.name} beside it would be replaced, and is not of weights that are there",
+            "choose another name, or overwrite it",
+        )
 
 
 def _finished(target: Path, request: Mapping[str, Any], resume: bool) -> TrainingResult:

@@ -16,6 +16,7 @@ from ddgm_dist.choice import choose, compare, rounds
 from ddgm_dist.crossval import BlockScore, BlockSolver, HeldOut, make_fold, measured_share
 from ddgm_dist.cutout import Cutout, cut_out, spread_places
 from ddgm_dist.errors import InputError
+from ddgm_dist.overlap import refuse_overlap
 from ddgm_dist.plan.candidates import (
     DEFAULT_GRID,
     TUNABLE,
@@ -27,7 +28,7 @@ from ddgm_dist.plan.candidates import (
 from ddgm_dist.plan.config import Config, parse_config
 from ddgm_dist.plan.problem import Problem
 from ddgm_dist.pose import check_levels, pose_problem
-from ddgm_dist.prior.denoisers import load_denoiser
+from ddgm_dist.prior.denoisers import load_denoiser, weight_files
 from ddgm_dist.ring_correlation import ring_correlation
 from ddgm_dist.storage.tilt_series import TiltSeries, open_tilt_series
 from ddgm_dist.tuning_report import Row, Steps, check_target, show_steps, to_table, write_config
@@ -171,11 +172,12 @@ def tune(
         raise InputError("seed", seed, f"must be 0 to {_HALVES - 1}")
     if budget is not None and not (budget > 0 and math.isfinite(budget)):
         raise InputError("budget", budget, "must be a positive number of minutes")
+    base = parse_config(config)
     if out is not None:
+        refuse_overlap(out, "out", [("tilts", tilts), *weight_files(base.denoiser)])
         check_target(Path(out), overwrite=overwrite)
     # Refused before the series is read through.
     make_fold(open_tilt_series(tilts).meta.angles_deg, folds, 0)
-    base = parse_config(config)
     drawn = order_candidates(expand_grid(DEFAULT_GRID if grid is None else grid, base), seed)
     loaded = load_denoiser(base.denoiser, precision=base.precision)
     for candidate in drawn:

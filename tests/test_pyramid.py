@@ -268,12 +268,17 @@ def test_a_pyramid_is_replaced_only_when_asked(tmp_path, build):
     every = build(path)
     with pytest.raises(InputError, match="has a pyramid of 2 levels already; overwrite it"):
         build_pyramid(path)
-    # Killed while it is replaced, it is an image of one level again.
-    assert build(path, 2, overwrite=True) == every[:2]
-    assert len(open_volume_store(path).attributes["ome"]["multiscales"][0]["datasets"]) == 1
-    assert build(path) == every[2:]
+    # Killed while it is replaced, it still has the pyramid of before, and the same call goes on.
+    marked = [(f"{name}b", index) for name, index in every]
+    assert build(path, 2, overwrite=True) == marked[:2]
+    datasets = open_volume_store(path).attributes["ome"]["multiscales"][0]["datasets"]
+    assert [level["path"] for level in datasets] == ["0", "1", "2"]
+    assert build(path, overwrite=True) == marked[2:]
+    assert not (path / "1").exists()
     build_pyramid(path, levels=1, overwrite=True)
-    assert not (path / "2").exists()
+    assert not (path / "2b").exists()
+    datasets = open_volume_store(path).attributes["ome"]["multiscales"][0]["datasets"]
+    assert [level["path"] for level in datasets] == ["0", "1"]
     yaozarrs.validate_zarr_store(str(path))
 
 

@@ -1,5 +1,7 @@
 """Simulated tilt series: geometry of the store, noise laws, addresses of the noise, refusals."""
 
+import uuid
+
 import dask.array as da
 import numpy as np
 import pytest
@@ -30,15 +32,16 @@ class Recorder(ArrayVolume):
 
 
 def run(path, volume=VOLUME, **options):
-    options = {"angles": ANGLES, "overwrite": True} | options
-    return simulate(volume, path / "t.zarr", **options)
+    """A series of its own: one that is replaced cannot be compared with what replaces it."""
+    options = {"angles": ANGLES} | options
+    return simulate(volume, path / f"{uuid.uuid4().hex}.zarr", **options)
 
 
 def test_the_store_holds_the_projections_and_what_was_done(tmp_path):
     series = run(tmp_path, field=24, shifts=[(0.5, -1.25)] * 4, pixel_size_nm=2.5, seed=7)
     want = project(VOLUME, ANGLES, n_u=24, shifts=[(0.5, -1.25)] * 4)
     np.testing.assert_array_equal(series.read(ALL), want)
-    meta = open_tilt_series(tmp_path / "t.zarr").meta
+    meta = open_tilt_series(series.path).meta
     assert meta.angles_deg == ANGLES
     assert meta.shifts_px == ((0.5, -1.25),) * 4
     assert (meta.thickness_px, meta.pixel_size_nm) == (6, 2.5)
@@ -235,20 +238,19 @@ def test_what_cannot_be_simulated_is_refused_before_anything_is_written(tmp_path
     with pytest.raises(InputError) as caught:
         run(tmp_path, **change)
     assert caught.value.argument == argument
-    assert not (tmp_path / "t.zarr").exists()
+    assert list(tmp_path.iterdir()) == []
 
 
-def test_a_hole_met_half_way_leaves_no_usable_store(tmp_path):
+def test_a_hole_met_half_way_leaves_no_store(tmp_path):
     with pytest.raises(InputError, match=r"nan at \(z, y, x\) = \(3, 12, 5\)"):
         run(tmp_path, hole())
-    with pytest.raises(InputError):
-        open_tilt_series(tmp_path / "t.zarr")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_existing_store_is_kept(tmp_path):
-    before = run(tmp_path).fingerprint()
+    before = simulate(VOLUME, tmp_path / "t.zarr", angles=ANGLES).fingerprint()
     with pytest.raises(InputError, match="exists"):
-        run(tmp_path, seed=9, noise="gaussian:1", overwrite=False)
+        simulate(VOLUME, tmp_path / "t.zarr", angles=ANGLES, seed=9, noise="gaussian:1")
     assert open_tilt_series(tmp_path / "t.zarr").fingerprint() == before
 
 

@@ -94,8 +94,11 @@ def simulate(
     chosen = _simulated_angles(angles, tilts, max_angle)
     part = None if rows is None else parse_slice(rows, "--rows")
     source = volume_argument(volume, "VOLUME")
+    from ddgm_dist.overlap import refuse_overlap
     from ddgm_dist.simulate import simulate as run
 
+    if angles is not None and Path(angles).is_file():
+        refuse_overlap(tilts_out, "TILTS.zarr", [("--angles", angles)])
     series = run(
         source,
         tilts_out,

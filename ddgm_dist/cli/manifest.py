@@ -117,7 +117,8 @@ def rayjob(
     run = Run(tilts, out, where, tuple(overrides or ()), thickness, mask_bad)
     settings = problem_config(config, overrides or [], thickness, mask_bad)
     found = _plan(plan, tilts_here or tilts, settings, workers, cluster.max_workers, memory)
-    _write(output, render_rayjob(name, run, kubernetes_resources(found, cluster), cluster))
+    text = render_rayjob(name, run, kubernetes_resources(found, cluster), cluster)
+    _write(output, text, ("--site", site), ("--plan", plan), ("--config", config))
 
 
 def raycluster(
@@ -144,7 +145,8 @@ def raycluster(
     check_store("tilts", tilts, cluster)
     settings = problem_config(config, overrides or [], thickness, mask_bad)
     found = _plan(plan, tilts_here or tilts, settings, workers, cluster.max_workers, memory)
-    _write(output, render_raycluster(name, kubernetes_resources(found, cluster), cluster))
+    text = render_raycluster(name, kubernetes_resources(found, cluster), cluster)
+    _write(output, text, ("--site", site), ("--plan", plan), ("--config", config))
 
 
 def datapod(site: Site, output: Output = None) -> None:
@@ -152,7 +154,7 @@ def datapod(site: Site, output: Output = None) -> None:
     from ddgm_dist.deploy.data_pod import render_data_pod
     from ddgm_dist.deploy.site import load_site
 
-    _write(output, render_data_pod(load_site(site).on_kubernetes()))
+    _write(output, render_data_pod(load_site(site).on_kubernetes()), ("--site", site))
 
 
 def slurm(
@@ -196,7 +198,9 @@ def slurm(
     found = _plan(plan, tilts_here or tilts, settings, workers, nodes.max_workers, memory)
     runs = run if batch is None else read_batch(batch, run)
     needs = slurm_resources(found, nodes)
-    _write(output, render_sbatch(runs, needs, profile, name=name, at_once=at_once))
+    text = render_sbatch(runs, needs, profile, name=name, at_once=at_once)
+    inputs = (("--site", site), ("--plan", plan), ("--config", config), ("--batch", batch))
+    _write(output, text, *inputs)
 
 
 def lint(
@@ -286,9 +290,17 @@ def _plan(
     return read_plan(file)
 
 
-def _write(path: Path | None, text: str) -> None:
+def _write(path: Path | None, text: str, *inputs: tuple[str, Path | None]) -> None:
+    """Write a manifest, whole or not at all, and over none of the files that it is made from."""
     if path is None:
         typer.echo(text, nl=False)
-    else:
-        path.write_text(text, encoding="utf-8")
-        typer.echo(f"written: {path}")
+        return
+    from ddgm_dist.errors import InputError
+    from ddgm_dist.location import write_bytes
+    from ddgm_dist.overlap import refuse_overlap
+
+    refuse_overlap(path, "--output", [(name, file) for name, file in inputs if file is not None])
+    if path.is_dir():
+        raise InputError("--output", str(path), "is a folder", "name a file")
+    write_bytes(path, text.encode())
+    typer.echo(f"written: {path}")

@@ -67,10 +67,13 @@ def tune(
     values = None if grid is None else read_yaml(grid, "--grid")
     from ddgm_dist.engine.host import allocate_as_workers
     from ddgm_dist.errors import InputError
+    from ddgm_dist.overlap import refuse_overlap
     from ddgm_dist.tune import tune as run
 
     if grid is not None and not values:
         raise InputError("--grid", str(grid), "is empty", "give values, such as K: [25, 100]")
+    given = (("--config", config), ("--grid", grid))
+    refuse_overlap(out, "--out", [(name, path) for name, path in given if path is not None])
     allocate_as_workers()
     found = run(
         tilts,

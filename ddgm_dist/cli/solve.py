@@ -94,7 +94,11 @@ def reconstruct(
     resolved = problem_config(config, overrides or [], thickness, mask_bad)
     limit = None if memory is None else parse_memory(memory)
     from ddgm_dist.engine.host import allocate_as_workers
+    from ddgm_dist.overlap import refuse_overlap
     from ddgm_dist.reconstruct import reconstruct as run
+
+    if config is not None:
+        refuse_overlap(out, "OUT.zarr", [("--config", config)])
 
     if engine == "local":
         allocate_as_workers()

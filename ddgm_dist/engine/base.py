@@ -47,6 +47,11 @@ class Job:
         Bytes that a scheduler is to set aside for each worker, if the user said.
     device
         ``cpu``, ``cuda`` or ``auto``.
+    name
+        Of the output, for people and for metrics; the last part of ``out`` if empty.
+    tilts_identity
+        Of the tilt series that the problem was made of (``TiltSeries.identity``); a worker that finds
+        another one in its place refuses it. None: it is not looked at.
     """
 
     problem: Problem
@@ -59,6 +64,8 @@ class Job:
     memory: int | None = None
     reserve: int | None = None
     device: str = "auto"
+    name: str = ""
+    tilts_identity: str | None = None
 
     @property
     def cache(self) -> int:

@@ -103,7 +103,7 @@ class RayEngine:
 
 def _metrics(job: Job, done: frozenset[str], limits: Limits) -> RayMetrics:
     before = sum(tile.write_box.size for tile in job.plan.tiles if tile.name in done)
-    name = job.out.rstrip("/").rpartition("/")[2]
+    name = job.name or job.out.rstrip("/").rpartition("/")[2]
     return RayMetrics(
         name,
         job.plan.work,

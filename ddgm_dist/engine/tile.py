@@ -32,7 +32,7 @@ from ddgm_dist.errors import DdgmError
 from ddgm_dist.plan.tiling import Tile
 from ddgm_dist.prior.denoisers import load_denoiser
 from ddgm_dist.storage.checkpoint import CheckpointDamagedError, Checkpoints, Generation
-from ddgm_dist.storage.tilt_series import open_tilt_series
+from ddgm_dist.storage.tilt_series import reopen_tilt_series
 
 __all__ = ["Paused", "StaleStepError", "Stepped", "TileSolver"]
 
@@ -109,7 +109,7 @@ class TileSolver:
         self.data = MeasuredBlocks(
             problem,
             job.plan.length,
-            open_tilt_series(job.tilts, checked=True),
+            reopen_tilt_series(job.tilts, job.tilts_identity),
             self.device,
             self.computing,
         )

@@ -25,6 +25,7 @@ __all__ = [
     "LoadedDenoiser",
     "UNetDenoiser",
     "load_denoiser",
+    "weight_files",
 ]
 
 SHIPPED = "fibsem"
@@ -90,6 +91,12 @@ class FunctionDenoiser:
         if not bool(torch.isfinite(out).all()):
             raise InputError("denoiser", self.name, f"gave NaN or infinity at sigma = {sigma:g}")
         return out.to(torch.float32)
+
+
+def weight_files(name: str) -> list[tuple[str, Path]]:
+    """Files that a denoiser, named as for `load_denoiser`, is read from, each as ("denoiser", path)."""
+    files = [Path(name), Path(name).with_suffix(".json")] if name != SHIPPED else []
+    return [("denoiser", file) for file in files if file.is_file()]
 
 
 @dataclass(frozen=True)

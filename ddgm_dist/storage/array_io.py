@@ -6,6 +6,7 @@ process that forks after using it, so the context is made on first use and never
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import itertools
 import os
@@ -20,11 +21,10 @@ import tensorstore as ts
 import zarr
 from numpy.typing import NDArray
 
-from ddgm_dist.errors import InputError, StorageError
+from ddgm_dist.errors import DdgmError, InputError, StorageError
 from ddgm_dist.location import (
     ObjectPath,
     Place,
-    delete_folder,
     exists,
     is_zarr,
     kvstore_spec,
@@ -33,7 +33,15 @@ from ddgm_dist.location import (
     plain,
 )
 
-__all__ = ["BulkArray", "as_float32", "is_empty_folder", "prepare_output", "write_error"]
+__all__ = [
+    "BulkArray",
+    "InputReplacedError",
+    "as_float32",
+    "is_empty_folder",
+    "prepare_output",
+    "refuse_unmovable",
+    "write_error",
+]
 
 _CACHE_BYTES = 128 * 2**20  # the default, 0, re-reads the shard index for every inner chunk
 
@@ -52,13 +60,15 @@ def _context() -> ts.Context:
 
 
 def prepare_output(path: str | Path | ObjectPath, argument: str, *, overwrite: bool) -> Place:
-    """Make room for a new store: nothing may exist at ``path``, unless it is a store to replace.
+    """Look whether a new store can be made at ``path``; nothing is deleted.
+
+    Nothing may exist there, unless it is a store that may be replaced. Folders above it are made.
 
     Raises
     ------
     InputError
         Something exists there and ``overwrite`` is false, or it is not a Zarr store (which is
-        never deleted), or the folder above it cannot be written.
+        never deleted), or cannot be renamed; or the folder above it cannot be written.
     StorageError
         An object store cannot be asked.
     """
@@ -72,7 +82,6 @@ def prepare_output(path: str | Path | ObjectPath, argument: str, *, overwrite: b
             raise InputError(
                 argument, str(path), "is not a Zarr store, so it is not deleted to make room"
             )
-        delete_folder(target)
     if isinstance(target, ObjectPath):
         return target  # there are no folders to be made, and no permissions to be looked up
     try:
@@ -81,9 +90,27 @@ def prepare_output(path: str | Path | ObjectPath, argument: str, *, overwrite: b
         raise InputError(
             argument, str(path), f"its folder cannot be made ({error.strerror})"
         ) from error
-    if not os.access(target.parent, os.W_OK):
-        raise InputError(argument, str(path), "its folder is not writable")
+    refuse_unmovable(target, argument)
     return target
+
+
+def refuse_unmovable(place: Path, argument: str) -> None:
+    """Refuse a folder that cannot be renamed, so that no other can take its place.
+
+    Raises
+    ------
+    InputError
+        A file system is mounted there, or the folder above it is not writable.
+    """
+    if place.is_mount():
+        raise InputError(
+            argument,
+            str(place),
+            "is where a file system is mounted, so it cannot be replaced by renaming",
+            "choose a name below it",
+        )
+    if not os.access(place.parent, os.W_OK):
+        raise InputError(argument, str(place), "its folder is not writable")
 
 
 def is_empty_folder(place: Place) -> bool:
@@ -107,6 +134,26 @@ def write_error(place: Place, nbytes: int, error: Exception) -> StorageError:
         f"writing {nbytes} bytes to {place} failed; {room}; "
         f"free space or check the disk, then run again ({error})"
     )
+
+
+class InputReplacedError(DdgmError):
+    """A store was replaced while it was being read: what is read is not what was opened."""
+
+    exit_status = 2
+
+
+def _stamp(path: Place) -> tuple[int, int, int] | None:
+    """What tells an array on disk from one that has taken its place; None where that is not looked at.
+
+    In object stores another array lies at another place (`ddgm_dist.storage.replacement`).
+    """
+    if isinstance(path, ObjectPath):
+        return None
+    for name in ("zarr.json", ".zarray"):
+        with contextlib.suppress(OSError):
+            found = (path / name).stat()
+            return found.st_dev, found.st_ino, found.st_mtime_ns
+    return 0, 0, 0
 
 
 class BulkArray:
@@ -151,6 +198,8 @@ class BulkArray:
             ).result()
         except ValueError as error:
             raise StorageError(f"{path} cannot be opened by tensorstore: {plain(error)}") from error
+        # What is written to is leased, and is not replaced by others.
+        self._stamp = None if writable else _stamp(path)
 
     def read(self, slices: tuple[slice, slice, slice]) -> NDArray[Any]:
         """Read a block in the stored dtype.
@@ -185,8 +234,18 @@ class BulkArray:
         try:
             block: NDArray[Any] = future.result()
         except (ValueError, OSError) as error:
+            self._check_current()
             raise self._read_error(index, error) from error
+        self._check_current()
         return block
+
+    def _check_current(self) -> None:
+        """Make sure that what was read is of the array that was opened, and not of another one."""
+        if self._stamp is not None and _stamp(self.path) != self._stamp:
+            raise InputReplacedError(
+                f"{self.path} has been replaced or deleted since it was opened, so what is read now "
+                "may be of another; run the same command again"
+            )
 
     def _read_error(self, index: tuple[slice, ...], error: Exception) -> StorageError:
         """The error of a read that failed, with the place of the chunks that are at fault."""

@@ -32,11 +32,13 @@ import socket
 import threading
 import time
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from ddgm_dist.errors import InputError, StorageError
+from ddgm_dist.file_lock import LOCK
 from ddgm_dist.location import ObjectPath, exclusive, kvstore, locate, plain
 from ddgm_dist.storage.array_io import write_error
 from ddgm_dist.storage.volume import SIDECAR
@@ -88,6 +90,7 @@ class Lease:
         self._renewing = threading.Lock()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
+        self._made: list[Path] = []
 
     def acquire(self) -> None:
         """Take the lease and keep it renewed; one of another host is watched first, for its duration.
@@ -99,6 +102,9 @@ class Lease:
         StorageError
             It cannot be read or written.
         """
+        if isinstance(self.path, Path):
+            folders = (self.path / SIDECAR, self.path)
+            self._made = [folder for folder in folders if not folder.exists()]
         found = self._read()
         if found.state == "value":
             found = self._wait(found)
@@ -149,7 +155,31 @@ class Lease:
             # If it stays others watch it for a while.
             with contextlib.suppress(ValueError, OSError), exclusive(self._place):
                 self._store.write(LEASE, None, if_equal=self._generation).result()
+            self._leave_as_found()
         self._generation = None
+
+    def _leave_as_found(self) -> None:
+        """Remove the folders that only the lease was in."""
+        for folder in self._made:
+            with contextlib.suppress(OSError):
+                if [path.name for path in folder.iterdir()] == [LOCK]:
+                    (folder / LOCK).unlink()
+                folder.rmdir()
+
+    def leave(self) -> None:
+        """Stop renewing, and leave the lease's file to whoever deletes the folder that it lies in."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+        self._generation = None
+
+    @contextlib.contextmanager
+    def moving(self, to: Path) -> Iterator[None]:
+        """Meanwhile the store gets another name, and its lease with it."""
+        with self._renewing:
+            yield
+            self.path, self._made = to, [to / SIDECAR] if self._made else []
+            self._place, self._store = to / SIDECAR / LEASE, kvstore(to / SIDECAR)
 
     def __enter__(self) -> Lease:
         self.acquire()

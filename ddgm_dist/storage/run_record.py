@@ -40,6 +40,7 @@ from ddgm_dist.location import (
     write_if,
 )
 from ddgm_dist.storage.array_io import write_error
+from ddgm_dist.storage.replacement import current, pending
 from ddgm_dist.storage.volume import SIDECAR, VolumeStore, open_volume_store
 
 __all__ = [
@@ -57,6 +58,7 @@ __all__ = [
     "sample_place",
     "shelf",
     "std_place",
+    "written_at",
 ]
 
 What = Literal["mean", "std"] | int
@@ -106,7 +108,7 @@ class RunRecord:
     """
 
     def __init__(self, path: str | Path | ObjectPath) -> None:
-        self.folder: Place = locate(path, "out") / SIDECAR
+        self.folder: Place = current(locate(path, "out")) / SIDECAR
         self._segments: dict[str, int] = {}
 
     def write_json(self, name: str, value: Any) -> None:
@@ -441,14 +443,21 @@ def _open_part(path: str | Path | ObjectPath, what: What, record: RunRecord) -> 
     return open_volume_store(place)
 
 
+def written_at(out: str | Path | ObjectPath) -> Place:
+    """Where the newest run of an output writes: there, or where its replacement is being made."""
+    place = locate(out, "out")
+    left = pending(place)
+    return left if left is not None and RunRecord(left).has("problem") else place
+
+
 def std_place(out: str | Path | ObjectPath) -> Place:
     """Where the standard deviation of several samples lies: an OME-Zarr image of its own."""
-    return locate(out, "out") / STD
+    return current(locate(out, "out")) / STD
 
 
 def sample_place(out: str | Path | ObjectPath, problem: str, sample: int) -> Place:
     """Where a sample's volume lies while it is needed; likewise."""
-    return locate(out, "out") / SIDECAR / shelf(SAMPLES, problem) / str(sample)
+    return current(locate(out, "out")) / SIDECAR / shelf(SAMPLES, problem) / str(sample)
 
 
 def _safe(name: str) -> str:

@@ -24,10 +24,11 @@ import zarr
 from numpy.typing import NDArray
 
 from ddgm_dist.errors import InputError, StorageError
-from ddgm_dist.location import Place, exists, is_zarr, locate, refuse_links
+from ddgm_dist.location import Place, exists, inner_name, is_zarr, locate, refuse_links
 from ddgm_dist.object_zarr import zarr_store
-from ddgm_dist.storage.array_io import BulkArray, as_float32
+from ddgm_dist.storage.array_io import BulkArray, InputReplacedError, as_float32
 from ddgm_dist.storage.bad_pixels import BadPixels, Origin, find_bad
+from ddgm_dist.storage.replacement import warn_of_writer
 from ddgm_dist.storage.tilt_meta import (
     ARRAY,
     ATTRIBUTE,
@@ -48,6 +49,7 @@ __all__ = [
     "create_tilt_series",
     "find_bad",
     "open_tilt_series",
+    "reopen_tilt_series",
     "write_tilt_series",
 ]
 
@@ -69,10 +71,15 @@ class TiltSeries:
         ``(tilt, y, u)``.
     dtype
         Stored dtype.
+    identity
+        What no other series has; empty where its writer did not give it any.
     """
 
-    def __init__(self, path: Place, array: zarr.Array[Any], meta: TiltSeriesMeta) -> None:
+    def __init__(
+        self, path: Place, array: zarr.Array[Any], meta: TiltSeriesMeta, attribute: dict[str, Any]
+    ) -> None:
         self.path = str(path)
+        self.identity = str(attribute.get("id", ""))
         self.meta = meta
         self.shape: tuple[int, int, int] = (array.shape[0], array.shape[1], array.shape[2])
         self.dtype: np.dtype[Any] = np.dtype(array.dtype)
@@ -80,12 +87,15 @@ class TiltSeries:
         self._chunk: tuple[int, int, int] = (int(chunk[0]), int(chunk[1]), int(chunk[2]))
         # A chunk that was lost must not pass for zeros, or for pixels to be masked.
         self._bulk = BulkArray(
-            array, path / ARRAY, axes=("tilts", "rows", "columns"), complete=True
+            array,
+            path / _name(attribute),
+            axes=("tilts", "rows", "columns"),
+            complete=True,
         )
 
-    def __reduce__(self) -> tuple[Any, tuple[str]]:
+    def __reduce__(self) -> tuple[Any, tuple[str, str]]:
         # Workers reopen the store: handles do not cross process borders.
-        return _reopen, (self.path,)
+        return reopen_tilt_series, (self.path, self.identity)
 
     def read(self, rows: slice, columns: slice = slice(None)) -> NDArray[np.float32]:
         """Projections ``(tilt, rows, columns)`` as a fresh, writable float32 array.
@@ -216,9 +226,28 @@ class TiltSeries:
             yield origin, self._bulk.read(block).astype(np.float32, copy=False)
 
 
-def _reopen(path: str) -> TiltSeries:
-    """Open a store that this run has opened before, elsewhere."""
-    return open_tilt_series(path, checked=True)
+def reopen_tilt_series(path: str, identity: str | None) -> TiltSeries:
+    """Open a store that this run has opened before, elsewhere.
+
+    Parameters
+    ----------
+    path
+        Of the store.
+    identity
+        Of the series that was opened (`TiltSeries.identity`); None: any will do.
+
+    Raises
+    ------
+    InputReplacedError
+        Another series has taken its place meanwhile.
+    """
+    series = open_tilt_series(path, checked=True)
+    if identity is not None and series.identity != identity:
+        raise InputReplacedError(
+            f"{path} has been replaced by another tilt series since this run began; run the same "
+            "command again"
+        )
+    return series
 
 
 def open_tilt_series(path: str | Path, *, checked: bool = False) -> TiltSeries:
@@ -229,7 +258,8 @@ def open_tilt_series(path: str | Path, *, checked: bool = False) -> TiltSeries:
     path
         Of the store.
     checked
-        Somebody has looked for links that lead out of it: many workers need not.
+        Somebody has looked for links that lead out of it, and whether it is being replaced: many
+        workers need not.
 
     Raises
     ------
@@ -253,9 +283,10 @@ def open_tilt_series(path: str | Path, *, checked: bool = False) -> TiltSeries:
         raise
     except Exception as error:  # zarr raises many types for damaged metadata
         raise InputError("tilts", str(path), f"is not a Zarr group ({error})") from error
+    attribute = group.attrs.asdict().get(ATTRIBUTE)
     try:
-        array = group[ARRAY]
-    except StorageError:
+        array = group[_name(attribute)]
+    except (StorageError, InputError):
         raise
     except Exception as error:  # see above
         raise InputError("tilts", str(path), f"has no array {ARRAY!r} in it") from error
@@ -270,9 +301,18 @@ def open_tilt_series(path: str | Path, *, checked: bool = False) -> TiltSeries:
         raise InputError(
             "tilts", str(path), f"its array {ARRAY!r} holds {array.dtype}, not numbers"
         )
-    meta = parse_meta(group.attrs.asdict().get(ATTRIBUTE), str(path))
+    meta = parse_meta(attribute, str(path))
     check_meta(meta, array.shape[0], str(path))
-    return TiltSeries(folder, array, meta)
+    if not checked:
+        warn_of_writer(folder)
+    assert isinstance(attribute, dict)  # it has been parsed
+    return TiltSeries(folder, array, meta, attribute)
+
+
+def _name(attribute: Any) -> str:
+    """Name of the array: within a folder, where a series in an object store has been replaced."""
+    folder = attribute.get("folder") if isinstance(attribute, dict) else None
+    return inner_name(f"{folder}/{ARRAY}" if folder else ARRAY, "tilts", "the tilt series")
 
 
 def write_tilt_series(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -12,9 +13,11 @@ from numpy.typing import DTypeLike, NDArray
 from zarr.codecs import ZstdCodec
 
 from ddgm_dist.errors import InputError, StorageError
-from ddgm_dist.location import Place
+from ddgm_dist.location import ObjectPath, Place, delete_folder, exists
 from ddgm_dist.object_zarr import zarr_store
 from ddgm_dist.storage.array_io import BulkArray, prepare_output, write_error
+from ddgm_dist.storage.lease import Lease
+from ddgm_dist.storage.replacement import Redirect, Replacement, replacement
 from ddgm_dist.storage.tilt_meta import ARRAY, ATTRIBUTE, TiltSeriesMeta, check_meta, dump_meta
 
 __all__ = ["CHUNK_COLUMNS", "CHUNK_ROWS", "TiltSeriesWriter", "create_tilt_series"]
@@ -25,17 +28,19 @@ CHUNK_ROWS, CHUNK_COLUMNS = 8, 1024
 class TiltSeriesWriter:
     """Writes a new tilt-series store row block by row block; made by `create_tilt_series`.
 
-    As a context manager it is closed on leaving the block, unless by an exception: then the
-    store stays without its attribute and cannot be opened.
+    Until it is closed, what was at the place before stays there. As a context manager it is closed on
+    leaving the block; an exception deletes what was written.
     """
 
-    def __init__(self, path: Place, group: zarr.Group, meta: TiltSeriesMeta) -> None:
+    def __init__(
+        self, path: Place, claim: Replacement | _New, group: zarr.Group, meta: TiltSeriesMeta
+    ) -> None:
         array = group[ARRAY]
         assert isinstance(array, zarr.Array)
         self._place, self.path = path, str(path)
-        self._group, self._meta = group, meta
+        self._claim, self._group, self._meta = claim, group, meta
         self._shape = array.shape
-        self._bulk = BulkArray(array, path / ARRAY, writable=True)
+        self._bulk = BulkArray(array, claim.work / ARRAY, writable=True)
         # By row and chunk of columns.
         self._chunk_columns = array.chunks[2]
         chunks = -(-array.shape[2] // self._chunk_columns)
@@ -65,12 +70,13 @@ class TiltSeriesWriter:
         self._written[start:stop, left // chunk : -(-right // chunk)] = True
 
     def close(self) -> None:
-        """Declare the store complete: only now can it be opened.
+        """Declare the store complete, and put it in its place.
 
         Raises
         ------
         StorageError
-            Rows were never written, or the attribute cannot be written.
+            Rows were never written (they still can be); or the store cannot be put in its place, and
+            has been deleted.
         """
         missing = np.flatnonzero(~self._written.all(axis=1))
         if missing.size:
@@ -79,9 +85,17 @@ class TiltSeriesWriter:
                 f"the first is {missing[0]}"
             )
         try:
-            self._group.attrs[ATTRIBUTE] = dump_meta(self._meta)
+            self._claim.lease.check()
+            # Two series of one shape are told apart by a name that no other has.
+            self._group.attrs[ATTRIBUTE] = {**dump_meta(self._meta), "id": uuid.uuid4().hex}
+            self._claim.publish(_redirect)
         except OSError as error:
+            self._claim.discard()
             raise write_error(self._place, 4096, error) from error
+        except BaseException:
+            self._claim.discard()
+            raise
+        self._claim.release()
 
     def __enter__(self) -> TiltSeriesWriter:
         return self
@@ -92,8 +106,39 @@ class TiltSeriesWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if kind is None:
-            self.close()
+        try:
+            if kind is None:
+                self.close()
+        except BaseException:
+            self._claim.discard()
+            raise
+        if kind is not None:
+            self._claim.discard()
+
+
+def _redirect(attributes: dict[str, Any], folder: str) -> dict[str, Any]:
+    """What leads to arrays in a folder: the key ``folder``, which is added for all stores."""
+    return attributes
+
+
+class _New:
+    """A store in an object store where there is none: nothing is replaced."""
+
+    def __init__(self, place: ObjectPath) -> None:
+        self.work, self.lease = place, Lease(place)
+
+    def begin(self) -> None:
+        self.lease.acquire()
+
+    def publish(self, redirect: Redirect) -> None:
+        """The attribute has made it whole."""
+
+    def discard(self) -> None:
+        delete_folder(self.work, ignore_errors=True)
+        self.release()
+
+    def release(self) -> None:
+        self.lease.release()
 
 
 def create_tilt_series(
@@ -109,11 +154,13 @@ def create_tilt_series(
     Chunks hold all tilts of 8 rows and at most 1024 columns, compressed with zstd (level 1, with
     checksum). The fill value of floating-point projections is NaN, so that a lost chunk is loud.
 
+    What is at the place is replaced when the writer is closed, and not before.
+
     Raises
     ------
     InputError
-        The output exists (and ``overwrite`` is false) or is no store; the metadata fail
-        `check_meta`; the shape or the dtype is unusable.
+        The output exists (and ``overwrite`` is false) or is no store, or somebody else writes to
+        it; the metadata fail `check_meta`; the shape or the dtype is unusable.
     StorageError
         The store cannot be written.
     """
@@ -122,17 +169,29 @@ def create_tilt_series(
         raise InputError("projections", f"{dtype} {shape}", "must be numbers of shape (tilt, y, u)")
     check_meta(meta, shape[0], str(path))
     folder = prepare_output(path, "out", overwrite=overwrite)
+    claim: Replacement | _New = replacement(folder)
+    if isinstance(folder, ObjectPath) and not exists(folder):
+        claim = _New(folder)
+    claim.begin()
     try:
-        group = zarr.create_group(zarr_store(folder), zarr_format=3)
-        group.create_array(
-            ARRAY,
-            shape=shape,
-            chunks=(shape[0], min(CHUNK_ROWS, shape[1]), min(CHUNK_COLUMNS, shape[2])),
-            dtype=np.dtype(dtype),
-            fill_value=float("nan") if kind == "f" else 0,
-            compressors=ZstdCodec(level=1, checksum=True),
-            dimension_names=("tilt", "y", "u"),
-        )
-    except OSError as error:
-        raise write_error(folder, 4096, error) from error
-    return TiltSeriesWriter(folder, group, meta)
+        return TiltSeriesWriter(folder, claim, _create(claim.work, shape, dtype), meta)
+    except BaseException as error:
+        claim.discard()
+        if isinstance(error, OSError):
+            raise write_error(folder, 4096, error) from error
+        raise
+
+
+def _create(place: Place, shape: tuple[int, int, int], dtype: DTypeLike) -> zarr.Group:
+    """The group, without its attribute, and the empty array."""
+    group = zarr.create_group(zarr_store(place), zarr_format=3)
+    group.create_array(
+        ARRAY,
+        shape=shape,
+        chunks=(shape[0], min(CHUNK_ROWS, shape[1]), min(CHUNK_COLUMNS, shape[2])),
+        dtype=np.dtype(dtype),
+        fill_value=float("nan") if np.dtype(dtype).kind == "f" else 0,
+        compressors=ZstdCodec(level=1, checksum=True),
+        dimension_names=("tilt", "y", "u"),
+    )
+    return group

@@ -223,7 +223,6 @@ def create_volume(
     voxel_size_nm: float | None,
     name: str,
     attributes: Mapping[str, Any] | None = None,
-    overwrite: bool = False,
     claimed: bool = False,
     within: bool = False,
 ) -> VolumeStore:
@@ -232,7 +231,7 @@ def create_volume(
     Parameters
     ----------
     path
-        Where; nothing may exist there unless ``overwrite``.
+        Where; nothing may exist there unless it is ``claimed``.
     layout
         Shape, shards and chunks.
     voxel_size_nm
@@ -241,8 +240,6 @@ def create_volume(
         Name of the image in the metadata.
     attributes
         More attributes for the group, JSON values; the key ``ome`` is taken.
-    overwrite
-        Replace a Zarr store that lies there.
     claimed
         The folder is ours already: only the volume in it is made, or made anew.
     within
@@ -263,7 +260,7 @@ def create_volume(
         raise InputError("attributes", "ome", "is the key of the OME-Zarr metadata itself")
     folder = locate(path, "out")
     if not claimed:
-        prepare_output(path, "out", overwrite=overwrite)
+        prepare_output(path, "out", overwrite=False)
     try:
         group = zarr.open_group(zarr_store(folder), mode="a", zarr_format=3)
         group.attrs.put({"ome": _ome(voxel_size_nm, name), **more})

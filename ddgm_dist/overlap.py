@@ -1,0 +1,85 @@
+"""Whether an output is, contains, or lies in one of its inputs: then it must not be written.
+
+Files and folders are compared by what the file system says that they are (device and inode), not by
+their names: so links, ``..``, other cases on file systems that ignore it, and folders that are mounted
+twice are seen through. Object stores are compared by bucket and key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from ddgm_dist.errors import InputError
+from ddgm_dist.exchange import beside
+from ddgm_dist.location import ObjectPath, Place, locate
+
+__all__ = ["refuse_overlap"]
+
+Identity = tuple[int, int] | str
+
+
+def refuse_overlap(
+    out: str | Path | ObjectPath,
+    argument: str,
+    inputs: Iterable[tuple[str, str | Path | ObjectPath]],
+) -> None:
+    """Refuse an output that would destroy what it is made from.
+
+    Parameters
+    ----------
+    out
+        A path or a URL; it need not exist.
+    argument
+        What the user calls the output.
+    inputs
+        What the user calls each input, and its path or URL.
+
+    Raises
+    ------
+    InputError
+        ``out`` is one of the inputs, contains it or lies in it. The same goes for the folder beside
+        ``out`` in which its replacement is written.
+    """
+    target = locate(out, argument)
+    places = [target, beside(target)] if isinstance(target, Path) else [target]
+    for name, path in inputs:
+        source = locate(path, name)
+        for place in places:
+            relation = _relation(place, source)
+            if relation:
+                raise InputError(
+                    argument,
+                    str(out),
+                    f"{relation} the input {name} = {path}, which writing it would destroy",
+                    "choose an output that lies elsewhere",
+                )
+
+
+def _relation(out: Place, source: Place) -> str:
+    """How an output lies to an input, in words; empty if they are apart."""
+    ours, theirs = _line(out), _line(source)
+    if ours[0] is not None and ours[0] == theirs[0]:
+        return "is"
+    if theirs[0] is not None and theirs[0] in ours[1:]:
+        return "lies in"
+    if ours[0] is not None and ours[0] in theirs[1:]:
+        return "contains"
+    return ""
+
+
+def _line(place: Place) -> list[Identity | None]:
+    """What a place is, then what each folder above it is; None for what does not exist yet."""
+    if isinstance(place, ObjectPath):
+        parts = place.key.split("/")
+        keys = ("/".join(parts[:n]) for n in range(len(parts), 0, -1))
+        return [f"{place.scheme}://{place.bucket}/{key}" for key in keys]
+    return [_identity(path) for path in (place, *place.parents)]
+
+
+def _identity(path: Path) -> Identity | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
