@@ -1,0 +1,122 @@
+"""Death at any operation on files: an exception that nothing catches, and after it nothing works.
+
+No clean-up code can then do what a killed process could not. Counted are the calls of the system that
+rename, delete and make files and folders, and bulk writes, of which half can be done. The leases have
+tests of their own: a process that was killed here has the number of the one that goes on.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ddgm_dist import exchange, output, pyramid
+from ddgm_dist.storage import replacement, tilt_writer
+from ddgm_dist.storage.array_io import BulkArray
+
+WHENS = ("before", "half", "after")
+
+
+class Killed(BaseException):
+    pass
+
+
+class Mortal:
+    """Counts operations; dies at one of them."""
+
+    def __init__(self, at: int | None = None, when: str = "before") -> None:
+        self.at, self.when, self.count, self.dead = at, when, 0, False
+
+    def operation(self, whole: Callable[[], Any], half: Callable[[], Any]) -> Any:
+        if self.dead:
+            raise Killed
+        self.count += 1
+        if self.count - 1 != self.at:
+            return whole()
+        self.dead = True
+        if self.when == "half":
+            half()
+        elif self.when == "after":
+            whole()
+        raise Killed
+
+
+class NoLease:
+    """Nobody else is there."""
+
+    owner = "session"
+
+    def __init__(self, out: Any) -> None:
+        pass
+
+    def acquire(self) -> None:
+        pass
+
+    check = release = leave = acquire
+
+    @contextmanager
+    def moving(self, to: Path) -> Iterator[None]:
+        yield
+
+    def __enter__(self) -> "NoLease":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+
+def nothing() -> None:
+    """Half of an operation that the system does in one step."""
+
+
+@contextmanager
+def mortal_system(mortal: Mortal, *, exchanges: bool = True) -> Iterator[None]:
+    """Make every operation on files one of `mortal`'s.
+
+    Parameters
+    ----------
+    mortal
+        Dies at one of them.
+    exchanges
+        Whether the system can exchange two names in one step; else two renames are needed.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (output, pyramid, replacement, tilt_writer):
+            patch.setattr(module, "Lease", NoLease)
+        for name in ("rename", "replace", "unlink", "remove", "rmdir", "mkdir", "link"):
+            call = getattr(os, name)
+
+            def counted(*args: Any, call: Any = call, **more: Any) -> Any:
+                return mortal.operation(lambda: call(*args, **more), nothing)
+
+            patch.setattr(os, name, counted)
+        exchange_names = exchange._exchange
+
+        def exchanged(a: Path, b: Path) -> bool:
+            if not exchanges:
+                return False
+            return bool(mortal.operation(lambda: exchange_names(a, b), nothing))
+
+        patch.setattr(exchange, "_exchange", exchanged)
+        write = BulkArray.write
+
+        def half_write(self: BulkArray, slices: Any, block: Any) -> None:
+            """Some of the files; each is written whole or not at all."""
+            z, y, x = slices
+            unit = self._store.chunk_layout.write_chunk.shape[1]
+            rows = (block.shape[1] - 1) // unit * unit
+            start = y.start or 0
+            if rows:
+                write(self, (z, slice(start, start + rows), x), block[:, :rows])
+
+        patch.setattr(
+            BulkArray,
+            "write",
+            lambda self, *a: mortal.operation(
+                lambda: write(self, *a), lambda: half_write(self, *a)
+            ),
+        )
+        yield

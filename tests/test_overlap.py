@@ -1,0 +1,360 @@
+"""No command and no Python call harms its input, however the output's place is written."""
+
+import contextlib
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import dask.array as da
+import numpy as np
+import pytest
+import zarr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+import ddgm_dist as dd
+from ddgm_dist.cli import main
+from ddgm_dist.errors import InputError
+from ddgm_dist.exchange import beside
+from ddgm_dist.formats.provenance import places_of
+from ddgm_dist.location import ObjectPath
+from ddgm_dist.overlap import refuse_overlap
+from ddgm_dist.samples import sample_path
+from ddgm_dist.storage.tilt_series import TiltSeriesMeta, write_tilt_series
+
+META = TiltSeriesMeta((-20.0, 0.0, 20.0), thickness_px=4)
+KEYS: dict[str, Any] = {
+    "N": 1, "K": 1, "denoiser": "halving:halve", "mean": 400.0, "std": 10.0, "sigma_y": 1.0,
+}  # fmt: skip
+SET = [word for key, value in KEYS.items() for word in ("--set", f"{key}={value}")]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def halving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    folder = tmp_path_factory.mktemp("denoiser")
+    (folder / "halving.py").write_text("def halve(x, sigma):\n    return x / 2\n")
+    sys.path.insert(0, str(folder))
+    yield
+    sys.path.remove(str(folder))
+
+
+def digest(place: Path) -> dict[str, bytes]:
+    """Names and bytes of all files below a place, or of the file that it is."""
+    found = [place] if place.is_file() else sorted(place.rglob("*"))
+    return {str(path): path.read_bytes() for path in found if path.is_file()}
+
+
+# -- inputs ----------------------------------------------------------------------------------------
+
+STACK = (400 + np.random.default_rng(0).standard_normal((3, 4, 40))).astype(np.float32)
+
+
+def npy(folder: Path) -> Path:
+    np.save(folder / "in.npy", STACK)
+    return folder / "in.npy"
+
+
+def images(folder: Path) -> Path:
+    (folder / "in").mkdir()
+    for k in range(3):
+        grey = np.random.default_rng(k).integers(0, 255, (32, 32), dtype=np.uint8)
+        Image.fromarray(grey).save(folder / f"in/{k}.png")
+    return folder / "in"
+
+
+def volume(folder: Path) -> Path:
+    zarr.create_array(str(folder / "in.zarr"), data=STACK, chunks=(3, 2, 40))
+    return folder / "in.zarr"
+
+
+def series(folder: Path) -> Path:
+    write_tilt_series(folder / "in.zarr", STACK, META)
+    return folder / "in.zarr"
+
+
+# -- commands: each as a call of Python and as words of the command line ---------------------------
+
+Call = Callable[[Any, Any], object]
+ANGLES = ["--angles=-20:20:20"]
+COMMANDS: dict[str, tuple[Callable[[Path], Path], str, Call, Callable[[str, str], list[str]]]] = {
+    "ingest": (
+        npy,
+        "out.zarr",
+        lambda a, b: dd.ingest(a, b, angles=META.angles_deg, overwrite=True),
+        lambda a, b: ["ingest", a, b, *ANGLES, "--overwrite"],
+    ),
+    "ingest of images": (
+        images,
+        "out.zarr",
+        lambda a, b: dd.ingest(a, b, angles=META.angles_deg, overwrite=True),
+        lambda a, b: ["ingest", a, b, *ANGLES, "--overwrite"],
+    ),
+    "simulate": (
+        volume,
+        "out.zarr",
+        lambda a, b: dd.simulate(a, b, angles=META.angles_deg, overwrite=True),
+        lambda a, b: ["simulate", a, b, *ANGLES, "--overwrite"],
+    ),
+    "reconstruct": (
+        series,
+        "out.zarr",
+        lambda a, b: dd.reconstruct(a, b, KEYS, "local", overwrite=True),
+        lambda a, b: ["reconstruct", a, b, "--engine", "local", "--overwrite", "-q", *SET],
+    ),
+    "tune": (
+        series,
+        "tuned.yaml",
+        lambda a, b: dd.tune(a, KEYS, out=b, overwrite=True),
+        lambda a, b: ["tune", a, "--out", b, "--overwrite", "-q", *SET],
+    ),
+    "train": (
+        images,
+        "w.safetensors",
+        lambda a, b: dd.train([a], b, steps=1, patch=16, batch=1, overwrite=True, progress=False),
+        lambda a, b: [
+            "train", a, b, "--steps", "1", "--patch", "16", "--batch", "1", "--overwrite", "-q",
+        ],
+    ),
+}  # fmt: skip
+
+
+# -- where the output lies -------------------------------------------------------------------------
+
+
+def same(source: Path, name: str) -> str:
+    return str(source)
+
+
+def descendant(source: Path, name: str) -> str:
+    return str(source / name) if source.is_dir() else str(source)
+
+
+def deep_descendant(source: Path, name: str) -> str:
+    return str(source / "deep/deeper" / name) if source.is_dir() else str(source)
+
+
+def ancestor(source: Path, name: str) -> str:
+    return str(source.parent)
+
+
+def link(source: Path, name: str) -> str:
+    to = source.parent.parent / f"link-{name}"
+    to.symlink_to(source)
+    return str(to)
+
+
+def below_a_link(source: Path, name: str) -> str:
+    to = source.parent.parent / "folder-link"
+    to.symlink_to(source.parent)
+    return str(to / source.name)
+
+
+def hard_link(source: Path, name: str) -> str:
+    if source.is_dir():
+        return str(source)
+    os.link(source, source.parent.parent / name)
+    return str(source.parent.parent / name)
+
+
+def relative(source: Path, name: str) -> str:
+    return os.path.relpath(source, source.parent)
+
+
+def dotted(source: Path, name: str) -> str:
+    return f"{source.parent}/nowhere/../{source.name}"
+
+
+def url(source: Path, name: str) -> str:
+    return source.as_uri()
+
+
+def url_of_a_descendant(source: Path, name: str) -> str:
+    return f"{source.as_uri()}/{name}" if source.is_dir() else source.as_uri()
+
+
+def written_beside(source: Path, name: str) -> str:
+    """The input is where the output's replacement would be written."""
+    moved = source.parent / name
+    os.rename(source, beside(moved))
+    return str(moved)
+
+
+def other_case(source: Path, name: str) -> str:
+    return str(source.with_name(source.name.upper()))
+
+
+def mounted(source: Path, name: str) -> str:
+    to = source.parent.parent / "mounted"
+    to.mkdir()
+    words = ["mount", "--bind", str(source.parent), str(to)]
+    if subprocess.run(words, capture_output=True, check=False).returncode:
+        return str(source)  # not allowed here
+    return str(to / source.name)
+
+
+RELATIONS = [
+    same, descendant, deep_descendant, ancestor, link, below_a_link, hard_link, relative, dotted, url,
+    url_of_a_descendant, written_beside, other_case, mounted,
+]  # fmt: skip
+
+
+@contextlib.contextmanager
+def blind_to_case(root: Path) -> Iterator[None]:
+    """A file system that takes names of capitals for those of small letters, as macOS has it."""
+    look = os.stat
+
+    def stat(path: Any, *args: Any, **more: Any) -> os.stat_result:
+        try:
+            return look(path, *args, **more)
+        except FileNotFoundError:
+            name = os.fspath(path) if not isinstance(path, int) else ""
+            if not str(name).startswith(str(root)):
+                raise
+            return look(str(root) + str(name)[len(str(root)) :].lower(), *args, **more)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "stat", stat)
+        yield
+
+
+@settings(max_examples=150)
+@given(
+    command=st.sampled_from(sorted(COMMANDS)),
+    relation=st.sampled_from(RELATIONS),
+    python=st.booleans(),
+)
+def test_no_input_is_ever_changed(
+    command: str,
+    relation: Callable[[Path, str], str],
+    python: bool,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    make, name, call, words = COMMANDS[command]
+    root = tmp_path_factory.mktemp("pair")
+    folder = root / "here"
+    folder.mkdir()
+    source = make(folder)
+    if relation is ancestor:  # a store that may be replaced holds the input
+        zarr.create_group(str(folder))
+    out = relation(source, name)
+    if relation is written_beside:
+        source = beside(source.parent / name)
+    before = digest(folder)
+    blind = blind_to_case(root) if relation is other_case else contextlib.nullcontext()
+    try:
+        with blind, contextlib.chdir(folder):
+            if python:
+                with pytest.raises(InputError) as caught:
+                    call(source, out)
+                assert caught.value.exit_status == 2
+            else:
+                assert main(words(str(source), out)) == 2
+        assert digest(folder) == before
+    finally:
+        if relation is mounted:
+            subprocess.run(["umount", str(root / "mounted")], capture_output=True, check=False)
+
+
+@pytest.mark.parametrize("command", sorted(COMMANDS))
+def test_apart_from_its_input_each_command_writes(command: str, tmp_path: Path) -> None:
+    """What the refusals above rest on: the same calls do their work where the output is elsewhere."""
+    make, name, call, words = COMMANDS[command]
+    if command == "tune":
+        pytest.skip("takes longer; see test_tune.py")
+    source = make(tmp_path)
+    before = digest(source)
+    call(source, tmp_path / name)
+    assert main(words(str(source), str(tmp_path / name))) == 0
+    assert digest(source) == before
+
+
+def test_arrays_that_are_read_from_a_store_show_it(tmp_path: Path) -> None:
+    store, file = volume(tmp_path), npy(tmp_path)
+    array = zarr.open_array(str(store), mode="r")
+    mapped = np.load(file, mmap_mode="r")
+    for value in (
+        array,
+        da.from_zarr(str(store)),
+        da.from_zarr(str(store))[1:] * 2,
+        dd.open_volume(store),
+    ):
+        assert store in [Path(str(place)) for place in places_of(value)]
+    for value in (mapped, mapped[1:, ::2], dd.open_volume(file)):
+        assert places_of(value) == [file]
+    assert places_of(np.zeros(3)) == places_of(dd.TissuePhantom((2, 2, 2))) == []
+    for value, out in ((da.from_zarr(str(store)), store), (np.load(file, mmap_mode="r"), file)):
+        before = digest(out)
+        with pytest.raises(InputError, match="which writing it would destroy"):
+            dd.simulate(value, out, angles=META.angles_deg, overwrite=True)
+        assert digest(out) == before
+
+
+def test_objects_are_compared_by_bucket_and_key() -> None:
+    def place(key: str, bucket: str = "tub") -> ObjectPath:
+        return ObjectPath("s3", bucket, key)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ddgm_dist.location._probe", lambda *a: None)
+        for out, source in (("a/b", "a/b"), ("a", "a/b"), ("a/b/c", "a/b"), ("a//b/", "a/b")):
+            with pytest.raises(InputError, match="the input tilts"):
+                refuse_overlap(f"s3://tub/{out}", "out", [("tilts", place(source))])
+        for out, source in (("a/b", "a/bc"), ("a/bc", "a/b"), ("a", "b"), ("A/b", "a/b")):
+            refuse_overlap(place(out), "out", [("tilts", place(source))])
+        refuse_overlap(place("a", "vat"), "out", [("tilts", place("a"))])
+        refuse_overlap("/a", "out", [("tilts", place("a"))])
+
+
+def test_files_that_a_command_reads_beside_its_data_are_inputs_too(tmp_path: Path) -> None:
+    tilts, out = series(tmp_path), tmp_path / "out.zarr"
+    zarr.create_group(str(out))
+    config, angles = out / "run.yaml", out / "a.tlt"
+    config.write_text("N: 1\n")
+    angles.write_text("-20\n0\n20\n")
+    for words in (
+        ["reconstruct", str(tilts), str(out), "--config", str(config), "--overwrite"],
+        ["simulate", "phantom:4,4,40", str(out), "--angles", str(angles), "--overwrite"],
+        ["ingest", str(npy(tmp_path)), str(out), "--angles", str(angles), "--overwrite"],
+        ["tune", str(tilts), "--config", str(config), "--out", str(config), "--overwrite"],
+    ):
+        before = digest(tmp_path)
+        assert main(words) == 2
+        assert digest(tmp_path) == before
+    weights = out / "w.pt"
+    weights.write_bytes(b"x")
+    with pytest.raises(InputError, match="the input denoiser"):
+        dd.reconstruct(tilts, out, {**KEYS, "denoiser": str(weights)}, "local", overwrite=True)
+    assert weights.exists()
+
+
+def test_training_does_not_replace_files_that_belong_to_no_weights(tmp_path: Path) -> None:
+    source, picture = images(tmp_path), tmp_path / "w.png"
+    picture.write_bytes(b"mine")
+    with pytest.raises(InputError, match=r"w\.png beside it would be replaced"):
+        dd.train([source], tmp_path / "w.safetensors", steps=1, patch=16, progress=False)
+    assert picture.read_bytes() == b"mine"
+
+
+def test_the_demo_replaces_only_what_a_demo_has_written(tmp_path: Path) -> None:
+    mine = tmp_path / "tissue.zarr"
+    mine.mkdir()
+    (mine / "precious").write_text("keep")
+    before = digest(tmp_path)
+    with pytest.raises(InputError, match=r"holds tissue\.zarr, which no demo has written"):
+        dd.run_demo(tmp_path, report=print)
+    assert main(["demo", str(sample_path("needle").parent)]) == 2
+    assert digest(tmp_path) == before
+
+
+def test_a_manifest_is_not_written_over_what_it_is_made_from(tmp_path: Path) -> None:
+    site = tmp_path / "site.yaml"
+    site.write_text(
+        (Path(__file__).parents[1] / "deploy/kubernetes/base/site.yaml").read_text(encoding="utf-8")
+    )
+    before = digest(tmp_path)
+    assert main(["manifest", "datapod", "--site", str(site), "--output", str(site)]) == 2
+    assert main(["manifest", "datapod", "--site", str(site), "--output", str(tmp_path)]) == 2
+    assert digest(tmp_path) == before
