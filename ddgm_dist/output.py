@@ -39,7 +39,7 @@ from ddgm_dist.plan.problem import Problem, differences
 from ddgm_dist.storage.array_io import is_empty_folder, prepare_output, refuse_unmovable
 from ddgm_dist.storage.checkpoint import COMMITS, GENERATIONS
 from ddgm_dist.storage.lease import Lease
-from ddgm_dist.storage.replacement import Replacement, current, pending, replacement
+from ddgm_dist.storage.replacement import Replacement, current, pending, replacement, sweep
 from ddgm_dist.storage.run_record import (
     RECEIPTS,
     RUNNING,
@@ -282,6 +282,7 @@ def _replacement(
     there = [name for name in names(place) if name != LOCK]
     if not there or (there == [SIDECAR] and not RunRecord(place).has("problem")):
         return None
+    sweep(place)
     left = pending(place)
     resumed = left is not None and _is_of(left, problem)
     # What --overwrite has begun is resumed, also without it.
@@ -369,12 +370,14 @@ def _check_ours(out: str | Path, *, overwrite: bool) -> Place:
     if not exists(path):
         return prepare_output(path, "out", overwrite=False)
     refuse_links(path, "out")
-    ours = RunRecord(path).has("problem") or names(path) == [SIDECAR]
+    # A run that was interrupted at once has left its folder empty, or with its lease alone.
+    begun = is_empty_folder(path) or names(path) == [SIDECAR]
+    ours = begun or RunRecord(path).has("problem")
     if ours and isinstance(path, Path) and not os.access(path, os.W_OK):
         raise InputError("out", str(out), "is not writable")
     if ours and not overwrite:
         return path
-    if overwrite and (ours or is_zarr(path) or is_empty_folder(path)):
+    if overwrite and (ours or is_zarr(path)):
         if isinstance(path, Path):
             refuse_unmovable(path, "out")
         return path

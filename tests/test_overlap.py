@@ -179,7 +179,7 @@ def url_of_a_descendant(source: Path, name: str) -> str:
 def written_beside(source: Path, name: str) -> str:
     """The input is where the output's replacement would be written."""
     moved = source.parent / name
-    os.rename(source, beside(moved))
+    source.rename(beside(moved))
     return str(moved)
 
 

@@ -1,4 +1,4 @@
-"""What is overwritten stays whole until what replaces it is: the old store or the new one, never neither."""
+"""What is overwritten stays whole until what replaces it is whole: never is there neither."""
 
 import shutil
 from collections.abc import Callable
@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import zarr
 
+from ddgm_dist.core.box import Box
 from ddgm_dist.engine.base import Event, Job, Receipt
 from ddgm_dist.engine.local import LocalEngine
 from ddgm_dist.errors import InputError, StorageError
 from ddgm_dist.exchange import beside
-from ddgm_dist.core.box import Box
 from ddgm_dist.ingest import ingest
 from ddgm_dist.location import locate
 from ddgm_dist.pyramid import build_pyramid
@@ -242,7 +242,7 @@ def test_a_source_that_fails_half_way_leaves_the_old_store_to_the_byte(tmp_path:
     with pytest.raises(InputError, match="nan"):
         simulate(broken, out, angles=META.angles_deg, overwrite=True)
     assert files(out) == before
-    with (
+    with (  # noqa: PT012
         pytest.raises(KeyboardInterrupt),
         create_tilt_series(out, (3, 12, 40), META, overwrite=True) as writer,
     ):

@@ -138,6 +138,23 @@ def current(place: Place) -> Place:
     return place / folder if isinstance(folder, str) and "/" not in folder else place
 
 
+def sweep(place: Place) -> None:
+    """Delete what a replacement has left that was killed after it had taken its place.
+
+    To be called by whoever holds the lease of the place.
+    """
+    if isinstance(place, Path):
+        sidecar = beside(place) / SIDECAR
+        unclaimed = not any((sidecar / name).exists() for name in (_PROBLEM, LEASE))
+        if beside(place).is_dir() and (unclaimed or (sidecar / _REPLACED).exists()):
+            with contextlib.suppress(OSError):
+                _delete_former(beside(place))
+        return
+    left = _table(place / SIDECAR / _NEXT).get(_FOLDER)
+    if isinstance(left, str) and place / left == current(place):
+        _delete_others(place, left)
+
+
 def warn_of_writer(place: Place) -> None:
     """Tell whoever reads a store that somebody is writing one that is to replace it."""
     lease = lease_of(place, beside(place) if isinstance(place, Path) else place)
@@ -205,7 +222,8 @@ class _Beside:
             raise write_error(self.place, 4096, error) from error
         self._former.leave()
         log.warning("%s has been replaced; %s that was there is deleted", self.place, what)
-        delete_folder(self.work, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            _delete_former(self.work)
 
     def _put(self) -> None:
         with self.lease.moving(self.place):
@@ -262,19 +280,7 @@ class _Within:
         ours[_FOLDER] = folder
         write_bytes(self.place / _METADATA, json.dumps(document).encode())
         log.warning("%s has been replaced; %s that was there is deleted", self.place, what)
-        self._sweep(folder)
-
-    def _sweep(self, folder: str) -> None:
-        for name in names(self.place):
-            if name not in (_METADATA, SIDECAR, folder):
-                delete_folder(self.place / name)
-                delete(self.place / name)
-        # What says that there is something to be swept comes last.
-        sidecar = self.place / SIDECAR
-        for name in sorted(names(sidecar), key=lambda name: name == _NEXT):
-            if name != LEASE:
-                delete_folder(sidecar / name)
-                delete(sidecar / name)
+        _delete_others(self.place, folder)
 
     def discard(self) -> None:
         delete_folder(self.work, ignore_errors=True)
@@ -284,6 +290,27 @@ class _Within:
 
     def release(self) -> None:
         self.lease.release()
+
+
+def _delete_former(folder: Path) -> None:
+    """Delete a folder that has been replaced; first what could have it taken for something else."""
+    delete(folder / SIDECAR / _PROBLEM)
+    delete(folder / SIDECAR / LEASE)
+    delete_folder(folder)
+
+
+def _delete_others(place: Place, folder: str) -> None:
+    """Delete what lies in an object store's place beside the folder that has become its content."""
+    for name in names(place):
+        if name not in (_METADATA, SIDECAR, folder):
+            delete_folder(place / name)
+            delete(place / name)
+    # What says that there is something to be deleted comes last.
+    sidecar = place / SIDECAR
+    for name in sorted(names(sidecar), key=lambda name: name == _NEXT):
+        if name != LEASE:
+            delete_folder(sidecar / name)
+            delete(sidecar / name)
 
 
 def _empty(folder: Path) -> None:

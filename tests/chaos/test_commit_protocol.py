@@ -1,14 +1,14 @@
 """The driver may be killed at any write: what then lies there never reads as whole and wrong.
 
-Every operation on files that a run makes is a place to die: before it, half-way through it, after it. A
-death is an exception that nothing catches, after which no operation works any more, so that no
-clean-up code can do what a killed process could not. (What SIGKILL itself does, `__main__.py` shows.)
+Every operation on files that a run makes is a place to die: before it, half-way through it, after it
+(`tests/mortal.py`). What SIGKILL itself does, `__main__.py` shows.
 """
 
 import importlib
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,14 @@ import pytest
 
 from ddgm_dist import journal, output
 from ddgm_dist.errors import InputError, StorageError
+from ddgm_dist.exchange import beside
 from ddgm_dist.reconstruct import reconstruct
 from ddgm_dist.storage import run_record
 from ddgm_dist.storage.array_io import BulkArray
 from ddgm_dist.storage.checkpoint import Checkpoints
 from ddgm_dist.storage.run_record import RunRecord, open_result
 from ddgm_dist.storage.tilt_series import TiltSeriesMeta, write_tilt_series
+from tests.mortal import Killed, Mortal, NoLease, mortal_system, nothing
 
 pytestmark = pytest.mark.chaos
 
@@ -36,48 +38,6 @@ CUTS = {
     "streamed": {"tile_columns": 48, "margin": 24, "state": "streamed"},
     "samples": {"samples": 2, "N": 2},
 }
-
-
-class Killed(BaseException):
-    pass
-
-
-class Mortal:
-    """Counts operations; dies at one of them."""
-
-    def __init__(self, at: int | None = None, when: str = "before") -> None:
-        self.at, self.when, self.count, self.dead = at, when, 0, False
-
-    def operation(self, whole: Callable[[], Any], half: Callable[[], Any]) -> Any:
-        if self.dead:
-            raise Killed
-        self.count += 1
-        if self.count - 1 != self.at:
-            return whole()
-        self.dead = True
-        if self.when == "half":
-            half()
-        elif self.when == "after":
-            whole()
-        raise Killed
-
-
-class NoLease:
-    """The lease has tests of its own; a killed process of this very process number has none."""
-
-    owner = "session"
-
-    def __init__(self, out: Any) -> None:
-        pass
-
-    def acquire(self) -> None:
-        pass
-
-    check = release = acquire
-
-
-def nothing() -> None:
-    """Half-way through a write that goes through a temporary file, nothing has been done."""
 
 
 def _one_file(folder: Path) -> None:
@@ -162,14 +122,6 @@ def mortal_files(patch: pytest.MonkeyPatch, mortal: Mortal) -> None:
             lambda: drop(self, n, keys), lambda: drop(self, n, list(keys)[:1])
         ),
     )
-    # What makes room for --overwrite.
-    remove, remove_folder = output.delete, output.delete_folder
-    patch.setattr(output, "delete", lambda path: mortal.operation(lambda: remove(path), nothing))
-    patch.setattr(
-        output,
-        "delete_folder",
-        lambda path: mortal.operation(lambda: remove_folder(path), lambda: _one_file(path)),
-    )
     delete = RunRecord.delete
     patch.setattr(
         RunRecord,
@@ -199,8 +151,17 @@ def tilts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     del sys.modules["fifthing"]
 
 
-def run(tilts: Path, out: Path, keys: dict[str, Any], mortal: Mortal, **more: Any) -> np.ndarray:
-    with pytest.MonkeyPatch.context() as patch:
+def run(
+    tilts: Path,
+    out: Path,
+    keys: dict[str, Any],
+    mortal: Mortal,
+    *,
+    system: bool = False,
+    **more: Any,
+) -> np.ndarray:
+    """Reconstruct; with ``system`` every call of the system is an operation too."""
+    with mortal_system(mortal) if system else nullcontext(), pytest.MonkeyPatch.context() as patch:
         mortal_files(patch, mortal)
         patch.setattr(journal, "FLUSH_SECONDS", 0.0)
         return reconstruct(tilts, out, keys, "local", **more).to_dask().compute()
@@ -252,27 +213,36 @@ def test_death_at_any_write(tilts: Path, tmp_path: Path, cut: str, when: str) ->
         shutil.rmtree(out)
 
 
-@pytest.mark.parametrize("when", ["before", "half", "after"])
+@pytest.mark.parametrize("when", ["before", "half"])  # after one is before the next
 def test_death_while_another_result_is_replaced(tilts: Path, tmp_path: Path, when: str) -> None:
-    """The old volume must not pass for the new one, nor a part of it for the whole."""
-    old, new = {**KEYS, "seed": 1}, KEYS
-    out = tmp_path / "out.zarr"
+    """There is the old volume or the new one, whole, and what its record says it is: never neither."""
+    new = {**KEYS, "N": 1, "checkpoint_every": 300}
+    old = {**new, "seed": 1}
+    out = tmp_path / "alone/out.zarr"
     expected = run(tilts, out, new, Mortal())
     other = run(tilts, out, old, Mortal(), overwrite=True)
     assert not np.array_equal(other, expected)
     whole = Mortal()
-    run(tilts, out, new, whole, overwrite=True)
+    kept = tmp_path / "kept.zarr"
+    shutil.copytree(out, kept)
+    run(tilts, out, new, whole, overwrite=True, system=True)
     for at in range(whole.count):
-        run(tilts, out, old, Mortal(), overwrite=True)
+        shutil.rmtree(out)
+        shutil.copytree(kept, out)
         with pytest.raises(Killed):
-            run(tilts, out, new, Mortal(at, when), overwrite=True)
-        try:
-            found = open_result(out).to_dask().compute()
-        except (InputError, StorageError):
-            pass
-        else:
-            problem = RunRecord(out).read_json("problem")
-            right = other if problem["config"]["seed"] == 1 else expected
-            np.testing.assert_array_equal(found, right)
-        volume = run(tilts, out, new, Mortal(), overwrite=True)
+            run(tilts, out, new, Mortal(at, when), overwrite=True, system=True)
+        found = open_result(out).to_dask().compute()
+        problem = RunRecord(out).read_json("problem")
+        right = other if problem["config"]["seed"] == 1 else expected
+        np.testing.assert_array_equal(found, right)
+        # What was begun with --overwrite is finished without it, if it was begun.
+        again = at % 2 == 0
+        volume = run(tilts, out, new, Mortal(), overwrite=again or not begun(out, new))
         np.testing.assert_array_equal(volume, expected)
+        assert [p.name for p in out.parent.iterdir()] == [out.name]
+
+
+def begun(out: Path, keys: dict[str, Any]) -> bool:
+    """Whether the output, or what is to replace it, is of these keys."""
+    records = [RunRecord(place).read_json("problem") for place in (out, beside(out))]
+    return any(p is not None and p["config"]["seed"] == keys.get("seed", 0) for p in records)
