@@ -1,0 +1,98 @@
+"""A folder takes the place of another one; what was there is never lost on the way."""
+
+from pathlib import Path
+
+import pytest
+
+from ddgm_dist import exchange
+from ddgm_dist.errors import StorageError
+from ddgm_dist.exchange import beside, bring_back, put_in_place, set_aside
+from ddgm_dist.location import locate
+
+
+def folder(path: Path, content: str) -> Path:
+    path.mkdir(parents=True)
+    (path / "file").write_text(content)
+    return path
+
+
+def content(path: Path) -> str:
+    return (path / "file").read_text()
+
+
+@pytest.fixture(params=["one step", "two renames", "no such call"])
+def system(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    if request.param == "two renames":  # the file system cannot
+        monkeypatch.setattr(exchange, "_exchange", lambda a, b: False)
+    if request.param == "no such call":  # the system has no such call
+        monkeypatch.setattr(exchange, "_renameat2", lambda: None)
+    return str(request.param)
+
+
+@pytest.mark.usefixtures("system")
+def test_the_new_folder_takes_the_place_and_the_former_one_its_name(tmp_path: Path) -> None:
+    place = folder(tmp_path / "a", "old")
+    new = folder(beside(place), "new")
+    put_in_place(new, place)
+    assert (content(place), content(new)) == ("new", "old")
+    assert not set_aside(place).exists()
+
+
+@pytest.mark.usefixtures("system")
+def test_where_there_was_nothing(tmp_path: Path) -> None:
+    new = folder(tmp_path / ".a.new", "new")
+    put_in_place(new, tmp_path / "a")
+    assert content(tmp_path / "a") == "new"
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_the_system_is_asked_to_do_it_in_one_step(tmp_path: Path) -> None:
+    """Else the tests of one step would be those of two renames."""
+    a, b = folder(tmp_path / "a", "1"), folder(tmp_path / "b", "2")
+    if not exchange._exchange(a, b):
+        pytest.skip("this file system cannot exchange two names")
+    assert (content(a), content(b)) == ("2", "1")
+
+
+def test_what_was_made_meanwhile_is_not_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, new = tmp_path / "a", folder(tmp_path / ".a.new", "new")
+    rename = Path.rename
+
+    def late(self: Path, to: Path) -> Path:
+        folder(place, "somebody's")
+        return rename(self, to)
+
+    monkeypatch.setattr(Path, "rename", late)
+    with pytest.raises(StorageError, match="was made by somebody else meanwhile"):
+        put_in_place(new, place)
+    assert (content(place), content(new)) == ("somebody's", "new")
+
+
+def test_what_was_put_aside_comes_back_to_whoever_looks(tmp_path: Path) -> None:
+    place = tmp_path / "a"
+    folder(set_aside(place), "old")
+    locate(place, "out")
+    assert content(place) == "old"
+    folder(set_aside(place), "older")
+    bring_back(place)  # its place is taken
+    assert content(place) == "old"
+
+
+def test_a_failed_second_rename_returns_the_former_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exchange, "_exchange", lambda a, b: False)
+    place = folder(tmp_path / "a", "old")
+    rename = Path.rename
+
+    def failing(self: Path, to: Path) -> Path:
+        if to == place and self != set_aside(place):
+            raise PermissionError("not allowed")
+        return rename(self, to)
+
+    monkeypatch.setattr(Path, "rename", failing)
+    with pytest.raises(PermissionError):
+        put_in_place(folder(beside(place), "new"), place)
+    assert content(place) == "old"
