@@ -138,8 +138,8 @@ def retries(document: Node) -> Problems:
     elif "--overwrite" in words:
         yield Problem(
             "spec.entrypoint",
-            "--overwrite makes each retry begin anew: what was finished is thrown away",
-            "delete --overwrite; empty the output beforehand, if it is to be",
+            "--overwrite makes a job that is handed in again compute a finished volume anew",
+            "delete --overwrite; choose another output, or delete the old one beforehand",
         )
 
 

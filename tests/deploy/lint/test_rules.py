@@ -477,7 +477,7 @@ MISTAKES: list[tuple[str, str, str, str, dict[str, Any]]] = [
     (
         "run/retry",
         f"{SPEC}.entrypoint",
-        "begin anew",
+        "finished volume anew",
         "delete --overwrite",
         {f"{SPEC}.entrypoint": f"{JOB['spec']['entrypoint']} --overwrite"},
     ),
