@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from ddgm_dist.core.box import Box
 from ddgm_dist.errors import InputError
-from ddgm_dist.formats.arrays import open_npy, open_npz, read_angles
+from ddgm_dist.formats.angles import as_angles, check_angles, read_angles
+from ddgm_dist.formats.arrays import open_npy, open_npz
 from ddgm_dist.formats.base import VolumeSource
 from ddgm_dist.formats.images import open_images
 from ddgm_dist.formats.mrc import MRC_SUFFIXES, angles_beside, open_mrc
@@ -78,7 +79,7 @@ def ingest(
     out
         The store to make: a path or a URL.
     angles
-        Degrees, one per tilt: a file (see `formats.arrays.read_angles`) or numbers. By default
+        Degrees, one per tilt: a file (see `formats.angles.read_angles`) or numbers. By default
         what the source says.
     thickness
         Thickness of the slab to reconstruct, pixels; may wait until the reconstruction.
@@ -121,6 +122,7 @@ def ingest(
     level = found.dark_level if dark is None else float(dark)
     projections = _Projections(found.stack, tilt_axis, rows, columns, level)
     degrees = _angles(angles, found.angles_deg, str(source))
+    check_angles(degrees, str(angles) if isinstance(angles, str | Path) else str(source))
     meta = TiltSeriesMeta(
         angles_deg=degrees,
         shifts_px=_shifts(found.shifts_px, degrees, projections.off_centre),
@@ -253,7 +255,7 @@ def _angles(
     if isinstance(given, str | Path):
         return read_angles(given)
     if given is not None:
-        return tuple(float(a) for a in given)
+        return as_angles(given, "as given")
     if found is None:
         raise InputError(
             "angles",

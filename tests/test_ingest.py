@@ -72,7 +72,7 @@ def test_what_is_given_wins_over_what_the_source_says(tmp_path):
     np.savez(
         tmp_path / "s.npz",
         projections=DATA,
-        angles_deg=[0] * 4,
+        angles_deg=[-30, -10, 10, 30],
         pixel_size_nm=1,
         thickness_px=5,
         dark_level=7,
@@ -186,6 +186,29 @@ def test_bad_options_are_refused_by_name(tmp_path, options, argument):
         ingest(tmp_path / "s.npy", tmp_path / "t.zarr", **{"angles": ANGLES, **options})
     assert refused.value.argument == argument
     assert not (tmp_path / "t.zarr").exists()
+
+
+@pytest.mark.parametrize("kind", [as_npz, as_npy_with_a_table_beside_it, as_mrc])
+@pytest.mark.parametrize(
+    ("angles", "says"), [([12.0] * 4, "all 4 angles are 12"), (["a", "b", "c", "d"], "list of num")]
+)
+def test_angles_are_looked_at_wherever_they_come_from(tmp_path, kind, angles, says):
+    source, _ = kind(tmp_path)
+    with pytest.raises(InputError, match=says):
+        ingest(source, tmp_path / "t.zarr", angles=angles)
+    assert not (tmp_path / "t.zarr").exists()
+
+
+def test_a_table_with_decimal_commas_is_refused(tmp_path):
+    # Half as many lines as views: its numbers would be just as many.
+    np.save(tmp_path / "s.npy", DATA)
+    (tmp_path / "s.tlt").write_text("-50,5\n-40,5\n")
+    for angles in (None, tmp_path / "s.tlt"):
+        with pytest.raises(InputError, match=r"s\.tlt: line 1 of 2 .*decimal comma"):
+            ingest(tmp_path / "s.npy", tmp_path / "t.zarr", angles=angles)
+    np.savez(tmp_path / "s.npz", projections=DATA, angles_deg=[0.0] * 4)
+    with pytest.raises(InputError, match="all 4 angles are 0"):
+        ingest(tmp_path / "s.npz", tmp_path / "t.zarr")
 
 
 def test_unknown_sources_are_refused(tmp_path):

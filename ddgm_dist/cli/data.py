@@ -185,7 +185,7 @@ def _simulated_angles(
         raise InputError("--angles", angles, "says it all; leave out --tilts and --max-angle")
     chosen = parse_angles(angles)
     if isinstance(chosen, Path):
-        from ddgm_dist.formats.arrays import read_angles
+        from ddgm_dist.formats.angles import read_angles
 
         return read_angles(chosen)
     return chosen
