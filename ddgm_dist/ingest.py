@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from ddgm_dist.errors import InputError
 from ddgm_dist.formats.angles import as_angles, check_angles, read_angles
 from ddgm_dist.formats.arrays import open_npy, open_npz
 from ddgm_dist.formats.base import VolumeSource
-from ddgm_dist.formats.images import open_images
+from ddgm_dist.formats.images import ImageFolder, disagreement, open_images, pairing
 from ddgm_dist.formats.mrc import MRC_SUFFIXES, angles_beside, open_mrc
 from ddgm_dist.location import is_url, locate
 from ddgm_dist.storage.tilt_series import (
@@ -33,6 +34,8 @@ __all__ = ["TiltAxis", "ingest"]
 
 TiltAxis = Literal["rows", "columns"]
 Angles = str | Path | Sequence[float]
+
+_log = logging.getLogger("ddgm_dist")
 
 _BLOCK_BYTES = 128 * 2**20
 _CHUNK_ROWS = 8
@@ -75,7 +78,7 @@ def ingest(
     source
         ``.npz`` (projections, and angles and shifts if it has them), ``.npy``, MRC (angles from the
         ``.tlt`` or ``.rawtlt`` file beside it), or a folder of PNG or TIFF images in the order
-        of their names. The array's axes are ``(tilt, row, column)``.
+        of their names (see `formats.images.list_images`). The array's axes are ``(tilt, row, column)``.
     out
         The store to make: a path or a URL.
     angles
@@ -131,6 +134,7 @@ def ingest(
         description=description,
     )
     check_meta(meta, projections.shape[0], str(source))
+    _tell_pairs(found.stack, degrees)
     # Before anything is written or overwritten, so that a refused source leaves no trace.
     bad = projections.count_bad()
     if bad.count and not mask_bad:
@@ -264,6 +268,14 @@ def _angles(
             "give --angles FILE, one angle in degrees per line",
         )
     return found
+
+
+def _tell_pairs(stack: VolumeSource, degrees: tuple[float, ...]) -> None:
+    """Log which image of a folder is taken for which angle, and whether the names say another."""
+    if isinstance(stack, ImageFolder):
+        _log.info("images and angles: %s", pairing(stack.files, degrees))
+        if wrong := disagreement(stack.files, degrees):
+            _log.warning("%s", wrong)
 
 
 def _shifts(

@@ -211,6 +211,20 @@ def test_a_table_with_decimal_commas_is_refused(tmp_path):
         ingest(tmp_path / "s.npz", tmp_path / "t.zarr")
 
 
+def test_images_named_by_signed_angles_go_with_ascending_angles(tmp_path, caplog):
+    (tmp_path / "s").mkdir()
+    for angle, image in zip(ANGLES, DATA, strict=True):
+        io.imsave(tmp_path / f"s/s_{angle:+.0f}.tif", image, check_contrast=False)
+    (tmp_path / "s/._s_-50.tif").write_bytes(b"hidden")
+    with caplog.at_level("INFO", "ddgm_dist"):
+        series = ingest(tmp_path / "s", tmp_path / "t.zarr", angles=ANGLES)
+    np.testing.assert_array_equal(series.read(ALL), DATA)
+    assert "s_-50.tif -> -50, s_+20.tif -> 20, s_+60.tif -> 60" in caplog.text
+    assert "WARNING" not in caplog.text
+    ingest(tmp_path / "s", tmp_path / "u.zarr", angles=(-10.0, -50.0, 20.0, 60.0))
+    assert "s_-50.tif is taken for -10 degrees" in caplog.text
+
+
 def test_unknown_sources_are_refused(tmp_path):
     (tmp_path / "s.h5").write_text("")
     for source, says in (("none.npz", "does not exist"), ("s.h5", "not an .npz, .npy or MRC")):

@@ -173,6 +173,10 @@ def ingest(
         description=description,
         overwrite=overwrite,
     )
+    if Path(source).is_dir():
+        from ddgm_dist.formats.images import list_images, pairing
+
+        typer.echo(f"images and angles: {pairing(list_images(source), series.meta.angles_deg)}")
     _report(tilts_out, series.shape)
 
 
