@@ -39,6 +39,7 @@ _log = logging.getLogger("ddgm_dist")
 
 _BLOCK_BYTES = 128 * 2**20
 _CHUNK_ROWS = 8
+_STEPS = 64  # of float32 between the smallest and the largest value, at least
 
 
 @dataclass(frozen=True)
@@ -123,6 +124,8 @@ def ingest(
         raise InputError("tilt_axis", tilt_axis, "must be 'rows' or 'columns'")
     found = _open(_on_disk(source))
     level = found.dark_level if dark is None else float(dark)
+    if not math.isfinite(level):
+        raise InputError("dark", level, "must be a finite number")
     projections = _Projections(found.stack, tilt_axis, rows, columns, level)
     degrees = _angles(angles, found.angles_deg, str(source))
     check_angles(degrees, str(angles) if isinstance(angles, str | Path) else str(source))
@@ -136,6 +139,7 @@ def ingest(
     check_meta(meta, projections.shape[0], str(source))
     _tell_pairs(found.stack, degrees)
     # Before anything is written or overwritten, so that a refused source leaves no trace.
+    projections.refuse_lost_contrast(str(source))
     bad = projections.count_bad()
     if bad.count and not mask_bad:
         raise InputError(
@@ -177,17 +181,46 @@ class _Projections:
 
     def read(self, rows: slice) -> NDArray[np.float32]:
         """Rows of the cropped series as float32 ``(tilt, rows, u)``; infinities become NaN."""
+        block = self._stored(rows)
+        block -= np.float32(self._dark)
+        if np.issubdtype(self._stack.dtype, np.floating):
+            block[~np.isfinite(block)] = np.nan
+        return block
+
+    def _stored(self, rows: slice) -> NDArray[np.float32]:
+        """Rows as they are in the source, nothing subtracted."""
         y = self._y[rows]
         a, b = (y.start, self._u.start), (y.stop, self._u.stop)
         if self._transposed:
             a, b = a[::-1], b[::-1]
         block = self._stack.read(Box((0, *a), (self.shape[0], *b)))
-        if self._transposed:
-            block = np.ascontiguousarray(block.transpose(0, 2, 1))
-        block -= np.float32(self._dark)
-        if np.issubdtype(self._stack.dtype, np.floating):
-            block[~np.isfinite(block)] = np.nan
-        return block
+        return np.ascontiguousarray(block.transpose(0, 2, 1)) if self._transposed else block
+
+    def refuse_lost_contrast(self, source: str) -> None:
+        """Refuse an offset beside which float32 cannot tell the values apart.
+
+        Raises
+        ------
+        InputError
+            They span fewer than `_STEPS` steps of float32.
+        """
+        if self._stack.dtype.itemsize < 4 or self._stack.dtype == np.float32:
+            return  # each value is one of float32
+        low, high = np.inf, -np.inf
+        for rows in self.blocks():
+            block = self._stored(rows)
+            block = block[np.isfinite(block)]
+            if block.size:
+                low, high = min(low, float(block.min())), max(high, float(block.max()))
+        step = float(np.spacing(np.float32(max(abs(low), abs(high)))))
+        if low <= high and max(abs(low), abs(high)) > 0 and high - low < _STEPS * step:
+            raise InputError(
+                "source",
+                source,
+                f"holds {self._stack.dtype} between {low:.9g} and {high:.9g}, where float32 has "
+                f"steps of {step:.2g}: next to nothing of the contrast is left",
+                "subtract the offset in the file",
+            )
 
     def blocks(self) -> list[slice]:
         """Rows in steps of whole chunks: as many as fit, since images are decoded per block."""

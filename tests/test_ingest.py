@@ -178,6 +178,7 @@ def test_a_refused_source_does_not_cost_the_old_store(tmp_path):
         ({"rows": slice(-3, None)}, "rows"),
         ({"columns": slice(0, 24)}, "columns"),
         ({"columns": slice(0, 8, 2)}, "columns"),
+        ({"dark": float("nan")}, "dark"),
     ],
 )
 def test_bad_options_are_refused_by_name(tmp_path, options, argument):
@@ -223,6 +224,27 @@ def test_images_named_by_signed_angles_go_with_ascending_angles(tmp_path, caplog
     assert "WARNING" not in caplog.text
     ingest(tmp_path / "s", tmp_path / "u.zarr", angles=(-10.0, -50.0, 20.0, 60.0))
     assert "s_-50.tif is taken for -10 degrees" in caplog.text
+
+
+def test_values_that_float32_does_not_hold_are_refused_with_their_place(tmp_path):
+    data = DATA.astype(np.float64)
+    data[2, 5, 7] = 4e40
+    np.save(tmp_path / "s.npy", data)
+    for options in ({}, {"mask_bad": True}):
+        with pytest.raises(InputError, match=r"4e\+40 at \(2, 5, 7\), beyond float32's 3\.4e\+38"):
+            ingest(tmp_path / "s.npy", tmp_path / "t.zarr", angles=ANGLES, **options)
+    assert not (tmp_path / "t.zarr").exists()
+
+
+@pytest.mark.parametrize("dtype", ["float64", "int64", "uint32"])
+def test_an_offset_that_leaves_no_contrast_in_float32_is_refused(tmp_path, dtype):
+    data = np.random.default_rng(1).integers(0, 90, size=(4, 8, 16)) + 2_000_000_000
+    np.save(tmp_path / "s.npy", data.astype(dtype))
+    with pytest.raises(InputError, match="next to nothing of the contrast is left"):
+        ingest(tmp_path / "s.npy", tmp_path / "t.zarr", angles=ANGLES)
+    np.save(tmp_path / "s.npy", (data - 2_000_000_000).astype(dtype))
+    series = ingest(tmp_path / "s.npy", tmp_path / "t.zarr", angles=ANGLES)
+    np.testing.assert_array_equal(series.read(ALL), data - 2_000_000_000)
 
 
 def test_unknown_sources_are_refused(tmp_path):

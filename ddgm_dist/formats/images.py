@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ddgm_dist.core.box import Box
+from ddgm_dist.core.float32 import as_float32
 from ddgm_dist.errors import InputError
 from ddgm_dist.formats.base import Triple, check_box, check_numbers
 
@@ -54,12 +55,14 @@ class ImageFolder:
         IndexError
             The box reaches outside the stack.
         InputError
-            An image is damaged, or of another size or type than the first.
+            An image is damaged, or of another size or type than the first; or a value is beyond
+            float32.
         """
         check_box(box, self.shape)
         block = np.empty(box.shape, dtype=np.float32)
         for i, section in enumerate(range(box.start[0], box.stop[0])):
-            block[i] = self._image(section)[box.y, box.x]
+            part = self._image(section)[box.y, box.x]
+            block[i] = as_float32(part, "source", self.files[section], box.start[1:], copy=False)
         return block
 
     def _image(self, section: int) -> NDArray[Any]:
