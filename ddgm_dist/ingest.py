@@ -128,7 +128,7 @@ def ingest(
         raise InputError("dark", level, "must be a finite number")
     projections = _Projections(found.stack, tilt_axis, rows, columns, level)
     degrees = _angles(angles, found.angles_deg, str(source))
-    check_angles(degrees, str(angles) if isinstance(angles, str | Path) else str(source))
+    check_angles(degrees, _origin(angles, source))
     meta = TiltSeriesMeta(
         angles_deg=degrees,
         shifts_px=_shifts(found.shifts_px, degrees, projections.off_centre),
@@ -301,6 +301,15 @@ def _angles(
             "give --angles FILE, one angle in degrees per line",
         )
     return found
+
+
+def _origin(given: Angles | None, source: str | Path) -> str:
+    """Where the angles come from, for messages."""
+    if given is not None:
+        return str(given) if isinstance(given, str | Path) else "as given"
+    path = _on_disk(source)
+    beside = None if path.suffix.lower() == ".npz" else angles_beside(path)
+    return str(beside or source)
 
 
 def _tell_pairs(stack: VolumeSource, degrees: tuple[float, ...]) -> None:

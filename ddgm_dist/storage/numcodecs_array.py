@@ -13,7 +13,7 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from ddgm_dist.location import Place, read_bytes
+from ddgm_dist.location import Place, read_all
 from ddgm_dist.object_zarr import refuse_pickles
 
 __all__ = ["NumcodecsArray"]
@@ -65,11 +65,13 @@ class NumcodecsArray:
             range(part.start // size, -(-part.stop // size))
             for part, size in zip(index, self._files, strict=True)
         ]
-        for chunk in itertools.product(*ranges):
-            file = self._path / self._array.metadata.encode_chunk_key(chunk)
-            there = file.is_file() if isinstance(file, Path) else read_bytes(file) is not None
-            if not there:
-                raise ValueError(f"NOT_FOUND: {file}")
+        key = self._array.metadata.encode_chunk_key
+        files = [self._path / key(chunk) for chunk in itertools.product(*ranges)]
+        there = [file.is_file() for file in files if isinstance(file, Path)]
+        if not isinstance(self._path, Path):  # a bucket is asked for all of them at a time
+            there = [content is not None for content in read_all(files)]
+        if not all(there):
+            raise ValueError(f"NOT_FOUND: {files[there.index(False)]}")
 
 
 class _Part:

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import uuid
 
 import numcodecs
 import numpy as np
@@ -12,6 +13,7 @@ from zarr.codecs import numcodecs as of_version_3
 from ddgm_dist.core.box import Box
 from ddgm_dist.errors import InputError, StorageError
 from ddgm_dist.formats.volumes import open_volume
+from ddgm_dist.location import delete, locate, write_bytes
 from ddgm_dist.storage.numcodecs_array import NumcodecsArray
 from ddgm_dist.storage.tilt_meta import TiltSeriesMeta, dump_meta
 from ddgm_dist.storage.tilt_series import open_tilt_series
@@ -102,6 +104,20 @@ def test_a_chunk_that_is_missing_or_damaged_is_an_error_with_its_place(tmp_path,
     with pytest.raises(StorageError, match=r"chunk \(0, 1, 2\) .* is missing"):
         series.read_lines(ALL, [0, 1, 2, 3], 16)
     np.testing.assert_array_equal(series.read(slice(0, 4)), DATA[:, :4])
+
+
+def test_such_a_store_in_a_bucket_is_read_and_misses_no_chunk(tmp_path, bucket):
+    url = f"{bucket}/{uuid.uuid4().hex}/t.zarr"
+    place, folder = locate(url, "out"), stored(tmp_path / "t.zarr", "lz4")
+    for path in folder.rglob("*"):
+        if path.is_file() and path.name != ".zmetadata":
+            write_bytes(place / str(path.relative_to(folder)), path.read_bytes())
+    series = open_tilt_series(url)
+    assert isinstance(series._bulk._store, NumcodecsArray)
+    np.testing.assert_array_equal(series.read(ALL), DATA)
+    delete(place / "projections/0.1.2")
+    with pytest.raises(StorageError, match=r"chunk \(0, 1, 2\) .* is missing"):
+        series.read(ALL)
 
 
 class Opened:
