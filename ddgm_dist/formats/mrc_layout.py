@@ -79,7 +79,7 @@ def first_pixel(path: Path, header: MrcHeader, size: int) -> int:
             f"its header states {stated} bytes of extended header (NSYMBT), but the file has {room}"
             " bytes more than header and pixels take, and the statistics in the header do not "
             "tell where the pixels begin",
-            "correct NSYMBT, or copy the file again if it was cut short",
+            "correct NSYMBT, cut off what follows the pixels, or copy a file again that was cut short",
         )
     _log.warning(
         "%s: its header states %d bytes of extended header and the file has room for %d: pixels "

@@ -79,12 +79,15 @@ def damaged(draw):
     """A file, what was done to it counted, and the file as it was written."""
     file = draw(files())
     times = draw(st.integers(0, 3))
-    kinds = st.sampled_from(["word", "word", "real", "byte", "longer", "shorter"])
+    kinds = st.sampled_from(["word", "word", "extended", "real", "byte", "longer", "shorter"])
     for kind in sorted((draw(kinds) for _ in range(times)), key=["longer", "shorter"].count):
         match kind:
             case "word":
                 at, value = draw(st.sampled_from(INTEGERS)), draw(st.sampled_from(WORDS))
                 struct.pack_into(file.order + "i", file.raw, at, value)
+            case "extended":
+                value = draw(st.sampled_from([0, 0, 80, 512, 1024, 1536, -1]))
+                struct.pack_into(file.order + "i", file.raw, 92, value)
             case "real":
                 at, value = draw(st.sampled_from(REALS)), draw(st.sampled_from(FLOATS))
                 struct.pack_into(file.order + "f", file.raw, at, value)
