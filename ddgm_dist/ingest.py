@@ -204,7 +204,8 @@ class _Projections:
         InputError
             They span fewer than `_STEPS` steps of float32.
         """
-        if self._stack.dtype.itemsize < 4 or self._stack.dtype == np.float32:
+        dtype = self._stack.dtype
+        if dtype.itemsize <= (4 if dtype.kind == "f" else 2):
             return  # each value is one of float32
         low, high = np.inf, -np.inf
         for rows in self.blocks():
@@ -217,7 +218,7 @@ class _Projections:
             raise InputError(
                 "source",
                 source,
-                f"holds {self._stack.dtype} between {low:.9g} and {high:.9g}, where float32 has "
+                f"holds {dtype} between {low:.9g} and {high:.9g}, where float32 has "
                 f"steps of {step:.2g}: next to nothing of the contrast is left",
                 "subtract the offset in the file",
             )

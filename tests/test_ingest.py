@@ -250,6 +250,12 @@ def test_an_offset_that_leaves_no_contrast_in_float32_is_refused(tmp_path, dtype
     np.testing.assert_array_equal(series.read(ALL), data - 2_000_000_000)
 
 
+@pytest.mark.parametrize("dtype", [">f4", "float16", "int16"])
+def test_what_float32_holds_is_never_refused_for_its_contrast(tmp_path, dtype):
+    np.save(tmp_path / "s.npy", np.full((4, 8, 16), 1000, dtype))
+    assert (ingest(tmp_path / "s.npy", tmp_path / "t.zarr", angles=ANGLES).read(ALL) == 1000).all()
+
+
 def test_unknown_sources_are_refused(tmp_path):
     (tmp_path / "s.h5").write_text("")
     for source, says in (("none.npz", "does not exist"), ("s.h5", "not an .npz, .npy or MRC")):

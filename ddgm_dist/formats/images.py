@@ -92,7 +92,7 @@ def list_images(folder: str | Path) -> list[Path]:
     files, whose names begin with a dot, are none.
     """
     files = [f for f in Path(folder).iterdir() if f.suffix.lower() in IMAGE_SUFFIXES]
-    files = sorted((f for f in files if not f.name.startswith(".")), key=_natural)
+    files = sorted((f for f in files if f.name[0] != "." and f.is_file()), key=_natural)
     numbers, signed = numbers_in_names(files)
     if not signed:
         return files

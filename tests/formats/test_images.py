@@ -79,6 +79,7 @@ def test_hidden_files_are_no_images(tmp_path):
     folder = write(tmp_path / "a", DATA[:2].astype(np.uint8))
     (folder / "._image0.png").write_bytes(b"Mac OS X")
     (folder / ".image7.png").write_bytes(b"")
+    (folder / "image8.png").mkdir()
     assert [f.name for f in list_images(folder)] == ["image0.png", "image1.png"]
     assert open_images(folder).shape == (2, 5, 7)
     (tmp_path / "b").mkdir()
