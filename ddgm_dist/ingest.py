@@ -122,7 +122,7 @@ def ingest(
     """
     if tilt_axis not in ("rows", "columns"):
         raise InputError("tilt_axis", tilt_axis, "must be 'rows' or 'columns'")
-    found = _open(_on_disk(source))
+    found = _open(_on_disk(source), beside=angles is None)
     level = found.dark_level if dark is None else float(dark)
     if not math.isfinite(level):
         raise InputError("dark", level, "must be a finite number")
@@ -253,13 +253,13 @@ def _on_disk(source: str | Path) -> Path:
     return place
 
 
-def _open(source: Path) -> _Source:
-    """Open a source by what it is."""
+def _open(source: Path, *, beside: bool) -> _Source:
+    """Open a source by what it is, with the angles of the file beside it if they are wanted."""
     if not source.exists():
         raise InputError("source", str(source), "does not exist")
     suffix = source.suffix.lower()
     if source.is_dir():
-        return _Source(open_images(source), _beside(source))
+        return _Source(open_images(source), _beside(source, beside))
     if suffix == ".npz":
         npz = open_npz(source)
         return _Source(
@@ -271,10 +271,10 @@ def _open(source: Path) -> _Source:
             npz.dark_level,
         )
     if suffix == ".npy":
-        return _Source(open_npy(source), _beside(source))
+        return _Source(open_npy(source), _beside(source, beside))
     if suffix in MRC_SUFFIXES:
         mrc = open_mrc(source)
-        return _Source(mrc, _beside(source), mrc.pixel_size_nm)
+        return _Source(mrc, _beside(source, beside), mrc.pixel_size_nm)
     raise InputError(
         "source",
         str(source),
@@ -282,8 +282,8 @@ def _open(source: Path) -> _Source:
     )
 
 
-def _beside(source: Path) -> tuple[float, ...] | None:
-    file = angles_beside(source)
+def _beside(source: Path, wanted: bool) -> tuple[float, ...] | None:
+    file = angles_beside(source) if wanted else None
     return None if file is None else read_angles(file)
 
 

@@ -207,6 +207,7 @@ def test_a_table_with_decimal_commas_is_refused(tmp_path):
     for angles in (None, tmp_path / "s.tlt"):
         with pytest.raises(InputError, match=r"s\.tlt: line 1 of 2 .*decimal comma"):
             ingest(tmp_path / "s.npy", tmp_path / "t.zarr", angles=angles)
+    assert ingest(tmp_path / "s.npy", tmp_path / "u.zarr", angles=ANGLES).meta.angles_deg == ANGLES
     (tmp_path / "s.tlt").write_text("7\n" * 4)
     with pytest.raises(InputError, match=r"s\.tlt: all 4 angles are 7"):
         ingest(tmp_path / "s.npy", tmp_path / "t.zarr")

@@ -22,6 +22,7 @@ __all__ = ["byte_reading", "first_pixel", "tell_strange_values", "word_reading"]
 
 _PIECE = 2**24  # values looked at in one go
 _SAMPLE = 2**17  # values of a section that are looked at
+_RECORDS = (80, 256, 888)  # bytes of which extended headers are made: symmetry, IMOD's, FEI's
 _EXTENDED_TYPES = ("AGAR", "CCP4", "FEI1", "FEI2", "HDF5", "MRCO", "SERI")
 _RECOUNT = "let IMOD's alterheader -mmm compute the header's statistics anew"
 
@@ -60,17 +61,17 @@ def first_pixel(path: Path, header: MrcHeader, size: int) -> int:
             f"{size - HEADER_BYTES} that follow the header",
             "copy it again",
         )
-    possible = {room, stated if 0 <= stated <= room else 0}
-    fits = {n for n in possible if _fit(path, header, HEADER_BYTES + n)}
-    known = stated == 0 and room in fits and header.extended_type in _EXTENDED_TYPES
-    before = fits - {room}
-    if before and not _is_padding(path, HEADER_BYTES + max(before) + header.data_bytes):
-        fits = set()  # sizes that are too small leave pixels there: nothing is certain then
-    if len(fits) == 1:
-        chosen = fits.pop()
-    elif stated > 0 and stated in fits:
-        chosen = stated
-    elif known:
+    after = min(room, max(0, stated))
+    fits = {n for n in (after, room) if _fit(path, header, HEADER_BYTES + n)}
+    # A wrong number and bytes after the pixels might fit together by chance; and sizes that are
+    # too small leave pixels after those that are read.
+    whole = stated <= 0 and any(room % n == 0 for n in _RECORDS)
+    ends = HEADER_BYTES + after + header.data_bytes
+    if fits == {room} and (whole or room == 0):
+        chosen = room
+    elif fits == {after} and _is_padding(path, ends):
+        chosen = after
+    elif room in fits and whole and header.extended_type in _EXTENDED_TYPES:
         chosen = room
     else:
         raise InputError(
