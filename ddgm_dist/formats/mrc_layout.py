@@ -50,7 +50,7 @@ def first_pixel(path: Path, header: MrcHeader, size: int) -> int:
         The file is truncated, or it cannot be told where the pixels are.
     """
     room, stated, name = size - HEADER_BYTES - header.data_bytes, header.extended, str(path)
-    if room == stated:
+    if room == stated >= 0:
         return HEADER_BYTES + stated
     if room < 0 or 0 < room < stated:
         raise InputError(

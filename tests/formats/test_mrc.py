@@ -226,6 +226,7 @@ def test_a_file_cut_short_is_refused_whatever_its_extended_header(tmp_path):
     for bytes_lost in (4, 1020, 1028):
         path.write_bytes(whole[:-bytes_lost])
         refused(path, "shorter than its header says")
+    refused(patch(path, extended=-4), "shorter than its header says")  # as many as are missing
 
 
 @pytest.mark.parametrize("axes", list(itertools.permutations((1, 2, 3))))
