@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,9 +14,10 @@ from numpy.typing import NDArray
 
 from ddgm_dist.core.box import Box
 from ddgm_dist.errors import InputError
-from ddgm_dist.formats.arrays import open_npy, open_npz, read_angles
+from ddgm_dist.formats.angles import as_angles, check_angles, read_angles
+from ddgm_dist.formats.arrays import open_npy, open_npz
 from ddgm_dist.formats.base import VolumeSource
-from ddgm_dist.formats.images import open_images
+from ddgm_dist.formats.images import ImageFolder, disagreement, open_images, pairing
 from ddgm_dist.formats.mrc import MRC_SUFFIXES, angles_beside, open_mrc
 from ddgm_dist.location import is_url, locate
 from ddgm_dist.overlap import refuse_overlap
@@ -34,8 +36,11 @@ __all__ = ["TiltAxis", "ingest"]
 TiltAxis = Literal["rows", "columns"]
 Angles = str | Path | Sequence[float]
 
+_log = logging.getLogger("ddgm_dist")
+
 _BLOCK_BYTES = 128 * 2**20
 _CHUNK_ROWS = 8
+_STEPS = 64  # of float32 between the smallest and the largest value, at least
 
 
 @dataclass(frozen=True)
@@ -75,11 +80,11 @@ def ingest(
     source
         ``.npz`` (projections, and angles and shifts if it has them), ``.npy``, MRC (angles from the
         ``.tlt`` or ``.rawtlt`` file beside it), or a folder of PNG or TIFF images in the order
-        of their names. The array's axes are ``(tilt, row, column)``.
+        of their names (see `formats.images.list_images`). The array's axes are ``(tilt, row, column)``.
     out
         The store to make: a path or a URL.
     angles
-        Degrees, one per tilt: a file (see `formats.arrays.read_angles`) or numbers. By default
+        Degrees, one per tilt: a file (see `formats.angles.read_angles`) or numbers. By default
         what the source says.
     thickness
         Thickness of the slab to reconstruct, pixels; may wait until the reconstruction.
@@ -122,10 +127,13 @@ def ingest(
     refuse_overlap(out, "out", [("source", source)])
     if isinstance(angles, str | Path):
         refuse_overlap(out, "out", [("angles", angles)])
-    found = _open(_on_disk(source))
+    found = _open(_on_disk(source), beside=angles is None)
     level = found.dark_level if dark is None else float(dark)
+    if not math.isfinite(level):
+        raise InputError("dark", level, "must be a finite number")
     projections = _Projections(found.stack, tilt_axis, rows, columns, level)
     degrees = _angles(angles, found.angles_deg, str(source))
+    check_angles(degrees, _origin(angles, source))
     meta = TiltSeriesMeta(
         angles_deg=degrees,
         shifts_px=_shifts(found.shifts_px, degrees, projections.off_centre),
@@ -134,7 +142,9 @@ def ingest(
         description=description,
     )
     check_meta(meta, projections.shape[0], str(source))
+    _tell_pairs(found.stack, degrees)
     # Before anything is written or overwritten, so that a refused source leaves no trace.
+    projections.refuse_lost_contrast(str(source))
     bad = projections.count_bad()
     if bad.count and not mask_bad:
         raise InputError(
@@ -176,17 +186,47 @@ class _Projections:
 
     def read(self, rows: slice) -> NDArray[np.float32]:
         """Rows of the cropped series as float32 ``(tilt, rows, u)``; infinities become NaN."""
+        block = self._stored(rows)
+        block -= np.float32(self._dark)
+        if np.issubdtype(self._stack.dtype, np.floating):
+            block[~np.isfinite(block)] = np.nan
+        return block
+
+    def _stored(self, rows: slice) -> NDArray[np.float32]:
+        """Rows as they are in the source, nothing subtracted."""
         y = self._y[rows]
         a, b = (y.start, self._u.start), (y.stop, self._u.stop)
         if self._transposed:
             a, b = a[::-1], b[::-1]
         block = self._stack.read(Box((0, *a), (self.shape[0], *b)))
-        if self._transposed:
-            block = np.ascontiguousarray(block.transpose(0, 2, 1))
-        block -= np.float32(self._dark)
-        if np.issubdtype(self._stack.dtype, np.floating):
-            block[~np.isfinite(block)] = np.nan
-        return block
+        return np.ascontiguousarray(block.transpose(0, 2, 1)) if self._transposed else block
+
+    def refuse_lost_contrast(self, source: str) -> None:
+        """Refuse an offset beside which float32 cannot tell the values apart.
+
+        Raises
+        ------
+        InputError
+            They span fewer than `_STEPS` steps of float32.
+        """
+        dtype = self._stack.dtype
+        if dtype.itemsize <= (4 if dtype.kind == "f" else 2):
+            return  # each value is one of float32
+        low, high = np.inf, -np.inf
+        for rows in self.blocks():
+            block = self._stored(rows)
+            block = block[np.isfinite(block)]
+            if block.size:
+                low, high = min(low, float(block.min())), max(high, float(block.max()))
+        step = float(np.spacing(np.float32(max(abs(low), abs(high)))))
+        if low <= high and max(abs(low), abs(high)) > 0 and high - low < _STEPS * step:
+            raise InputError(
+                "source",
+                source,
+                f"holds {dtype} between {low:.9g} and {high:.9g}, where float32 has "
+                f"steps of {step:.2g}: next to nothing of the contrast is left",
+                "subtract the offset in the file",
+            )
 
     def blocks(self) -> list[slice]:
         """Rows in steps of whole chunks: as many as fit, since images are decoded per block."""
@@ -218,13 +258,13 @@ def _on_disk(source: str | Path) -> Path:
     return place
 
 
-def _open(source: Path) -> _Source:
-    """Open a source by what it is."""
+def _open(source: Path, *, beside: bool) -> _Source:
+    """Open a source by what it is, with the angles of the file beside it if they are wanted."""
     if not source.exists():
         raise InputError("source", str(source), "does not exist")
     suffix = source.suffix.lower()
     if source.is_dir():
-        return _Source(open_images(source), _beside(source))
+        return _Source(open_images(source), _beside(source, beside))
     if suffix == ".npz":
         npz = open_npz(source)
         return _Source(
@@ -236,10 +276,10 @@ def _open(source: Path) -> _Source:
             npz.dark_level,
         )
     if suffix == ".npy":
-        return _Source(open_npy(source), _beside(source))
+        return _Source(open_npy(source), _beside(source, beside))
     if suffix in MRC_SUFFIXES:
         mrc = open_mrc(source)
-        return _Source(mrc, _beside(source), mrc.pixel_size_nm)
+        return _Source(mrc, _beside(source, beside), mrc.pixel_size_nm)
     raise InputError(
         "source",
         str(source),
@@ -247,8 +287,8 @@ def _open(source: Path) -> _Source:
     )
 
 
-def _beside(source: Path) -> tuple[float, ...] | None:
-    file = angles_beside(source)
+def _beside(source: Path, wanted: bool) -> tuple[float, ...] | None:
+    file = angles_beside(source) if wanted else None
     return None if file is None else read_angles(file)
 
 
@@ -258,7 +298,7 @@ def _angles(
     if isinstance(given, str | Path):
         return read_angles(given)
     if given is not None:
-        return tuple(float(a) for a in given)
+        return as_angles(given, "as given")
     if found is None:
         raise InputError(
             "angles",
@@ -267,6 +307,23 @@ def _angles(
             "give --angles FILE, one angle in degrees per line",
         )
     return found
+
+
+def _origin(given: Angles | None, source: str | Path) -> str:
+    """Where the angles come from, for messages."""
+    if given is not None:
+        return str(given) if isinstance(given, str | Path) else "as given"
+    path = _on_disk(source)
+    beside = None if path.suffix.lower() == ".npz" else angles_beside(path)
+    return str(beside or source)
+
+
+def _tell_pairs(stack: VolumeSource, degrees: tuple[float, ...]) -> None:
+    """Log which image of a folder is taken for which angle, and whether the names say another."""
+    if isinstance(stack, ImageFolder):
+        _log.info("images and angles: %s", pairing(stack.files, degrees))
+        if wrong := disagreement(stack.files, degrees):
+            _log.warning("%s", wrong)
 
 
 def _shifts(

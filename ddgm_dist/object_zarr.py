@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import tensorstore as ts
+import zarr
 from zarr.abc.store import (
     ByteRequest,
     OffsetByteRequest,
@@ -20,15 +21,31 @@ from zarr.abc.store import (
 )
 from zarr.core.buffer import Buffer, BufferPrototype
 
-from ddgm_dist.errors import StorageError
+from ddgm_dist.errors import InputError, StorageError
 from ddgm_dist.location import ObjectPath, Place, kvstore, plain
 
-__all__ = ["ObjectZarr", "zarr_store"]
+__all__ = ["ObjectZarr", "refuse_pickles", "zarr_store"]
 
 
 def zarr_store(place: Place) -> str | ObjectZarr:
     """What to give to zarr-python to have it open a place."""
     return str(place) if isinstance(place, Path) else ObjectZarr(place)
+
+
+def refuse_pickles(array: zarr.Array[Any], argument: str, name: str) -> None:
+    """Refuse an array of Zarr version 2 whose chunks are pickles: opening one may run any program.
+
+    Raises
+    ------
+    InputError
+        It is one.
+    """
+    metadata = array.metadata
+    found = [getattr(metadata, "compressor", None), *(getattr(metadata, "filters", None) or ())]
+    if "pickle" in {str(getattr(codec, "codec_id", "")) for codec in found}:
+        raise InputError(
+            argument, name, "is stored as pickles, which run whatever they say", "convert it"
+        )
 
 
 class ObjectZarr(Store):

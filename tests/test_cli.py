@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from PIL import Image
 from typer.main import get_command
 
 from ddgm_dist.cli import main
@@ -139,6 +140,18 @@ def test_ingest(replace: Replace) -> None:
         "description": "a needle",
         "overwrite": False,
     }
+
+
+def test_ingest_of_a_folder_shows_which_image_has_which_angle(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "s").mkdir()
+    for angle in (-60, -30, 0, 30, 60):
+        Image.new("L", (16, 8)).save(tmp_path / f"s/s_{angle:+d}.png")
+    words = ["ingest", str(tmp_path / "s"), str(tmp_path / "t.zarr"), "--angles=-60:60:30"]
+    assert main(words) == 0
+    shown = capsys.readouterr().out.splitlines()[0]
+    assert shown == "images and angles: s_-60.png -> -60, s_+0.png -> 0, s_+60.png -> 60"
 
 
 def test_plan(replace: Replace, capsys: pytest.CaptureFixture[str]) -> None:

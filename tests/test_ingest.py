@@ -72,7 +72,7 @@ def test_what_is_given_wins_over_what_the_source_says(tmp_path):
     np.savez(
         tmp_path / "s.npz",
         projections=DATA,
-        angles_deg=[0] * 4,
+        angles_deg=[-30, -10, 10, 30],
         pixel_size_nm=1,
         thickness_px=5,
         dark_level=7,
@@ -178,6 +178,7 @@ def test_a_refused_source_does_not_cost_the_old_store(tmp_path):
         ({"rows": slice(-3, None)}, "rows"),
         ({"columns": slice(0, 24)}, "columns"),
         ({"columns": slice(0, 8, 2)}, "columns"),
+        ({"dark": float("nan")}, "dark"),
     ],
 )
 def test_bad_options_are_refused_by_name(tmp_path, options, argument):
@@ -186,6 +187,74 @@ def test_bad_options_are_refused_by_name(tmp_path, options, argument):
         ingest(tmp_path / "s.npy", tmp_path / "t.zarr", **{"angles": ANGLES, **options})
     assert refused.value.argument == argument
     assert not (tmp_path / "t.zarr").exists()
+
+
+@pytest.mark.parametrize("kind", [as_npz, as_npy_with_a_table_beside_it, as_mrc])
+@pytest.mark.parametrize(
+    ("angles", "says"), [([12.0] * 4, "all 4 angles are 12"), (["a", "b", "c", "d"], "list of num")]
+)
+def test_angles_are_looked_at_wherever_they_come_from(tmp_path, kind, angles, says):
+    source, _ = kind(tmp_path)
+    with pytest.raises(InputError, match=says):
+        ingest(source, tmp_path / "t.zarr", angles=angles)
+    assert not (tmp_path / "t.zarr").exists()
+
+
+def test_a_table_with_decimal_commas_is_refused(tmp_path):
+    # Half as many lines as views: its numbers would be just as many.
+    np.save(tmp_path / "s.npy", DATA)
+    (tmp_path / "s.tlt").write_text("-50,5\n-40,5\n")
+    for angles in (None, tmp_path / "s.tlt"):
+        with pytest.raises(InputError, match=r"s\.tlt: line 1 of 2 .*decimal comma"):
+            ingest(tmp_path / "s.npy", tmp_path / "t.zarr", angles=angles)
+    assert ingest(tmp_path / "s.npy", tmp_path / "u.zarr", angles=ANGLES).meta.angles_deg == ANGLES
+    (tmp_path / "s.tlt").write_text("7\n" * 4)
+    with pytest.raises(InputError, match=r"s\.tlt: all 4 angles are 7"):
+        ingest(tmp_path / "s.npy", tmp_path / "t.zarr")
+    np.savez(tmp_path / "s.npz", projections=DATA, angles_deg=[0.0] * 4)
+    with pytest.raises(InputError, match="all 4 angles are 0"):
+        ingest(tmp_path / "s.npz", tmp_path / "t.zarr")
+
+
+def test_images_named_by_signed_angles_go_with_ascending_angles(tmp_path, caplog):
+    (tmp_path / "s").mkdir()
+    for angle, image in zip(ANGLES, DATA, strict=True):
+        io.imsave(tmp_path / f"s/s_{angle:+.0f}.tif", image, check_contrast=False)
+    (tmp_path / "s/._s_-50.tif").write_bytes(b"hidden")
+    with caplog.at_level("INFO", "ddgm_dist"):
+        series = ingest(tmp_path / "s", tmp_path / "t.zarr", angles=ANGLES)
+    np.testing.assert_array_equal(series.read(ALL), DATA)
+    assert "s_-50.tif -> -50, s_+20.tif -> 20, s_+60.tif -> 60" in caplog.text
+    assert "WARNING" not in caplog.text
+    ingest(tmp_path / "s", tmp_path / "u.zarr", angles=(-10.0, -50.0, 20.0, 60.0))
+    assert "s_-50.tif is taken for -10 degrees" in caplog.text
+
+
+def test_values_that_float32_does_not_hold_are_refused_with_their_place(tmp_path):
+    data = DATA.astype(np.float64)
+    data[2, 5, 7] = 4e40
+    np.save(tmp_path / "s.npy", data)
+    for options in ({}, {"mask_bad": True}):
+        with pytest.raises(InputError, match=r"4e\+40 at \(2, 5, 7\), beyond float32's 3\.4e\+38"):
+            ingest(tmp_path / "s.npy", tmp_path / "t.zarr", angles=ANGLES, **options)
+    assert not (tmp_path / "t.zarr").exists()
+
+
+@pytest.mark.parametrize("dtype", ["float64", "int64", "uint32"])
+def test_an_offset_that_leaves_no_contrast_in_float32_is_refused(tmp_path, dtype):
+    data = np.random.default_rng(1).integers(0, 90, size=(4, 8, 16)) + 2_000_000_000
+    np.save(tmp_path / "s.npy", data.astype(dtype))
+    with pytest.raises(InputError, match="next to nothing of the contrast is left"):
+        ingest(tmp_path / "s.npy", tmp_path / "t.zarr", angles=ANGLES)
+    np.save(tmp_path / "s.npy", (data - 2_000_000_000).astype(dtype))
+    series = ingest(tmp_path / "s.npy", tmp_path / "t.zarr", angles=ANGLES)
+    np.testing.assert_array_equal(series.read(ALL), data - 2_000_000_000)
+
+
+@pytest.mark.parametrize("dtype", [">f4", "float16", "int16"])
+def test_what_float32_holds_is_never_refused_for_its_contrast(tmp_path, dtype):
+    np.save(tmp_path / "s.npy", np.full((4, 8, 16), 1000, dtype))
+    assert (ingest(tmp_path / "s.npy", tmp_path / "t.zarr", angles=ANGLES).read(ALL) == 1000).all()
 
 
 def test_unknown_sources_are_refused(tmp_path):

@@ -176,6 +176,10 @@ def ingest(
         description=description,
         overwrite=overwrite,
     )
+    if Path(source).is_dir():
+        from ddgm_dist.formats.images import list_images, pairing
+
+        typer.echo(f"images and angles: {pairing(list_images(source), series.meta.angles_deg)}")
     _report(tilts_out, series.shape)
 
 
@@ -188,7 +192,7 @@ def _simulated_angles(
         raise InputError("--angles", angles, "says it all; leave out --tilts and --max-angle")
     chosen = parse_angles(angles)
     if isinstance(chosen, Path):
-        from ddgm_dist.formats.arrays import read_angles
+        from ddgm_dist.formats.angles import read_angles
 
         return read_angles(chosen)
     return chosen

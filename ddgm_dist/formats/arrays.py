@@ -1,4 +1,4 @@
-"""NumPy files, and tables of tilt angles."""
+"""NumPy files."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ddgm_dist.errors import InputError
+from ddgm_dist.formats.angles import as_angles
 from ddgm_dist.formats.base import ArrayVolume
 
-__all__ = ["NpzStack", "open_npy", "open_npz", "read_angles"]
+__all__ = ["NpzStack", "open_npy", "open_npz"]
 
 DATA_KEYS = ("projections", "aligned", "data", "tilt_series", "arr_0")
 ANGLE_KEYS = ("angles_deg", "angles", "tilt_angles")
@@ -84,36 +85,12 @@ def open_npz(path: str | Path) -> NpzStack:
     thickness = _scalar(arrays, "thickness_px", path)
     return NpzStack(
         stack=ArrayVolume(arrays[key], f"{path}[{key}]"),
-        angles_deg=None if angles is None else _degrees(angles, f"{path}"),
+        angles_deg=None if angles is None else as_angles(angles, str(path)),
         pixel_size_nm=_scalar(arrays, "pixel_size_nm", path),
         thickness_px=None if thickness is None else int(thickness),
         shifts_px=_shifts(arrays.get("shifts_px"), str(path)),
         dark_level=_scalar(arrays, "dark_level", path) or 0.0,
     )
-
-
-def read_angles(path: str | Path) -> tuple[float, ...]:
-    """Tilt angles, degrees, from a ``.tlt``, ``.rawtlt``, ``.txt``, ``.csv`` or ``.npy`` file.
-
-    Text has one angle per line (spaces and commas also separate; ``#`` starts a comment).
-    ``nan`` is read as such and refused later, with the number of the tilt.
-
-    Raises
-    ------
-    InputError
-        The file is missing or holds something else than numbers.
-    """
-    file = Path(path)
-    try:
-        if file.suffix == ".npy":
-            return _degrees(np.load(file, allow_pickle=False), str(path))
-        lines = [line.split("#")[0] for line in file.read_text(encoding="utf-8-sig").splitlines()]
-        words = " ".join(lines).replace(",", " ").split()
-        return tuple(float(word) for word in words)
-    except (OSError, ValueError) as error:
-        raise InputError(
-            "angles", str(path), f"is not a readable list of angles ({error})", "one per line"
-        ) from error
 
 
 def _member(archive: zipfile.ZipFile, name: str) -> NDArray[Any]:
@@ -137,12 +114,6 @@ def _data_key(arrays: dict[str, NDArray[Any]], path: str) -> str:
             "name it 'projections'",
         )
     return stacks[0]
-
-
-def _degrees(angles: NDArray[Any], path: str) -> tuple[float, ...]:
-    if angles.ndim != 1 or angles.dtype.kind not in "fiu":
-        raise InputError("angles", path, f"must be a list of numbers; it is {angles.shape}")
-    return tuple(float(a) for a in angles)
 
 
 def _shifts(shifts: NDArray[Any] | None, path: str) -> tuple[tuple[float, float], ...] | None:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ddgm_dist.core.box import Box
+from ddgm_dist.core.float32 import as_float32
 from ddgm_dist.errors import InputError
 
 __all__ = ["ArrayVolume", "Triple", "VolumeSource", "check_box", "check_numbers"]
@@ -45,12 +46,20 @@ class ArrayVolume:
     def __init__(self, data: NDArray[Any], name: str = "array") -> None:
         self.shape: Triple = check_numbers(name, data.shape, data.dtype)
         self.dtype: np.dtype[Any] = data.dtype
-        self._data = data
+        self._data, self._name = data, name
 
     def read(self, box: Box) -> NDArray[np.float32]:
-        """The values of a box; IndexError when it reaches outside the array."""
+        """The values of a box.
+
+        Raises
+        ------
+        IndexError
+            The box reaches outside the array.
+        InputError
+            A value is beyond float32.
+        """
         check_box(box, self.shape)
-        return np.array(self._data[box.slices()], dtype=np.float32, order="C")
+        return as_float32(self._data[box.slices()], "source", self._name, box.start)
 
 
 def check_box(box: Box, shape: Triple) -> None:

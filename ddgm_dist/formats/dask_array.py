@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ddgm_dist.core.box import Box
+from ddgm_dist.core.float32 import as_float32
 from ddgm_dist.errors import InputError
 from ddgm_dist.formats.base import Triple, check_box, check_numbers
 
@@ -53,10 +54,18 @@ class DaskVolume:
         self.shape: Triple = check_numbers(name, array.shape, array.dtype)
         self.dtype: np.dtype[Any] = array.dtype
         self.chunk: Triple = tuple(max(sizes) for sizes in array.chunks)
-        self._array, self._scheduler = array, scheduler
+        self._array, self._scheduler, self._name = array, scheduler, name
 
     def read(self, box: Box) -> NDArray[np.float32]:
-        """The values of a box; IndexError when it reaches outside the array."""
+        """The values of a box.
+
+        Raises
+        ------
+        IndexError
+            The box reaches outside the array.
+        InputError
+            A value is beyond float32.
+        """
         check_box(box, self.shape)
         block = self._array[box.slices()].compute(scheduler=self._scheduler)
-        return np.array(block, dtype=np.float32, order="C")
+        return as_float32(np.asarray(block), "source", self._name, box.start)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import OrderedDict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,23 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ddgm_dist.core.box import Box
+from ddgm_dist.core.float32 import as_float32
 from ddgm_dist.errors import InputError
 from ddgm_dist.formats.base import Triple, check_box, check_numbers
 
-__all__ = ["IMAGE_SUFFIXES", "ImageFolder", "list_images", "open_images"]
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "ImageFolder",
+    "disagreement",
+    "list_images",
+    "numbers_in_names",
+    "open_images",
+    "pairing",
+]
 
 IMAGE_SUFFIXES = (".png", ".tif", ".tiff")
 _CACHE_BYTES = 256 * 2**20
+_NAME_DEG = 1.0  # names have nominal angles, tables often refined ones
 
 
 class ImageFolder:
@@ -44,12 +55,14 @@ class ImageFolder:
         IndexError
             The box reaches outside the stack.
         InputError
-            An image is damaged, or of another size or type than the first.
+            An image is damaged, or of another size or type than the first; or a value is beyond
+            float32.
         """
         check_box(box, self.shape)
         block = np.empty(box.shape, dtype=np.float32)
         for i, section in enumerate(range(box.start[0], box.stop[0])):
-            block[i] = self._image(section)[box.y, box.x]
+            part = self._image(section)[box.y, box.x]
+            block[i] = as_float32(part, "source", self.files[section], box.start[1:], copy=False)
         return block
 
     def _image(self, section: int) -> NDArray[Any]:
@@ -73,9 +86,77 @@ class ImageFolder:
 
 
 def list_images(folder: str | Path) -> list[Path]:
-    """PNG and TIFF files of a folder in the order of their names, numbers counting as numbers."""
+    """PNG and TIFF files of a folder in the order of their names, numbers counting as numbers.
+
+    Where the names differ in one signed number, such as a tilt angle, that orders them. Hidden
+    files, whose names begin with a dot, are none.
+    """
     files = [f for f in Path(folder).iterdir() if f.suffix.lower() in IMAGE_SUFFIXES]
-    return sorted(files, key=lambda f: [_part(p) for p in re.split(r"(\d+)", f.name)])
+    files = sorted((f for f in files if f.name[0] != "." and f.is_file()), key=_natural)
+    numbers, signed = numbers_in_names(files)
+    if not signed:
+        return files
+    return [file for _, file in sorted(zip(numbers, files, strict=True), key=lambda pair: pair[0])]
+
+
+def numbers_in_names(files: Sequence[Path]) -> tuple[tuple[float, ...], bool]:
+    """The one number in which the names of images differ, and whether its sign is meant as one.
+
+    A plus is a sign, and so is a minus that only some names have, or that follows neither letter
+    nor digit, as in ``s_-60.tif``. In ``slice-001.tif`` it separates.
+
+    Returns
+    -------
+    tuple
+        Numbers as they are written, one per file, none if the names differ in something else; and
+        whether they are signed.
+    """
+    names = [re.split(r"([-+]?\d+(?:\.\d+)?)", f.stem) for f in files]
+    if len(names) < 2 or len({tuple(name[::2]) for name in names}) > 1:
+        return (), False
+    varying = [k for k in range(1, len(names[0]), 2) if len({name[k] for name in names}) > 1]
+    if len(varying) != 1:
+        return (), False
+    (k,) = varying
+    words = [name[k] for name in names]
+    minus = sum(word.startswith("-") for word in words)
+    before = "".join(names[0][:k])[-1:]
+    signed = any(word.startswith("+") for word in words) or 0 < minus < len(words)
+    signed = signed or (minus > 0 and not before.isalnum())
+    return tuple(float(word) for word in words), signed
+
+
+def pairing(files: Sequence[Path], angles: Sequence[float]) -> str:
+    """Which image is taken for which angle, degrees: the first, the middle and the last one."""
+    shown = sorted({0, len(files) // 2, len(files) - 1})
+    return ", ".join(f"{files[i].name} -> {angles[i]:g}" for i in shown)
+
+
+def disagreement(files: Sequence[Path], angles: Sequence[float]) -> str:
+    """Where the names of images speak of other angles, degrees, than they are paired with.
+
+    Numbers without a sign may count the images. They are taken for angles only if they are the
+    same as the angles, in another order.
+
+    Returns
+    -------
+    str
+        A sentence, empty where nothing disagrees.
+    """
+    numbers, signed = numbers_in_names(files)
+    if len(numbers) != len(angles):
+        return ""
+    pairs = list(zip(numbers, angles, strict=True))
+    other = [i for i, (number, angle) in enumerate(pairs) if abs(number - angle) > _NAME_DEG]
+    same = zip(sorted(numbers), sorted(angles), strict=True)
+    if not other or not (signed or all(abs(a - b) <= _NAME_DEG for a, b in same)):
+        return ""
+    first = other[0]
+    return (
+        f"{files[first].name} is taken for {angles[first]:g} degrees, though its name says "
+        f"{numbers[first]:g}; so it is with {len(other)} of {len(files)} images: give the angles "
+        "in the order of the names"
+    )
 
 
 def open_images(folder: str | Path) -> ImageFolder:
@@ -90,6 +171,11 @@ def open_images(folder: str | Path) -> ImageFolder:
     if not files:
         raise InputError("source", str(folder), "is not a folder with PNG or TIFF images")
     return ImageFolder(files)
+
+
+def _natural(file: Path) -> list[tuple[int, int, str]]:
+    """Sorts names by their text and by the numbers in them."""
+    return [_part(part) for part in re.split(r"(\d+)", file.name)]
 
 
 def _part(text: str) -> tuple[int, int, str]:

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-import math
-import warnings
 from pathlib import Path
 from typing import Any
 
-import mrcfile
 import numpy as np
 from numpy.typing import NDArray
 
 from ddgm_dist.core.box import Box
 from ddgm_dist.errors import InputError
 from ddgm_dist.formats.base import ArrayVolume, Triple
+from ddgm_dist.formats.mrc_header import MrcHeader, read_header
+from ddgm_dist.formats.mrc_layout import (
+    byte_reading,
+    first_pixel,
+    tell_strange_values,
+    word_reading,
+)
 
 __all__ = ["MRC_SUFFIXES", "MrcVolume", "angles_beside", "open_mrc"]
 
 MRC_SUFFIXES = (".mrc", ".mrcs", ".st", ".ali", ".rec", ".map")
 _ANGLE_SUFFIXES = (".tlt", ".rawtlt")  # refined angles first
-# IMOD writes its stamp at byte 152 and flags at 156; without flag 1, bytes (mode 0) are unsigned.
-_IMOD_STAMP, _STAMP_AT = 1146047817, 152
 
 
 class MrcVolume:
@@ -32,57 +34,55 @@ class MrcVolume:
         From the header's cell, nanometres; None when the header has none.
     """
 
-    def __init__(self, data: NDArray[Any], pixel_size_nm: float | None, name: str) -> None:
-        self._stack = ArrayVolume(data, name)
+    def __init__(
+        self, data: NDArray[Any], pixel_size_nm: float | None, name: str, added: int = 0
+    ) -> None:
+        self._stack, self._added = ArrayVolume(data, name), added
         self.pixel_size_nm = pixel_size_nm
 
     @property
     def shape(self) -> Triple:
-        """``(section, row, column)``."""
+        """``(z, y, x)`` by the axes that the header names: ``(section, row, column)`` as a rule."""
         return self._stack.shape
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Stored dtype."""
-        return self._stack.dtype
+        """Dtype of the values, which is the stored one if nothing is added to them."""
+        return np.dtype(np.uint8) if self._added else self._stack.dtype
 
     def read(self, box: Box) -> NDArray[np.float32]:
         """The values of a box; IndexError when it reaches outside the file."""
-        return self._stack.read(box)
+        block = self._stack.read(box)
+        if self._added:
+            block += np.float32(self._added)
+        return block
 
 
 def open_mrc(path: str | Path) -> MrcVolume:
-    """Map an MRC file into memory.
+    """Map an MRC file into memory, in either byte order.
 
-    Headers that depart from the standard in ways that do not matter here are accepted; bytes
-    are unsigned where IMOD says so.
+    Header, size of the file and statistics are held against each other. A departure from the
+    standard that leaves one meaning is mended, and a warning says how. Axes are put into the
+    order ``(z, y, x)``. Signed bytes of IMOD are read as IMOD does, 128 added.
 
     Raises
     ------
     InputError
-        The file is missing, truncated or not MRC, or holds complex numbers.
+        The file is missing, truncated or not MRC; it holds no real numbers or several volumes;
+        or its header contradicts itself or the file.
     """
     file = Path(path)
     try:
-        with warnings.catch_warnings():
-            # mrcfile warns of every departure from the standard; what matters is checked below.
-            warnings.simplefilter("ignore")
-            mrc = mrcfile.mmap(file, mode="r", permissive=True)
+        size = file.stat().st_size
+        header = read_header(file, size)
+        stored = np.memmap(file, header.dtype, "r", first_pixel(file, header, size), header.shape)
     except (OSError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
         raise InputError("source", str(path), f"cannot be read as MRC ({error})") from error
-    if mrc.data is None:
-        raise InputError(
-            "source", str(path), "is not an MRC file, or is shorter than its header says"
-        )
-    data: NDArray[Any] = mrc.data
-    if data.ndim == 2:
-        data = data[np.newaxis]
-    if data.dtype == np.int8 and _imod_unsigned(file):
-        data = data.view(np.uint8)
-    with np.errstate(all="ignore"):  # headers may count zero cells
-        angstrom = float(mrc.voxel_size.x)
-    size = angstrom / 10 if math.isfinite(angstrom) and angstrom > 0 else None
-    return MrcVolume(data, size, str(path))
+    data, added = _as_meant(header, stored, str(path))
+    tell_strange_values(header, data, str(path))
+    return MrcVolume(data.transpose(header.order), header.pixel_size_nm, str(path), added)
 
 
 def angles_beside(path: str | Path) -> Path | None:
@@ -95,13 +95,12 @@ def angles_beside(path: str | Path) -> Path | None:
     return None
 
 
-def _imod_unsigned(path: Path) -> bool:
-    """Whether IMOD wrote the file and declared its bytes unsigned."""
-    with path.open("rb") as file:
-        file.seek(_STAMP_AT)
-        words = file.read(8)
-    for order in "<>":
-        stamp, flags = np.frombuffer(words, dtype=f"{order}i4")
-        if stamp == _IMOD_STAMP:
-            return not flags & 1
-    return False
+def _as_meant(header: MrcHeader, stored: NDArray[Any], name: str) -> tuple[NDArray[Any], int]:
+    """The values with the sign that they have, and what to add to them."""
+    match header.dtype.kind, header.dtype.itemsize:
+        case "i" | "u", 1:
+            dtype, added = byte_reading(header, stored, name)
+            return stored.view(dtype), added
+        case "i" | "u", 2:
+            return stored.view(f"{header.dtype.byteorder}{word_reading(header, stored, name)}"), 0
+    return stored, 0

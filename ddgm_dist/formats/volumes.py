@@ -10,13 +10,14 @@ import zarr
 from numpy.typing import NDArray
 
 from ddgm_dist.core.box import Box
+from ddgm_dist.core.float32 import as_float32
 from ddgm_dist.errors import InputError, StorageError
 from ddgm_dist.formats.arrays import open_npy
 from ddgm_dist.formats.base import Triple, VolumeSource, check_box, check_numbers
 from ddgm_dist.formats.images import open_images
 from ddgm_dist.formats.mrc import MRC_SUFFIXES, open_mrc
 from ddgm_dist.location import inner_name, is_url, is_zarr, locate, refuse_links
-from ddgm_dist.object_zarr import zarr_store
+from ddgm_dist.object_zarr import refuse_pickles, zarr_store
 
 __all__ = ["VolumeSource", "ZarrVolume", "open_volume", "open_zarr"]
 
@@ -30,10 +31,7 @@ class ZarrVolume:
             raise InputError(
                 "volume", name, f"must have axes (z, y, x), others of extent 1; it is {array.shape}"
             )
-        if "pickle" in _codecs(array):
-            raise InputError(
-                "volume", name, "is stored as pickles, which run whatever they say", "convert it"
-            )
+        refuse_pickles(array, "volume", name)
         self.shape: Triple = check_numbers(name, array.shape[lead:], np.dtype(array.dtype))
         self.dtype: np.dtype[Any] = np.dtype(array.dtype)
         self._array, self._lead, self._name = array, lead, name
@@ -45,6 +43,8 @@ class ZarrVolume:
         ------
         IndexError
             The box reaches outside the volume.
+        InputError
+            A value is beyond float32.
         StorageError
             Chunks are damaged or unreadable.
         """
@@ -57,14 +57,7 @@ class ZarrVolume:
             raise StorageError(
                 f"reading {box.start}..{box.stop} of {self._name} failed: {error}"
             ) from error
-        return np.array(block, dtype=np.float32, order="C")
-
-
-def _codecs(array: zarr.Array[Any]) -> set[str]:
-    """Names of the codecs of an array of Zarr version 2, which may be any that are installed."""
-    metadata = array.metadata
-    found = [getattr(metadata, "compressor", None), *(getattr(metadata, "filters", None) or ())]
-    return {str(getattr(codec, "codec_id", "")) for codec in found}
+        return as_float32(np.asarray(block), "volume", self._name, box.start)
 
 
 def open_volume(path: str | Path) -> VolumeSource:

@@ -16,7 +16,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import tensorstore as ts
 import zarr
 from numpy.typing import NDArray
@@ -32,17 +31,18 @@ from ddgm_dist.location import (
     names,
     plain,
 )
+from ddgm_dist.storage.numcodecs_array import NumcodecsArray
 
 __all__ = [
     "BulkArray",
     "InputReplacedError",
-    "as_float32",
     "is_empty_folder",
     "prepare_output",
     "refuse_unmovable",
     "write_error",
 ]
 
+_UNKNOWN = "Error parsing object member"  # what tensorstore says of metadata that it does not know
 _CACHE_BYTES = 128 * 2**20  # the default, 0, re-reads the shard index for every inner chunk
 
 
@@ -157,7 +157,7 @@ def _stamp(path: Place) -> tuple[int, int, int] | None:
 
 
 class BulkArray:
-    """A Zarr array opened in tensorstore.
+    """A Zarr array opened in tensorstore, or through zarr-python where its codecs are others.
 
     Parameters
     ----------
@@ -192,12 +192,17 @@ class BulkArray:
             "store_data_equal_to_fill_value": True,
             "fill_missing_data_reads": not complete,
         }
+        self._store: Any
         try:
             self._store = ts.open(
                 spec, open=True, read=True, write=writable, context=_context()
             ).result()
         except ValueError as error:
-            raise StorageError(f"{path} cannot be opened by tensorstore: {plain(error)}") from error
+            # It knows fewer codecs than zarr-python, which has opened the array already.
+            if writable or _UNKNOWN not in str(error):
+                why = f"{path} cannot be opened by tensorstore: {plain(error)}"
+                raise StorageError(why) from error
+            self._store = NumcodecsArray(array, path, complete=complete)
         # What is written to is leased, and is not replaced by others.
         self._stamp = None if writable else _stamp(path)
 
@@ -324,8 +329,3 @@ def _checked(slices: tuple[slice, ...], shape: tuple[int, ...]) -> tuple[slice, 
             raise IndexError(f"slice {part} of axis {axis} is not within 0..{extent}, step 1")
         out.append(slice(start, stop))
     return tuple(out)
-
-
-def as_float32(block: NDArray[Any]) -> NDArray[np.float32]:
-    """A fresh, writable, contiguous float32 array with the block's values."""
-    return np.array(block, dtype=np.float32, order="C", copy=True)

@@ -23,10 +23,11 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
+from ddgm_dist.core.float32 import as_float32
 from ddgm_dist.errors import InputError, StorageError
 from ddgm_dist.location import Place, exists, inner_name, is_zarr, locate, refuse_links
 from ddgm_dist.object_zarr import zarr_store
-from ddgm_dist.storage.array_io import BulkArray, InputReplacedError, as_float32
+from ddgm_dist.storage.array_io import BulkArray, InputReplacedError
 from ddgm_dist.storage.bad_pixels import BadPixels, Origin, find_bad
 from ddgm_dist.storage.replacement import warn_of_writer
 from ddgm_dist.storage.tilt_meta import (
@@ -107,7 +108,8 @@ class TiltSeries:
         StorageError
             Chunks are damaged, unreadable or missing.
         """
-        return as_float32(self._bulk.read((slice(None), rows, columns)))
+        block = self._bulk.read((slice(None), rows, columns))
+        return as_float32(block, "tilts", self.path, (0, rows.start or 0, columns.start or 0))
 
     def read_lines(self, rows: slice, first: Sequence[int], width: int) -> NDArray[np.float32]:
         """Another range of columns of each tilt: ``[first[t], first[t] + width)`` of tilt t.
@@ -140,7 +142,8 @@ class TiltSeries:
         decoded = chunks * math.prod(self._chunk) * self.dtype.itemsize
         reads = self._bulk.read_each(parts, in_flight=max(1, _BLOCK_BYTES // decoded))
         for tilt, block in zip(order, reads, strict=True):
-            out[tilt] = block[0]
+            origin = (tilt, start, first[tilt])
+            out[tilt] = as_float32(block, "tilts", self.path, origin, copy=False)[0]
         return out
 
     @property
@@ -223,7 +226,8 @@ class TiltSeries:
         """All pixels, block by block, with where each begins."""
         for block in self.blocks():
             origin = (block[0].start, block[1].start, block[2].start)
-            yield origin, self._bulk.read(block).astype(np.float32, copy=False)
+            values = self._bulk.read(block)
+            yield origin, as_float32(values, "tilts", self.path, origin, copy=False)
 
 
 def reopen_tilt_series(path: str, identity: str | None) -> TiltSeries:
@@ -288,8 +292,11 @@ def open_tilt_series(path: str | Path, *, checked: bool = False) -> TiltSeries:
         array = group[_name(attribute)]
     except (StorageError, InputError):
         raise
-    except Exception as error:  # see above
+    except KeyError as error:
         raise InputError("tilts", str(path), f"has no array {ARRAY!r} in it") from error
+    except Exception as error:  # see above
+        why = f"its array {ARRAY!r} cannot be opened ({error})"
+        raise InputError("tilts", str(path), why) from error
     if not isinstance(array, zarr.Array) or array.ndim != 3 or 0 in array.shape:
         found = f"shape {array.shape}" if isinstance(array, zarr.Array) else "a group"
         raise InputError(

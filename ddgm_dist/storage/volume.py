@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from zarr.codecs import ZstdCodec
 
 from ddgm_dist.core.box import Box
+from ddgm_dist.core.float32 import as_float32
 from ddgm_dist.errors import InputError, PlanError, StorageError
 from ddgm_dist.location import (
     ObjectPath,
@@ -33,7 +34,7 @@ from ddgm_dist.location import (
     names,
 )
 from ddgm_dist.object_zarr import zarr_store
-from ddgm_dist.storage.array_io import BulkArray, as_float32, prepare_output, write_error
+from ddgm_dist.storage.array_io import BulkArray, prepare_output, write_error
 
 if TYPE_CHECKING:
     import dask.array as da
@@ -207,7 +208,7 @@ class VolumeStore:
         StorageError
             Shards are damaged or unreadable.
         """
-        return as_float32(self._bulk.read(box.slices()))
+        return as_float32(self._bulk.read(box.slices()), "volume", self.path, box.start)
 
     def to_dask(self) -> da.Array:
         """The volume as a lazy dask array of float32, in chunks of whole shards (64 to 128 MiB)."""

@@ -5,7 +5,7 @@ import pytest
 
 from ddgm_dist.core.box import Box
 from ddgm_dist.errors import InputError
-from ddgm_dist.formats.arrays import open_npy, open_npz, read_angles
+from ddgm_dist.formats.arrays import open_npy, open_npz
 from ddgm_dist.formats.base import ArrayVolume, VolumeSource
 
 DATA = np.arange(2 * 3 * 4, dtype=np.int16).reshape(2, 3, 4)
@@ -98,36 +98,3 @@ def test_archives_are_told_from_arrays(tmp_path):
         np.save(file, DATA)
     with pytest.raises(InputError, match="cannot be read"):
         open_npz(tmp_path / "b.npz")
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "-60\n0.5\n60\n",
-        "\ufeff -60.00 \r\n  0.5\r\n 60\r\n",
-        "# tilts\n-60, 0.5, 60",
-        "-60 0.5 6e1",
-    ],
-)
-def test_angles_as_text(tmp_path, text):
-    (tmp_path / "a.tlt").write_text(text, encoding="utf-8")
-    assert read_angles(tmp_path / "a.tlt") == (-60.0, 0.5, 60.0)
-
-
-def test_angles_as_npy(tmp_path):
-    np.save(tmp_path / "a.npy", np.array([-60, 0.5, 60]))
-    assert read_angles(tmp_path / "a.npy") == (-60.0, 0.5, 60.0)
-    np.save(tmp_path / "b.npy", np.zeros((2, 2)))
-    with pytest.raises(InputError, match="list of numbers"):
-        read_angles(tmp_path / "b.npy")
-
-
-def test_bad_angle_files(tmp_path):
-    with pytest.raises(InputError, match="angles = "):
-        read_angles(tmp_path / "none.tlt")
-    (tmp_path / "a.tlt").write_text("1\ntwo\n")
-    with pytest.raises(InputError, match="two"):
-        read_angles(tmp_path / "a.tlt")
-    (tmp_path / "b.tlt").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(InputError, match="angles = "):
-        read_angles(tmp_path / "b.tlt")

@@ -1,13 +1,16 @@
 """One function opens every kind of volume, and all read the same voxels."""
 
+import dask.array as da
 import mrcfile
 import numpy as np
 import pytest
+import tifffile
 import zarr
 from skimage import io
 
 from ddgm_dist.core.box import Box
 from ddgm_dist.errors import InputError, StorageError
+from ddgm_dist.formats.dask_array import DaskVolume
 from ddgm_dist.formats.volumes import VolumeSource, open_volume
 from ddgm_dist.storage.tilt_series import TiltSeriesMeta, write_tilt_series
 from ddgm_dist.storage.volume import VolumeLayout, create_volume
@@ -133,3 +136,25 @@ def test_damaged_chunks_are_an_error(tmp_path):
     (path / "c/0/0/0").write_bytes(b"oops")
     with pytest.raises(StorageError, match=r"v\.zarr"):
         open_volume(path).read(PART)
+
+
+@pytest.mark.parametrize("kind", ["npy", "zarr", "dask", "images"])
+def test_values_beyond_float32_are_refused_with_their_place(tmp_path, kind):
+    data = DATA.astype(np.float64)
+    data[2, 5, 7] = 4e40
+    if kind == "npy":
+        np.save(tmp_path / "v.npy", data)
+        source, at = open_volume(tmp_path / "v.npy"), r"\(2, 5, 7\)"
+    elif kind == "zarr":
+        zarr.create_array(str(tmp_path / "v.zarr"), data=data, chunks=(4, 4, 4))
+        source, at = open_volume(tmp_path / "v.zarr"), r"\(2, 5, 7\)"
+    elif kind == "dask":
+        source, at = DaskVolume(da.from_array(data, chunks=4), "v", "sync"), r"\(2, 5, 7\)"
+    else:
+        (tmp_path / "v").mkdir()
+        for z, image in enumerate(data):
+            tifffile.imwrite(tmp_path / f"v/{z}.tif", image)
+        source, at = open_volume(tmp_path / "v"), r"\(5, 7\)"
+    with pytest.raises(InputError, match=rf"4e\+40 at ({at})"):
+        source.read(PART)
+    np.testing.assert_array_equal(source.read(Box((3, 0, 0), (6, 8, 10))), data[3:])
