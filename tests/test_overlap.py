@@ -308,7 +308,9 @@ def test_objects_are_compared_by_bucket_and_key() -> None:
         refuse_overlap("/a", "out", [("tilts", place("a"))])
 
 
-def test_files_that_a_command_reads_beside_its_data_are_inputs_too(tmp_path: Path) -> None:
+def test_files_that_a_command_reads_beside_its_data_are_inputs_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     tilts, out = series(tmp_path), tmp_path / "out.zarr"
     zarr.create_group(str(out))
     config, angles = out / "run.yaml", out / "a.tlt"
@@ -322,6 +324,7 @@ def test_files_that_a_command_reads_beside_its_data_are_inputs_too(tmp_path: Pat
     ):
         before = digest(tmp_path)
         assert main(words) == 2
+        assert "which writing it would destroy" in capsys.readouterr().err
         assert digest(tmp_path) == before
     weights = out / "w.pt"
     weights.write_bytes(b"x")
