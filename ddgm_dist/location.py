@@ -29,6 +29,7 @@ import tensorstore as ts
 
 from ddgm_dist.errors import InputError, StorageError
 from ddgm_dist.file_lock import locked
+from ddgm_dist.forks import used
 
 __all__ = [
     "ObjectPath",
@@ -292,7 +293,14 @@ def _spec(place: ObjectPath, retries: dict[str, Any]) -> dict[str, Any]:
 
 
 def kvstore(place: Place) -> ts.KvStore:
-    """What lies below a place, as tensorstore sees it."""
+    """What lies below a place, as tensorstore sees it.
+
+    Raises
+    ------
+    ForkedError
+        This process was forked after stores had been used.
+    """
+    used()
     return ts.KvStore.open(kvstore_spec(place)).result()
 
 
@@ -303,6 +311,7 @@ def _bucket(scheme: str, bucket: str, environment: tuple[str | None, ...]) -> ts
 
 def _store(place: ObjectPath) -> ts.KvStore:
     """The whole bucket; the environment may change between calls (in tests, in notebooks)."""
+    used()
     return _bucket(place.scheme, place.bucket, _environment())
 
 
@@ -320,6 +329,7 @@ def _probe(place: ObjectPath, argument: str) -> None:
         return
     about = f"the bucket {place.bucket!r}"
     key = f"{place.key}/zarr.json".encode()
+    used()
     try:
         store = ts.KvStore.open(_spec(ObjectPath(place.scheme, place.bucket, ""), _PROBE)).result()
         # A listing, for S3: a read of what is not there does not tell whether the bucket is. And a

@@ -21,6 +21,7 @@ import zarr
 from numpy.typing import NDArray
 
 from ddgm_dist.errors import InputError, StorageError
+from ddgm_dist.forks import used
 from ddgm_dist.location import (
     ObjectPath,
     Place,
@@ -145,12 +146,18 @@ class BulkArray:
             "store_data_equal_to_fill_value": True,
             "fill_missing_data_reads": not complete,
         }
+        used()
         try:
-            self._store = ts.open(
+            self._opened = ts.open(
                 spec, open=True, read=True, write=writable, context=_context()
             ).result()
         except ValueError as error:
             raise StorageError(f"{path} cannot be opened by tensorstore: {plain(error)}") from error
+
+    @property
+    def _store(self) -> Any:
+        used()  # it may have been opened before a fork
+        return self._opened
 
     def read(self, slices: tuple[slice, slice, slice]) -> NDArray[Any]:
         """Read a block in the stored dtype.
