@@ -137,14 +137,35 @@ def locate(path: str | Path | ObjectPath, argument: str) -> Place:
     Raises
     ------
     InputError
-        The URL is malformed or of another kind; the bucket is not there, or refuses the credentials.
+        The URL is malformed or of another kind; the bucket is not there, or refuses the credentials;
+        a store has a name that is not UTF-8.
     StorageError
         The object store does not answer.
     """
     place = path if isinstance(path, ObjectPath) else _parse(path, argument)
     if isinstance(place, ObjectPath):
         _probe(place, argument)
+    # Other files, and folders of images, are not for tensorstore, and may have any name.
+    elif _utf8(place) is None and (not place.exists() or is_zarr(place)):
+        raise _not_utf8(place, argument)
     return place
+
+
+def _utf8(path: Path) -> str | None:
+    """A path's bytes as UTF-8, whatever the locale makes of them; None where they are not."""
+    try:
+        return os.fsencode(path).decode()
+    except UnicodeDecodeError:
+        return None
+
+
+def _not_utf8(path: Path, argument: str) -> InputError:
+    return InputError(
+        argument,
+        os.fsencode(path).decode(errors="backslashreplace"),
+        "the path of a Zarr store must be UTF-8, and this one is not",
+        "rename what is not, for example to plain letters (a link leads to the same name)",
+    )
 
 
 def _parse(path: str | Path, argument: str) -> Place:
@@ -259,11 +280,20 @@ def _check_link(path: str, root: str, argument: str) -> None:
 
 
 def kvstore_spec(place: Place) -> dict[str, Any]:
-    """How tensorstore finds what lies below a place."""
+    """How tensorstore finds what lies below a place.
+
+    Raises
+    ------
+    InputError
+        Its path is not UTF-8.
+    """
     if isinstance(place, Path):
+        path = _utf8(place)
+        if path is None:
+            raise _not_utf8(place, "path")
         # Each write goes to a file of its own name, and is renamed when it is whole. tensorstore's own
         # way to lock shares one name among writers, and goes on in what a killed one has left there.
-        spec: dict[str, Any] = {"driver": "file", "path": f"{place}/"}
+        spec: dict[str, Any] = {"driver": "file", "path": f"{path}/"}
         return spec | {"file_io_locking": {"mode": "none"}}
     return _spec(place, _PATIENT)
 

@@ -103,7 +103,8 @@ class RayEngine:
 
 def _metrics(job: Job, done: frozenset[str], limits: Limits) -> RayMetrics:
     before = sum(tile.write_box.size for tile in job.plan.tiles if tile.name in done)
-    name = job.out.rstrip("/").rpartition("/")[2]
+    # Ray's names are UTF-8, and in an ASCII locale Python's are not, if the folder has an accent.
+    name = os.fsencode(job.out.rstrip("/").rpartition("/")[2]).decode(errors="replace")
     return RayMetrics(
         name,
         job.plan.work,
