@@ -30,6 +30,7 @@ import tensorstore as ts
 from ddgm_dist.errors import InputError, StorageError
 from ddgm_dist.exchange import bring_back
 from ddgm_dist.file_lock import locked
+from ddgm_dist.forks import used
 
 __all__ = [
     "ObjectPath",
@@ -139,16 +140,38 @@ def locate(path: str | Path | ObjectPath, argument: str) -> Place:
     Raises
     ------
     InputError
-        The URL is malformed or of another kind; the bucket is not there, or refuses the credentials.
+        The URL is malformed or of another kind; the bucket is not there, or refuses the credentials;
+        a store has a name that is not UTF-8.
     StorageError
         The object store does not answer.
     """
     place = path if isinstance(path, ObjectPath) else _parse(path, argument)
     if isinstance(place, ObjectPath):
         _probe(place, argument)
-    elif not place.exists():
-        bring_back(place)
+    else:
+        if not place.exists():
+            bring_back(place)
+        # Other files, and folders of images, are not for tensorstore, and may have any name.
+        if _utf8(place) is None and (not place.exists() or is_zarr(place)):
+            raise _not_utf8(place, argument)
     return place
+
+
+def _utf8(path: Path) -> str | None:
+    """A path's bytes as UTF-8, whatever the locale makes of them; None where they are not."""
+    try:
+        return os.fsencode(path).decode()
+    except UnicodeDecodeError:
+        return None
+
+
+def _not_utf8(path: Path, argument: str) -> InputError:
+    return InputError(
+        argument,
+        os.fsencode(path).decode(errors="backslashreplace"),
+        "the path of a Zarr store must be UTF-8, and this one is not",
+        "rename what is not, for example to plain letters (a link leads to the same name)",
+    )
 
 
 def _parse(path: str | Path, argument: str) -> Place:
@@ -263,11 +286,20 @@ def _check_link(path: str, root: str, argument: str) -> None:
 
 
 def kvstore_spec(place: Place) -> dict[str, Any]:
-    """How tensorstore finds what lies below a place."""
+    """How tensorstore finds what lies below a place.
+
+    Raises
+    ------
+    InputError
+        Its path is not UTF-8.
+    """
     if isinstance(place, Path):
+        path = _utf8(place)
+        if path is None:
+            raise _not_utf8(place, "path")
         # Each write goes to a file of its own name, and is renamed when it is whole. tensorstore's own
         # way to lock shares one name among writers, and goes on in what a killed one has left there.
-        spec: dict[str, Any] = {"driver": "file", "path": f"{place}/"}
+        spec: dict[str, Any] = {"driver": "file", "path": f"{path}/"}
         return spec | {"file_io_locking": {"mode": "none"}}
     return _spec(place, _PATIENT)
 
@@ -297,7 +329,14 @@ def _spec(place: ObjectPath, retries: dict[str, Any]) -> dict[str, Any]:
 
 
 def kvstore(place: Place) -> ts.KvStore:
-    """What lies below a place, as tensorstore sees it."""
+    """What lies below a place, as tensorstore sees it.
+
+    Raises
+    ------
+    ForkedError
+        This process was forked after stores had been used.
+    """
+    used()
     return ts.KvStore.open(kvstore_spec(place)).result()
 
 
@@ -308,6 +347,7 @@ def _bucket(scheme: str, bucket: str, environment: tuple[str | None, ...]) -> ts
 
 def _store(place: ObjectPath) -> ts.KvStore:
     """The whole bucket; the environment may change between calls (in tests, in notebooks)."""
+    used()
     return _bucket(place.scheme, place.bucket, _environment())
 
 
@@ -325,6 +365,7 @@ def _probe(place: ObjectPath, argument: str) -> None:
         return
     about = f"the bucket {place.bucket!r}"
     key = f"{place.key}/zarr.json".encode()
+    used()
     try:
         store = ts.KvStore.open(_spec(ObjectPath(place.scheme, place.bucket, ""), _PROBE)).result()
         # A listing, for S3: a read of what is not there does not tell whether the bucket is. And a

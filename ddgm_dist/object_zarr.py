@@ -22,6 +22,7 @@ from zarr.abc.store import (
 from zarr.core.buffer import Buffer, BufferPrototype
 
 from ddgm_dist.errors import InputError, StorageError
+from ddgm_dist.forks import used
 from ddgm_dist.location import ObjectPath, Place, kvstore, plain
 
 __all__ = ["ObjectZarr", "refuse_pickles", "zarr_store"]
@@ -58,7 +59,12 @@ class ObjectZarr(Store):
 
     def __init__(self, place: ObjectPath, *, read_only: bool = False) -> None:
         super().__init__(read_only=read_only)
-        self.place, self._store = place, kvstore(place)
+        self.place, self._opened = place, kvstore(place)
+
+    @property
+    def _store(self) -> ts.KvStore:
+        used()  # it may have been opened before a fork
+        return self._opened
 
     def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:
         return _reopen, (self.place, self.read_only)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import signal
 import sys
 import threading
@@ -43,6 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         after SIGTERM: either way what is held is given back, such as the lease of an output.
     """
     settings = Settings()
+    _print_anything()
     try:
         with _terminable():
             status: object = _run(arguments, settings)
@@ -68,6 +70,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if status in (INTERRUPTED, TERMINATED):
         return _fail("interrupted" if status == INTERRUPTED else "terminated", status)
     return status if isinstance(status, int) else 0
+
+
+def _print_anything() -> None:
+    """Names of files may be what the encoding of standard output has not: escapes, not an exception."""
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _run(arguments: Sequence[str] | None, settings: Settings) -> object:

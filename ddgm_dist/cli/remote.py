@@ -55,13 +55,14 @@ def submit(
         ),
     ] = None,
     address: Annotated[
-        str,
+        str | None,
         typer.Option(
             metavar="URL",
-            envvar="RAY_API_SERVER_ADDRESS",
-            help="The cluster's dashboard: http://HOST:8265.",
+            help="The cluster's dashboard: http://HOST:8265. Without it RAY_API_SERVER_ADDRESS, or "
+            "RAY_ADDRESS if that is a URL, else http://127.0.0.1:8265.",
+            show_default=False,
         ),
-    ] = "http://127.0.0.1:8265",
+    ] = None,
     config: ConfigFile = None,
     overrides: Overrides = None,
     workers: Workers = None,

@@ -13,7 +13,9 @@ from typing import Any
 
 import ray
 
+from ddgm_dist.engine.ray_address import Address, find_address
 from ddgm_dist.engine.ray_compat import has_token, refresh_authentication
+from ddgm_dist.engine.ray_folder import check_folder, told_of_the_start
 from ddgm_dist.engine.ray_reach import IS_IT_THERE, check_reachable
 from ddgm_dist.errors import InputError
 
@@ -26,44 +28,36 @@ _MODE, _TOKEN, _TOKEN_PATH = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_
 def connected(address: str | None) -> Iterator[None]:
     """A connection to Ray for the time of a run, leaving one that exists as it is.
 
+    Parameters
+    ----------
+    address
+        Of a cluster, ``auto``, or ``local``. None uses the connection that there is, else
+        the cluster that ``RAY_ADDRESS`` names, else starts Ray on this machine.
+
     Raises
     ------
     InputError
-        Nothing answers at the address, or what answers is another version.
+        Nothing answers at the address, or what answers is another version; or the folder where Ray
+        would keep its files cannot be used. The message names where the address, or the folder, is from.
+    DdgmError
+        Ray does not start on this machine.
     """
-    if address is not None:
-        check_reachable(address)
-    if ray.is_initialized():
+    there = ray.is_initialized()
+    cluster = None if there and address is None else find_address(address)
+    if cluster is not None and cluster.looked_at is not None:
+        check_reachable(cluster.looked_at, cluster.source, cluster.hint)
+    if there:
         yield
         return
-    # A job of a cluster finds its address there, and must not start a cluster inside it.
-    address = address or os.environ.get("RAY_ADDRESS") or None
+    if cluster is None:
+        check_folder()
     before = dict(os.environ)
     handler = signal.getsignal(signal.SIGTERM)
-    options: dict[str, Any] = {"configure_logging": False, "log_to_driver": False}
-    if address is None:
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        options |= {"include_dashboard": False, "num_cpus": os.cpu_count()}
     try:
-        _authenticate(own=address is None)
-        try:
-            # Not None: Ray would join whatever cluster was started on this machine last.
-            ray.init(address=address or "local", **options)
-        except ray.exceptions.AuthenticationError as error:
-            raise InputError(
-                "address",
-                address,
-                f"{_MODE} is token here, and there is no token",
-                f"set {_TOKEN_PATH} to the file that holds the cluster's token",
-            ) from error
-        except (ConnectionError, ray.exceptions.RayError) as error:
-            # Ray tells nothing else of a token that is refused, but in what it prints meanwhile.
-            why = (
-                f"no Ray cluster answers there, or none that takes our token ({_first_line(error)})"
-            )
-            raise InputError("address", address, why, IS_IT_THERE) from error
-        except (RuntimeError, ValueError) as error:
-            raise InputError("address", address, _first_line(error)) from error
+        if cluster is None:
+            _start()
+        else:
+            _join(cluster)
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, handler)  # ray.init takes it; a library must not
         yield
@@ -73,6 +67,43 @@ def connected(address: str | None) -> Iterator[None]:
             del os.environ[key]
         os.environ.update(before)
         refresh_authentication()
+
+
+def _start() -> None:
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    _authenticate(own=True)
+    with told_of_the_start():
+        # Not None: Ray would join whatever cluster was started on this machine last.
+        ray.init(
+            address="local",
+            include_dashboard=False,
+            num_cpus=os.cpu_count(),
+            configure_logging=False,
+            log_to_driver=False,
+        )
+
+
+def _join(cluster: Address) -> None:
+    source, value = cluster.source, cluster.looked_at or cluster.given
+    _authenticate(own=False)
+    try:
+        ray.init(address=cluster.given, configure_logging=False, log_to_driver=False)
+    except ray.exceptions.AuthenticationError as error:
+        raise InputError(
+            source,
+            value,
+            f"{_MODE} is token here, and there is no token",
+            f"set {_TOKEN_PATH} to the file that holds the cluster's token",
+        ) from error
+    except (ConnectionError, ray.exceptions.RayError) as error:
+        # Ray tells nothing else of a token that is refused, but in what it prints meanwhile.
+        why = f"no Ray cluster answers there, or none that takes our token ({_first_line(error)})"
+        raise InputError(source, value, why, IS_IT_THERE) from error
+    except (RuntimeError, ValueError) as error:
+        raise InputError(source, value, _first_line(error)) from error
+    except SystemExit as error:
+        # Ray's way to give up after minutes; and to take SIGTERM, which it reads as the same.
+        raise InputError(source, value, "Ray gave up connecting", IS_IT_THERE) from error
 
 
 def _authenticate(*, own: bool) -> None:

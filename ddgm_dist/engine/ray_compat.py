@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import ray
 
-__all__ = ["draining_nodes", "has_token", "refresh_authentication"]
+__all__ = [
+    "draining_nodes",
+    "found_automatically",
+    "has_token",
+    "host_of",
+    "refresh_authentication",
+]
 
 
 def draining_nodes() -> dict[str, float]:
@@ -22,6 +29,39 @@ def draining_nodes() -> dict[str, float]:
     except (ImportError, AttributeError, ray.exceptions.RayError, RuntimeError):
         return {}
     return {node: deadline / 1000 for node, deadline in (found or {}).items()}
+
+
+def found_automatically() -> tuple[str | None, str | None]:
+    """The address that Ray takes for ``auto``, and the file that it is from.
+
+    Ray prefers a cluster that runs here to the file that `ray start` wrote last; for one that runs
+    there is no file. Both are None where Ray finds none, or cannot be asked.
+    """
+    try:
+        from ray._common.utils import get_ray_address_file
+        from ray._private import services
+        from ray._private.utils import read_ray_address
+
+        running = services.find_gcs_addresses()  # type: ignore[no-untyped-call]
+        file, written = Path(get_ray_address_file(None)), read_ray_address(None)
+    except (ImportError, AttributeError, OSError, ValueError):
+        return None, None
+    if running and (len(running) == 1 or not written):
+        return next(iter(running)), None
+    return (written, str(file)) if written else (None, None)
+
+
+def host_of(host: str) -> str:
+    """The host that Ray connects to: for a name of this machine's loopback, its other address.
+
+    So a port of loopback that is forwarded to a head elsewhere is no way to it.
+    """
+    try:
+        from ray._private.services import resolve_ip_for_localhost
+
+        return str(resolve_ip_for_localhost(host))
+    except (ImportError, AttributeError, OSError, ValueError):
+        return host
 
 
 def refresh_authentication() -> None:

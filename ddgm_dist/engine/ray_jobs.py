@@ -23,6 +23,14 @@ import aiohttp
 import requests
 from ray.job_submission import JobStatus, JobSubmissionClient
 
+from ddgm_dist.engine.ray_dashboard import (
+    DIRECTLY,
+    LOOPBACK,
+    as_told,
+    checked_url,
+    find_dashboard,
+    proxy_for,
+)
 from ddgm_dist.errors import DdgmError, InputError
 
 __all__ = ["JobServer", "Outcome"]
@@ -31,11 +39,6 @@ _PATIENCE = 10.0  # seconds for an answer
 _LOST_FOR = 120.0  # seconds that the connection may be lost while a job is followed
 _STOPPING = 60.0  # seconds for a job to end
 _AUTHORIZATION, _BEHIND = "Authorization", "X-Ray-Authorization"
-_LOOPBACK = ("127.0.0.1", "::1", "localhost")
-# Ray's client takes these for the address that it was given; what the user wrote is meant here.
-_OVERRIDES = ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS")
-_NETRC = "NETRC"
-_DIRECTLY = "for a direct connection there is `ddgm-dist reconstruct --address HOST:6379`"
 
 log = logging.getLogger("ddgm_dist")
 
@@ -66,7 +69,8 @@ class JobServer:
     ----------
     address
         URL of the dashboard: ``http://HOST:8265``, or ``https://`` where something before it
-        ends TLS.
+        ends TLS. None takes that of the environment
+        (:func:`ddgm_dist.engine.ray_dashboard.find_dashboard`).
     headers
         More headers for each request, such as a gateway before the dashboard asks for.
     ca_file
@@ -81,12 +85,13 @@ class JobServer:
 
     def __init__(
         self,
-        address: str,
+        address: str | None,
         *,
         headers: Mapping[str, str] | None = None,
         ca_file: Path | None = None,
     ) -> None:
-        self.address = _checked(address)
+        url, self._source = find_dashboard(address)
+        self.address = checked_url(url, self._source)
         if ca_file is not None and not ca_file.is_file():
             raise InputError("ca_file", str(ca_file), "there is no such file")
         self._headers = _with_token(dict(headers or {}), self.address)
@@ -96,7 +101,7 @@ class JobServer:
         with contextlib.suppress(InputError, KeyError, TypeError):  # an older Ray does not tell
             data = self._ask("/api/v0/cluster_metadata")["data"]
             self.versions["python"] = str(data["pythonVersion"])
-        with _as_told():
+        with as_told():
             self._client = JobSubmissionClient(
                 self.address, headers=dict(self._headers), verify=self._verify
             )
@@ -110,7 +115,7 @@ class JobServer:
             There is none.
         """
         try:
-            with _as_told():
+            with as_told():
                 answer = requests.get(
                     self.address + path,
                     headers=self._headers,
@@ -123,10 +128,16 @@ class JobServer:
                 f"its certificate is not trusted ({_short(error)})",
                 "give the authority's certificate with --ca-file, or write http:// if there is no TLS",
             ) from None
-        except (requests.exceptions.RequestException, OSError) as error:
+        except (requests.exceptions.ProxyError, requests.exceptions.InvalidProxyURL):
+            # The proxy's own address may have a password in it: it is not shown.
+            raise self._refuse(
+                f"the proxy that {proxy_for(self.address)} names does not lead there",
+                self._around(),
+            ) from None
+        except (requests.exceptions.RequestException, OSError, UnicodeError) as error:
             raise self._refuse(
                 f"no dashboard answers there within {_PATIENCE:g} s ({_short(error)})",
-                f"is the cluster up, and its dashboard's port (8265) forwarded to here? {_DIRECTLY}",
+                f"is the cluster up, and its dashboard's port (8265) forwarded to here? {DIRECTLY}",
             ) from None
         code = answer.status_code
         if code in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
@@ -147,12 +158,20 @@ class JobServer:
         if code != HTTPStatus.OK or not isinstance(found, dict):
             raise self._refuse(
                 f"what answers there ({path}: HTTP {code}) is no dashboard of Ray",
-                f"the dashboard's port is 8265 by default; {_DIRECTLY}",
+                f"the dashboard's port is 8265 by default; {DIRECTLY}",
             )
         return found
 
+    def _around(self) -> str:
+        """How to go without a proxy."""
+        host = urlsplit(self.address).hostname
+        return f"export no_proxy={host} to go there directly, or correct the variable"
+
     def _refuse(self, why: str, hint: str) -> InputError:
-        return InputError("address", self.address, why, hint)
+        name = proxy_for(self.address)
+        if name is not None and "no_proxy" not in hint:
+            hint = f"it was asked through the proxy that {name} names: {self._around()}; {hint}"
+        return InputError(self._source, self.address, why, hint)
 
     def submit(self, job: str, entrypoint: str, folder: Path | None) -> None:
         """Start a job.
@@ -211,7 +230,7 @@ class JobServer:
                 outcome = self.outcome(job)
                 if outcome is not None:
                     # What a job prints last may come after the server has stopped to look.
-                    with _as_told():
+                    with as_told():
                         rest = self._client.get_job_logs(job)[passed:]
                     if rest:
                         write(rest)
@@ -287,31 +306,10 @@ class JobServer:
     def _telling(self, doing: str) -> Iterator[None]:
         """Errors of Ray's client, in one line."""
         try:
-            with _as_told():
+            with as_told():
                 yield
         except (RuntimeError, ValueError, OSError) as error:
             raise DdgmError(f"{self.address}: {doing} the job failed: {_short(error)}") from error
-
-
-def _checked(address: str) -> str:
-    """The URL without a slash at its end."""
-    parts = urlsplit(address)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise InputError(
-            "address",
-            address,
-            "is not the URL of a dashboard",
-            f"write for example http://HOST:8265; {_DIRECTLY}",
-        )
-    if parts.username or parts.password:
-        shown = f"{parts.scheme}://...@{parts.hostname}"
-        raise InputError(
-            "address",
-            shown,
-            "has credentials in it, which would end up in logs",
-            "use RAY_AUTH_TOKEN_PATH, or RAY_JOB_HEADERS for a gateway's",
-        )
-    return address.rstrip("/")
 
 
 def _with_token(headers: dict[str, str], address: str) -> dict[str, str]:
@@ -339,29 +337,13 @@ def _with_token(headers: dict[str, str], address: str) -> dict[str, str]:
     taken = any(name.lower() == _AUTHORIZATION.lower() for name in headers)
     headers[_BEHIND if taken else _AUTHORIZATION] = f"Bearer {token}"
     parts = urlsplit(address)
-    if parts.scheme == "http" and parts.hostname not in _LOOPBACK:
+    if parts.scheme == "http" and parts.hostname not in LOOPBACK:
         log.warning(
             "the token goes to %s unencrypted; forward the port (ssh -L, kubectl port-forward) or "
             "put TLS before the dashboard",
             parts.hostname,
         )
     return headers
-
-
-@contextlib.contextmanager
-def _as_told() -> Iterator[None]:
-    """An environment in which Ray's client goes to our address, and shows our token.
-
-    Otherwise ``RAY_ADDRESS`` replaces the one, and a password of ``~/.netrc`` the other.
-    """
-    names = (*_OVERRIDES, _NETRC)
-    kept = {name: os.environ.pop(name) for name in names if name in os.environ}
-    os.environ[_NETRC] = os.devnull
-    try:
-        yield
-    finally:
-        del os.environ[_NETRC]
-        os.environ.update(kept)
 
 
 def _short(error: Exception) -> str:

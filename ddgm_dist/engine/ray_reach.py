@@ -6,6 +6,8 @@ import os
 import socket
 import ssl
 
+from ddgm_dist.engine.ray_address import endpoint
+from ddgm_dist.engine.ray_compat import host_of
 from ddgm_dist.errors import InputError
 
 __all__ = ["IS_IT_THERE", "check_reachable"]
@@ -15,43 +17,82 @@ IS_IT_THERE = (
     "are RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH set?"
 )
 _PATIENCE = 10.0  # seconds for a connection
+_SILENCE = 30.0  # seconds for the first word of a head, which may be busy
+# What a client of HTTP/2, and so of gRPC, begins with; servers answer with a frame of the same kind.
+_GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\x04\0\0\0\0\0"
+_SETTINGS = 4
 _CERTIFICATES = "RAY_USE_TLS=1, RAY_TLS_SERVER_CERT, RAY_TLS_SERVER_KEY and RAY_TLS_CA_CERT"
 
 
-def check_reachable(address: str) -> None:
+def check_reachable(address: str, source: str = "address", hint: str = "") -> None:
     """Refuse an address where nothing listens, or where one side encrypts and the other does not.
 
     Parameters
     ----------
     address
-        ``HOST:PORT`` or ``ray://HOST:PORT``; nothing is checked of others (``auto``).
+        ``HOST:PORT`` or ``ray://HOST:PORT``; an IPv6 host stands in brackets.
+    source
+        What gave it, for messages: an argument, a variable of the environment, a file.
+    hint
+        What else to try, where it was not typed just now.
 
     Raises
     ------
     InputError
-        It cannot be reached, and why.
+        It is no address, or it cannot be reached, and why.
     """
-    if address.startswith(("http://", "https://")):
-        raise InputError(
-            "address",
-            address,
-            "is the URL of a dashboard, where jobs are handed in",
-            "use ddgm-dist submit, or give HOST:6379, the address of the cluster's head",
-        )
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if not host or not port.isdigit():
-        return
-    host = host.strip("[]")
     try:
-        with socket.create_connection((host, int(port)), timeout=_PATIENCE) as connection:
-            _check_encryption(address, host, connection)
-    except OSError as error:
+        _check(address)
+    except InputError as error:
+        if error.argument != "address":  # the certificate, not the address
+            raise
+        hints = "; ".join(filter(None, [hint, error.hint]))
+        raise InputError(source, address, error.why, hints) from error.__cause__
+
+
+def _check(address: str) -> None:
+    given, port = endpoint(address)
+    host = given if address.startswith("ray://") else host_of(given)
+    there = "there" if host == given else f"at {host}, where Ray looks instead of {given}"
+    try:
+        with socket.create_connection((host, port), timeout=_PATIENCE) as connection:
+            encrypted = _check_encryption(address, host, connection)
+        if not encrypted:
+            _check_language(address, host, port)
+    except (OSError, UnicodeError) as error:  # UnicodeError: no name that can be looked up
         raise InputError(
-            "address", address, f"nothing answers there ({error})", IS_IT_THERE
+            "address", address, f"nothing answers {there} ({error})", IS_IT_THERE
         ) from error
 
 
-def _check_encryption(address: str, host: str, connection: socket.socket) -> None:
+def _check_language(address: str, host: str, port: int) -> None:
+    """Refuse what speaks no gRPC: a dashboard, or whatever has got the port of a head that ended."""
+    with socket.create_connection((host, port), timeout=_PATIENCE) as connection:
+        connection.settimeout(_SILENCE)
+        answer = b""
+        try:
+            connection.sendall(_GREETING)
+            while len(answer) < 9 and (more := connection.recv(9)):
+                answer += more
+        except TimeoutError:
+            raise InputError(
+                "address",
+                address,
+                f"it takes connections and says nothing for {_SILENCE:g} s, unlike a head of Ray",
+                IS_IT_THERE,
+            ) from None
+        except OSError:
+            pass  # it broke off
+    if len(answer) < 9 or answer[3] != _SETTINGS:
+        raise InputError(
+            "address",
+            address,
+            "what answers there is no head of Ray: it speaks no gRPC",
+            "give the head's port, 6379 by default; 8265, the dashboard's, is for ddgm-dist submit",
+        )
+
+
+def _check_encryption(address: str, host: str, connection: socket.socket) -> bool:
     ours = os.environ.get("RAY_USE_TLS", "0").lower() in ("1", "true")
     try:
         # A greeting, whatever the answer: servers without TLS break it off.
@@ -83,6 +124,7 @@ def _check_encryption(address: str, host: str, connection: socket.socket) -> Non
             "RAY_USE_TLS is set here, and it does not encrypt",
             "unset it, or set the same for `ray start`",
         )
+    return theirs
 
 
 def _context(ours: bool) -> ssl.SSLContext:

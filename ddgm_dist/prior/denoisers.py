@@ -170,8 +170,10 @@ def _torchscript(path: Path, device: torch.device | str) -> LoadedDenoiser:
         with warnings.catch_warnings():
             # torch advises against TorchScript; files of it are what users have.
             warnings.simplefilter("ignore", DeprecationWarning)
-            module = cast(torch.nn.Module, torch.jit.load(str(path), map_location=device))  # type: ignore[no-untyped-call]
-    except (RuntimeError, ValueError) as error:
+            # By a file, not by its name: torch opens no name that is not UTF-8.
+            with path.open("rb") as file:
+                module = cast(torch.nn.Module, torch.jit.load(file, map_location=device))  # type: ignore[no-untyped-call]
+    except (RuntimeError, ValueError, OSError) as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError("denoiser", str(path), f"is not a TorchScript file: {reason}") from error
     digest = hashlib.sha256(path.read_bytes()).hexdigest()

@@ -21,6 +21,7 @@ import zarr
 from numpy.typing import NDArray
 
 from ddgm_dist.errors import DdgmError, InputError, StorageError
+from ddgm_dist.forks import used
 from ddgm_dist.location import (
     ObjectPath,
     Place,
@@ -192,9 +193,10 @@ class BulkArray:
             "store_data_equal_to_fill_value": True,
             "fill_missing_data_reads": not complete,
         }
-        self._store: Any
+        self._opened: Any
+        used()
         try:
-            self._store = ts.open(
+            self._opened = ts.open(
                 spec, open=True, read=True, write=writable, context=_context()
             ).result()
         except ValueError as error:
@@ -202,9 +204,14 @@ class BulkArray:
             if writable or _UNKNOWN not in str(error):
                 why = f"{path} cannot be opened by tensorstore: {plain(error)}"
                 raise StorageError(why) from error
-            self._store = NumcodecsArray(array, path, complete=complete)
+            self._opened = NumcodecsArray(array, path, complete=complete)
         # What is written to is leased, and is not replaced by others.
         self._stamp = None if writable else _stamp(path)
+
+    @property
+    def _store(self) -> Any:
+        used()  # it may have been opened before a fork
+        return self._opened
 
     def read(self, slices: tuple[slice, slice, slice]) -> NDArray[Any]:
         """Read a block in the stored dtype.

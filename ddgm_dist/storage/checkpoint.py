@@ -34,6 +34,7 @@ import tensorstore as ts
 from numpy.typing import NDArray
 
 from ddgm_dist.errors import DdgmError, StorageError
+from ddgm_dist.forks import used
 from ddgm_dist.location import delete, kvstore_spec, locate, plain, write_bytes
 from ddgm_dist.storage.array_io import write_error
 from ddgm_dist.storage.run_record import RecordDamagedError, RunRecord, damage_told, shelf
@@ -303,6 +304,7 @@ class Checkpoints:
 
     def _open(self, iteration: int) -> Any:
         """The array of a generation; nothing is read or written yet."""
+        used()  # before each use of it: it may have been opened before a fork
         with self._lock:
             if iteration not in self._arrays:
                 self._arrays[iteration] = ts.open(

@@ -39,6 +39,7 @@ from typing import Any
 
 from ddgm_dist.errors import InputError, StorageError
 from ddgm_dist.file_lock import LOCK
+from ddgm_dist.forks import ForkedError, used
 from ddgm_dist.location import ObjectPath, exclusive, kvstore, locate, plain
 from ddgm_dist.storage.array_io import write_error
 from ddgm_dist.storage.volume import SIDECAR
@@ -153,7 +154,9 @@ class Lease:
             self._thread.join()
         if self._generation is not None and not self._lost:
             # If it stays others watch it for a while.
-            with contextlib.suppress(ValueError, OSError), exclusive(self._place):
+            # And a child that was forked meanwhile leaves it to its parent.
+            with contextlib.suppress(ValueError, OSError, ForkedError), exclusive(self._place):
+                used()
                 self._store.write(LEASE, None, if_equal=self._generation).result()
             self._leave_as_found()
         self._generation = None
@@ -268,6 +271,7 @@ class Lease:
             )
 
     def _read(self) -> Any:
+        used()
         try:
             return self._store.read(LEASE).result()
         except (ValueError, OSError) as error:
@@ -281,6 +285,7 @@ class Lease:
         is ours, but was written earlier, by a request that was given up, is replaced: it must not
         count as renewed now, as those who watch it saw it change then.
         """
+        used()
         self._count += 1
         value = json.dumps(
             {
