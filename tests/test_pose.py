@@ -16,9 +16,10 @@ from ddgm_dist.core.intensity import Intensity
 from ddgm_dist.errors import InputError
 from ddgm_dist.plan.config import Config
 from ddgm_dist.plan.problem import Problem
-from ddgm_dist.pose import _sample_columns, pose_problem
+from ddgm_dist.pose import pose_problem
 from ddgm_dist.prior.weights import shipped_weights
 from ddgm_dist.projector import project
+from ddgm_dist.sampling import _sample_columns
 from ddgm_dist.storage.tilt_series import TiltSeriesMeta, write_tilt_series
 
 ANGLES = tuple(range(-50, 51, 20))
@@ -242,8 +243,8 @@ def test_a_wide_field_is_sampled_in_places(
 ) -> None:
     path = tissue_tilts(tmp_path, 2000, shifts=[(0.0, dx)] * len(ANGLES))
     whole = pose(path).intensity
-    monkeypatch.setattr("ddgm_dist.pose.WHOLE_SAMPLE", 1000)
-    monkeypatch.setattr("ddgm_dist.pose.SAMPLE_COLUMNS", 200)
+    monkeypatch.setattr("ddgm_dist.sampling.WHOLE_SAMPLE", 1000)
+    monkeypatch.setattr("ddgm_dist.sampling.SAMPLE_COLUMNS", 200)
     part = pose(path).intensity
     assert part != whole
     assert part.mean == pytest.approx(whole.mean, rel=0.01)
@@ -279,9 +280,9 @@ def test_a_wide_isolated_specimen_is_sampled_whole(
     volume[:, :, 50:-50] = 100 + np.random.default_rng(5).standard_normal((12, 4, 500)) * 20
     path = write(tmp_path, project(volume, ANGLES, n_u=600))
     whole = pose(path, specimen="isolated").intensity
-    monkeypatch.setattr("ddgm_dist.pose.WHOLE_SAMPLE", 100)
+    monkeypatch.setattr("ddgm_dist.sampling.WHOLE_SAMPLE", 100)
     assert pose(path, specimen="isolated").intensity == whole
-    monkeypatch.setattr("ddgm_dist.pose._SAMPLE_BYTES", 0)
+    monkeypatch.setattr("ddgm_dist.sampling._SAMPLE_BYTES", 0)
     rows = pose(path, specimen="isolated").intensity
     assert (rows.mean, rows.std) == pytest.approx((whole.mean, whole.std), rel=0.05)
 

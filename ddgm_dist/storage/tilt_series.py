@@ -15,7 +15,7 @@ import hashlib
 import itertools
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -186,8 +186,16 @@ class TiltSeries:
             return BadPixels(0)
         return find_bad(self._parts(), show=show)
 
-    def survey(self, *, show: int = 3) -> tuple[str, BadPixels]:
-        """`fingerprint` and `count_bad` in one pass over the pixels; raises as they do."""
+    def survey(
+        self,
+        *,
+        show: int = 3,
+        watch: Callable[[Origin, NDArray[np.float32]], None] | None = None,
+    ) -> tuple[str, BadPixels]:
+        """`fingerprint` and `count_bad` in one pass over the pixels; raises as they do.
+
+        ``watch`` is shown every block as well, with where it begins.
+        """
         meta = self.meta
         head = [self.shape, meta.angles_deg, meta.shifts_px, meta.pixel_size_nm, meta.thickness_px]
         tilts, height, width = self.shape
@@ -202,6 +210,8 @@ class TiltSeries:
                     piece = block[k, i * rows : (i + 1) * rows, j * columns : (j + 1) * columns]
                     digest = hashlib.sha256(piece.astype("<f4").tobytes()).digest()
                     digests[y // rows + i, u // columns + j, t + k] = list(digest)
+                if watch is not None:
+                    watch((t, y, u), block)
                 yield (t, y, u), block
 
         bad = find_bad(hashed(), show=show)

@@ -32,6 +32,7 @@ OTHER: dict[str, Any] = {
     "thickness": 13,
     "specimen": "isolated",
     "mask_bad": True,
+    "despike": False,
     "denoiser": "mine:smooth",
     "precision": "float32",
     "window": 512,
