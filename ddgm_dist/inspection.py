@@ -198,20 +198,20 @@ class Scan:
             return
         (t0, y0, u0), (_, height, field) = origin, self.shape
         _, rows, columns = block.shape
-        wide, up, left = block, 0, 0
-        if self._read is not None:
-            _, row, column = may_be_hot(block, self.threshold)
-            cut = np.zeros(len(row), dtype=bool)
-            for at, size, start, extent in ((row, rows, y0, height), (column, columns, u0, field)):
-                cut |= (at < MARGIN) & (start > 0)
-                cut |= (at >= size - MARGIN) & (start + size < extent)
-            if not len(row):
-                return
-            if cut.any():
-                around = surroundings(y0, y0 + rows, height), surroundings(u0, u0 + columns, field)
-                wide = self._read(*around)[t0 : t0 + len(block)]
-                up, left = y0 - around[0].start, u0 - around[1].start
-        tilt, row, column = find_hot(wide, self.threshold)
+        at = may_be_hot(block, self.threshold)
+        _, row, column = at
+        cut = np.zeros(len(row), dtype=bool)
+        for index, size, start, extent in ((row, rows, y0, height), (column, columns, u0, field)):
+            cut |= (index < MARGIN) & (start > 0)
+            cut |= (index >= size - MARGIN) & (start + size < extent)
+        up, left = 0, 0
+        if self._read is not None and cut.any():
+            around = surroundings(y0, y0 + rows, height), surroundings(u0, u0 + columns, field)
+            wide = self._read(*around)[t0 : t0 + len(block)]
+            up, left = y0 - around[0].start, u0 - around[1].start
+            tilt, row, column = find_hot(wide, self.threshold)
+        else:
+            tilt, row, column = find_hot(block, self.threshold, at)
         row, column = row - up, column - left
         inside = (row >= 0) & (row < rows) & (column >= 0) & (column < columns)
         found = np.stack([row + y0, tilt + t0, column + u0])[:, inside]

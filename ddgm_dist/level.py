@@ -40,12 +40,18 @@ class LevelCheck:
         self._flat.append(is_flat(projections.numpy()))
         self._edges.append(edge_level(projections.numpy()))
 
-    def finding(self, outcome: str) -> Finding | None:
-        """What to say of it, if anything; in ``outcome``, {level} stands for the constant."""
+    def finding(self, outcome: str, *, already: float = 0.0) -> Finding | None:
+        """What to say of it, if anything.
+
+        Parameters
+        ----------
+        outcome
+            What to do; {level} stands for the constant and what was subtracted ``already``.
+        """
         found = self._fit()
         if found is None or not found.significant:
             return None
-        level = f"{found.constant:.4g}"
+        level = f"{already + found.constant:.4g}"
         return constant(found.constant, found.specimen, outcome.replace("{level}", level))
 
     def _fit(self) -> Background | None:

@@ -51,7 +51,7 @@ Wide = NDArray[np.float64]
 Pixels = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
 
 
-def find_hot(block: Floats, threshold: float) -> Pixels:
+def find_hot(block: Floats, threshold: float, among: Pixels | None = None) -> Pixels:
     """Pixels of a block that stand out by more than a threshold.
 
     Parameters
@@ -60,6 +60,8 @@ def find_hot(block: Floats, threshold: float) -> Pixels:
         ``(tilt, rows, columns)``; pixels that are not finite are passed over.
     threshold
         In the unit of the block.
+    among
+        What `may_be_hot` said of the block, if it was asked.
 
     Returns
     -------
@@ -67,7 +69,7 @@ def find_hot(block: Floats, threshold: float) -> Pixels:
         Of the pixels, in the order of the array. Those nearer than `MARGIN` to where the block is
         cut out of a larger one may differ from what the larger one would give.
     """
-    at = may_be_hot(block, threshold)
+    at = may_be_hot(block, threshold) if among is None else among
     # The narrow windows first: few pixels are left for the square ones.
     at = _chosen(at, _outside(block, at, *_along_row(block, at)) > threshold)
     return _chosen(at, prominence(block, at) > threshold)
@@ -81,12 +83,14 @@ def may_be_hot(block: Floats, threshold: float) -> Pixels:
     """
     tilts, rows, columns = block.shape
     beside = min(_CLUSTER, columns - 1)
+    # Windows of four: two of two, which are two of one.
+    steps = (1, 2) if beside == _CLUSTER else (1,) * beside
     found = list[NDArray[np.int64]]()
     for tilt in range(tilts):
         low = high = block[tilt]
-        for step in range(1, beside + 1):
-            low = np.minimum(low[:, : columns - step], block[tilt][:, step:])
-            high = np.maximum(high[:, : columns - step], block[tilt][:, step:])
+        for step in steps:
+            low = np.minimum(low[:, :-step], low[:, step:])
+            high = np.maximum(high[:, :-step], high[:, step:])
         with np.errstate(invalid="ignore", over="ignore"):
             # A hair less, as the difference is rounded; and NaN is not less than anything.
             uneven = ~(high - low < 0.999 * threshold)
