@@ -58,13 +58,13 @@ def hot_pixels(
 
 
 def blank_views(views: Sequence[int], angles_deg: Sequence[float], outcome: str) -> Finding:
-    """Views all of whose pixels are equal."""
+    """Views that hold nothing of the specimen."""
     where = ", ".join(f"tilt {t} ({angles_deg[t]:g} degrees)" for t in views[:_SHOWN])
     return Finding(
         "blank-views",
         len(views),
         tuple((t,) for t in views[:_SHOWN]),
-        f"{_counted(len(views), 'view is', 'views are')} blank, all pixels equal: {where}"
+        f"{_counted(len(views), 'view is', 'views are')} blank, all pixels nearly equal: {where}"
         f"{_more(len(views))}: {outcome}",
     )
 

@@ -38,7 +38,7 @@ class Seen:
     threshold
         How far they stand out at least; None if that could not be told.
     blank
-        Views all of whose pixels are equal.
+        Views all of whose pixels are equal, or nearly so and far from the other views.
     rows
         Rows of other views all of whose pixels are equal.
     edges
@@ -158,10 +158,11 @@ class Scan:
         """
         tilts, height, field = self.shape
         views, rows, edges, value = list[int](), list[Patch](), list[Patch](), 0.0
+        shut = _shut(probes)
         for tilt in range(tilts if field >= _NARROWEST else 0):
             (first, last), (lead, trail) = self._ends[:, tilt], self._runs[:, tilt]
             equal = lead == field
-            if equal.all() and (first == first[0]).all():
+            if shut[tilt] or (equal.all() and (first == first[0]).all()):
                 views.append(tilt)
                 continue
             if specimen != "isolated":
@@ -174,11 +175,12 @@ class Scan:
                     int(runs[~equal].min()) if (ends[~equal] == ends[~equal][0]).all() else 0
                     for runs, ends in ((lead, first), (trail, last))
                 )
+                # What is left of a view; but of a specimen that is unknown, margins may be vacuum.
+                rest = max(0.1, (~equal).mean() * (1 - (left + right) / field))
+                rest = 1.0 if specimen is None else rest
                 for ends, a, b in ((first, 0, left), (last, field - right, field)):
                     here = float(ends[~equal][0])
-                    # Of a specimen that is unknown the margin may be the vacuum around it.
-                    beside = 0.0 if specimen is None else (b - a) / field
-                    share = (_share(probes[tilt], here) - beside) / max(1 - beside, 0.1)
+                    share = (_share(probes[tilt], here) - (1 - rest)) / rest
                     if b - a >= _LEAST_COLUMNS and share < _COMMON_AT_EDGES:
                         value = value if edges else here
                         edges.append((tilt, tilt + 1, 0, height, a, b))
@@ -247,6 +249,21 @@ def _leading(block: Floats, value: Floats) -> NDArray[np.int64]:
     equal = block[long] == value[long][:, None]
     count[long] = np.where(equal.all(axis=1), block.shape[2], equal.argmin(axis=1))
     return count
+
+
+def _shut(probes: Sequence[Floats]) -> NDArray[np.bool_]:
+    """Views that hold next to nothing of what the others do: recorded without a beam, but for noise.
+
+    Their mean is farther than half the usual mean from it, and they vary less than a quarter as much.
+    """
+    few = [p.astype(np.float64) if p.size else np.zeros(1) for p in probes]
+    level = np.array([p.mean() for p in few])
+    spread = np.array([float(np.subtract(*np.quantile(p, (0.99, 0.01)))) for p in few])
+    usual = float(np.median(level))
+    far = np.abs(level - usual) > 0.5 * abs(usual)
+    there = np.array([p.size > 0 for p in probes])
+    found: NDArray[np.bool_] = there & far & (spread < 0.25 * float(np.median(spread)))
+    return found
 
 
 def _share(probes: Floats, value: float) -> float:

@@ -18,8 +18,9 @@ from ddgm_dist.storage.tilt_series import TiltSeriesMeta
 __all__ = ["Look"]
 
 _OUTCOME = "kept; reconstruct masks what is no measurement"
-# Rows of a block that the level is told from, and parts of the field when the thickness is unknown.
-_LEVEL_ROWS, _THICK = 8, 8
+# Rows that a constant is told from, the bytes that they may take, and how many times wider than thick
+# the field is taken to be where nobody has said so.
+_LINES, _LINES_BYTES, _THICK = 16, 64 * 2**20, 8
 
 
 class Look:
@@ -39,7 +40,10 @@ class Look:
         self._shape, self._meta = shape, meta
         self._scan = Scan(shape, None)
         self._probes: HotThreshold | None = None
-        self._level = LevelCheck(None)
+        tilts, height, field = shape
+        count = max(1, min(_LINES, _LINES_BYTES // (4 * tilts * field)))
+        self._rows = set(np.linspace(0, height - 1, count).astype(int).tolist())
+        self._lines: dict[int, NDArray[np.float32]] = {}
 
     def add(self, row: int, block: NDArray[np.float32]) -> None:
         """Whole rows ``(tilt, rows, u)`` from ``row`` on, in their order; pixels may be NaN."""
@@ -48,8 +52,8 @@ class Look:
             self._probes.add(block)
             self._scan.threshold = self._probes.value()
         self._scan.add((0, row, 0), block)
-        rows = np.unique(np.linspace(0, block.shape[1] - 1, _LEVEL_ROWS).astype(int))
-        self._add_level(np.ascontiguousarray(block[:, rows]))
+        for kept in self._rows.intersection(range(row, row + block.shape[1])):
+            self._lines[kept] = block[:, kept - row].copy()
 
     def findings(self, *, dark: float) -> tuple[Finding, ...]:
         """What was noticed in all of it.
@@ -62,28 +66,30 @@ class Look:
         assert self._probes is not None, "blocks come first"
         seen = self._scan.result(self._probes.probes, None)
         found = seen.findings(self._meta.angles_deg, masked=_OUTCOME, kept="kept")
-        constant = self._level.finding("give --dark {level} if it is no signal", already=dark)
+        constant = self._level(seen.screen() or Screen()).finding(
+            "give --dark {level} if it is no signal", already=dark
+        )
         return found if constant is None else (*found, constant)
 
-    def _add_level(self, block: NDArray[np.float32]) -> None:
-        """A few rows, in which rows beside each other need not have been so."""
-        good = np.isfinite(block)
+    def _level(self, screen: Screen) -> LevelCheck:
+        """What some of the rows tell of a constant."""
+        level, (tilts, _, field) = LevelCheck(None), self._shape
+        rows = sorted(self._lines)
+        lines = np.stack([self._lines[row] for row in rows], axis=1)
+        good = np.isfinite(lines)
+        for k, row in enumerate(rows):
+            # A row by itself: its neighbours are not here.
+            good[:, k : k + 1] &= screen.good(lines[:, k : k + 1], row, (0,) * tilts)
         if not good.any():
-            return
-        if self._scan.threshold is not None:
-            # Rows that were far apart: what stands out in its own row is left out, if too much is.
-            for line in range(block.shape[1]):
-                good[:, line : line + 1] &= Screen(self._scan.threshold).good(
-                    block[:, line : line + 1], 0, (0,) * len(block)
-                )
+            return level
         if not good.all():
-            block = repair(block, good, np.full(len(block), np.median(block[good]), np.float32))
-        _, rows, field = block.shape
+            lines = repair(lines, good, np.full(tilts, np.median(lines[good]), np.float32))
         geometry = Geometry(
             angles_deg=self._meta.angles_deg,
             thickness=self._meta.thickness_px or max(1, field // _THICK),
-            rows=rows,
+            rows=len(rows),
             field=field,
             shifts_px=self._meta.shifts_px or (),
         )
-        self._level.add(torch.from_numpy(block), geometry, torch.from_numpy(good))
+        level.add(torch.from_numpy(lines), geometry, torch.from_numpy(good))
+        return level

@@ -4,12 +4,14 @@ A pixel stands out by how far it lies beyond *all* of these, on the same side:
 
 - the median of the 7 pixels around it in its detector row, so steps along u are kept;
 - the median of the 7 pixels around it in its detector column, so lines along y are kept;
-- the tenth most extreme of the 7 x 7 pixels around it. A bead of five pixels and more has more than
-  nine bright ones, so neither its middle nor its caps stand out.
+- the tenth most extreme of the 7 x 7 pixels around it; and it must lie beyond that one at least twice
+  as far as that one lies beyond their median. A bead of five pixels and more has more than nine bright
+  ones, so neither its middle nor its caps stand out.
 
 At the detector's ends the windows are moved inwards. Where there are fewer than 7 rows all of them
-are taken, and with fewer than 4 the detector column tells nothing. So whether a pixel stands out
-depends on its own view, within `MARGIN` rows and columns, and on nothing else.
+are taken, and with fewer than 4 the detector column tells nothing (and a small bead may stand out).
+So whether a pixel stands out depends on its own view, within `MARGIN` rows and columns, and on
+nothing else.
 
 How far is too far is one number for the whole series (`HotThreshold`): the larger of three robust
 standard deviations of the projections, and four times what 99.5 % of the pixels stand out by. The
@@ -37,6 +39,7 @@ _CLUSTER = 3
 # Windows are centred, or moved inwards by as much again.
 MARGIN = _WINDOW - 1
 _SPREADS, _TAILS = 3.0, 4.0
+_STEEP = 2.0
 # Quantiles that leave 1 % of the pixels on each side; so many standard deviations apart, if normal.
 _QUANTILES, _WIDTH = (0.01, 0.99), 4.652695748
 # Share of the pixels that stand out as the specimen and its noise do.
@@ -72,7 +75,9 @@ def find_hot(block: Floats, threshold: float, among: Pixels | None = None) -> Pi
     at = may_be_hot(block, threshold) if among is None else among
     # The narrow windows first: few pixels are left for the square ones.
     at = _chosen(at, _outside(block, at, *_along_row(block, at)) > threshold)
-    return _chosen(at, prominence(block, at) > threshold)
+    at = _chosen(at, prominence(block, at) > threshold)
+    _, steep = _around(block, at)
+    return _chosen(at, _outside(block, at, *steep) > 0)
 
 
 def may_be_hot(block: Floats, threshold: float) -> Pixels:
@@ -82,13 +87,13 @@ def may_be_hot(block: Floats, threshold: float) -> Pixels:
     So one of the next three does, on either side; at the detector's ends, on the inner side.
     """
     tilts, rows, columns = block.shape
-    beside = min(_CLUSTER, columns - 1)
-    # Windows of four: two of two, which are two of one.
-    steps = (1, 2) if beside == _CLUSTER else (1,) * beside
-    found = list[NDArray[np.int64]]()
+    if columns < _WINDOW:
+        view, row, column = (index.ravel() for index in np.indices(block.shape))
+        return view, row, column
+    found = [np.empty((3, 0), np.int64)]
     for tilt in range(tilts):
         low = high = block[tilt]
-        for step in steps:
+        for step in (1, 2):  # windows of four: two of two, which are two of one
             low = np.minimum(low[:, :-step], low[:, step:])
             high = np.maximum(high[:, :-step], high[:, step:])
         with np.errstate(invalid="ignore", over="ignore"):
@@ -96,14 +101,12 @@ def may_be_hot(block: Floats, threshold: float) -> Pixels:
             uneven = ~(high - low < 0.999 * threshold)
         if uneven.any():
             ends = np.zeros((rows, columns), dtype=bool)
-            ends[:, : columns - beside] |= uneven
-            ends[:, beside:] |= uneven
+            ends[:, :-_CLUSTER] |= uneven
+            ends[:, _CLUSTER:] |= uneven
             row, column = np.nonzero(ends)
             found.append(np.stack([np.full_like(row, tilt), row, column]))
-    if not found:
-        return (np.empty(0, np.int64),) * 3
-    tilt_, row, column = np.concatenate(found, axis=1)
-    return tilt_, row, column
+    view, row, column = np.concatenate(found, axis=1)
+    return view, row, column
 
 
 def prominence(block: Floats, at: Pixels) -> Wide:
@@ -111,7 +114,7 @@ def prominence(block: Floats, at: Pixels) -> Wide:
     found = [np.empty(0)]
     for start in range(0, len(at[0]), _BATCH):
         some = _chosen(at, slice(start, start + _BATCH))
-        windows = [_along_row(block, some), _around(block, some)]
+        windows = [_along_row(block, some), _around(block, some)[0]]
         if block.shape[1] > _CLUSTER:
             windows.append(_along_column(block, some))
         low, high = (np.array(bounds) for bounds in zip(*windows, strict=True))
@@ -195,13 +198,14 @@ def _along_column(block: Floats, at: Pixels) -> tuple[Wide, Wide]:
     return _ranked(block[at[0][:, None], row, at[2][:, None]], None)
 
 
-def _around(block: Floats, at: Pixels) -> tuple[Wide, Wide]:
+def _around(block: Floats, at: Pixels) -> tuple[tuple[Wide, Wide], tuple[Wide, Wide]]:
+    """The tenth most extreme on either side; and beyond what nothing but a hot pixel lies."""
     row, column = (_window(at[k], block.shape[k]) for k in (1, 2))
     around = block[at[0][:, None, None], row[:, :, None], column[:, None, :]]
-    return _ranked(
-        around.reshape(len(around), row.shape[1] * column.shape[1]),
-        _CLUSTER * min(_CLUSTER, row.shape[1]),
-    )
+    around = around.reshape(len(around), row.shape[1] * column.shape[1])
+    low, high = _ranked(around, _CLUSTER * min(_CLUSTER, row.shape[1]))
+    middle, _ = _ranked(around, None)
+    return (low, high), (low - _STEEP * (middle - low), high + _STEEP * (high - middle))
 
 
 def _window(position: NDArray[np.int64], extent: int) -> NDArray[np.int64]:

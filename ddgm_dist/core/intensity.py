@@ -87,24 +87,32 @@ class Intensity:
 
 def estimate_noise(projections: Tensor) -> float:
     """Standard deviation of white noise in projections ``(tilt, rows, field)``, over all tilts."""
-    return _noise(list(projections))
+    return _rms([_noise_of_tilt(projection.double()) for projection in projections])
 
 
-def _noise(projections: list[Tensor]) -> float:
-    scales = torch.stack([_noise_of_tilt(projection.double()) for projection in projections])
-    return float(scales.square().mean().sqrt())
+def _rms(scales: list[Tensor]) -> float:
+    return float(torch.stack(scales).square().mean().sqrt())
 
 
-def _noise_of_tilt(p: Tensor) -> Tensor:
-    """Standard deviation of white noise in one projection ``(rows, field)``, float64 scalar."""
+def _noise_of_tilt(p: Tensor, rows: Tensor | None = None) -> Tensor:
+    """Standard deviation of white noise in one projection ``(rows, field)``, float64 scalar.
+
+    Of some of its rows, when they are given: differences are taken of neighbours alone.
+    """
+    kept = torch.zeros(len(p), dtype=torch.bool)
+    kept[slice(None) if rows is None else rows] = True
+    threes = kept[:-2] & kept[1:-1] & kept[2:]
     d = p[..., :-2] - 2 * p[..., 1:-1] + p[..., 2:]
     norm = math.sqrt(6)
-    if len(p) >= 3:
+    if bool(threes.any()):
         d = d[:-2] - 2 * d[1:-1] + d[2:]
+        d = d if bool(threes.all()) else d[threes]
         norm = 6.0
-    elif p.shape[-1] >= 5:
-        d = d[..., :-2] - 2 * d[..., 1:-1] + d[..., 2:]
-        norm = math.sqrt(70)
+    else:
+        d = d if bool(kept.all()) else d[kept]
+        if p.shape[-1] >= 5:
+            d = d[..., :-2] - 2 * d[..., 1:-1] + d[..., 2:]
+            norm = math.sqrt(70)
     if d.numel() == 0:
         return torch.zeros((), dtype=torch.float64)
     return d.abs().flatten().median() / 0.6744897501960817 / norm
@@ -141,7 +149,12 @@ def estimate_intensity(
     parts = [projections[u.tilt] if u.rows is None else projections[u.tilt][u.rows] for u in used]
     noise = sigma_y
     if noise is None:
-        noise = _noise([p[:, u.first : u.stop] for p, u in zip(parts, used, strict=True)])
+        noise = _rms(
+            [
+                _noise_of_tilt(projections[u.tilt, :, u.first : u.stop].double(), u.rows)
+                for u in used
+            ]
+        )
     means, lengths = [], []
     omega = torch.linspace(0, math.pi, _FREQUENCIES + 1, dtype=torch.float64)
     spectrum = torch.zeros_like(omega)
