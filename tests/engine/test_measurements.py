@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from ddgm_dist.core.geometry import Geometry, Specimen
 from ddgm_dist.core.intensity import Intensity
 from ddgm_dist.core.screen import Screen
-from ddgm_dist.engine.measurements import BRIDGE, read_rows, repair
+from ddgm_dist.engine.measurements import BRIDGE, read_rows, read_screened, repair
 from ddgm_dist.operators.slab import SlabOperator
+from ddgm_dist.operators.stretch import DetectorPart
 from ddgm_dist.storage.tilt_series import TiltSeries, TiltSeriesMeta, write_tilt_series
 
 ROWS, FIELD = 20, 12
@@ -131,6 +132,7 @@ def test_blocks_read_what_the_whole_reads(
     data = noise()
     for place in hot:
         data[place] = 100.0
+    data[2, 5:14, 7] = 100.0  # a line along y, which is hot in none of its rows
     screen = Screen(20.0, ((1, 2, 2, 9, 0, 4),) if patch else ())
     if bad:
         data[1, 3:5, 2] = np.nan
@@ -268,3 +270,23 @@ def test_screened_pixels_are_not_trusted_and_do_not_spread(tmp_path: Path) -> No
     plain, trusted = read_rows(tilts, geometry(), UNIT, 0, ROWS)
     assert trusted is None
     assert float(plain.max()) == 30000
+
+
+@pytest.mark.parametrize("width", [1, 5, 12])
+@pytest.mark.parametrize("height", [1, 3, 8])
+def test_a_part_is_screened_as_the_whole_is(tmp_path: Path, width: int, height: int) -> None:
+    """What looks hot where it is cut is not: lines along either axis, and beads."""
+    data = noise()
+    data[0, 4, 2:10] = data[1, 3:15, 6] = data[2, 8:13, 3:9] = 100.0
+    data[1, 2, 1:4] = data[2, 17:20, 10] = -100.0
+    tilts = store(tmp_path, data)
+    screen = Screen(20.0)
+    _, whole = read_screened(tilts, slice(0, ROWS), DetectorPart((0, 0, 0), FIELD), screen)
+    assert (~whole).sum() == 6
+    for row in range(0, ROWS - height + 1):
+        for column in range(0, FIELD - width + 1):
+            rows, first = slice(row, row + height), (column, 0, FIELD - width)
+            raw, good = read_screened(tilts, rows, DetectorPart(first, width), screen)
+            for t, u in enumerate(first):
+                np.testing.assert_array_equal(good[t], whole[t, rows, u : u + width])
+                np.testing.assert_array_equal(raw[t], data[t, rows, u : u + width])
