@@ -124,15 +124,15 @@ class Scan:
     threshold
         How far a hot pixel stands out; none is looked for when None. It may be set later.
     read
-        Reads rows and columns of all tilts: for hot pixels at the ends of blocks. Without it these are
-        judged by what their block holds.
+        Reads rows, columns and tilts of the series, ``(tilt, rows, columns)``: for hot pixels at the
+        ends of blocks. Without it these are judged by what their block holds.
     """
 
     def __init__(
         self,
         shape: tuple[int, int, int],
         threshold: float | None,
-        read: Callable[[slice, slice], Floats] | None = None,
+        read: Callable[[slice, slice, slice], Floats] | None = None,
     ) -> None:
         self.shape, self.threshold, self._read = shape, threshold, read
         self._hot, self._first = 0, list[tuple[int, int, int]]()
@@ -209,7 +209,7 @@ class Scan:
         up, left = 0, 0
         if self._read is not None and cut.any():
             around = surroundings(y0, y0 + rows, height), surroundings(u0, u0 + columns, field)
-            wide = self._read(*around)[t0 : t0 + len(block)]
+            wide = self._read(*around, slice(t0, t0 + len(block)))
             up, left = y0 - around[0].start, u0 - around[1].start
             tilt, row, column = find_hot(wide, self.threshold)
         else:

@@ -20,7 +20,7 @@ def series(seed: int = 0) -> np.ndarray:
 def look(data: np.ndarray, specimen="slab", steps=(TILTS, ROWS, FIELD), read=True) -> Seen:
     probes = HotThreshold(1)
     probes.add(data)
-    scan = Scan(data.shape, probes.value(), (lambda y, u: data[:, y, u]) if read else None)
+    scan = Scan(data.shape, probes.value(), (lambda y, u, t: data[t, y, u]) if read else None)
     for y in range(0, data.shape[1], steps[1]):
         for u in range(0, data.shape[2], steps[2]):
             for t in range(0, data.shape[0], steps[0]):

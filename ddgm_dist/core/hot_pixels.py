@@ -44,8 +44,9 @@ _STEEP = 2.0
 _QUANTILES, _WIDTH = (0.01, 0.99), 4.652695748
 # Share of the pixels that stand out as the specimen and its noise do.
 _MOST = 0.995
-# Pixels of a view that tell how far pixels stand out; pixels whose windows are sorted at a time.
-_PROBES = 2048
+# Pixels of a view, and of all views, that tell how far pixels stand out; pixels whose windows are
+# sorted at a time.
+_PROBES, _LEAST_PROBES, _ALL_PROBES = 2048, 256, 2**16
 _BATCH = 2**16
 
 Floats = NDArray[np.float32]
@@ -134,7 +135,7 @@ class HotThreshold:
     """
 
     def __init__(self, parts: int) -> None:
-        self._each = max(64, _PROBES // max(1, parts))
+        self._parts = max(1, parts)
         self._values: list[list[Floats]] = []
         self._far: list[list[Wide]] = []
 
@@ -142,9 +143,11 @@ class HotThreshold:
         """One part, ``(tilt, rows, columns)``, of all tilts."""
         if not self._values:
             self._values, self._far = [[] for _ in part], [[] for _ in part]
+        view_probes = min(_PROBES, max(_LEAST_PROBES, _ALL_PROBES // len(part)))
+        each = max(16, view_probes // self._parts)
         for tilt in range(len(part)):
             view = part[tilt : tilt + 1]
-            chosen = np.unique(np.linspace(0, view.size - 1, self._each).astype(np.int64))
+            chosen = np.unique(np.linspace(0, view.size - 1, each).astype(np.int64))
             chosen = chosen[np.isfinite(view.ravel()[chosen])]
             _, row, column = np.unravel_index(chosen, view.shape)
             at = (np.zeros_like(chosen), row.astype(np.int64), column.astype(np.int64))
@@ -190,12 +193,14 @@ def _outside(block: Floats, at: Pixels, low: Wide, high: Wide) -> Wide:
 
 def _along_row(block: Floats, at: Pixels) -> tuple[Wide, Wide]:
     column = _window(at[2], block.shape[2])
-    return _ranked(block[at[0][:, None], at[1][:, None], column], None)
+    middle = _median(*_ordered(block[at[0][:, None], at[1][:, None], column]))
+    return middle, middle
 
 
 def _along_column(block: Floats, at: Pixels) -> tuple[Wide, Wide]:
     row = _window(at[1], block.shape[1])
-    return _ranked(block[at[0][:, None], row, at[2][:, None]], None)
+    middle = _median(*_ordered(block[at[0][:, None], row, at[2][:, None]]))
+    return middle, middle
 
 
 def _around(block: Floats, at: Pixels) -> tuple[tuple[Wide, Wide], tuple[Wide, Wide]]:
@@ -203,8 +208,9 @@ def _around(block: Floats, at: Pixels) -> tuple[tuple[Wide, Wide], tuple[Wide, W
     row, column = (_window(at[k], block.shape[k]) for k in (1, 2))
     around = block[at[0][:, None, None], row[:, :, None], column[:, None, :]]
     around = around.reshape(len(around), row.shape[1] * column.shape[1])
-    low, high = _ranked(around, _CLUSTER * min(_CLUSTER, row.shape[1]))
-    middle, _ = _ranked(around, None)
+    ordered, count = _ordered(around)
+    low, high = _ranked(ordered, count, _CLUSTER * min(_CLUSTER, row.shape[1]))
+    middle = _median(ordered, count)
     return (low, high), (low - _STEEP * (middle - low), high + _STEEP * (high - middle))
 
 
@@ -215,16 +221,21 @@ def _window(position: NDArray[np.int64], extent: int) -> NDArray[np.int64]:
     return first[:, None] + np.arange(width)
 
 
-def _ranked(values: Floats, extremes: int | None) -> tuple[Wide, Wide]:
-    """Of each line the lowest and highest value but for so many extremes; twice the median if None."""
-    ordered = np.sort(np.where(np.isfinite(values), values, np.nan), axis=1)  # NaN comes last
-    count = np.isfinite(ordered).sum(axis=1)
-    middle = np.maximum(count - 1, 0)
-    below, above = middle // 2, (middle + 1) // 2
-    if extremes is not None:
-        below, above = np.minimum(below, extremes), np.maximum(above, middle - extremes)
+def _ordered(values: Floats) -> tuple[Floats, NDArray[np.int64]]:
+    """Each line in order, with what is not finite at its end; how many are finite."""
+    ordered = np.sort(np.where(np.isfinite(values), values, np.nan), axis=1)
+    return ordered, np.isfinite(ordered).sum(axis=1)
+
+
+def _median(ordered: Floats, count: NDArray[np.int64]) -> Wide:
+    low, high = _ranked(ordered, count, ordered.shape[1])
+    return (low + high) / 2
+
+
+def _ranked(ordered: Floats, count: NDArray[np.int64], extremes: int) -> tuple[Wide, Wide]:
+    """Of each line the lowest and highest value but for so many; those in the middle if too many."""
+    last = np.maximum(count - 1, 0)
+    below = np.minimum(last // 2, extremes)
+    above = np.maximum((last + 1) // 2, last - extremes)
     line = np.arange(len(ordered))
-    low, high = (ordered[line, k].astype(np.float64) for k in (below, above))
-    if extremes is None:
-        low = high = (low + high) / 2
-    return low, high
+    return ordered[line, below].astype(np.float64), ordered[line, above].astype(np.float64)

@@ -87,7 +87,9 @@ class TiltSeries:
         # Workers reopen the store: handles do not cross process borders.
         return _reopen, (self.path,)
 
-    def read(self, rows: slice, columns: slice = slice(None)) -> NDArray[np.float32]:
+    def read(
+        self, rows: slice, columns: slice = slice(None), tilts: slice = slice(None)
+    ) -> NDArray[np.float32]:
         """Projections ``(tilt, rows, columns)`` as a fresh, writable float32 array.
 
         Raises
@@ -97,7 +99,7 @@ class TiltSeries:
         StorageError
             Chunks are damaged, unreadable or missing.
         """
-        return as_float32(self._bulk.read((slice(None), rows, columns)))
+        return as_float32(self._bulk.read((tilts, rows, columns)))
 
     def read_lines(self, rows: slice, first: Sequence[int], width: int) -> NDArray[np.float32]:
         """Another range of columns of each tilt: ``[first[t], first[t] + width)`` of tilt t.
