@@ -62,7 +62,9 @@ def estimates(tilts: Path) -> Iterator[tuple[str, float, np.ndarray]]:
     problem, series = pose_problem(tilts, parse_config(None).problem())
     geometry, intensity = problem.geometry, problem.intensity
     operator = SlabOperator(geometry)
-    data = operator.prepare(*read_rows(series, geometry, intensity, 0, geometry.rows))
+    data = operator.prepare(
+        *read_rows(series, geometry, intensity, 0, geometry.rows, screen=problem.screen)
+    )
     first = -geometry.domain[0]
 
     def shown(x):

@@ -45,7 +45,9 @@ def descend_only(
     geometry, intensity = problem.geometry, problem.intensity
     vacuum = intensity.vacuum if geometry.specimen == "isolated" else 0.0
     operator = SlabOperator(geometry, background=vacuum)
-    projections, valid = read_rows(series, geometry, intensity, 0, geometry.rows)
+    projections, valid = read_rows(
+        series, geometry, intensity, 0, geometry.rows, screen=problem.screen
+    )
     data = operator.prepare(projections, valid)
     first = -geometry.domain[0]
     return {

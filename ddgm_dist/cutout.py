@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ddgm_dist.core.geometry import Geometry
 from ddgm_dist.core.intensity import Intensity
+from ddgm_dist.core.screen import Screen
 from ddgm_dist.engine.measurements import read_rows
 from ddgm_dist.operators.stretch import DetectorPart
 from ddgm_dist.storage.tilt_series import TiltSeries
@@ -105,8 +106,14 @@ def spread_places(geometry: Geometry, count: int, rows: int, seed: int) -> list[
     return places
 
 
-def cut_out(series: TiltSeries, geometry: Geometry, intensity: Intensity, place: Place) -> Cutout:
-    """Read a block."""
+def cut_out(
+    series: TiltSeries,
+    geometry: Geometry,
+    intensity: Intensity,
+    place: Place,
+    screen: Screen | None = None,
+) -> Cutout:
+    """Read a block; pixels that the screen masks are not trusted."""
     width, field = place.columns, geometry.field
     offset = place.middle - (field - 1) / 2
     first, shifts = [], []
@@ -122,6 +129,7 @@ def cut_out(series: TiltSeries, geometry: Geometry, intensity: Intensity, place:
         place.row,
         place.row + place.rows,
         DetectorPart(tuple(first), width),
+        screen=screen,
     )
     own = replace(geometry, rows=place.rows, field=width, shifts_px=tuple(shifts))
     return Cutout(own, projections, valid)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -20,6 +20,7 @@ from ddgm_dist.formats.base import VolumeSource
 from ddgm_dist.formats.images import ImageFolder, disagreement, open_images, pairing
 from ddgm_dist.formats.mrc import MRC_SUFFIXES, angles_beside, open_mrc
 from ddgm_dist.location import is_url, locate
+from ddgm_dist.look import Look
 from ddgm_dist.overlap import refuse_overlap
 from ddgm_dist.storage.tilt_series import (
     BadPixels,
@@ -32,6 +33,8 @@ from ddgm_dist.storage.tilt_series import (
 )
 
 __all__ = ["TiltAxis", "ingest"]
+
+log = logging.getLogger("ddgm_dist")
 
 TiltAxis = Literal["rows", "columns"]
 Angles = str | Path | Sequence[float]
@@ -101,7 +104,8 @@ def ingest(
     dark
         Value of vacuum, subtracted; by default what an ``.npz`` says in ``dark_level``, or 0.
     mask_bad
-        Store NaN and infinite pixels as NaN, to be imputed by the reconstruction.
+        Store NaN and infinite pixels as NaN, to be imputed by the reconstruction. The store says so,
+        and nobody need say it again.
     overwrite
         Replace the store if it exists, when the new one is whole.
     description
@@ -154,11 +158,18 @@ def ingest(
             "give --mask-bad to treat them as unmeasured",
         )
     dtype = projections.store_dtype()
+    if bad.count:
+        meta = replace(meta, bad_pixels="unmeasured")
+    look = Look(projections.shape, meta)
     with create_tilt_series(
         out, projections.shape, meta, dtype=dtype, overwrite=overwrite
     ) as writer:
         for part in projections.blocks():
-            writer.write(part, projections.read(part).astype(dtype, copy=False))
+            block = projections.read(part)
+            look.add(part.start, block)
+            writer.write(part, block.astype(dtype, copy=False))
+    for finding in look.findings(dark=level):
+        log.warning("%s: %s", source, finding.text)
     return open_tilt_series(out)
 
 

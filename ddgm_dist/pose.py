@@ -2,43 +2,65 @@
 
 from __future__ import annotations
 
+import logging
 import math
-from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
 from ddgm_dist.core.geometry import Geometry
 from ddgm_dist.core.intensity import Intensity, estimate_intensity, estimate_noise
 from ddgm_dist.core.noise import ROW_LATTICE_STREAM
 from ddgm_dist.core.schedule import Schedule, denoising_steps, make_schedule, noise_levels
+from ddgm_dist.core.screen import Screen
 from ddgm_dist.core.window import make_lattice
-from ddgm_dist.engine.measurements import repair
 from ddgm_dist.errors import InputError
+from ddgm_dist.findings import Finding
+from ddgm_dist.inspection import Scan, Seen
+from ddgm_dist.level import LevelCheck
 from ddgm_dist.operators.slab_basis import norm_squared
-from ddgm_dist.operators.stretch import DetectorPart
 from ddgm_dist.plan.config import ProblemConfig
 from ddgm_dist.plan.plan import widest_read
 from ddgm_dist.plan.problem import Problem
 from ddgm_dist.prior.denoisers import LoadedDenoiser, load_denoiser
+from ddgm_dist.sampling import probe, samples
 from ddgm_dist.storage.tilt_series import BadPixels, TiltSeries, open_tilt_series
 
-__all__ = ["check_levels", "pose_problem", "pose_schedule"]
+__all__ = ["Posed", "check_levels", "pose", "pose_problem", "pose_schedule"]
 
-# Rows that the intensity is estimated from: groups of neighbours, spread over the field.
-SAMPLE_GROUPS, SAMPLE_ROWS = 8, 8
-# Fields up to this width are sampled over all their columns, wider ones in a few places.
-WHOLE_SAMPLE = 16384
-SAMPLE_PLACES, SAMPLE_COLUMNS = 8, 4096
-_SAMPLE_BYTES = 256 * 2**20
+log = logging.getLogger("ddgm_dist")
+
+
+@dataclass(frozen=True)
+class Posed:
+    """A problem, where its data are, and what was noticed in them.
+
+    Attributes
+    ----------
+    problem
+        Everything that fixes the answer.
+    series
+        The open store.
+    findings
+        What a user should know about the pixels.
+    """
+
+    problem: Problem
+    series: TiltSeries
+    findings: tuple[Finding, ...]
 
 
 def pose_problem(tilts: str | Path, config: ProblemConfig) -> tuple[Problem, TiltSeries]:
-    """Open the data, estimate what was not given, and check that it all fits together.
+    """The problem and the open store; see :func:`pose`."""
+    posed = pose(tilts, config)
+    return posed.problem, posed.series
+
+
+def pose(tilts: str | Path, config: ProblemConfig) -> Posed:
+    """Open the data, look at them, estimate what was not given, and check that it all fits together.
+
+    What is noticed in the pixels is warned of in the log as well.
 
     Raises
     ------
@@ -47,8 +69,15 @@ def pose_problem(tilts: str | Path, config: ProblemConfig) -> tuple[Problem, Til
     """
     series = open_tilt_series(tilts)
     geometry = _geometry(series, config)
-    fingerprint, bad = series.survey()
+    probes = probe(series, geometry)
+    scan = Scan(series.shape, probes.value(), series.read)
+    fingerprint, bad = series.survey(watch=scan.add)
+    if bad.count and series.meta.bad_pixels == "unmeasured":
+        config = config.model_copy(update={"mask_bad": True})
     _check_pixels(series, bad, config)
+    seen = scan.result(probes.probes, config.specimen)
+    screen = seen.screen() if config.despike else None
+    findings = _told(series, _pixels(series, config, seen))
     loaded = load_denoiser(config.denoiser, precision=config.precision)
     check_levels(config, loaded)
     norm = norm_squared(geometry)
@@ -57,7 +86,8 @@ def pose_problem(tilts: str | Path, config: ProblemConfig) -> tuple[Problem, Til
         raise InputError(
             "step_size", step_size, f"must be below 2/||A||^2 = {2 / norm:.4g}, or descent diverges"
         )
-    intensity = _intensity(series, geometry, config)
+    level = LevelCheck(config.specimen)
+    intensity = _intensity(series, geometry, config, screen, level)
     schedule = pose_schedule(config, step_size, intensity)
     lattice = make_lattice(
         geometry.domain,
@@ -87,8 +117,28 @@ def pose_problem(tilts: str | Path, config: ProblemConfig) -> tuple[Problem, Til
         data_digest=fingerprint,
         denoiser_digest=loaded.digest,
         lattice_rows=lattice_rows,
+        screen=screen,
     )
-    return problem, series
+    constant = level.finding(
+        "give ingest --dark {level} (more than it was given) if it is no signal"
+    )
+    if constant is not None:
+        findings += _told(series, (constant,))
+    return Posed(problem, series, findings)
+
+
+def _pixels(series: TiltSeries, config: ProblemConfig, seen: Seen) -> tuple[Finding, ...]:
+    """What the scan has noticed, and what is done about it."""
+    kept = "left as they are"
+    masked = "masked (--no-despike keeps them)" if config.despike else kept
+    return seen.findings(series.meta.angles_deg, masked=masked, kept=kept)
+
+
+def _told(series: TiltSeries, findings: tuple[Finding, ...]) -> tuple[Finding, ...]:
+    """The findings, which are warned of as soon as they are known."""
+    for finding in findings:
+        log.warning("%s: %s", series.path, finding.text)
+    return findings
 
 
 def pose_schedule(config: ProblemConfig, step_size: float, intensity: Intensity) -> Schedule:
@@ -161,20 +211,36 @@ def check_levels(config: ProblemConfig, loaded: LoadedDenoiser) -> None:
     _denoising_steps(config)
 
 
-def _intensity(series: TiltSeries, geometry: Geometry, config: ProblemConfig) -> Intensity:
-    """The estimated map over samples, with what is given explicitly put in its place."""
+def _intensity(
+    series: TiltSeries,
+    geometry: Geometry,
+    config: ProblemConfig,
+    screen: Screen | None,
+    level: LevelCheck,
+) -> Intensity:
+    """The estimated map over samples, with what is given explicitly put in its place.
+
+    Whatever is read is shown to ``level``.
+    """
     if config.mean is not None and config.std is not None and config.sigma_y is not None:
         return Intensity(config.mean, config.std, config.sigma_y)
-    if config.mean is not None and config.std is not None:
-        # Data whose scale cannot be estimated must be no obstacle when it is given.
-        noise = [estimate_noise(values) for values, _ in _samples(series, geometry)]
-        return Intensity(config.mean, config.std, _rms(noise))
-    found, empty = [], None
-    for values, seen in _samples(series, geometry):
+    noise, found, empty = [], [], None
+    for sample in samples(series, geometry, screen):
+        level.add(sample.values, sample.geometry, sample.good)
+        if config.mean is not None and config.std is not None:
+            # Data whose scale cannot be estimated must be no obstacle when it is given.
+            noise.append(estimate_noise(sample.values))
+            continue
         try:
-            found.append(estimate_intensity(values, seen, sigma_y=config.sigma_y))
+            found.append(
+                estimate_intensity(
+                    sample.values, sample.geometry, sigma_y=config.sigma_y, good=sample.good
+                )
+            )
         except InputError as error:  # a hole in the specimen tells nothing about it
             empty = error
+    if config.mean is not None and config.std is not None:
+        return Intensity(config.mean, config.std, _rms(noise))
     if empty is not None and not found:
         raise empty
     return Intensity(
@@ -186,72 +252,3 @@ def _intensity(series: TiltSeries, geometry: Geometry, config: ProblemConfig) ->
 
 def _rms(values: list[float]) -> float:
     return math.sqrt(float(np.mean(np.square(values))))
-
-
-def _samples(series: TiltSeries, geometry: Geometry) -> Iterator[tuple[Tensor, Geometry]]:
-    """Parts of the tilt series, without bad pixels, and the geometry that each would be alone."""
-    found = False
-    for rows in _sample_rows(geometry):
-        for part, seen in _sample_columns(geometry):
-            raw = series.read_lines(rows, part.first, part.width)
-            finite = np.isfinite(raw)
-            if not finite.any():
-                continue  # there are finite pixels elsewhere
-            if not finite.all():
-                raw = repair(raw, finite, _typical(raw, finite))
-            found = True
-            yield torch.from_numpy(raw), seen
-    if not found:
-        raise InputError(
-            "tilts",
-            series.path,
-            "holds no finite pixel where its intensity was to be estimated",
-            "give mean, std and sigma_y",
-        )
-
-
-def _typical(raw: NDArray[np.float32], finite: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Median of each tilt's good pixels; of all good ones where a tilt has none."""
-    values = [lines[good] for lines, good in zip(raw, finite, strict=True)]
-    rest = float(np.median(raw[finite]))
-    return np.array([np.median(v) if len(v) else rest for v in values], dtype=np.float32)
-
-
-def _sample_rows(geometry: Geometry) -> list[slice]:
-    """Groups of rows; shorter ones where whole rows of a wide isolated specimen are needed."""
-    rows = geometry.rows
-    together = rows if rows <= SAMPLE_GROUPS * SAMPLE_ROWS else SAMPLE_ROWS
-    if geometry.field > WHOLE_SAMPLE:
-        columns = geometry.field if geometry.specimen == "isolated" else SAMPLE_COLUMNS
-        together = min(together, max(1, _SAMPLE_BYTES // (4 * geometry.tilts * columns)))
-    if together == rows:
-        return [slice(0, rows)]
-    groups = min(SAMPLE_GROUPS, rows // together)
-    starts = np.linspace(0, rows - together, groups).astype(int)
-    return [slice(int(s), int(s) + together) for s in starts]
-
-
-def _sample_columns(geometry: Geometry) -> Iterator[tuple[DetectorPart, Geometry]]:
-    """Columns that are sampled of each tilt.
-
-    A wide slab is sampled in places of the specimen, spread over the field: of each tilt the
-    columns around where it shows the place's middle, ``(x0 - c) cos(theta) + c + dx``. That is what
-    a detector of so many columns would record with the place at its centre, so the rules for a
-    narrow field hold: rays that leave the place are not used. (All of them are inside the wide
-    field.) An isolated specimen is taken whole: its mass says what its mean is.
-    """
-    field = geometry.field
-    if field <= WHOLE_SAMPLE or geometry.specimen == "isolated":
-        yield DetectorPart((0,) * geometry.tilts, field), geometry
-        return
-    # Wide enough that most rays stay within the place.
-    width = min(WHOLE_SAMPLE, max(SAMPLE_COLUMNS, 4 * geometry.reach))
-    seen = replace(geometry, field=width, shifts_px=())
-    centre = field / 2
-    for place in np.linspace(width / 2, field - width / 2, SAMPLE_PLACES):
-        middle = [
-            (place - centre) * math.cos(angle) + centre + geometry.shift(tilt)[1]
-            for tilt, angle in enumerate(geometry.angles)
-        ]
-        first = (min(max(round(m - width / 2), 0), field - width) for m in middle)
-        yield DetectorPart(tuple(first), width), seen

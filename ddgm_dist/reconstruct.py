@@ -22,7 +22,7 @@ from ddgm_dist.overlap import refuse_overlap
 from ddgm_dist.plan.config import Config, PlanConfig, parse_config
 from ddgm_dist.plan.plan import Plan, make_plan, widest_read
 from ddgm_dist.plan.problem import Problem
-from ddgm_dist.pose import pose_problem
+from ddgm_dist.pose import pose, pose_problem
 from ddgm_dist.prior.denoisers import load_denoiser, weight_files
 from ddgm_dist.progress import Bar, Tally
 from ddgm_dist.storage.run_record import What, open_result
@@ -145,11 +145,13 @@ def plan(
     """
     resolved = parse_config(config)
     began = time.perf_counter()
-    problem, series = pose_problem(tilts, resolved.problem())
+    posed = pose(tilts, resolved.problem())
+    problem, series = posed.problem, posed.series
     posing = time.perf_counter() - began
     if calibrate and memory is None and (free := available_memory()) is not None:
         memory = free // (workers or 1)  # as a run here would have it
     found = plan_problem(problem, series, resolved, memory, workers=workers)
+    found = replace(found, findings=posed.findings)
     if not calibrate:
         return found
     from ddgm_dist.calibrate import expect

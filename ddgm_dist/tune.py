@@ -280,7 +280,13 @@ class _Trials:
 
     def _cut(self, block: int) -> Cutout:
         problem = self.problem
-        return cut_out(self.series, problem.geometry, problem.intensity, self.places[block])
+        return cut_out(
+            self.series,
+            problem.geometry,
+            problem.intensity,
+            self.places[block],
+            problem.screen,
+        )
 
     def _solver(self, cut: Cutout, tilts: Sequence[int], domain: tuple[int, int]) -> BlockSolver:
         return BlockSolver(cut.subset(tilts), domain, self.problem, self.denoiser, self.device)

@@ -156,11 +156,11 @@ def test_ingest_of_a_folder_shows_which_image_has_which_angle(
 
 def test_plan(replace: Replace, capsys: pytest.CaptureFixture[str]) -> None:
     got = replace("reconstruct", "plan", SUMMARY)
-    assert call("plan t.zarr --set K=15 --thickness 64 --memory 8GiB --workers 2") == 0
+    assert call("plan t.zarr --set K=15 --no-despike --thickness 64 --memory 8GiB --workers 2") == 0
     assert capsys.readouterr().out == "what happened\n"
     assert got == {
         "tilts": Path("t.zarr"),
-        "config": {"K": 15, "thickness": 64},
+        "config": {"K": 15, "thickness": 64, "despike": False},
         "workers": 2,
         "memory": 8 * 2**30,
         "calibrate": False,
@@ -172,7 +172,8 @@ def test_reconstruct(replace: Replace, capsys: pytest.CaptureFixture[str], tmp_p
     config = tmp_path / "run.yaml"
     config.write_text("N: 50\nthickness: 32\nprior: {weights: mine.safetensors}\n")
     words = f"reconstruct t.zarr o.zarr --config {config} --set N=10 --set prior.window=128"
-    words += " --thickness 64 --mask-bad --address h:6379 --workers 4 --memory 2G --overwrite -q"
+    words += " --thickness 64 --mask-bad --no-despike --address h:6379"
+    words += " --workers 4 --memory 2G --overwrite -q"
     assert call(words) == 0
     assert capsys.readouterr().out == "what happened\n"
     assert got == {
@@ -182,6 +183,7 @@ def test_reconstruct(replace: Replace, capsys: pytest.CaptureFixture[str], tmp_p
             "N": 10,
             "thickness": 64,
             "mask_bad": True,
+            "despike": False,
             "prior": {"weights": "mine.safetensors", "window": 128},
         },
         "engine": "ray",
@@ -213,9 +215,9 @@ def test_tune(replace: Replace, capsys: pytest.CaptureFixture[str], tmp_path: Pa
     words = (
         f"tune t.zarr --grid {grid} --budget 5 --blocks 2 --rows 3 --folds 6 --seed 9 --set N=20"
     )
-    assert call(words + " --thickness 64 --mask-bad --out c.yaml --overwrite -q") == 0
+    assert call(words + " --thickness 64 --mask-bad --no-despike --out c.yaml --overwrite -q") == 0
     assert capsys.readouterr().out == "a table\nwritten: c.yaml\n"
-    assert got["config"] == {"N": 20, "thickness": 64, "mask_bad": True}
+    assert got["config"] == {"N": 20, "thickness": 64, "mask_bad": True, "despike": False}
     assert (got["grid"], got["budget"], got["progress"]) == ({"K": [10.0, 25]}, 5.0, False)
     assert (got["blocks"], got["rows"], got["folds"], got["seed"]) == (2, 3, 6, 9)
     assert (got["out"], got["overwrite"]) == (Path("c.yaml"), True)

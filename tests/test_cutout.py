@@ -9,6 +9,7 @@ import torch
 
 from ddgm_dist.core.geometry import Geometry
 from ddgm_dist.core.intensity import Intensity
+from ddgm_dist.core.screen import Screen
 from ddgm_dist.cutout import Place, cut_out, default_columns, spread_places
 from ddgm_dist.storage.tilt_series import TiltSeriesMeta, open_tilt_series, write_tilt_series
 
@@ -81,3 +82,11 @@ def test_a_narrow_field_and_an_isolated_specimen_are_taken_whole() -> None:
     (place,) = spread_places(replace(GEOMETRY, field=90), 1, 9, seed=0)
     assert place == Place(0, 3, 89 / 2, 90)
     assert default_columns(replace(GEOMETRY, field=5000, specimen="isolated")) == 5000
+
+
+def test_what_is_masked_in_the_series_is_in_the_block(series) -> None:
+    masked = Screen(patches=((3, 4, 0, 3, 0, 400),))
+    cut = cut_out(series, GEOMETRY, UNIT, Place(0, 2, 399 / 2, 128), masked)
+    assert cut.valid is not None
+    assert bool((cut.valid[3] == 0).all())
+    assert bool((cut.valid[[0, 1, 2, 4]] == 1).all())

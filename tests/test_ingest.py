@@ -149,6 +149,45 @@ def test_masked_pixels_become_nan(tmp_path):
     expected[~np.isfinite(expected)] = np.nan
     np.testing.assert_array_equal(series.read(ALL), expected)
     assert series.count_bad().count == 2
+    # Said once, it need not be said to reconstruct again.
+    assert series.meta.bad_pixels == "unmeasured"
+    whole = ingest(source, tmp_path / "u.zarr", mask_bad=True, rows=slice(6, 12))
+    assert whole.meta.bad_pixels is None
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.float32])
+def test_what_is_the_matter_with_the_pixels_is_told(tmp_path, dtype, caplog):
+    r = np.random.default_rng(0)
+    angles = np.arange(-60, 61, 10.0)
+    slab = 1000 / np.cos(np.deg2rad(angles))[:, None, None]
+    data = (slab * (1 + 0.05 * r.standard_normal((13, 30, 60))) + 2000).astype(dtype)
+    np.save(tmp_path / "good.npy", data - dtype(2000))
+    options = {"angles": angles.tolist(), "thickness": 9}
+    ingest(tmp_path / "good.npy", tmp_path / "good.zarr", **options)
+    assert not caplog.records
+    data[3, 4, 5] = 60000
+    data[7] = 0
+    data[2, 11] = 0
+    data[5:, :, -4:] = 0
+    np.save(tmp_path / "s.npy", data)
+    series = ingest(tmp_path / "s.npy", tmp_path / "t.zarr", **options)
+    np.testing.assert_array_equal(series.read(ALL), data)  # told, not changed
+    told = [r.getMessage() for r in caplog.records]
+    assert all("s.npy: " in line and "\n" not in line for line in told)
+    hot, view, row, edges, constant = told
+    assert "1 pixel stands out" in hot
+    assert "(3, 4, 5)" in hot
+    assert "1 view is blank" in view
+    assert "tilt 7 (10 degrees)" in view
+    assert "tilt 2, row 11" in row
+    assert "7 edges of views are filled" in edges
+    assert "tilt 5, rows 0 to 29, columns 56 to 59" in edges
+    assert 1900 < float(constant.split("--dark ")[1].split()[0]) < 2100
+    # With that subtracted as well as 500 before, the whole is named.
+    caplog.clear()
+    ingest(tmp_path / "s.npy", tmp_path / "v.zarr", dark=500, **options)
+    level = float(caplog.records[-1].getMessage().split("--dark ")[1].split()[0])
+    assert 1900 < level < 2100
 
 
 def test_a_refused_source_does_not_cost_the_old_store(tmp_path):

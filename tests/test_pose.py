@@ -16,9 +16,10 @@ from ddgm_dist.core.intensity import Intensity
 from ddgm_dist.errors import InputError
 from ddgm_dist.plan.config import Config
 from ddgm_dist.plan.problem import Problem
-from ddgm_dist.pose import _sample_columns, pose_problem
+from ddgm_dist.pose import pose_problem
 from ddgm_dist.prior.weights import shipped_weights
 from ddgm_dist.projector import project
+from ddgm_dist.sampling import _sample_columns
 from ddgm_dist.storage.tilt_series import TiltSeriesMeta, write_tilt_series
 
 ANGLES = tuple(range(-50, 51, 20))
@@ -242,8 +243,8 @@ def test_a_wide_field_is_sampled_in_places(
 ) -> None:
     path = tissue_tilts(tmp_path, 2000, shifts=[(0.0, dx)] * len(ANGLES))
     whole = pose(path).intensity
-    monkeypatch.setattr("ddgm_dist.pose.WHOLE_SAMPLE", 1000)
-    monkeypatch.setattr("ddgm_dist.pose.SAMPLE_COLUMNS", 200)
+    monkeypatch.setattr("ddgm_dist.sampling.WHOLE_SAMPLE", 1000)
+    monkeypatch.setattr("ddgm_dist.sampling.SAMPLE_COLUMNS", 200)
     part = pose(path).intensity
     assert part != whole
     assert part.mean == pytest.approx(whole.mean, rel=0.01)
@@ -279,9 +280,9 @@ def test_a_wide_isolated_specimen_is_sampled_whole(
     volume[:, :, 50:-50] = 100 + np.random.default_rng(5).standard_normal((12, 4, 500)) * 20
     path = write(tmp_path, project(volume, ANGLES, n_u=600))
     whole = pose(path, specimen="isolated").intensity
-    monkeypatch.setattr("ddgm_dist.pose.WHOLE_SAMPLE", 100)
+    monkeypatch.setattr("ddgm_dist.sampling.WHOLE_SAMPLE", 100)
     assert pose(path, specimen="isolated").intensity == whole
-    monkeypatch.setattr("ddgm_dist.pose._SAMPLE_BYTES", 0)
+    monkeypatch.setattr("ddgm_dist.sampling._SAMPLE_BYTES", 0)
     rows = pose(path, specimen="isolated").intensity
     assert (rows.mean, rows.std) == pytest.approx((whole.mean, whole.std), rel=0.05)
 
@@ -302,3 +303,86 @@ def test_a_part_without_contrast_spoils_nothing(tmp_path: Path) -> None:
     data[:, 100:130] = 1000
     found = pose(write(tmp_path, data)).intensity
     assert found.std == pytest.approx(plain.std, rel=0.2)
+
+
+def test_pixels_that_are_no_measurement_change_little(tmp_path: Path) -> None:
+    """A thousandth of the pixels at any value, one view in twenty blank, rows blank, edges filled."""
+    angles = tuple(float(a) for a in range(-57, 58, 6))
+    volume = np.random.default_rng(5).standard_normal((12, 32, 420), dtype=np.float32)
+    volume = 100 + 20 * gaussian_filter(volume, (1.5, 1.5, 1.5)) * 9
+    clean = project(volume, angles, n_u=300)
+    clean += np.random.default_rng(6).standard_normal(clean.shape, dtype=np.float32)
+    meta = TiltSeriesMeta(angles, thickness_px=12)
+
+    def intensity(data: np.ndarray) -> Intensity:
+        path = tmp_path / "robust.zarr"
+        write_tilt_series(path, data, meta, overwrite=True)
+        return pose(path).intensity
+
+    base = intensity(clean)
+    random = np.random.default_rng(7)
+    share = random.random(clean.shape) < 1e-3
+    for fault in ("one", "many", "view", "rows", "columns", "all"):
+        data = clean.copy()
+        if fault in ("rows", "all"):
+            data[:, 5:7] = 0
+        if fault in ("columns", "all"):
+            data[:, :, :3] = 0
+        if fault in ("view", "all"):
+            data[10] = 0
+        if fault == "one":
+            data[9, 8, 150] = 33 * clean.max()
+        if fault in ("many", "all"):
+            data[share] = clean.max() * random.uniform(-33, 33, int(share.sum()))
+        found = intensity(data)
+        for name in ("mean", "std", "sigma_y"):
+            got, wanted = getattr(found, name), getattr(base, name)
+            assert got == pytest.approx(wanted, rel=0.05), (fault, name)
+
+
+def test_clean_data_pose_the_problem_that_they_did(tilts: Path) -> None:
+    posed = pose(tilts)
+    assert posed.screen is None
+    assert pose(tilts, despike=False).intensity == posed.intensity
+
+
+def test_hot_pixels_are_told_and_masked_unless_refused(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    data = noisy_data(rows=9)
+    data[1, 2, 30] = data[4, 7, 3] = 1e6
+    path = write(tmp_path, data)
+    screen = pose(path).screen
+    assert screen is not None
+    assert screen.hot is not None
+    told = [r.getMessage() for r in caplog.records if "stand" in r.getMessage()]
+    assert len(told) == 1
+    assert "2 pixels stand out" in told[0]
+    assert "(tilt, y, u) = (1, 2, 30), (4, 7, 3): masked (--no-despike keeps them)" in told[0]
+    caplog.clear()
+    assert pose(path, despike=False).screen is None
+    assert any("left as they are" in r.getMessage() for r in caplog.records)
+
+
+def test_a_constant_is_told_and_kept(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tissue_tilts(tmp_path, 200)
+    pose(path)
+    assert not caplog.records
+    projections = zarr.open_array(str(path / "projections"))
+    data = np.asarray(projections[:])
+    changed = write(tmp_path, data + np.float32(1500))
+    pose(changed)
+    (record,) = caplog.records
+    words = record.getMessage()
+    level = float(words.split("--dark ")[1].split()[0])
+    assert level == pytest.approx(1500, rel=0.1)
+    assert "a constant of about" in words
+
+
+def test_a_store_that_says_its_bad_pixels_are_unmeasured_needs_no_flag(tmp_path: Path) -> None:
+    data = noisy_data()
+    data[1, 2, 3] = np.nan
+    assert "--mask-bad" in str(refused(write(tmp_path, data)))
+    path = write(tmp_path, data, bad_pixels="unmeasured")
+    assert pose(path).digest() == pose(path, mask_bad=True).digest()
+    assert "bad_pixels" not in dict(zarr.open_group(str(write(tmp_path))).attrs["ddgm_dist"])  # type: ignore[call-overload]

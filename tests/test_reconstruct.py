@@ -206,6 +206,55 @@ def test_bad_pixels_are_imputed_when_asked(data: np.ndarray, tmp_path: Path) -> 
     assert np.abs(mended - whole).max() > 0
 
 
+def rows_alike(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Correlation of two volumes, row by row."""
+    return np.array([np.corrcoef(a[:, y].ravel(), b[:, y].ravel())[0, 1] for y in range(ROWS)])
+
+
+@pytest.mark.parametrize("fault", ["hot", "view", "row", "columns"])
+def test_pixels_that_are_no_measurement_ruin_nothing(
+    fault: str, data: np.ndarray, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One hot pixel ruined its row, and all others by the estimates. The tiling still is free."""
+    whole = run(write(tmp_path, data), tmp_path / "whole.zarr").to_dask().compute()
+    faulty = data.copy()
+    if fault == "hot":
+        faulty[2, 3, 20] = 33 * data.max()
+    elif fault == "view":
+        faulty[2] = 0
+    elif fault == "row":
+        faulty[2, 3] = 0
+    else:
+        faulty[:, :, :3] = 0
+    path = write(tmp_path, faulty)
+    result = run(path, tmp_path / "mended.zarr")
+    mended = result.to_dask().compute()
+    assert result.problem.screen is not None
+    assert any("masked (--no-despike keeps them)" in r.getMessage() for r in caplog.records)
+    # Of six views and 60 columns a whole view and three columns are missed.
+    loss = {"hot": 0.01, "row": 0.03, "columns": 0.05, "view": 0.03}[fault]
+    assert rows_alike(mended, whole).min() > 1 - loss
+    if fault in ("hot", "row"):
+        assert np.delete(rows_alike(mended, whole), 3).min() > 0.999
+    taken = run(path, tmp_path / "taken.zarr", despike=False).to_dask().compute()
+    assert rows_alike(taken, whole).min() < rows_alike(mended, whole).min() - 0.02
+    other = run(path, tmp_path / "other.zarr", tile_rows=8).to_dask().compute()
+    np.testing.assert_array_equal(other, mended)
+
+
+def test_a_plan_tells_what_was_noticed(data: np.ndarray, tmp_path: Path) -> None:
+    faulty = data.copy()
+    faulty[2, 3, 20] = 33 * data.max()
+    found = plan(write(tmp_path, faulty), KEYS)
+    (finding,) = found.to_dict()["findings"]
+    assert finding["kind"] == "hot-pixels"
+    assert (finding["count"], finding["places"]) == (1, ((2, 3, 20),))
+    assert "\nnoticed         1 pixel stands out" in found.describe()
+    clean = plan(write(tmp_path, data), KEYS)
+    assert clean.to_dict()["findings"] == []
+    assert "noticed" not in clean.describe()
+
+
 # -- again, and on from where it stopped -------------------------------------------------------
 
 

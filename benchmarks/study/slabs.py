@@ -311,7 +311,9 @@ def pose(cell: Cell, volume: NDArray[np.float32], tilts: Path) -> Slab:
     config = ProblemConfig(rows_per_call=rows, sigma_y=sigma_y)
     problem, series = pose_problem(tilts, config)
     operator = SlabOperator(problem.geometry)
-    projections, valid = read_rows(series, problem.geometry, problem.intensity, 0, rows)
+    projections, valid = read_rows(
+        series, problem.geometry, problem.intensity, 0, rows, screen=problem.screen
+    )
     spare = (volume.shape[2] - cell.field) // 2
     return Slab(
         cell=cell,

@@ -12,6 +12,7 @@ from ddgm_dist.cli.options import (
     ConfigFile,
     MaskBad,
     Memory,
+    NoDespike,
     Overrides,
     Thickness,
     Workers,
@@ -102,6 +103,7 @@ def rayjob(
     overrides: Overrides = None,
     thickness: Thickness = None,
     mask_bad: MaskBad = False,
+    no_despike: NoDespike = False,
     workers: Workers = None,
     memory: Memory = None,
     output: Output = None,
@@ -114,8 +116,8 @@ def rayjob(
 
     cluster = load_site(site).on_kubernetes()
     where = config_in_pods(config, cluster)
-    run = Run(tilts, out, where, tuple(overrides or ()), thickness, mask_bad)
-    settings = problem_config(config, overrides or [], thickness, mask_bad)
+    run = Run(tilts, out, where, tuple(overrides or ()), thickness, mask_bad, no_despike)
+    settings = problem_config(config, overrides or [], thickness, mask_bad, no_despike)
     found = _plan(plan, tilts_here or tilts, settings, workers, cluster.max_workers, memory)
     text = render_rayjob(name, run, kubernetes_resources(found, cluster), cluster)
     _write(output, text, ("--site", site), ("--plan", plan), ("--config", config))
@@ -131,6 +133,7 @@ def raycluster(
     overrides: Overrides = None,
     thickness: Thickness = None,
     mask_bad: MaskBad = False,
+    no_despike: NoDespike = False,
     workers: Workers = None,
     memory: Memory = None,
     output: Output = None,
@@ -143,7 +146,7 @@ def raycluster(
 
     cluster = load_site(site).on_kubernetes()
     check_store("tilts", tilts, cluster)
-    settings = problem_config(config, overrides or [], thickness, mask_bad)
+    settings = problem_config(config, overrides or [], thickness, mask_bad, no_despike)
     found = _plan(plan, tilts_here or tilts, settings, workers, cluster.max_workers, memory)
     text = render_raycluster(name, kubernetes_resources(found, cluster), cluster)
     _write(output, text, ("--site", site), ("--plan", plan), ("--config", config))
@@ -168,6 +171,7 @@ def slurm(
     overrides: Overrides = None,
     thickness: Thickness = None,
     mask_bad: MaskBad = False,
+    no_despike: NoDespike = False,
     workers: Workers = None,
     memory: Memory = None,
     batch: Annotated[
@@ -193,8 +197,8 @@ def slurm(
 
     profile = load_site(site)
     nodes = profile.on_slurm()
-    run = _run(tilts, out, config, overrides, thickness, mask_bad)
-    settings = problem_config(config, overrides or [], thickness, mask_bad)
+    run = _run(tilts, out, config, overrides, thickness, mask_bad, no_despike)
+    settings = problem_config(config, overrides or [], thickness, mask_bad, no_despike)
     found = _plan(plan, tilts_here or tilts, settings, workers, nodes.max_workers, memory)
     runs = run if batch is None else read_batch(batch, run)
     needs = slurm_resources(found, nodes)
@@ -254,12 +258,13 @@ def _run(
     overrides: list[str] | None,
     thickness: int | None,
     mask_bad: bool,
+    no_despike: bool,
 ) -> Run:
     """The run on nodes that share this file system."""
     from ddgm_dist.deploy.command import Run
 
     where = "" if config is None else str(config.resolve())
-    return Run(tilts, out, where, tuple(overrides or ()), thickness, mask_bad)
+    return Run(tilts, out, where, tuple(overrides or ()), thickness, mask_bad, no_despike)
 
 
 def _plan(

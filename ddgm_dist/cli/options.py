@@ -13,6 +13,7 @@ __all__ = [
     "EngineName",
     "MaskBad",
     "Memory",
+    "NoDespike",
     "Overrides",
     "Overwrite",
     "PixelSize",
@@ -80,6 +81,13 @@ Thickness = Annotated[
 ]
 MaskBad = Annotated[
     bool, typer.Option("--mask-bad", help="Impute NaN and inf pixels instead of refusing them.")
+]
+NoDespike = Annotated[
+    bool,
+    typer.Option(
+        "--no-despike",
+        help="Take hot pixels, blank views and filled edges as data, instead of masking them.",
+    ),
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an output that exists.")]
 Workers = Annotated[

@@ -15,6 +15,7 @@ from ddgm_dist.cli.options import (
     ConfigFile,
     MaskBad,
     Memory,
+    NoDespike,
     Overrides,
     Overwrite,
     Thickness,
@@ -69,6 +70,7 @@ def submit(
     memory: Memory = None,
     thickness: Thickness = None,
     mask_bad: MaskBad = False,
+    no_despike: NoDespike = False,
     overwrite: Overwrite = False,
     installed: Annotated[
         bool,
@@ -114,7 +116,7 @@ def submit(
     """
     _check_one_thing(tilts, out, attach, cancel)
     limit = None if memory is None else parse_memory(memory)
-    keys = problem_config(config, overrides or [], thickness, mask_bad)
+    keys = problem_config(config, overrides or [], thickness, mask_bad, no_despike)
     from ddgm_dist.engine.ray_jobs import JobServer
     from ddgm_dist.submit import submit as run
 

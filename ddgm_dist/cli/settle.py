@@ -11,6 +11,7 @@ import typer
 from ddgm_dist.cli.options import (
     ConfigFile,
     MaskBad,
+    NoDespike,
     Overrides,
     Overwrite,
     Seed,
@@ -27,6 +28,7 @@ def tune(
     overrides: Overrides = None,
     thickness: Thickness = None,
     mask_bad: MaskBad = False,
+    no_despike: NoDespike = False,
     grid: Annotated[
         Path | None,
         typer.Option(
@@ -63,7 +65,7 @@ def tune(
     from ddgm_dist.cli.config import read_yaml
     from ddgm_dist.cli.solve import problem_config
 
-    resolved = problem_config(config, overrides or [], thickness, mask_bad)
+    resolved = problem_config(config, overrides or [], thickness, mask_bad, no_despike)
     values = None if grid is None else read_yaml(grid, "--grid")
     from ddgm_dist.engine.host import allocate_as_workers
     from ddgm_dist.errors import InputError

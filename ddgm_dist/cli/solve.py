@@ -13,6 +13,7 @@ from ddgm_dist.cli.options import (
     EngineName,
     MaskBad,
     Memory,
+    NoDespike,
     Overrides,
     Overwrite,
     Thickness,
@@ -35,6 +36,7 @@ def plan(
     overrides: Overrides = None,
     thickness: Thickness = None,
     mask_bad: MaskBad = False,
+    no_despike: NoDespike = False,
     workers: Workers = None,
     memory: Memory = None,
     calibrate: Annotated[
@@ -44,7 +46,7 @@ def plan(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")] = False,
 ) -> None:
     """Show what a reconstruction would take: tiles, memory, traffic, denoiser calls, time."""
-    resolved = problem_config(config, overrides or [], thickness, mask_bad)
+    resolved = problem_config(config, overrides or [], thickness, mask_bad, no_despike)
     limit = None if memory is None else parse_memory(memory)
     from ddgm_dist.engine.host import allocate_as_workers
     from ddgm_dist.reconstruct import plan as run
@@ -81,6 +83,7 @@ def reconstruct(
     memory: Memory = None,
     thickness: Thickness = None,
     mask_bad: MaskBad = False,
+    no_despike: NoDespike = False,
     overwrite: Overwrite = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
 ) -> None:
@@ -91,7 +94,7 @@ def reconstruct(
                 raise InputError(
                     option, value, "is for --engine ray", "leave it out or use --engine ray"
                 )
-    resolved = problem_config(config, overrides or [], thickness, mask_bad)
+    resolved = problem_config(config, overrides or [], thickness, mask_bad, no_despike)
     limit = None if memory is None else parse_memory(memory)
     from ddgm_dist.engine.host import allocate_as_workers
     from ddgm_dist.overlap import refuse_overlap
@@ -117,7 +120,11 @@ def reconstruct(
 
 
 def problem_config(
-    path: Path | None, overrides: Sequence[str], thickness: int | None, mask_bad: bool
+    path: Path | None,
+    overrides: Sequence[str],
+    thickness: int | None,
+    mask_bad: bool,
+    no_despike: bool,
 ) -> dict[str, Any]:
     """The configuration; options that fix the answer are keys of it, and win."""
     from ddgm_dist.cli.config import read_config
@@ -127,4 +134,6 @@ def problem_config(
         config["thickness"] = thickness
     if mask_bad:
         config["mask_bad"] = True
+    if no_despike:
+        config["despike"] = False
     return config

@@ -18,6 +18,10 @@ have the mean radial spectrum of the measured directions there too. Then
 *sigma_y*: the mixed fourth difference along rows and columns removes the smooth specimen and keeps
 white noise, whose standard deviation is read off the median absolute value (Immerkaer 1996,
 Comput. Vis. Image Underst. 64, 300, with a robust scale).
+
+Lines (a row of one tilt) that are no measurement are left out of all three: those of which less than
+half is good; constant ones of a slab; and those that vary more than 4 times as much as nine tenths of
+the lines do. So are tilts without a line. Where nothing is left out, nothing is changed.
 """
 
 from __future__ import annotations
@@ -31,11 +35,14 @@ from torch import Tensor
 from ddgm_dist.core.geometry import Geometry
 from ddgm_dist.errors import InputError
 
-__all__ = ["Intensity", "estimate_intensity", "estimate_noise"]
+__all__ = ["Intensity", "estimate_intensity", "estimate_noise", "view_means"]
 
 # Frequencies that the spectrum is kept at, and the fewest columns that can tell one.
 _FREQUENCIES = 1024
 _NARROWEST = 16
+# A line whose variance exceeds this many times that quantile of all lines is no measurement.
+# Of an isolated specimen most lines may be vacuum.
+_EXCESS, _MOST_LINES = 16.0, {"slab": 0.9, "isolated": 0.99}
 
 
 @dataclass(frozen=True)
@@ -80,27 +87,43 @@ class Intensity:
 
 def estimate_noise(projections: Tensor) -> float:
     """Standard deviation of white noise in projections ``(tilt, rows, field)``, over all tilts."""
-    scales = torch.stack([_noise_of_tilt(projection.double()) for projection in projections])
-    return float(scales.square().mean().sqrt())
+    return _rms([_noise_of_tilt(projection.double()) for projection in projections])
 
 
-def _noise_of_tilt(p: Tensor) -> Tensor:
-    """Standard deviation of white noise in one projection ``(rows, field)``, float64 scalar."""
+def _rms(scales: list[Tensor]) -> float:
+    return float(torch.stack(scales).square().mean().sqrt())
+
+
+def _noise_of_tilt(p: Tensor, rows: Tensor | None = None) -> Tensor:
+    """Standard deviation of white noise in one projection ``(rows, field)``, float64 scalar.
+
+    Of some of its rows, when they are given: differences are taken of neighbours alone.
+    """
+    kept = torch.zeros(len(p), dtype=torch.bool)
+    kept[slice(None) if rows is None else rows] = True
+    threes = kept[:-2] & kept[1:-1] & kept[2:]
     d = p[..., :-2] - 2 * p[..., 1:-1] + p[..., 2:]
     norm = math.sqrt(6)
-    if len(p) >= 3:
+    if bool(threes.any()):
         d = d[:-2] - 2 * d[1:-1] + d[2:]
+        d = d if bool(threes.all()) else d[threes]
         norm = 6.0
-    elif p.shape[-1] >= 5:
-        d = d[..., :-2] - 2 * d[..., 1:-1] + d[..., 2:]
-        norm = math.sqrt(70)
+    else:
+        d = d if bool(kept.all()) else d[kept]
+        if p.shape[-1] >= 5:
+            d = d[..., :-2] - 2 * d[..., 1:-1] + d[..., 2:]
+            norm = math.sqrt(70)
     if d.numel() == 0:
         return torch.zeros((), dtype=torch.float64)
     return d.abs().flatten().median() / 0.6744897501960817 / norm
 
 
 def estimate_intensity(
-    projections: Tensor, geometry: Geometry, *, sigma_y: float | None = None
+    projections: Tensor,
+    geometry: Geometry,
+    *,
+    sigma_y: float | None = None,
+    good: Tensor | None = None,
 ) -> Intensity:
     """Estimate the map from sample rows of the tilt series; see the module's docstring.
 
@@ -112,23 +135,36 @@ def estimate_intensity(
         Of the tilt series.
     sigma_y
         Noise in projection units when it is known.
+    good
+        Bool, as the projections: which were measured, where not all of them were. The others
+        must have been replaced by something plausible.
 
     Raises
     ------
     InputError
         If the projections hold no contrast above their noise.
     """
-    noise = estimate_noise(projections) if sigma_y is None else sigma_y
     isolated = geometry.specimen == "isolated"
+    used = _measured(projections, geometry, good)
+    parts = [projections[u.tilt] if u.rows is None else projections[u.tilt][u.rows] for u in used]
+    noise = sigma_y
+    if noise is None:
+        noise = _rms(
+            [
+                _noise_of_tilt(projections[u.tilt, :, u.first : u.stop].double(), u.rows)
+                for u in used
+            ]
+        )
     means, lengths = [], []
     omega = torch.linspace(0, math.pi, _FREQUENCIES + 1, dtype=torch.float64)
     spectrum = torch.zeros_like(omega)
+    inner = _inner_columns(geometry)
     # Tilt by tilt in float64: samples of wide fields are large.
-    for projection, angle, (first, stop) in zip(
-        projections, geometry.angles, _inner_columns(geometry), strict=True
-    ):
+    for projection, lines in zip(parts, used, strict=True):
         # An isolated specimen's mass is the same at each tilt; a slab's path grows with the tilt.
+        angle = geometry.angles[lines.tilt]
         path = geometry.thickness / (1.0 if isolated else math.cos(angle))
+        first, stop = lines.within(*inner[lines.tilt])
         part = projection[:, first:stop].double()
         means.append(float(part.mean()) / path)
         if stop - first >= _NARROWEST:
@@ -150,7 +186,7 @@ def estimate_intensity(
         along = [
             # Twice the same: the variance of a single tensor would sum, and round, otherwise.
             (p.double() / geometry.thickness).repeat(2, 1, 1).var(dim=(1, 2))[0]
-            for p in projections
+            for p in parts
         ]
         least = torch.stack(along).median() - (noise / geometry.thickness) ** 2
         variance = max(variance, float(least))
@@ -162,6 +198,67 @@ def estimate_intensity(
             "give mean and std of the volume explicitly",
         )
     return Intensity(mean, math.sqrt(variance), noise)
+
+
+def view_means(projections: Tensor, geometry: Geometry, good: Tensor | None = None) -> Tensor:
+    """Mean of each tilt over the rays that stay within the field, float64 ``(tilt,)``.
+
+    NaN for a tilt that measures nothing; parameters as of :func:`estimate_intensity`.
+    """
+    means = torch.full((geometry.tilts,), math.nan, dtype=torch.float64)
+    inner = _inner_columns(geometry)
+    for lines in _measured(projections, geometry, good):
+        first, stop = lines.within(*inner[lines.tilt])
+        view = projections[lines.tilt, :, first:stop]
+        means[lines.tilt] = (view if lines.rows is None else view[lines.rows]).double().mean()
+    return means
+
+
+@dataclass(frozen=True)
+class _Lines:
+    """What of a tilt was measured: its rows (all of them when None), and columns first to stop."""
+
+    tilt: int
+    rows: Tensor | None
+    first: int
+    stop: int
+
+    def within(self, first: int, stop: int) -> tuple[int, int]:
+        """The columns that are among those given; these where none are."""
+        a, b = max(first, self.first), min(stop, self.stop)
+        return (a, b) if a < b else (first, stop)
+
+
+def _measured(projections: Tensor, geometry: Geometry, good: Tensor | None) -> list[_Lines]:
+    """Lines that measure something, tilt by tilt; all of all tilts where none does."""
+    tilts, rows, field = projections.shape
+    spans = [(0, field)] * tilts
+    kept = torch.ones(tilts, rows, dtype=torch.bool)
+    if good is not None:
+        for tilt, seen in enumerate(good):
+            columns = torch.nonzero(2 * seen.sum(dim=0) >= max(1, int(seen.any(dim=1).sum())))
+            if len(columns):
+                spans[tilt] = (int(columns[0]), int(columns[-1]) + 1)
+            a, b = spans[tilt]
+            kept[tilt] = 2 * seen[:, a:b].sum(dim=1) >= b - a
+    varies = torch.empty(tilts, rows, dtype=torch.float64)
+    inner = _inner_columns(geometry)
+    for tilt, (a, b) in enumerate(spans):
+        first, stop = _Lines(tilt, None, a, b).within(*inner[tilt])
+        part = projections[tilt, :, first:stop].double()
+        varies[tilt] = (part - part.mean(dim=1, keepdim=True)).square().mean(dim=1)
+    if geometry.specimen == "slab" and bool((kept & (varies > 0)).any()):
+        kept &= varies > 0
+    if bool(kept.any()):
+        usual = float(varies[kept].quantile(_MOST_LINES[geometry.specimen]))
+        kept &= varies <= _EXCESS * usual
+    if not bool(kept.any()):
+        kept[:] = True
+    return [
+        _Lines(t, None if bool(lines.all()) else torch.nonzero(lines).flatten(), *spans[t])
+        for t, lines in enumerate(kept)
+        if bool(lines.any())
+    ]
 
 
 def _inner_columns(geometry: Geometry) -> list[tuple[int, int]]:

@@ -27,6 +27,8 @@ class Run:
         Voxels, if neither the tilt series nor the configuration says.
     mask_bad
         Impute pixels that are not finite.
+    no_despike
+        Mask no others.
     """
 
     tilts: str
@@ -35,6 +37,7 @@ class Run:
     overrides: tuple[str, ...] = ()
     thickness: int | None = None
     mask_bad: bool = False
+    no_despike: bool = False
 
     def __post_init__(self) -> None:
         for name in ("tilts", "out", "config"):
@@ -79,6 +82,8 @@ def reconstruct_command(
         words += ["--thickness", str(run.thickness)]
     if run.mask_bad:
         words += ["--mask-bad"]
+    if run.no_despike:
+        words += ["--no-despike"]
     words += ["--engine", "ray"]
     if address is not None:
         words += ["--address", address]

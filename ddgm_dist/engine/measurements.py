@@ -1,8 +1,9 @@
-"""Reading the tilt series for one block of rows: shifts along y, bad pixels, intensity."""
+"""Reading the tilt series for one block of rows: shifts along y, unmeasured pixels, intensity."""
 
 from __future__ import annotations
 
 import math
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -11,12 +12,16 @@ from torch import Tensor
 
 from ddgm_dist.core.box import Box
 from ddgm_dist.core.geometry import Geometry
+from ddgm_dist.core.hot_pixels import MARGIN
 from ddgm_dist.core.intensity import Intensity
+from ddgm_dist.core.screen import Screen
 from ddgm_dist.operators.stretch import DetectorPart, interpolate_rows
 from ddgm_dist.plan.problem import Problem
 from ddgm_dist.storage.tilt_series import TiltSeries
 
-__all__ = ["BRIDGE", "read_block", "read_rows", "repair"]
+__all__ = ["BRIDGE", "read_block", "read_rows", "read_screened", "repair"]
+
+_Kind = TypeVar("_Kind", bound=np.generic)
 
 ROW_SUPPORT = 4
 # Bad pixels are bridged over at most so many columns; what mends a pixel lies that near.
@@ -46,7 +51,15 @@ def read_block(
         Float32 ``(tilt, rows, columns)``; 1 where a sample is trusted, None when all are. Bit
         for bit that part of what the whole width gives.
     """
-    return read_rows(tilts, problem.geometry, problem.intensity, box.start[1], box.stop[1], part)
+    return read_rows(
+        tilts,
+        problem.geometry,
+        problem.intensity,
+        box.start[1],
+        box.stop[1],
+        part,
+        screen=problem.screen,
+    )
 
 
 def read_rows(
@@ -56,8 +69,13 @@ def read_rows(
     start: int,
     stop: int,
     part: DetectorPart | None = None,
+    *,
+    screen: Screen | None = None,
 ) -> tuple[Tensor, Tensor | None]:
-    """Normalised rows ``[start, stop)`` of the volume; see :func:`read_block`."""
+    """Normalised rows ``[start, stop)`` of the volume; see :func:`read_block`.
+
+    Pixels that the screen masks are not trusted, as those that are not finite.
+    """
     shift = [geometry.shift(t)[0] for t in range(geometry.tilts)]
     moved = any(shift)
     low, high = (math.floor(min(shift)), math.ceil(max(shift))) if moved else (0, 0)
@@ -65,7 +83,8 @@ def read_rows(
     first = max(0, min(start + low - support, geometry.rows - 1))
     last = max(first + 1, min(geometry.rows, stop + high + support + 1 if moved else stop))
     part = part or DetectorPart((0,) * geometry.tilts, geometry.field)
-    raw, finite = _mended(tilts, slice(first, last), part, intensity.background(geometry).numpy())
+    fill = intensity.background(geometry).numpy()
+    raw, finite = _mended(tilts, slice(first, last), part, fill, screen)
     values = torch.from_numpy(raw)
     if not moved and last - first == stop - start and finite is None:
         return intensity.normalise(values, geometry), None
@@ -94,30 +113,54 @@ def read_rows(
     return torch.where((mask > 0).any(dim=-1, keepdim=True), normalised, 0.0), mask
 
 
+def read_screened(
+    tilts: TiltSeries, rows: slice, part: DetectorPart, screen: Screen | None = None
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Detector rows as they are stored, and which of their pixels were measured.
+
+    What tells whether a pixel is hot is read as well, so any part is screened as the whole is.
+    """
+    if screen is None:
+        raw = tilts.read_lines(rows, part.first, part.width)
+        return raw, np.isfinite(raw)
+    _, height, field = tilts.shape
+    lines = screen.around(rows.start, rows.stop, height)
+    wide = part if screen.hot is None else part.widened(MARGIN, field)
+    raw = tilts.read_lines(lines, wide.first, wide.width)
+    good = np.isfinite(raw) & screen.good(raw, lines.start, wide.first)
+    inner = slice(rows.start - lines.start, rows.stop - lines.start)
+    return _cut(raw[:, inner], wide, part), _cut(good[:, inner], wide, part)
+
+
 def _mended(
-    tilts: TiltSeries, rows: slice, part: DetectorPart, fill: NDArray[np.float32]
+    tilts: TiltSeries,
+    rows: slice,
+    part: DetectorPart,
+    fill: NDArray[np.float32],
+    screen: Screen | None,
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_] | None]:
     """Detector rows without bad pixels, and which pixels were good; None when all were."""
-    if not tilts.may_be_bad:
+    if screen is None and not tilts.may_be_bad:
         return tilts.read_lines(rows, part.first, part.width), None
     # What mends the pixels at the part's ends is read as well.
     wide = part.widened(BRIDGE, tilts.shape[2])
-    raw = tilts.read_lines(rows, wide.first, wide.width)
-    finite = np.isfinite(raw)
-    clean = bool(finite.all())
+    raw, good = read_screened(tilts, rows, wide, screen)
+    clean = bool(good.all())
     if not clean:
-        raw = repair(raw, finite, fill)
-    if wide != part:
-        raw, finite = (
-            np.stack(
-                [
-                    lines[:, inner - outer : inner - outer + part.width]
-                    for lines, inner, outer in zip(a, part.first, wide.first, strict=True)
-                ]
-            )
-            for a in (raw, finite)
-        )
-    return raw, None if clean else finite
+        raw = repair(raw, good, fill)
+    return _cut(raw, wide, part), None if clean else _cut(good, wide, part)
+
+
+def _cut(lines: NDArray[_Kind], outer: DetectorPart, inner: DetectorPart) -> NDArray[_Kind]:
+    """The inner part's columns of lines that were read of the outer part."""
+    if outer == inner:
+        return lines
+    return np.stack(
+        [
+            line[:, a - b : a - b + inner.width]
+            for line, a, b in zip(lines, inner.first, outer.first, strict=True)
+        ]
+    )
 
 
 def repair(

@@ -83,6 +83,10 @@ class ProblemConfig(BaseModel):
         "slab", description="part of a wider slab, or surrounded by vacuum"
     )
     mask_bad: bool = Field(False, description="impute NaN and infinite pixels, do not refuse them")
+    despike: bool = Field(
+        True,
+        description="mask hot and dead pixels, blank views and what fills views at their edges",
+    )
     denoiser: str = Field(
         "fibsem", description="fibsem, NAME.safetensors, a TorchScript file or module:callable"
     )

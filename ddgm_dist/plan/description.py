@@ -37,7 +37,8 @@ def describe(plan: Plan) -> str:
     }
     if plan.expected is not None:
         lines |= plan.expected.describe()
-    return "\n".join(f"{name:16}{text}" for name, text in lines.items())
+    noticed = [f"{'noticed':16}{finding.text}" for finding in plan.findings]
+    return "\n".join([*(f"{name:16}{text}" for name, text in lines.items()), *noticed])
 
 
 def summary(plan: Plan) -> dict[str, Any]:
@@ -75,6 +76,7 @@ def summary(plan: Plan) -> dict[str, Any]:
             "parts": plan.memory.parts(),
         },
         "expected": None if plan.expected is None else plan.expected.to_dict(),
+        "findings": [finding.to_dict() for finding in plan.findings],
     }
 
 

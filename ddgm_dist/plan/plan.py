@@ -11,6 +11,7 @@ from typing import Any, Literal
 from ddgm_dist.core.box import Triple
 from ddgm_dist.core.geometry import Geometry
 from ddgm_dist.errors import PlanError
+from ddgm_dist.findings import Finding
 from ddgm_dist.plan.advice import fitting_keys
 from ddgm_dist.plan.calls import denoiser_calls, largest_call
 from ddgm_dist.plan.config import PlanConfig
@@ -70,6 +71,8 @@ class Plan:
         Bytes one worker may use; None if that is unknown.
     expected
         How long it will take, if that was calibrated.
+    findings
+        What was noticed in the pixels.
     """
 
     tiles: Tiles
@@ -89,6 +92,7 @@ class Plan:
     state: Literal["none", "resident", "streamed"] = "none"
     budget: int | None = None
     expected: Expectation | None = None
+    findings: tuple[Finding, ...] = ()
 
     @property
     def groups(self) -> tuple[tuple[Tile, ...], ...]:

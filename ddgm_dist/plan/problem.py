@@ -11,6 +11,7 @@ from ddgm_dist.core.geometry import Geometry
 from ddgm_dist.core.intensity import Intensity
 from ddgm_dist.core.planes import Plane, halo_rows
 from ddgm_dist.core.schedule import IMPUTED_EVERY, Schedule
+from ddgm_dist.core.screen import Screen
 from ddgm_dist.core.window import WindowLattice
 from ddgm_dist.plan.config import ProblemConfig
 
@@ -20,7 +21,9 @@ __all__ = ["Problem", "differences"]
 UNSAID: dict[str, Any] = {
     "config.samples": 1,
     "config.schedule": "exponential",
+    "config.despike": True,
     "imputed_every": None,
+    "screen": None,
 }
 
 
@@ -48,6 +51,8 @@ class Problem:
         Rows of one block: the unit of every computation along y. Blocks start at multiples of it.
     data_digest, denoiser_digest
         SHA-256 of the tilt series and of the denoiser.
+    screen
+        Which pixels are masked although they are numbers; None when none are.
     """
 
     config: ProblemConfig
@@ -60,6 +65,7 @@ class Problem:
     data_digest: str
     denoiser_digest: str
     lattice_rows: WindowLattice | None = None
+    screen: Screen | None = None
 
     def seed(self, sample: int) -> int:
         """The seed of a sample: the only thing in which samples differ."""
@@ -69,17 +75,19 @@ class Problem:
         """Plain JSON values.
 
         What is in `UNSAID` is left out where it is as there: so that problems are those that they were
-        before there could be several samples, another schedule, or more than one imputation in an
-        iteration, and their outputs can be gone on with. How often is imputed is said where it matters.
+        before there could be several samples, another schedule, masked pixels, or more than one
+        imputation in an iteration, and their outputs can be gone on with. How often is imputed is said
+        where it matters.
         """
         config = self.config.model_dump(mode="json")
-        for key in ("samples", "schedule"):
+        for key in ("samples", "schedule", "despike"):
             if config[key] == UNSAID[f"config.{key}"]:
                 del config[key]
         often = max(self.schedule.steps, default=0) > IMPUTED_EVERY
         return {
             "config": config,
             **({"imputed_every": IMPUTED_EVERY} if often else {}),
+            **({} if self.screen is None else {"screen": asdict(self.screen)}),
             "geometry": asdict(self.geometry),
             "intensity": asdict(self.intensity),
             "step_size": self.step_size,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 from ddgm_dist.errors import InputError
 
@@ -41,6 +41,9 @@ class TiltSeriesMeta:
         Thickness of the slab to reconstruct, pixels; None when still to be chosen.
     description
         Free text.
+    bad_pixels
+        ``unmeasured``: pixels that are NaN or infinite are known to be, and need no further word. None
+        where nobody has said so.
     """
 
     angles_deg: tuple[float, ...]
@@ -48,6 +51,7 @@ class TiltSeriesMeta:
     pixel_size_nm: float | None = None
     thickness_px: int | None = None
     description: str = ""
+    bad_pixels: Literal["unmeasured"] | None = None
 
 
 def check_meta(meta: TiltSeriesMeta, tilts: int, where: str) -> None:
@@ -153,6 +157,8 @@ def parse_meta(attribute: Any, path: str) -> TiltSeriesMeta:
         pixel_size_nm=None if size is None else _numbers([size], "pixel_size_nm", path)[0],
         thickness_px=None if thickness is None else int(thickness),
         description=str(attribute.get("description", "")),
+        # What a later version may say is not known here, so such pixels are refused as ever.
+        bad_pixels="unmeasured" if attribute.get("bad_pixels") == "unmeasured" else None,
     )
 
 
@@ -168,4 +174,7 @@ def _numbers(value: Any, name: str, path: str) -> list[float]:
 
 def dump_meta(meta: TiltSeriesMeta) -> dict[str, Any]:
     """The value of the group attribute for this metadata; `parse_meta` reverses it."""
-    return {"kind": KIND, "version": VERSION, **asdict(meta)}
+    values = asdict(meta)
+    if meta.bad_pixels is None:
+        del values["bad_pixels"]
+    return {"kind": KIND, "version": VERSION, **values}

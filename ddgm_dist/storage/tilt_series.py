@@ -15,7 +15,7 @@ import hashlib
 import itertools
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +98,9 @@ class TiltSeries:
         # Workers reopen the store: handles do not cross process borders.
         return reopen_tilt_series, (self.path, self.identity)
 
-    def read(self, rows: slice, columns: slice = slice(None)) -> NDArray[np.float32]:
+    def read(
+        self, rows: slice, columns: slice = slice(None), tilts: slice = slice(None)
+    ) -> NDArray[np.float32]:
         """Projections ``(tilt, rows, columns)`` as a fresh, writable float32 array.
 
         Raises
@@ -108,8 +110,9 @@ class TiltSeries:
         StorageError
             Chunks are damaged, unreadable or missing.
         """
-        block = self._bulk.read((slice(None), rows, columns))
-        return as_float32(block, "tilts", self.path, (0, rows.start or 0, columns.start or 0))
+        block = self._bulk.read((tilts, rows, columns))
+        origin = (tilts.start or 0, rows.start or 0, columns.start or 0)
+        return as_float32(block, "tilts", self.path, origin)
 
     def read_lines(self, rows: slice, first: Sequence[int], width: int) -> NDArray[np.float32]:
         """Another range of columns of each tilt: ``[first[t], first[t] + width)`` of tilt t.
@@ -199,8 +202,16 @@ class TiltSeries:
             return BadPixels(0)
         return find_bad(self._parts(), show=show)
 
-    def survey(self, *, show: int = 3) -> tuple[str, BadPixels]:
-        """`fingerprint` and `count_bad` in one pass over the pixels; raises as they do."""
+    def survey(
+        self,
+        *,
+        show: int = 3,
+        watch: Callable[[Origin, NDArray[np.float32]], None] | None = None,
+    ) -> tuple[str, BadPixels]:
+        """`fingerprint` and `count_bad` in one pass over the pixels; raises as they do.
+
+        ``watch`` is shown every block as well, with where it begins.
+        """
         meta = self.meta
         head = [self.shape, meta.angles_deg, meta.shifts_px, meta.pixel_size_nm, meta.thickness_px]
         tilts, height, width = self.shape
@@ -215,6 +226,8 @@ class TiltSeries:
                     piece = block[k, i * rows : (i + 1) * rows, j * columns : (j + 1) * columns]
                     digest = hashlib.sha256(piece.astype("<f4").tobytes()).digest()
                     digests[y // rows + i, u // columns + j, t + k] = list(digest)
+                if watch is not None:
+                    watch((t, y, u), block)
                 yield (t, y, u), block
 
         bad = find_bad(hashed(), show=show)

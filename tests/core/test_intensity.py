@@ -146,3 +146,64 @@ def test_data_without_contrast_are_refused(geometry: Geometry):
     noise = torch.randn((13, 24, 200), generator=torch.Generator().manual_seed(0))
     with pytest.raises(InputError, match="no contrast"):
         estimate_intensity(flat + noise, geometry, sigma_y=1.5)
+
+
+# -- robust -------------------------------------------------------------------------------------
+
+
+def close(found: Intensity, clean: Intensity) -> None:
+    """The law: within 5 %."""
+    assert found.mean == pytest.approx(clean.mean, rel=0.05)
+    assert found.std == pytest.approx(clean.std, rel=0.05)
+    assert found.sigma_y == pytest.approx(clean.sigma_y, rel=0.05)
+
+
+def noisy() -> Tensor:
+    return add_noise(slab_projections(2.5, 1), 0.3)[0]
+
+
+@pytest.mark.parametrize("value", [-1e9, 0.0, 3e3, 1e9])
+def test_a_blob_of_any_value_changes_little(value: float) -> None:
+    """Too large for a hot pixel: its lines are left out."""
+    projections = noisy()
+    clean = estimate_intensity(projections, SLAB)
+    projections[6, 10:15, 98:103] = value
+    close(estimate_intensity(projections, SLAB), clean)
+
+
+def test_a_tenth_of_the_lines_may_be_blank_or_wild() -> None:
+    projections = noisy()
+    clean = estimate_intensity(projections, SLAB)
+    for row, value in ((3, 0.0), (17, 1e6)):
+        changed = projections.clone()
+        changed[:, row] = value  # one row of 24, in every view
+        changed[:, row, ::2] *= 2
+        close(estimate_intensity(changed, SLAB), clean)
+
+
+@pytest.mark.parametrize("view", [0, 6])
+def test_a_blank_view_changes_little(view: int) -> None:
+    projections = noisy()
+    clean = estimate_intensity(projections, SLAB)
+    projections[view] = 0.0
+    close(estimate_intensity(projections, SLAB), clean)
+
+
+def test_what_was_not_measured_does_not_count() -> None:
+    """Wherever it is: a view, rows, margins, and pixels that were replaced."""
+    projections = noisy()
+    clean = estimate_intensity(projections, SLAB)
+    good = torch.ones(projections.shape, dtype=torch.bool)
+    good[4] = good[:, 20:] = good[:, :, :40] = False
+    good[7, 3, 50] = False
+    projections[~good] = 0.0
+    projections[7, 3, 50] = projections[7, 3, 49]
+    found = estimate_intensity(projections, SLAB, good=good)
+    close(found, clean)
+    everything = torch.ones_like(good)
+    assert estimate_intensity(noisy(), SLAB, good=everything) == clean
+
+
+def test_where_nothing_is_left_out_nothing_is_changed() -> None:
+    """The figures of clean data: bit for bit those of the plain formulas."""
+    assert estimate_intensity(noisy(), SLAB).sigma_y == estimate_noise(noisy())

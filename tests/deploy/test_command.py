@@ -14,7 +14,7 @@ from ddgm_dist.deploy.resources import MIB, Resources
 from ddgm_dist.errors import InputError
 from tests.deploy.kuberay import NEEDS, RUN
 
-FULL = Run("/d/t.zarr", "/d/v.zarr", "/d/run.yaml", ("samples=8", "planes=zx,zy"), 64, True)
+FULL = Run("/d/t.zarr", "/d/v.zarr", "/d/run.yaml", ("samples=8", "planes=zx,zy"), 64, True, True)
 
 
 @pytest.mark.parametrize("run", [RUN, FULL])
@@ -29,6 +29,7 @@ def test_the_command_line_takes_it_as_it_is_meant(run: Run) -> None:
     assert str(found["config"] or "") == run.config
     assert tuple(found["overrides"] or ()) == run.overrides
     assert (found["thickness"], found["mask_bad"]) == (run.thickness, run.mask_bad)
+    assert found["no_despike"] == run.no_despike
     # A retry is the same command: it must never begin anew.
     assert found["overwrite"] is False
     # Without a terminal a line now and then tells how far it is: the log is all that there is.

@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 
 from ddgm_dist.core.geometry import Geometry, Specimen
 from ddgm_dist.core.intensity import Intensity
-from ddgm_dist.engine.measurements import BRIDGE, read_rows, repair
+from ddgm_dist.core.screen import Screen
+from ddgm_dist.engine.measurements import BRIDGE, read_rows, read_screened, repair
 from ddgm_dist.operators.slab import SlabOperator
+from ddgm_dist.operators.stretch import DetectorPart
 from ddgm_dist.storage.tilt_series import TiltSeries, TiltSeriesMeta, write_tilt_series
 
 ROWS, FIELD = 20, 12
@@ -121,20 +123,26 @@ def test_bad_pixels_are_masked_and_do_not_spread(
     ),
     size=st.integers(1, 7),
     bad=st.booleans(),
+    hot=st.lists(st.tuples(st.integers(0, 2), st.integers(0, ROWS - 1), st.integers(0, FIELD - 1))),
+    patch=st.booleans(),
 )
 def test_blocks_read_what_the_whole_reads(
-    tmp_path: Path, dy: list[float], size: int, bad: bool
+    tmp_path: Path, dy: list[float], size: int, bad: bool, hot: list[Any], patch: bool
 ) -> None:
     data = noise()
+    for place in hot:
+        data[place] = 100.0
+    data[2, 5:14, 7] = 100.0  # a line along y, which is hot in none of its rows
+    screen = Screen(20.0, ((1, 2, 2, 9, 0, 4),) if patch else ())
     if bad:
         data[1, 3:5, 2] = np.nan
     tilts, g = store(tmp_path, data), geometry(*dy)
     intensity = Intensity(0.25, 2.0, 0.1)
     stop = -(-ROWS // size) * size
-    whole = read_rows(tilts, g, intensity, 0, stop)
+    whole = read_rows(tilts, g, intensity, 0, stop, screen=screen)
     trusted = torch.ones(3, ROWS, FIELD) if whole[1] is None else whole[1]
     for start in range(0, stop, size):
-        read, valid = read_rows(tilts, g, intensity, start, start + size)
+        read, valid = read_rows(tilts, g, intensity, start, start + size, screen=screen)
         np.testing.assert_array_equal(read, whole[0][:, start : start + size])
         ok = torch.ones_like(read) if valid is None else valid
         np.testing.assert_array_equal(ok, trusted[:, start : start + size])
@@ -188,6 +196,18 @@ def test_reading_only_what_is_needed_changes_no_bit(
     )
     for tilt, row, first, length in data.draw(st.lists(run, max_size=6), "bad runs"):
         pixels[tilt, row, first : first + length] = np.nan
+    spot = st.tuples(
+        st.integers(0, 4),
+        st.integers(0, rows - 1),
+        st.integers(0, field - 1),
+        st.integers(1, 3),
+        st.integers(1, 3),
+    )
+    for tilt, row, first, height, length in data.draw(st.lists(spot, max_size=6), "hot"):
+        pixels[tilt, row : row + height, first : first + length] += 100
+    edge = data.draw(st.integers(0, 200), "filled columns")
+    patches = ((1, 3, 0, rows, 0, edge), (4, 5, 2, 3, 0, field)) if edge else ()
+    screen = Screen(data.draw(st.sampled_from([None, 20.0]), "threshold"), patches)
     path = tmp_path / "t.zarr"
     tilts = write_tilt_series(path, pixels, TiltSeriesMeta(angles), overwrite=True)
     intensity = Intensity(0.25, 2.0, 0.1)
@@ -197,8 +217,8 @@ def test_reading_only_what_is_needed_changes_no_bit(
     operator = SlabOperator(g, (start, stop))
     part = operator.detector_part
     assert part.width <= 200 + 2 * operator.margin + 64 + operator.length - (stop - start)
-    whole = operator.prepare(*read_rows(tilts, g, intensity, 1, 7))
-    less = operator.prepare(*read_rows(tilts, g, intensity, 1, 7, part), part)
+    whole = operator.prepare(*read_rows(tilts, g, intensity, 1, 7, screen=screen))
+    less = operator.prepare(*read_rows(tilts, g, intensity, 1, 7, part, screen=screen), part)
     assert torch.equal(less.stretched, whole.stretched)
     assert torch.equal(
         less.measured.expand(less.stretched.shape), whole.measured.expand(whole.stretched.shape)
@@ -233,3 +253,40 @@ def test_what_mends_a_pixel_is_near() -> None:
     np.testing.assert_allclose(
         whole[0, 0, 50:90], np.interp(np.arange(50, 90), [49, 90], line[[49, 90]]), rtol=1e-6
     )
+
+
+def test_screened_pixels_are_not_trusted_and_do_not_spread(tmp_path: Path) -> None:
+    """Also in a store of integers, which cannot hold NaN."""
+    data = np.full((3, ROWS, FIELD), 7, np.int16)
+    data[0, 10, 5] = 30000
+    tilts = write_tilt_series(tmp_path / "t.zarr", data, TiltSeriesMeta(ANGLES))
+    screen = Screen(100.0, ((1, 2, 0, ROWS, 0, 3), (2, 3, 0, ROWS, 0, FIELD)))
+    read, valid = read_rows(tilts, geometry(), UNIT, 0, ROWS, screen=screen)
+    assert valid is not None
+    expected = np.ones((3, ROWS, FIELD))
+    expected[0, 10, 5] = expected[1, :, :3] = expected[2] = 0
+    np.testing.assert_array_equal(valid, expected)
+    assert bool((read[:2] == 7).all())
+    plain, trusted = read_rows(tilts, geometry(), UNIT, 0, ROWS)
+    assert trusted is None
+    assert float(plain.max()) == 30000
+
+
+@pytest.mark.parametrize("width", [1, 5, 12])
+@pytest.mark.parametrize("height", [1, 3, 8])
+def test_a_part_is_screened_as_the_whole_is(tmp_path: Path, width: int, height: int) -> None:
+    """What looks hot where it is cut is not: lines along either axis, and beads."""
+    data = noise()
+    data[0, 4, 2:10] = data[1, 3:15, 6] = data[2, 8:13, 3:9] = 100.0
+    data[1, 2, 1:4] = data[2, 17:20, 10] = -100.0
+    tilts = store(tmp_path, data)
+    screen = Screen(20.0)
+    _, whole = read_screened(tilts, slice(0, ROWS), DetectorPart((0, 0, 0), FIELD), screen)
+    assert (~whole).sum() == 6
+    for row in range(0, ROWS - height + 1):
+        for column in range(0, FIELD - width + 1):
+            rows, first = slice(row, row + height), (column, 0, FIELD - width)
+            raw, good = read_screened(tilts, rows, DetectorPart(first, width), screen)
+            for t, u in enumerate(first):
+                np.testing.assert_array_equal(good[t], whole[t, rows, u : u + width])
+                np.testing.assert_array_equal(raw[t], data[t, rows, u : u + width])

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from ddgm_dist.core.schedule import IMPUTED_EVERY
+from ddgm_dist.core.screen import Screen
 from ddgm_dist.plan.config import Config, ProblemConfig
 from ddgm_dist.plan.problem import Problem, differences
 
@@ -32,6 +33,7 @@ OTHER: dict[str, Any] = {
     "thickness": 13,
     "specimen": "isolated",
     "mask_bad": True,
+    "despike": False,
     "denoiser": "mine:smooth",
     "precision": "float32",
     "window": 512,
@@ -72,6 +74,17 @@ def test_imputing_again_is_said_where_it_happens(make_problem: MakeProblem) -> N
     assert often["imputed_every"] == IMPUTED_EVERY
     once = {k: v for k, v in often.items() if k != "imputed_every"}
     assert differences(once, often) == [f"imputed_every: null -> {IMPUTED_EVERY}"]
+
+
+def test_masked_pixels_are_said_where_there_are_some(make_problem: MakeProblem) -> None:
+    """Clean data's problems are what they were, and their outputs are gone on with."""
+    base = make_problem()
+    assert "screen" not in base.to_dict()
+    assert "despike" not in base.to_dict()["config"]
+    screened = replace(base, screen=Screen(3.5, ((1, 2, 0, 4, 0, 9),)))
+    assert screened.digest() != base.digest()
+    (line,) = differences(base.to_dict(), screened.to_dict())
+    assert line.startswith("screen: null -> ")
 
 
 def test_samples_differ_in_their_seed_alone(make_problem: MakeProblem) -> None:

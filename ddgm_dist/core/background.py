@@ -1,0 +1,115 @@
+"""A constant that is in every pixel: what the views' means tell of it.
+
+Through a slab the mean of a view is ``a / cos(theta)``; a constant c is in all views alike. So
+``mean_t = a / cos(theta_t) + c`` is fitted: the slope is the median over pairs of views (Theil 1950,
+Sen 1968), c the median of what is left, so a few views without a meaning do not matter.
+
+A specimen that stands in a vacuum shows it at the ends of every row instead, where nothing is.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Background", "edge_level", "fit_background", "is_flat"]
+
+# Ends of a specimen that stands in a vacuum are so many deviations of its lines darker.
+_APART = 1.0
+# How far 1 / cos(theta) must reach, and in how many views, to tell a constant from a specimen.
+_SPAN, _LEAST_VIEWS = 0.3, 5
+# A constant counts that is this share of a view's mean at zero tilt, and so many of its errors. Tissue
+# that is unevenly thick or dense makes shares of up to 0.15; a vacuum shows what it is.
+_SHARE, _SHARE_OF_VACUUM, _ERRORS = 0.25, 0.05, 6.0
+
+
+@dataclass(frozen=True)
+class Background:
+    """The fit.
+
+    Attributes
+    ----------
+    constant
+        c, in the unit of the pixels.
+    specimen
+        a: mean of the specimen's own projection at zero tilt.
+    error
+        Standard deviation of c, from how the views scatter.
+    share
+        How much of the whole a constant must be that is none of the specimen's.
+    """
+
+    constant: float
+    specimen: float
+    error: float
+    share: float = _SHARE
+
+    @property
+    def significant(self) -> bool:
+        """Whether it is too large for chance and for a specimen that is uneven."""
+        whole = abs(self.constant + self.specimen)
+        return abs(self.constant) > max(self.share * whole, _ERRORS * self.error)
+
+
+def fit_background(means: Sequence[float], angles: Sequence[float]) -> Background | None:
+    """Fit the constant; None where angles or views are too few to tell.
+
+    Parameters
+    ----------
+    means
+        Of each view over the rays within the field; NaN where a view measures nothing.
+    angles
+        Radians.
+    """
+    values = np.asarray(means, dtype=np.float64)
+    path = 1 / np.cos(np.asarray(angles, dtype=np.float64))
+    seen = np.isfinite(values)
+    values, path = values[seen], path[seen]
+    if len(values) < _LEAST_VIEWS or np.ptp(path) < _SPAN:
+        return None
+    i, j = np.triu_indices(len(values), 1)
+    apart = np.abs(path[i] - path[j]) > _SPAN / 3
+    slope = float(np.median((values[i] - values[j])[apart] / (path[i] - path[j])[apart]))
+    rest = values - slope * path
+    constant = float(np.median(rest))
+    scatter = float(np.median(np.abs(rest - constant))) / 0.6745
+    spread = float(np.square(path - path.mean()).sum())
+    error = scatter * math.sqrt(1 / len(path) + float(path.mean()) ** 2 / spread)
+    return Background(constant, slope, error)
+
+
+def is_flat(views: NDArray[np.float32]) -> bool:
+    """Whether views ``(tilt, rows, columns)`` are as bright at their ends as in the middle: of a slab.
+
+    The difference is held against how the lines vary, and lines that vary more count more.
+    """
+    columns = views.shape[2]
+    edge, inner = max(1, columns // 8), columns // 4
+    ends = np.concatenate([views[..., :edge], views[..., -edge:]], axis=2)
+    middle = views[..., inner : columns - inner]
+    step = middle.mean(axis=2, dtype=np.float64) - ends.mean(axis=2, dtype=np.float64)
+    scale = views.std(axis=2, dtype=np.float64)
+    varying = np.square(scale).sum(axis=1)
+    apart = np.abs((step * scale).sum(axis=1)) / np.where(varying > 0, varying, np.inf)
+    return bool(np.median(apart) < _APART)
+
+
+def edge_level(views: NDArray[np.float32]) -> Background:
+    """What is at the ends of the rows of an isolated specimen, where nothing should be.
+
+    Parameters
+    ----------
+    views
+        ``(tilt, rows, columns)``.
+    """
+    edge = max(1, views.shape[2] // 50)
+    ends = np.concatenate([views[..., :edge], views[..., -edge:]], axis=2)
+    levels = np.median(ends, axis=(1, 2)).astype(np.float64)
+    constant = float(np.median(levels))
+    scatter = float(np.median(np.abs(levels - constant))) / 0.6745
+    rest = float(views.mean(dtype=np.float64)) - constant
+    return Background(constant, rest, scatter, _SHARE_OF_VACUUM)

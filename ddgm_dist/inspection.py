@@ -1,0 +1,277 @@
+"""Looking at all pixels of a tilt series as they pass: what is no measurement, and where."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ddgm_dist.core.geometry import Specimen
+from ddgm_dist.core.hot_pixels import MARGIN, find_hot, may_be_hot, surroundings
+from ddgm_dist.core.screen import Patch, Screen
+from ddgm_dist.findings import Finding, blank_rows, blank_views, filled_edges, hot_pixels
+
+__all__ = ["Scan", "Seen"]
+
+Floats = NDArray[np.float32]
+# Equal columns at an edge that are no chance, and fields too narrow to tell.
+_LEAST_COLUMNS, _NARROWEST = 3, 16
+# A value that so many of a view's other pixels have is data: vacuum, or few counts.
+_COMMON_IN_ROWS, _COMMON_AT_EDGES = 0.5, 0.1
+# Patches that are masked at most; what has more is no fault but what the data are.
+_MOST_PATCHES = 4096
+_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a scan has found.
+
+    Attributes
+    ----------
+    hot
+        How many pixels stand out.
+    first_hot
+        ``(tilt, y, u)`` of the first few, in the order of the rows.
+    threshold
+        How far they stand out at least; None if that could not be told.
+    blank
+        Views all of whose pixels are equal, or nearly so and far from the other views.
+    rows
+        Rows of other views all of whose pixels are equal.
+    edges
+        Columns at the edges of views that hold one value, and ``edge_value``, of the first.
+    """
+
+    hot: int
+    first_hot: tuple[tuple[int, int, int], ...]
+    threshold: float | None
+    blank: tuple[int, ...]
+    rows: tuple[Patch, ...]
+    edges: tuple[Patch, ...]
+    edge_value: float
+    shape: tuple[int, int, int]
+
+    def screen(self) -> Screen | None:
+        """What of this is to be masked; None if nothing.
+
+        Blank views are, unless most are blank; blank rows, where most of the views measure that
+        row, for what nothing tells of is not to be made up; and the filled edges.
+        """
+        tilts, height, field = self.shape
+        patches = list[Patch]()
+        if 2 * len(self.blank) < tilts:
+            patches += [(t, t + 1, 0, height, 0, field) for t in self.blank]
+        missing = np.zeros(height, dtype=int)
+        for _, _, y0, y1, _, _ in self.rows:
+            missing[y0:y1] += 1
+        told = 2 * missing < tilts
+        for t0, t1, y0, y1, u0, u1 in self.rows:
+            patches += [(t0, t1, a, b, u0, u1) for a, b in _runs(told, y0, y1)]
+        patches += self.edges
+        if len(patches) > _MOST_PATCHES:
+            patches = []
+        if not self.hot and not patches:
+            return None
+        return Screen(self.threshold if self.hot else None, tuple(patches))
+
+    def findings(
+        self, angles_deg: Sequence[float], *, masked: str, kept: str = "left as they are"
+    ) -> tuple[Finding, ...]:
+        """A line for each kind that was found.
+
+        Parameters
+        ----------
+        angles_deg
+            Of the tilts.
+        masked, kept
+            What happens to pixels that the screen masks, and to those that it does not.
+        """
+        found = list[Finding]()
+        if self.hot and self.threshold is not None:
+            found.append(hot_pixels(self.hot, self.first_hot, self.threshold, masked))
+        screen = self.screen()
+        patches = set() if screen is None else set(screen.patches)
+        _, height, field = self.shape
+        if self.blank:
+            whole = (self.blank[0], self.blank[0] + 1, 0, height, 0, field)
+            found.append(blank_views(self.blank, angles_deg, masked if whole in patches else kept))
+        if self.rows:
+            some = [p for p in patches if p[3] - p[2] < height and p[5] - p[4] == field]
+            whole_count = sum(y1 - y0 for _, _, y0, y1, _, _ in self.rows)
+            count = sum(y1 - y0 for _, _, y0, y1, _, _ in some)
+            outcome = masked if count == whole_count else kept
+            if 0 < count < whole_count:
+                outcome = f"{count} of them {masked}, the others, of which few views tell, {kept}"
+            found.append(blank_rows(self.rows, outcome))
+        if self.edges:
+            outcome = masked if self.edges[0] in patches else kept
+            found.append(filled_edges(self.edges, self.edge_value, outcome))
+        return tuple(found)
+
+
+class Scan:
+    """Collects what blocks of a series show, one after the other.
+
+    Blocks must come with their columns in order; other than that in any order, each pixel once.
+
+    Parameters
+    ----------
+    shape
+        ``(tilt, y, u)`` of the series.
+    threshold
+        How far a hot pixel stands out; none is looked for when None. It may be set later.
+    read
+        Reads rows, columns and tilts of the series, ``(tilt, rows, columns)``: for hot pixels at the
+        ends of blocks. Without it these are judged by what their block holds.
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, int, int],
+        threshold: float | None,
+        read: Callable[[slice, slice, slice], Floats] | None = None,
+    ) -> None:
+        self.shape, self.threshold, self._read = shape, threshold, read
+        self._hot, self._first = 0, list[tuple[int, int, int]]()
+        lines = shape[:2]
+        # Of each row of each view: its end values, and how many columns from each end are equal to them.
+        self._ends = np.zeros((2, *lines), dtype=np.float32)
+        self._runs = np.zeros((2, *lines), dtype=np.int64)
+
+    def add(self, origin: tuple[int, int, int], block: Floats) -> None:
+        """Look at a block ``(tilt, rows, columns)`` that begins at ``(tilt, y, u)``."""
+        self._add_hot(origin, block)
+        self._add_runs(origin, block)
+
+    def result(self, probes: Sequence[Floats], specimen: Specimen | None) -> Seen:
+        """What was found.
+
+        Parameters
+        ----------
+        probes
+            Some pixels of each view, from everywhere: a value that many have is data.
+        specimen
+            Of an isolated one the edges are vacuum, and rows may be empty; None if that is unknown.
+        """
+        tilts, height, field = self.shape
+        views, rows, edges, value = list[int](), list[Patch](), list[Patch](), 0.0
+        shut = _shut(probes)
+        for tilt in range(tilts if field >= _NARROWEST else 0):
+            (first, last), (lead, trail) = self._ends[:, tilt], self._runs[:, tilt]
+            equal = lead == field
+            if shut[tilt] or (equal.all() and (first == first[0]).all()):
+                views.append(tilt)
+                continue
+            if specimen != "isolated":
+                common = {v: _share(probes[tilt], v) for v in np.unique(first[equal])}
+                missing = equal & np.array([common.get(v, 0) < _COMMON_IN_ROWS for v in first])
+                rows += [(tilt, tilt + 1, a, b, 0, field) for a, b in _runs(missing, 0, height)]
+                if equal.all():
+                    continue
+                left, right = (
+                    int(runs[~equal].min()) if (ends[~equal] == ends[~equal][0]).all() else 0
+                    for runs, ends in ((lead, first), (trail, last))
+                )
+                # What is left of a view; but of a specimen that is unknown, margins may be vacuum.
+                rest = max(0.1, (~equal).mean() * (1 - (left + right) / field))
+                rest = 1.0 if specimen is None else rest
+                for ends, a, b in ((first, 0, left), (last, field - right, field)):
+                    here = float(ends[~equal][0])
+                    share = (_share(probes[tilt], here) - (1 - rest)) / rest
+                    if b - a >= _LEAST_COLUMNS and share < _COMMON_AT_EDGES:
+                        value = value if edges else here
+                        edges.append((tilt, tilt + 1, 0, height, a, b))
+        return Seen(
+            self._hot,
+            tuple((t, y, u) for y, t, u in self._first),
+            self.threshold,
+            tuple(views),
+            tuple(rows),
+            tuple(edges),
+            value,
+            self.shape,
+        )
+
+    def _add_hot(self, origin: tuple[int, int, int], block: Floats) -> None:
+        if self.threshold is None:
+            return
+        (t0, y0, u0), (_, height, field) = origin, self.shape
+        _, rows, columns = block.shape
+        at = may_be_hot(block, self.threshold)
+        _, row, column = at
+        cut = np.zeros(len(row), dtype=bool)
+        for index, size, start, extent in ((row, rows, y0, height), (column, columns, u0, field)):
+            cut |= (index < MARGIN) & (start > 0)
+            cut |= (index >= size - MARGIN) & (start + size < extent)
+        up, left = 0, 0
+        if self._read is not None and cut.any():
+            around = surroundings(y0, y0 + rows, height), surroundings(u0, u0 + columns, field)
+            wide = self._read(*around, slice(t0, t0 + len(block)))
+            up, left = y0 - around[0].start, u0 - around[1].start
+            tilt, row, column = find_hot(wide, self.threshold)
+        else:
+            tilt, row, column = find_hot(block, self.threshold, at)
+        row, column = row - up, column - left
+        inside = (row >= 0) & (row < rows) & (column >= 0) & (column < columns)
+        found = np.stack([row + y0, tilt + t0, column + u0])[:, inside]
+        self._hot += found.shape[1]
+        # In the order of the rows, wherever blocks are cut.
+        order = np.lexsort(found[::-1])[:_SHOWN]
+        self._first = sorted(
+            [*self._first, *((int(y), int(t), int(u)) for y, t, u in found[:, order].T)]
+        )[:_SHOWN]
+
+    def _add_runs(self, origin: tuple[int, int, int], block: Floats) -> None:
+        t0, y0, u0 = origin
+        tilts, rows, columns = block.shape
+        lines = slice(t0, t0 + tilts), slice(y0, y0 + rows)
+        (first, last), (lead, trail) = (
+            (ends[0][lines], ends[1][lines]) for ends in (self._ends, self._runs)
+        )
+        if u0 == 0:
+            first[:] = block[..., 0]
+        from_left = _leading(block, first)
+        lead += np.where(lead == u0, from_left, 0)
+        before, last[:] = last.copy(), block[..., -1]
+        from_right = _leading(block[..., ::-1], last)
+        on = (from_right == columns) & (before == last) & (u0 > 0)
+        trail[:] = from_right + np.where(on, trail, 0)
+
+
+def _leading(block: Floats, value: Floats) -> NDArray[np.int64]:
+    """How many columns from the left on equal their line's value, ``(tilt, rows)``."""
+    few = block[..., :_LEAST_COLUMNS] == value[..., None]
+    count: NDArray[np.int64] = few.cumprod(axis=2).sum(axis=2, dtype=np.int64)
+    long = np.nonzero(few.all(axis=2))
+    equal = block[long] == value[long][:, None]
+    count[long] = np.where(equal.all(axis=1), block.shape[2], equal.argmin(axis=1))
+    return count
+
+
+def _shut(probes: Sequence[Floats]) -> NDArray[np.bool_]:
+    """Views that hold next to nothing of what the others do: recorded without a beam, but for noise.
+
+    Their mean is farther than half the usual mean from it, and they vary less than a quarter as much.
+    """
+    few = [p.astype(np.float64) if p.size else np.zeros(1) for p in probes]
+    level = np.array([p.mean() for p in few])
+    spread = np.array([float(np.subtract(*np.quantile(p, (0.99, 0.01)))) for p in few])
+    usual = float(np.median(level))
+    far = np.abs(level - usual) > 0.5 * abs(usual)
+    there = np.array([p.size > 0 for p in probes])
+    found: NDArray[np.bool_] = there & far & (spread < 0.25 * float(np.median(spread)))
+    return found
+
+
+def _share(probes: Floats, value: float) -> float:
+    return float((probes == np.float32(value)).mean()) if probes.size else 0.0
+
+
+def _runs(mask: NDArray[np.bool_], start: int, stop: int) -> list[tuple[int, int]]:
+    """Where a mask is true within a range: first and stop of each run."""
+    padded = np.concatenate([[False], mask[start:stop], [False]]).astype(np.int8)
+    turns = np.flatnonzero(np.diff(padded)) + start
+    return [(int(a), int(b)) for a, b in zip(turns[::2], turns[1::2], strict=True)]

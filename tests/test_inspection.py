@@ -1,0 +1,130 @@
+"""What a scan sees in a series: named and placed, however the series is cut into blocks."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ddgm_dist.core.hot_pixels import HotThreshold
+from ddgm_dist.inspection import Scan, Seen
+
+TILTS, ROWS, FIELD = 9, 20, 50
+ANGLES = tuple(float(a) for a in range(-40, 41, 10))
+
+
+def series(seed: int = 0) -> np.ndarray:
+    r = np.random.default_rng(seed)
+    return (100 + 5 * r.standard_normal((TILTS, ROWS, FIELD))).astype(np.float32)
+
+
+def look(data: np.ndarray, specimen="slab", steps=(TILTS, ROWS, FIELD), read=True) -> Seen:
+    probes = HotThreshold(1)
+    probes.add(data)
+    scan = Scan(data.shape, probes.value(), (lambda y, u, t: data[t, y, u]) if read else None)
+    for y in range(0, data.shape[1], steps[1]):
+        for u in range(0, data.shape[2], steps[2]):
+            for t in range(0, data.shape[0], steps[0]):
+                block = data[t : t + steps[0], y : y + steps[1], u : u + steps[2]]
+                scan.add((t, y, u), block)
+    return scan.result(probes.probes, specimen)
+
+
+def kinds(seen: Seen) -> dict[str, int]:
+    return {f.kind: f.count for f in seen.findings(ANGLES, masked="masked")}
+
+
+def test_nothing_is_said_of_clean_data() -> None:
+    seen = look(series())
+    assert seen.screen() is None
+    assert kinds(seen) == {}
+
+
+def test_every_fault_is_named_and_placed() -> None:
+    data = series()
+    data[2, 7, 9] = 1e5
+    data[:, :, :3] = 7
+    data[4] = data[5, 11:13] = 0
+    seen = look(data)
+    found = {f.kind: f for f in seen.findings(ANGLES, masked="masked")}
+    assert kinds(seen) == {
+        "hot-pixels": 1,
+        "blank-views": 1,
+        "blank-rows": 2,
+        "filled-edges": TILTS - 1,
+    }
+    assert found["hot-pixels"].places == ((2, 7, 9),)
+    assert "(tilt, y, u) = (2, 7, 9): masked" in found["hot-pixels"].text
+    assert "tilt 4 (0 degrees): masked" in found["blank-views"].text
+    assert "tilt 5, rows 11 to 12: masked" in found["blank-rows"].text
+    assert "(7): tilt 0, rows 0 to 19, columns 0 to 2; " in found["filled-edges"].text
+    assert all("\n" not in f.text for f in found.values())
+    screen = seen.screen()
+    assert screen is not None
+    bad = ~screen.good(data, 0, (0,) * TILTS)
+    expected = np.zeros_like(bad)
+    expected[2, 7, 9] = expected[4] = expected[5, 11:13] = expected[:, :, :3] = True
+    np.testing.assert_array_equal(bad, expected)
+
+
+@settings(max_examples=20, deadline=None, derandomize=True)
+@given(
+    steps=st.tuples(st.integers(2, TILTS), st.integers(2, ROWS), st.integers(4, FIELD)),
+    seed=st.integers(0, 9),
+)
+def test_blocks_of_any_size_show_the_same(steps: tuple[int, int, int], seed: int) -> None:
+    r, data = np.random.default_rng(seed), series(seed)
+    data[r.random(data.shape) < 0.003] = 1e4
+    data[int(r.integers(TILTS))] = 3
+    data[1, int(r.integers(ROWS))] = 0
+    data[3, :, : int(r.integers(1, 30))] = 0
+    data[6, :, int(r.integers(20, FIELD)) :] = 0
+    assert look(data, steps=steps) == look(data)
+
+
+def test_at_the_ends_of_rows_vacuum_is_data() -> None:
+    data = series()
+    data[:, :, :15] = data[:, :, -15:] = 0
+    data[:, :4] = 0
+    assert kinds(look(data, "isolated")) == {}
+    assert kinds(look(data, None)) == {}  # what half of the pixels are is no fault
+    assert "filled-edges" in kinds(look(data, "slab"))
+
+
+@pytest.mark.parametrize("specimen", ["slab", "isolated", None])
+def test_counts_of_zero_are_data(specimen) -> None:
+    counts = np.random.default_rng(0).poisson(0.02, (TILTS, ROWS, FIELD)).astype(np.float32)
+    assert look(counts, specimen).screen() is None
+
+
+def test_a_view_without_a_beam_is_blank_although_it_is_noisy() -> None:
+    data = series()
+    data[3] = 0.5 * np.random.default_rng(1).standard_normal((ROWS, FIELD))
+    assert look(data).blank == (3,)
+    data[3] += 100  # as bright as the others: a part of the specimen that is even
+    assert look(data).blank == ()
+
+
+def test_what_few_views_tell_of_is_left() -> None:
+    """Rows that most of the views lack, and most of the views themselves: nothing is made up."""
+    data = series()
+    data[:6, 3] = 0
+    seen = look(data)
+    assert seen.screen() is None
+    assert "left as they are" in seen.findings(ANGLES, masked="masked")[0].text
+    data[0, 5] = 0
+    text = look(data).findings(ANGLES, masked="masked")[0].text
+    assert "1 of them masked" in text
+    data[:5] = 0
+    seen = look(data)
+    assert len(seen.blank) == 5
+    assert not any(p[3] - p[2] == ROWS for p in getattr(seen.screen(), "patches", ()))
+
+
+def test_words_are_few_however_much_there_is() -> None:
+    data = series()
+    data[np.random.default_rng(0).random(data.shape) < 0.004] = 1e5
+    (finding,) = look(data).findings(ANGLES, masked="masked")
+    assert finding.count > 20
+    assert len(finding.places) == 3
+    assert len(finding.text) < 250
+    assert finding.to_dict()["kind"] == "hot-pixels"
