@@ -159,7 +159,8 @@ def _config(problem: dict[str, Any]) -> dict[str, Any]:
     """The settings of a problem, with those that go without saying."""
     prefix = "config."
     unsaid = {k.removeprefix(prefix): v for k, v in UNSAID.items() if k.startswith(prefix)}
-    return unsaid | problem.get("config", {})
+    said: dict[str, Any] = problem.get("config", {})
+    return unsaid | said
 
 
 def _shown(value: Any) -> str:
