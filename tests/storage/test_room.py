@@ -46,11 +46,15 @@ def made(folder: Path) -> VolumeStore:
     return create_volume(folder / "out.zarr", LAYOUT, voxel_size_nm=None, name="a volume")
 
 
+def _fill(store: VolumeStore) -> None:
+    for x in range(0, 256, 64):
+        store.write(Box((0, 0, x), (4, 4, x + 64)), BLOCK)
+
+
 def write(store: VolumeStore) -> str:
     """What a write that fails says."""
     with pytest.raises(StorageError) as told:
-        for x in range(0, 256, 64):
-            store.write(Box((0, 0, x), (4, 4, x + 64)), BLOCK)
+        _fill(store)
     assert "\n" not in str(told.value)
     return str(told.value)
 
