@@ -27,6 +27,7 @@ from ddgm_dist.storage.tilt_series import (
     find_bad,
     open_tilt_series,
 )
+from ddgm_dist.store_name import check_store_name
 
 __all__ = ["TiltAxis", "ingest"]
 
@@ -115,6 +116,7 @@ def ingest(
     StorageError
         The store cannot be written.
     """
+    check_store_name(out)
     if tilt_axis not in ("rows", "columns"):
         raise InputError("tilt_axis", tilt_axis, "must be 'rows' or 'columns'")
     found = _open(_on_disk(source))

@@ -29,6 +29,7 @@ from ddgm_dist.storage.tilt_series import (
     create_tilt_series,
     open_tilt_series,
 )
+from ddgm_dist.store_name import check_store_name
 
 if TYPE_CHECKING:
     import dask.array as da
@@ -113,6 +114,7 @@ def simulate(
     StorageError
         The volume cannot be read or the store cannot be written.
     """
+    check_store_name(out)
     name, source = _source(volume)
     wanted = parse_noise(noise)
     if not 0 <= seed < 2**64:
