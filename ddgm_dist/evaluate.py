@@ -153,7 +153,10 @@ def _open(volume: str | Path | VolumeSource | NDArray[Any] | da.Array, argument:
         return DaskVolume(volume, argument, scheduler="sync")  # the blocks are the parallel part
     if not isinstance(volume, str | Path):
         return volume
-    return open_result(volume) if _is_result(volume) else FileVolume(volume)
+    try:
+        return open_result(volume) if _is_result(volume) else FileVolume(volume)
+    except InputError as error:  # readers do not know which of the two it is
+        raise InputError(argument, error.value, error.why, error.hint) from error
 
 
 def _is_result(volume: object) -> bool:

@@ -121,6 +121,8 @@ def ingest(
         raise InputError("tilt_axis", tilt_axis, "must be 'rows' or 'columns'")
     found = _open(_on_disk(source))
     level = found.dark_level if dark is None else float(dark)
+    if not abs(level) <= float(np.finfo(np.float32).max):
+        raise InputError("dark", level, "must be a number of float32", "leave it out for none")
     projections = _Projections(found.stack, tilt_axis, rows, columns, level)
     degrees = _angles(angles, found.angles_deg, str(source))
     meta = TiltSeriesMeta(
