@@ -24,8 +24,8 @@ from ddgm_dist.errors import InputError
 __all__ = ["Config", "PlanConfig", "ProblemConfig", "parse_config"]
 
 _SEEDS = 2**63
-# Of values: their squares, and what is computed of them, are numbers of float32 or float64.
-_LARGEST = 1e30
+# Of values: sums of squares of their projections are numbers of float32.
+_LARGEST = 1e12
 
 # What people call some keys; for hints alone.
 _WORDS = {
@@ -49,7 +49,7 @@ class ProblemConfig(BaseModel):
 
     N: int = Field(50, ge=1, le=100_000, description="iterations, one denoiser call each")
     K: float = Field(
-        100, ge=0, le=1e9, description="gradient steps per iteration (at most, if noise-aware)"
+        100, ge=0, le=1e6, description="gradient steps per iteration (at most, if noise-aware)"
     )
     sigma_1: float = Field(5.0, gt=0, description="noise level of the first iteration")
     sigma_N: float = Field(0.2, gt=0, description="noise level of the last iteration")
@@ -80,7 +80,7 @@ class ProblemConfig(BaseModel):
     )
     std: float | None = Field(
         None,
-        ge=1 / _LARGEST,
+        ge=1e-30,
         le=_LARGEST,
         description="of the volume, per voxel; estimated if null",
     )
