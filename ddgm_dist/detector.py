@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -66,8 +65,8 @@ def parse_noise(text: str) -> Noise:
     except ValueError:
         raise InputError("noise", text, f"{number!r} is not a number", hint) from None
     if kind == "gaussian":
-        if not (math.isfinite(amount) and amount >= 0):
-            raise InputError("noise", text, "the fraction must be finite and at least 0", hint)
+        if not 0 <= amount <= 1e6:
+            raise InputError("noise", text, "the fraction must be from 0 to 1e6", hint)
         return Noise("gaussian", amount)
     if not 0 < amount <= MAX_DOSE:
         raise InputError("noise", text, f"the dose must be above 0 and at most {MAX_DOSE:g}", hint)

@@ -77,6 +77,7 @@ def evaluate(
     reference: str | Path | VolumeSource | NDArray[Any] | da.Array,
     *,
     inner: str | Box = "inner",
+    rows: slice | None = None,
     scheduler: SchedulerName = "threads",
     address: str | None = None,
 ) -> Scores:
@@ -92,13 +93,16 @@ def evaluate(
         `ddgm_dist.formats.volumes.open_volume` reads (by path or URL), a volume source, or an
         array of numpy or dask.
     reference
-        The same kinds of thing, of the same extent in z. It may be wider in x (then its central
-        part is taken; the difference must be even) and have more rows (then its first are taken).
+        The same kinds of thing, of the same extent in z and y. It may be wider in x: then its central
+        part is taken, as `simulate` records it; the difference must be even.
     inner
         ``inner``: all z and y, and x without what rays from outside the field reach on each side.
         That reach is taken from the record of the run beside the volume; where there is none, an
         eighth of the width is trimmed. ``all``: the whole volume. Or a box in voxels of the
         volume, as a `Box` or ``z0:z1,y0:y1,x0:x1`` (either end may be left out).
+    rows
+        Rows of the reference that the volume's are, where it has more: those that were recorded, such
+        as the ``rows`` of `simulate`. No part is taken without them: which one cannot be told.
     scheduler
         Where the tasks run: ``threads`` of this process, one after the other (``sync``), or on
         ``ray``: there, paths must be reachable from all nodes, and arrays are sent to them.
@@ -121,7 +125,7 @@ def evaluate(
         The volume is the result of a run that has not finished, or cannot be read.
     """
     ours, theirs = _open(volume, "volume"), _open(reference, "reference")
-    offset = _offset(ours.shape, theirs.shape)
+    offset = _offset(ours.shape, theirs.shape, rows)
     box, region = _region(inner, ours.shape, volume)
     pair = Pair(ours, theirs, box, offset)
     with open_scheduler(scheduler, address) as run:
@@ -149,7 +153,10 @@ def _open(volume: str | Path | VolumeSource | NDArray[Any] | da.Array, argument:
         return DaskVolume(volume, argument, scheduler="sync")  # the blocks are the parallel part
     if not isinstance(volume, str | Path):
         return volume
-    return open_result(volume) if _is_result(volume) else FileVolume(volume)
+    try:
+        return open_result(volume) if _is_result(volume) else FileVolume(volume)
+    except InputError as error:  # readers do not know which of the two it is
+        raise InputError(argument, error.value, error.why, error.hint) from error
 
 
 def _is_result(volume: object) -> bool:
@@ -162,15 +169,24 @@ def _is_result(volume: object) -> bool:
     return RunRecord(volume).read_state() is not None
 
 
-def _offset(ours: Triple, theirs: Triple) -> Triple:
+def _offset(ours: Triple, theirs: Triple, rows: slice | None) -> Triple:
     """Where the volume's first voxel lies in the reference."""
     spare = theirs[2] - ours[2]
-    if theirs[0] != ours[0] or theirs[1] < ours[1] or spare < 0:
+    both = f"while the volume's (z, y, x) is {ours}"
+    if theirs[0] != ours[0]:
         raise InputError(
             "reference",
             f"shape {theirs}",
-            f"must be as thick as the volume of shape (z, y, x) = {ours}, with at least its rows "
-            "and its width",
+            f"is not as thick as the volume: z is {theirs[0]}, {both}",
+            "cut the thicker one to the z of the other",
+        )
+    first = _first_row(ours, theirs, rows, both)
+    if spare < 0:
+        raise InputError(
+            "reference",
+            f"shape {theirs}",
+            f"is narrower than the volume: x is {theirs[2]}, {both}",
+            "give one that is as wide, or wider",
         )
     if spare % 2:
         raise InputError(
@@ -180,7 +196,32 @@ def _offset(ours: Triple, theirs: Triple) -> Triple:
             "lies half a voxel off",
             "crop it by one column",
         )
-    return (0, 0, spare // 2)
+    return (0, first, spare // 2)
+
+
+def _first_row(ours: Triple, theirs: Triple, rows: slice | None, both: str) -> int:
+    """Row of the reference that is the volume's first."""
+    if rows is None:
+        if theirs[1] == ours[1]:
+            return 0
+        fewer = theirs[1] < ours[1]
+        raise InputError(
+            "reference",
+            f"shape {theirs}",
+            f"has {'fewer' if fewer else 'more'} rows than the volume: y is {theirs[1]}, {both}",
+            "cut the volume to the rows of the reference"
+            if fewer
+            else "say which of its rows the volume's are with rows (--rows A:B), as given to simulate",
+        )
+    shown = f"{'' if rows.start is None else rows.start}:{'' if rows.stop is None else rows.stop}"
+    start, stop = rows.start or 0, theirs[1] if rows.stop is None else rows.stop
+    if rows.step not in (None, 1) or not 0 <= start < stop <= theirs[1]:
+        raise InputError("rows", shown, f"must lie within the reference's {theirs[1]} rows, step 1")
+    if stop - start != ours[1]:
+        raise InputError(
+            "rows", shown, f"are {stop - start} rows of the reference, {both}", "name as many rows"
+        )
+    return int(start)
 
 
 def _region(inner: str | Box, shape: Triple, volume: object) -> tuple[Box, str]:

@@ -31,6 +31,7 @@ from ddgm_dist.storage.tilt_series import (
     find_bad,
     open_tilt_series,
 )
+from ddgm_dist.store_name import check_store_name
 
 __all__ = ["TiltAxis", "ingest"]
 
@@ -126,6 +127,7 @@ def ingest(
     StorageError
         The store cannot be written.
     """
+    check_store_name(out)
     if tilt_axis not in ("rows", "columns"):
         raise InputError("tilt_axis", tilt_axis, "must be 'rows' or 'columns'")
     refuse_overlap(out, "out", [("source", source)])
@@ -133,8 +135,8 @@ def ingest(
         refuse_overlap(out, "out", [("angles", angles)])
     found = _open(_on_disk(source), beside=angles is None)
     level = found.dark_level if dark is None else float(dark)
-    if not math.isfinite(level):
-        raise InputError("dark", level, "must be a finite number")
+    if not abs(level) <= float(np.finfo(np.float32).max):
+        raise InputError("dark", level, "must be a number of float32", "leave it out for none")
     projections = _Projections(found.stack, tilt_axis, rows, columns, level)
     degrees = _angles(angles, found.angles_deg, str(source))
     check_angles(degrees, _origin(angles, source))

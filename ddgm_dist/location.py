@@ -13,6 +13,7 @@ nothing of them is kept in a place, a store or a message.
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import os
 import re
@@ -179,7 +180,7 @@ def _parse(path: str | Path, argument: str) -> Place:
     if isinstance(path, Path) and re.match(r"[a-z][a-z0-9]+:/", text):
         raise InputError(argument, text, "was a URL before it became a Path", "give it as text")
     if not is_url(text):
-        return Path(path).expanduser().resolve()  # tensorstore refuses ".."
+        return _absolute(path, argument)
     scheme, _, rest = text.partition("://")
     if scheme == "file":
         return _parse_file(text, argument)
@@ -212,7 +213,26 @@ def _parse_file(text: str, argument: str) -> Path:
         raise InputError(
             argument, text, "names another host", "write file:///path, with three slashes"
         )
-    return Path(unquote(parts.path)).resolve()
+    return _absolute(unquote(parts.path), argument)
+
+
+def _absolute(path: str | Path, argument: str) -> Path:
+    """A path without links and ``..``, which tensorstore refuses.
+
+    Raises
+    ------
+    InputError
+        Its links lead in a circle, a name is too long or has a zero byte, or ``~NAME`` is nobody.
+    """
+    try:
+        found = Path(path).expanduser().resolve()
+        found.lstat()
+    except (RuntimeError, ValueError) as error:
+        raise InputError(argument, str(path), f"names no place ({error})") from error
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENAMETOOLONG):
+            raise InputError(argument, str(path), f"names no place ({error.strerror})") from error
+    return found
 
 
 def _without_credentials(text: str) -> str:

@@ -35,7 +35,7 @@ from ddgm_dist.location import (
     refuse_links,
 )
 from ddgm_dist.plan.plan import Plan
-from ddgm_dist.plan.problem import Problem, differences
+from ddgm_dist.plan.problem import Problem, changes, differences
 from ddgm_dist.storage.array_io import is_empty_folder, prepare_output, refuse_unmovable
 from ddgm_dist.storage.checkpoint import COMMITS, GENERATIONS
 from ddgm_dist.storage.lease import Lease
@@ -61,6 +61,9 @@ from ddgm_dist.storage.volume import (
 )
 
 __all__ = ["Output"]
+
+# Changes of a problem that are told.
+_SHOWN = 4
 
 
 class Output:
@@ -392,12 +395,16 @@ def _check_ours(out: str | Path, *, overwrite: bool) -> Place:
 
 
 def _check_same(saved: dict[str, Any], ours: dict[str, Any], out: str) -> None:
-    changed = differences(saved, ours)
-    if changed:
-        more = f" and {len(changed) - 6} more" if len(changed) > 6 else ""
-        raise InputError(
-            "out",
-            out,
-            f"holds another problem's result; changed: {'; '.join(changed[:6])}{more}",
-            "choose another name, or replace it with --overwrite",
-        )
+    if not differences(saved, ours):
+        return
+    changed, settings = changes(saved, ours)
+    more = f" and {len(changed) - _SHOWN} more" if len(changed) > _SHOWN else ""
+    back = ""
+    if 0 < len(settings) == len(changed) <= _SHOWN:
+        back = f"go on with what is there by {' '.join(f'--set {each}' for each in settings)}, or "
+    raise InputError(
+        "out",
+        out,
+        f"holds another problem's result; changed: {'; '.join(changed[:_SHOWN])}{more}",
+        f"{back}choose another name, or replace it with --overwrite",
+    )

@@ -28,6 +28,7 @@ from ddgm_dist.progress import Bar, Tally
 from ddgm_dist.storage.run_record import What, open_result
 from ddgm_dist.storage.tilt_series import TiltSeries
 from ddgm_dist.storage.volume import VolumeStore
+from ddgm_dist.store_name import check_store_name
 
 if TYPE_CHECKING:
     import dask.array as da
@@ -203,6 +204,7 @@ def reconstruct(
     StorageError
         If a store cannot be read or written; finished tiles are kept.
     """
+    check_store_name(out)
     started = time.monotonic()
     resolved = parse_config(config)
     runner = _engine(engine, address, workers)

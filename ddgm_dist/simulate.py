@@ -31,6 +31,7 @@ from ddgm_dist.storage.tilt_series import (
     create_tilt_series,
     open_tilt_series,
 )
+from ddgm_dist.store_name import check_store_name
 
 if TYPE_CHECKING:
     import dask.array as da
@@ -42,6 +43,8 @@ Floats = NDArray[np.float32]
 DEFAULT_ANGLES = tuple(float(a) for a in range(-60, 61, 2))
 # Cubic interpolation rings at a specimen's edge by up to 7 % of the step.
 _RINGING = 0.1
+# Pixels; beyond, nothing of a specimen would be left in the field.
+_FARTHEST = 32768
 
 
 def simulate(
@@ -114,6 +117,7 @@ def simulate(
     StorageError
         The volume cannot be read or the store cannot be written.
     """
+    check_store_name(out)
     refuse_overlap(out, "out", [("volume", place) for place in places_of(volume)])
     name, source = _source(volume)
     wanted = parse_noise(noise)
@@ -200,8 +204,8 @@ def _moves(
                 "shifts", f"shape {pairs.shape}", f"must be one (dy, dx) for each of {tilts} tilts"
             )
         return tuple((float(dy), float(dx)) for dy, dx in pairs)
-    if not (math.isfinite(shifts) and shifts >= 0):
-        raise InputError("shifts", shifts, "must be a number of pixels, at least 0")
+    if not 0 <= shifts <= _FARTHEST:
+        raise InputError("shifts", shifts, f"must be a number of pixels from 0 to {_FARTHEST}")
     if shifts == 0:
         return None
     moves = []

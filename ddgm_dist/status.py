@@ -16,7 +16,7 @@ from typing import Any, Literal
 from ddgm_dist.errors import InputError, StorageError
 from ddgm_dist.location import locate
 from ddgm_dist.storage.checkpoint import COMMITS
-from ddgm_dist.storage.lease import is_alive
+from ddgm_dist.storage.lease import is_alive, is_stopped
 from ddgm_dist.storage.replacement import lease_of
 from ddgm_dist.storage.run_record import (
     COMPLETE,
@@ -81,7 +81,7 @@ class Status:
     workers, losses, repeated
         Of the last session: ready workers; workers lost; voxels solved for again.
     holder
-        Host and process that hold the lease.
+        Host and process that hold the lease, and whether that process is stopped.
     checkpoints
         Of units that are not finished.
     checkpoint_age
@@ -222,7 +222,7 @@ def read_status(out: str | Path) -> Status:
         workers=_count(progress, "workers"),
         losses=_count(progress, "losses") or 0,
         repeated=_count(progress, "repeated") or 0,
-        holder=f"process {lease.get('pid')} on {lease.get('host')}" if running else None,
+        holder=_holder(lease) if running else None,
         checkpoints=checkpoints,
         checkpoint_age=max((c.age for c in checkpoints), default=None),
         updated=_age(progress, "updated", now),
@@ -241,6 +241,12 @@ def _checkpoints(record: RunRecord, digest: str, now: float) -> list[CheckpointS
             iteration = _count(newest, "iteration") if isinstance(newest, dict) else None
             found.append(CheckpointStatus(unit, iteration or 0, max(0.0, now - made)))
     return found
+
+
+def _holder(lease: Mapping[str, Any]) -> str:
+    """Who holds a lease that can be read."""
+    stopped = ", which is stopped (SIGSTOP)" if is_stopped(dict(lease)) else ""
+    return f"process {lease.get('pid')} on {lease.get('host')}{stopped}"
 
 
 def _alive(lease: Mapping[str, Any]) -> bool:

@@ -22,6 +22,7 @@ import yaml
 from ddgm_dist.errors import DdgmError, InputError
 from ddgm_dist.location import is_url
 from ddgm_dist.plan.config import Config, parse_config
+from ddgm_dist.store_name import check_store_name
 
 if TYPE_CHECKING:
     from ddgm_dist.engine.ray_jobs import JobServer
@@ -74,6 +75,7 @@ def submit(
     DdgmError
         The cluster does not take the job.
     """
+    check_store_name(out)
     resolved = parse_config(config)
     words = [*(["ddgm-dist"] if installed else ["python", "-m", "ddgm_dist"]), "reconstruct"]
     words += [_seen_from_afar("tilts", tilts), _seen_from_afar("out", out)]

@@ -10,6 +10,7 @@ import pytest
 from skimage.metrics import structural_similarity
 
 from ddgm_dist import agreement as AGREEMENT
+from ddgm_dist.cli.entry import main
 from ddgm_dist.core.box import Box
 from ddgm_dist.core.geometry import Geometry
 from ddgm_dist.errors import DdgmError, InputError, StorageError
@@ -220,10 +221,56 @@ def test_regions(inner, box):
     assert evaluate(VOLUME, TRUTH, inner=inner).box == box
 
 
-def test_a_larger_reference_is_cropped():
-    large = RANDOM.normal(size=(16, 14, 60)).astype(np.float32)
-    large[:, :9, 6:54] = TRUTH
+def test_of_a_wider_reference_the_middle_is_taken():
+    """As `simulate` records it."""
+    large = RANDOM.normal(size=(16, 9, 60)).astype(np.float32)
+    large[:, :, 6:54] = TRUTH
     assert evaluate(VOLUME, large) == evaluate(VOLUME, TRUTH)
+
+
+@pytest.mark.parametrize("first", [0, 3, 5])
+def test_of_a_reference_with_more_rows_those_are_taken_that_are_named(first):
+    large = RANDOM.normal(size=(16, 14, 60)).astype(np.float32)
+    large[:, first : first + 9, 6:54] = TRUTH
+    want = evaluate(VOLUME, TRUTH)
+    assert evaluate(VOLUME, large, rows=slice(first, first + 9)) == want
+    # Which rows the volume's are cannot be told: the first need not be.
+    with pytest.raises(
+        InputError, match=r"y is 14, while the volume's \(z, y, x\) is \(16, 9, 48\)"
+    ) as told:
+        evaluate(VOLUME, large)
+    assert "--rows A:B" in str(told.value)
+    with pytest.raises(InputError, match="has more rows"):
+        evaluate(VOLUME, large, inner="0:16,0:9,6:42")
+    assert evaluate(VOLUME, TRUTH, rows=slice(None)) == want
+
+
+@pytest.mark.parametrize(
+    ("rows", "why"),
+    [
+        (slice(0, 8), "are 8 rows of the reference"),
+        (slice(6, 15), "must lie within the reference's 14 rows"),
+        (slice(-9, None), "must lie within"),
+        (slice(0, 9, 2), "must lie within"),
+        (slice(9, 0), "must lie within"),
+    ],
+)
+def test_rows_that_do_not_fit_are_refused(rows, why):
+    large = RANDOM.normal(size=(16, 14, 48)).astype(np.float32)
+    with pytest.raises(InputError, match=why) as told:
+        evaluate(VOLUME, large, rows=rows)
+    assert told.value.argument == "rows"
+
+
+def test_rows_that_simulate_records_are_named_alike_on_the_command_line(tmp_path, capsys):
+    np.save(tmp_path / "truth.npy", TRUTH)
+    np.save(tmp_path / "volume.npy", VOLUME[:, 2:6])
+    words = ["evaluate", str(tmp_path / "volume.npy"), str(tmp_path / "truth.npy")]
+    assert main([*words, "--rows", "2:6", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found == evaluate(VOLUME[:, 2:6], TRUTH[:, 2:6]).to_dict()
+    assert main(words) == 2
+    assert "has more rows than the volume" in capsys.readouterr().err
 
 
 def test_paths_and_sources_give_the_same(tmp_path):
@@ -262,6 +309,7 @@ def holed(value):
     [
         ({"reference": TRUTH[:15]}, "reference"),
         ({"reference": TRUTH[:, :8]}, "reference"),
+        ({"volume": VOLUME[:, :8]}, "reference"),
         ({"reference": TRUTH[:, :, :46]}, "reference"),
         ({"volume": VOLUME[:, :, :47]}, "reference"),
         ({"reference": np.ones_like(TRUTH)}, "reference"),

@@ -279,8 +279,15 @@ def test_another_problem_is_refused_and_told_apart(tilts: Path, tmp_path: Path) 
     run(tilts, out)
     error = refused(tilts, out, seed=1, K=5)
     assert error.argument == "out"
-    assert "config.K: 4.0 -> 5.0; config.seed: 0 -> 1" in str(error)
+    told = (
+        "changed: K: 4 -> 5; seed: 0 -> 1; go on with what is there by --set K=4 --set seed=0, or "
+    )
+    assert told in str(error)  # and no level or step that follows from these
     assert "--overwrite" in str(error)
+    # Of many the first are told, and none of what was typed is advised to be taken back in part.
+    many = str(refused(tilts, out, seed=1, K=5, N=9, trust=2.0, added_noise=0.5))
+    assert "; N: " in many
+    assert "and 1 more; choose another name" in many
     first = open_result(out).to_dask().compute()
     again = reconstruct(tilts, out, {**KEYS, "seed": 1}, "local", overwrite=True)
     assert not np.array_equal(again.to_dask().compute(), first)
@@ -293,7 +300,9 @@ def test_other_data_are_another_problem(data: np.ndarray, tmp_path: Path) -> Non
     run(write(tmp_path, data), out, **given)
     changed = data.copy()
     changed[0, 0, 0] += 1
-    assert "data_digest" in str(refused(write(tmp_path, changed), out, **given))
+    assert "changed: the pixels of the tilt series;" in str(
+        refused(write(tmp_path, changed), out, **given)
+    )
 
 
 @pytest.mark.parametrize("kind", ["folder", "empty folder", "file"])

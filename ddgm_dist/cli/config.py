@@ -2,29 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from ddgm_dist import strict_yaml
 from ddgm_dist.errors import InputError
 
 __all__ = ["read_config", "read_yaml"]
 
 Config = dict[str, Any]
-
-
-class _Loader(yaml.SafeLoader):
-    """The safe loader; but PyYAML follows YAML 1.1, where ``1e-3`` is a string. Here it is not."""
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$"),
-    list("-+.0123456789"),
-)
 
 
 def read_config(path: Path | None, overrides: Sequence[str]) -> Config:
@@ -88,9 +75,9 @@ def _read_file(path: Path) -> Config:
 
 def _parse(text: str, argument: str, shown: str) -> Any:
     try:
-        return yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError as error:
-        raise InputError(argument, shown, f"is not YAML ({error})") from error
+        return strict_yaml.load(text)
+    except strict_yaml.YamlError as error:
+        raise InputError(argument, shown, str(error)) from error
 
 
 def _section(config: Config, names: Sequence[str], override: str) -> Config:

@@ -18,7 +18,7 @@ from ddgm_dist.cli.options import (
     TiltsOut,
     store_argument,
 )
-from ddgm_dist.cli.values import even_angles, parse_angles, parse_shape, parse_slice
+from ddgm_dist.cli.values import MAX_ANGLES, even_angles, parse_angles, parse_shape, parse_slice
 from ddgm_dist.errors import InputError
 
 if TYPE_CHECKING:
@@ -60,7 +60,11 @@ def simulate(
     tilts: Annotated[
         int | None,
         typer.Option(
-            metavar="N", min=1, help="Number of evenly spaced tilts; 61.", show_default=False
+            metavar="N",
+            min=1,
+            max=MAX_ANGLES,
+            help="Number of evenly spaced tilts; 61.",
+            show_default=False,
         ),
     ] = None,
     max_angle: Annotated[

@@ -65,8 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         elif isinstance(error.__cause__, KeyboardInterrupt):
             status = INTERRUPTED
         else:
-            # A defect, not a mistake of the user's: the stack may be all there is after a long run.
-            return _fail(f"internal error: {type(error).__name__}: {error}", 1, stack=True)
+            return _unforeseen(error, settings)
     if status in (INTERRUPTED, TERMINATED):
         return _fail("interrupted" if status == INTERRUPTED else "terminated", status)
     return status if isinstance(status, int) else 0
@@ -110,6 +109,15 @@ def _terminable() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _unforeseen(error: Exception, settings: Settings) -> int:
+    # By its name: torch, whose error it is, may not be imported, and need not be.
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        advice = "give less at a time, or use a machine with more; what is finished is kept"
+        return _fail(f"error: out of memory ({error}); {advice}", 2, stack=settings.traceback)
+    # A defect, not a mistake of the user's: the stack may be all there is after a long run.
+    return _fail(f"internal error: {type(error).__name__}: {error}", 1, stack=True)
 
 
 def _fail(message: str, status: int, *, stack: bool = False) -> int:

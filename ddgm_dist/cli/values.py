@@ -8,7 +8,14 @@ from pathlib import Path
 
 from ddgm_dist.errors import InputError
 
-__all__ = ["even_angles", "parse_angles", "parse_memory", "parse_shape", "parse_slice"]
+__all__ = [
+    "MAX_ANGLES",
+    "even_angles",
+    "parse_angles",
+    "parse_memory",
+    "parse_shape",
+    "parse_slice",
+]
 
 MAX_ANGLES = 100_000
 

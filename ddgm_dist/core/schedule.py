@@ -257,6 +257,7 @@ def make_schedule(
             )
     steps = tuple(float(K) for _ in sigma)
     if rule == "noise-aware" and sigma_y > 0:
-        steps = tuple(min(float(K), trust * s * s / (sigma_y * sigma_y * step_size)) for s in sigma)
+        rate = sigma_y * sigma_y * step_size  # zero where it is too small for a float
+        steps = tuple(min(float(K), trust * s * s / rate if rate else math.inf) for s in sigma)
     added = tuple(added_noise * s for s in sigma)
     return Schedule(sigma, added, sigma if denoising_step is None else denoising_step, steps)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from ddgm_dist.deploy.resources import MIB, Resources
 from ddgm_dist.errors import InputError
+from ddgm_dist.store_name import check_store_name
 
 __all__ = ["Run", "reconstruct_command", "shell_line"]
 
@@ -48,6 +49,7 @@ class Run:
                 raise InputError(
                     name, value, "starts with a dash or has control characters", "rename the store"
                 )
+        check_store_name(self.out)
         for name in ("tilts", "out"):
             value = getattr(self, name)
             if "://" not in value and not value.startswith("/"):

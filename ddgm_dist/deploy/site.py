@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, get_args
 
-import yaml
 from pydantic import BaseModel, BeforeValidator, ByteSize, ConfigDict, Field, ValidationError
 
+from ddgm_dist import strict_yaml
 from ddgm_dist.errors import InputError
 
 __all__ = [
@@ -265,29 +265,14 @@ def load_site(path: str | Path) -> SiteProfile:
     except (OSError, UnicodeDecodeError) as error:
         raise InputError("site", str(path), f"cannot be read ({error})") from error
     try:
-        values = yaml.load(text, Loader=_Loader)
-    except (yaml.YAMLError, RecursionError) as error:
-        raise InputError("site", str(path), f"is not YAML ({error})") from error
+        values = strict_yaml.load(text)
+    except strict_yaml.YamlError as error:
+        raise InputError("site", str(path), str(error)) from error
     if not isinstance(values, dict):
         raise InputError(
             "site", str(path), "is not a mapping", "start with the line `kubernetes:` or `slurm:`"
         )
     return parse_site(values)
-
-
-class _Loader(yaml.SafeLoader):
-    """The safe loader; but a key that is there twice is an error, where the last would win."""
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Hashable, Any]:
-        seen = set()
-        for key, _ in node.value:
-            name = (key.tag, str(key.value))
-            if name in seen:
-                raise yaml.constructor.ConstructorError(
-                    "a mapping", node.start_mark, f"has the key {key.value!r} twice", key.start_mark
-                )
-            seen.add(name)
-        return super().construct_mapping(node, deep)
 
 
 def parse_site(values: Mapping[str, Any]) -> SiteProfile:

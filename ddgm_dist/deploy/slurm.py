@@ -16,8 +16,7 @@ from importlib import resources as files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import yaml
-
+from ddgm_dist import strict_yaml
 from ddgm_dist.deploy.command import Run, reconstruct_command
 from ddgm_dist.deploy.resources import GIB, MIB, Resources
 from ddgm_dist.errors import InputError
@@ -221,12 +220,20 @@ def _checkpointing(run: Run, slurm: Slurm) -> Run:
     said = [word.partition("=")[0].strip() for word in run.overrides]
     if run.config:
         # It may lie where only the nodes see it; then what is said here counts.
-        with contextlib.suppress(OSError, UnicodeDecodeError, yaml.YAMLError):
-            said += list(yaml.safe_load(Path(run.config).read_text(encoding="utf-8")) or ())
+        with contextlib.suppress(OSError):
+            said += _keys(Path(run.config).read_bytes(), run.config)
     if "checkpoint_every" in said:
         return run
     every = f"checkpoint_every={(slurm.signal_seconds - _LEAVING) * 3 // 4}"
     return replace(run, overrides=(every, *run.overrides))
+
+
+def _keys(text: bytes, path: str) -> list[str]:
+    try:
+        found = strict_yaml.load(text.decode("utf-8"))
+    except (UnicodeDecodeError, strict_yaml.YamlError) as error:
+        raise InputError("--config", path, str(error)) from error
+    return list(found) if isinstance(found, dict) else []
 
 
 def _folded(word: str) -> str:

@@ -24,6 +24,8 @@ from ddgm_dist.errors import InputError
 __all__ = ["Config", "PlanConfig", "ProblemConfig", "parse_config"]
 
 _SEEDS = 2**63
+# Of values: sums of squares of their projections are numbers of float32.
+_LARGEST = 1e12
 
 # What people call some keys; for hints alone.
 _WORDS = {
@@ -45,9 +47,9 @@ class ProblemConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    N: int = Field(50, ge=1, description="iterations, one denoiser call each")
+    N: int = Field(50, ge=1, le=100_000, description="iterations, one denoiser call each")
     K: float = Field(
-        100, ge=0, description="gradient steps per iteration (at most, if noise-aware)"
+        100, ge=0, le=1e6, description="gradient steps per iteration (at most, if noise-aware)"
     )
     sigma_1: float = Field(5.0, gt=0, description="noise level of the first iteration")
     sigma_N: float = Field(0.2, gt=0, description="noise level of the last iteration")
@@ -65,10 +67,23 @@ class ProblemConfig(BaseModel):
     trust: float = Field(3.0, gt=0, description="c of the noise-aware cap")
     step_size: float | None = Field(None, gt=0, description="eta; 1/||A||^2 if null")
     sigma_y: float | None = Field(
-        None, ge=0, description="noise of the projections in their unit; estimated if null"
+        None,
+        ge=0,
+        le=_LARGEST,
+        description="noise of the projections in their unit; estimated if null",
     )
-    mean: float | None = Field(None, description="of the volume, per voxel; estimated if null")
-    std: float | None = Field(None, gt=0, description="of the volume, per voxel; estimated if null")
+    mean: float | None = Field(
+        None,
+        ge=-_LARGEST,
+        le=_LARGEST,
+        description="of the volume, per voxel; estimated if null",
+    )
+    std: float | None = Field(
+        None,
+        ge=1e-30,
+        le=_LARGEST,
+        description="of the volume, per voxel; estimated if null",
+    )
     seed: int = Field(0, ge=0, lt=_SEEDS, description="of the added noise and the window lattice")
     samples: int = Field(
         1,

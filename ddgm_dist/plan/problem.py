@@ -15,7 +15,7 @@ from ddgm_dist.core.screen import Screen
 from ddgm_dist.core.window import WindowLattice
 from ddgm_dist.plan.config import ProblemConfig
 
-__all__ = ["Problem", "differences"]
+__all__ = ["Problem", "changes", "differences"]
 
 # Fields that a problem's dictionary lacks when they have these values.
 UNSAID: dict[str, Any] = {
@@ -132,4 +132,71 @@ def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> l
             shown = [json.dumps(v) for v in (a, b)]
             cut = [s if len(s) <= 40 else s[:37] + "..." for s in shown]
             found.append(f"{prefix}{key}: {cut[0]} -> {cut[1]}")
+    return found
+
+
+def changes(old: dict[str, Any], new: dict[str, Any]) -> tuple[list[str], list[str]]:
+    """What a user has changed between two problems: settings, the tilt series, the denoiser.
+
+    What follows from these, such as the schedule of N, is left out. It is only told where nothing that
+    a user gives explains it: then it is the package that has changed.
+
+    Parameters
+    ----------
+    old, new
+        Dictionaries of problems.
+
+    Returns
+    -------
+    tuple[list[str], list[str]]
+        What changed, in words; and ``KEY=VALUE`` of the settings that the old problem has.
+    """
+    a, b = _config(old), _config(new)
+    keys = sorted(key for key in a.keys() | b.keys() if a.get(key) != b.get(key))
+    found = [f"{key}: {_shown(a.get(key))} -> {_shown(b.get(key))}" for key in keys]
+    settings = [f"{key}={_shown(a[key])}" for key in keys if key in a]
+    found += _tilt_series(old, new, thickness="thickness" in keys)
+    if old.get("denoiser_digest") != new.get("denoiser_digest") and "denoiser" not in keys:
+        found.append(f"what is in the denoiser {_shown(b.get('denoiser'))} (weights or source)")
+    if found:
+        return found, settings
+    return [f"{line} (by another version of ddgm_dist)" for line in differences(old, new)], []
+
+
+def _config(problem: dict[str, Any]) -> dict[str, Any]:
+    """The settings of a problem, with those that go without saying."""
+    prefix = "config."
+    unsaid = {k.removeprefix(prefix): v for k, v in UNSAID.items() if k.startswith(prefix)}
+    said: dict[str, Any] = problem.get("config", {})
+    return unsaid | said
+
+
+def _shown(value: Any) -> str:
+    """A setting as it is written after ``--set KEY=``."""
+    if isinstance(value, list):
+        return ",".join(map(str, value))
+    if isinstance(value, float):
+        return repr(value).removesuffix(".0")
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _tilt_series(old: dict[str, Any], new: dict[str, Any], *, thickness: bool) -> list[str]:
+    """What of the tilt series has changed; its thickness only if no setting says so."""
+    a, b = old.get("geometry", {}), new.get("geometry", {})
+    shape = [
+        f"{len(g.get('angles_deg', ()))} tilts of {g.get('rows')} x {g.get('field')} pixels"
+        for g in (a, b)
+    ]
+    found = []
+    if shape[0] != shape[1]:
+        found.append(f"the tilt series: {shape[0]} -> {shape[1]}")
+    elif old.get("data_digest") != new.get("data_digest"):
+        found.append("the pixels of the tilt series")
+    if len(a.get("angles_deg", ())) == len(b.get("angles_deg", ())):
+        for key, name in (("angles_deg", "angles"), ("shifts_px", "shifts")):
+            if json.dumps(a.get(key)) != json.dumps(b.get(key)):
+                found.append(f"the {name} of the tilt series")
+    if a.get("thickness") != b.get("thickness") and not thickness:
+        given = f"{a.get('thickness')} -> {b.get('thickness')}"
+        found.append(f"the thickness that the tilt series has: {given}")
     return found

@@ -17,6 +17,7 @@ from torch import Tensor
 from ddgm_dist.errors import InputError
 from ddgm_dist.prior.precision import Precision, arithmetic
 from ddgm_dist.prior.unet import UNet
+from ddgm_dist.prior.users_code import passes, raised
 from ddgm_dist.prior.weights import load_weights, shipped_weights
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
 
 SHIPPED = "fibsem"
 _ANY_SIGMA = (0.0, float("inf"))
+_CALLED = "it is called as f(x, sigma), x float32 (batch, z, x) and sigma a number"
 
 
 def _gradient_if_asked(x: Tensor) -> torch.set_grad_enabled:
@@ -70,27 +72,59 @@ class FunctionDenoiser:
     """A user's ``(x, sigma) -> denoised``, x float32 ``(batch, z, x)`` and sigma a float.
 
     The function may carry an attribute ``stride`` if image extents must be multiples of it.
+
+    Raises
+    ------
+    InputError
+        That attribute is no whole number of at least 1.
     """
 
     def __init__(self, function: Callable[[Tensor, Any], Tensor], name: str) -> None:
         self.function, self.name = function, name
-        self.stride = int(getattr(function, "stride", 1))
+        stride = getattr(function, "stride", 1)
+        if not isinstance(stride, int) or stride < 1:
+            why = f"its attribute stride is {stride!r}, not a whole number of at least 1"
+            raise InputError("denoiser", name, why)
+        self.stride = stride
 
     def __call__(self, x: Tensor, sigma: float, inside: Tensor) -> Tensor:
-        """Denoised images; checked for shape and finiteness."""
+        """Denoised images; checked for type, shape and finiteness.
+
+        Raises
+        ------
+        InputError
+            The function raised, with the place in its code; or what it returned cannot be used.
+        MemoryError
+            It said that memory is lacking. Other errors of memory and device come as they are.
+        """
         argument = torch.tensor(sigma) if isinstance(self.function, torch.nn.Module) else sigma
+        images = x * inside
         with _gradient_if_asked(x):
-            out = self.function(x * inside, argument)
+            try:
+                out = self.function(images, argument)
+            except BaseException as error:
+                if passes(error):
+                    raise
+                raise raised(error, self.name, f"at sigma = {sigma:g}", _CALLED) from error
         if not isinstance(out, Tensor) or out.shape != x.shape:
             got = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
             raise InputError(
                 "denoiser",
                 self.name,
                 f"must return a tensor of the shape it is given, {tuple(x.shape)}; it gave {got}",
+                _CALLED,
             )
+        if not out.is_floating_point() or out.layout != torch.strided:
+            raise InputError(
+                "denoiser",
+                self.name,
+                f"must return a dense tensor of real floating-point numbers; it gave {out.dtype}, "
+                f"{out.layout}",
+            )
+        out = out.to(device=x.device, dtype=torch.float32)
         if not bool(torch.isfinite(out).all()):
             raise InputError("denoiser", self.name, f"gave NaN or infinity at sigma = {sigma:g}")
-        return out.to(torch.float32)
+        return out
 
 
 def weight_files(name: str) -> list[tuple[str, Path]]:
@@ -182,12 +216,23 @@ def _torchscript(path: Path, device: torch.device | str) -> LoadedDenoiser:
 
 def _function(name: str) -> LoadedDenoiser:
     module_name, _, attribute = name.partition(":")
+    hint = "write module:callable without folders and .py; the folder has to be on PYTHONPATH"
+    if not module_name or not attribute or module_name.startswith("."):
+        raise InputError("denoiser", name, "names no module and callable", hint)
     try:
-        function = getattr(importlib.import_module(module_name), attribute)
-    except (ImportError, AttributeError) as error:
-        raise InputError(
-            "denoiser", name, f"cannot be imported: {error}", "is its folder on PYTHONPATH?"
-        ) from error
+        module = importlib.import_module(module_name)
+    except BaseException as error:
+        if passes(error):
+            raise
+        if isinstance(error, ModuleNotFoundError) and _leads_to(error.name, module_name):
+            file = "/" in module_name or module_name.endswith(".py")
+            hint = hint if file else "is its folder on PYTHONPATH?"
+            raise InputError("denoiser", name, f"cannot be imported: {error}", hint) from error
+        raise raised(error, name, "when imported") from error
+    try:
+        function = getattr(module, attribute)
+    except AttributeError as error:
+        raise InputError("denoiser", name, f"cannot be imported: {error}") from error
     if not callable(function):
         raise InputError("denoiser", name, "is not callable")
     try:
@@ -196,3 +241,8 @@ def _function(name: str) -> LoadedDenoiser:
         source = name
     digest = hashlib.sha256(source.encode()).hexdigest()
     return LoadedDenoiser(FunctionDenoiser(function, name), digest, _ANY_SIGMA, 0)
+
+
+def _leads_to(missing: str | None, module: str) -> bool:
+    """Whether the module that is missing is the wanted one, or a package around it."""
+    return missing is not None and f"{module}.".startswith(f"{missing}.")

@@ -10,7 +10,6 @@ import contextlib
 import functools
 import itertools
 import os
-import shutil
 from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -33,6 +32,7 @@ from ddgm_dist.location import (
     plain,
 )
 from ddgm_dist.storage.numcodecs_array import NumcodecsArray
+from ddgm_dist.storage.room import obstacle
 
 __all__ = [
     "BulkArray",
@@ -120,20 +120,14 @@ def is_empty_folder(place: Place) -> bool:
 
 
 def write_error(place: Place, nbytes: int, error: Exception) -> StorageError:
-    """The error for a write that failed: what was to be written where, and the room there is."""
+    """The error for a write that failed: what was to be written where, and what is in the way."""
     if isinstance(place, ObjectPath):
         return StorageError(
             f"writing {nbytes} bytes to {place} failed; check the network, the bucket and the "
             f"credentials, then run again ({plain(error)})"
         )
-    try:
-        there = next(p for p in (place, *place.parents) if p.exists())
-        room = f"{shutil.disk_usage(there).free} bytes are free there"
-    except OSError:
-        room = "the room there is unknown"
     return StorageError(
-        f"writing {nbytes} bytes to {place} failed; {room}; "
-        f"free space or check the disk, then run again ({error})"
+        f"writing {nbytes} bytes to {place} failed; {obstacle(place, error)} ({error})"
     )
 
 

@@ -44,7 +44,7 @@ from ddgm_dist.location import ObjectPath, exclusive, kvstore, locate, plain
 from ddgm_dist.storage.array_io import write_error
 from ddgm_dist.storage.volume import SIDECAR
 
-__all__ = ["LEASE", "Lease", "is_alive"]
+__all__ = ["LEASE", "Lease", "is_alive", "is_stopped"]
 
 LEASE = "lease.json"
 
@@ -212,10 +212,11 @@ class Lease:
         if _is_fresh(held):
             raise self._held(held)
         log.warning(
-            "%s: process %d on %s held the lease; watching for %.0f s at most whether it is renewed",
+            "%s: process %d on %s %s the lease; watching for %.0f s at most whether it is renewed",
             self.path,
             held["pid"],
             held["host"],
+            "is stopped, and held" if is_stopped(held) else "held",
             held["duration"],
         )
         first = found.stamp.generation
@@ -229,6 +230,17 @@ class Lease:
         return found
 
     def _held(self, held: dict[str, Any]) -> InputError:
+        pid = held["pid"]
+        if is_stopped(held):
+            return InputError(
+                "out",
+                str(self.path),
+                f"is being written by process {pid} on this machine, which is stopped (by Ctrl-Z or "
+                "SIGSTOP)",
+                f"continue it with `kill -CONT {pid}`, or end it with `kill -KILL {pid}`: what is "
+                f"finished is kept; {held['duration']:.0f} s after it was stopped another run may "
+                "take over",
+            )
         return InputError(
             "out",
             str(self.path),
@@ -253,8 +265,9 @@ class Lease:
             written = self._write(self._generation)
             if written is None:
                 self._lost = (
-                    f"{self.path}: this process was not heard of for {self.duration:.0f} s, and "
-                    "another has taken over; nothing is lost, the other goes on"
+                    f"{self.path}: this process was not heard of for {self.duration:.0f} s (it was "
+                    "stopped, its machine slept, or the store did not answer), and another has taken "
+                    "over; nothing is lost, the other goes on"
                 )
             else:
                 self._generation, self._renewed = written, began
@@ -329,18 +342,32 @@ def is_alive(lease: dict[str, Any]) -> bool:
     return float(lease["expires"]) >= time.time() and not _is_dead(lease)
 
 
+def is_stopped(lease: dict[str, Any]) -> bool:
+    """Whether the holder of a lease is a process of this machine that a signal has stopped."""
+    return (
+        _is_here(lease)
+        and not _is_dead(lease)
+        and _stat(int(lease["pid"]))[:1] in (["T"], ["t"])  # stopped; traced, by a debugger
+    )
+
+
 def process_started(pid: int) -> str:
     """What tells a process from a later one with its number; empty where there is none.
 
     One that has ended and that its parent has not asked after keeps its number, as in a container
     without an init: it is none.
     """
+    fields = _stat(pid)
+    return "" if not fields or fields[0] in ("Z", "X") else fields[19]
+
+
+def _stat(pid: int) -> list[str]:
+    """What the kernel says of a process, from its state on; empty where there is none."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
     except OSError:
-        return ""
-    state, *rest = fields.rpartition(")")[2].split()
-    return "" if state in ("Z", "X") else rest[18]
+        return []
+    return fields.rpartition(")")[2].split()
 
 
 def _is_here(held: dict[str, Any]) -> bool:

@@ -19,6 +19,7 @@ from ddgm_dist.storage.array_io import BulkArray, prepare_output, write_error
 from ddgm_dist.storage.lease import Lease
 from ddgm_dist.storage.replacement import Redirect, Replacement, replacement
 from ddgm_dist.storage.tilt_meta import ARRAY, ATTRIBUTE, TiltSeriesMeta, check_meta, dump_meta
+from ddgm_dist.store_name import check_store_name
 
 __all__ = ["CHUNK_COLUMNS", "CHUNK_ROWS", "TiltSeriesWriter", "create_tilt_series"]
 
@@ -164,6 +165,7 @@ def create_tilt_series(
     StorageError
         The store cannot be written.
     """
+    check_store_name(path)
     kind = np.dtype(dtype).kind
     if kind not in "fiu" or len(shape) != 3 or min(shape) < 1:
         raise InputError("projections", f"{dtype} {shape}", "must be numbers of shape (tilt, y, u)")

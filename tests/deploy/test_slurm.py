@@ -227,6 +227,16 @@ def test_a_configuration_that_says_how_often_is_left_alone(tmp_path: Path) -> No
     assert "checkpoint_every=" in render_sbatch(replace(RUN, config=str(config)), NEEDS, site())
 
 
+@pytest.mark.parametrize("text", ["N: 30\nN: 40\n", "N: [", "\x00"])
+def test_a_configuration_that_cannot_be_read_is_refused_before_the_job_waits(
+    tmp_path: Path, text: str
+) -> None:
+    config = tmp_path / "run.yaml"
+    config.write_text(text)
+    with pytest.raises(InputError, match=r"^--config = .*run\.yaml: "):
+        render_sbatch(replace(RUN, config=str(config)), NEEDS, site())
+
+
 def test_a_node_of_ones_own_is_taken_whole() -> None:
     assert directives(render_sbatch(RUN, NEEDS, site()))["mem"] == "0"
     assert directives(render_sbatch(RUN, NEEDS, site(exclusive=False)))["mem"].endswith("M")

@@ -64,6 +64,11 @@ def deadly(x, sigma):
 def wrong(x, sigma):
     """Gives what is no number."""
     return x * float("nan")
+
+
+def raising(x, sigma):
+    """Reads a file that is not there."""
+    return Path("/no/such/file").read_bytes()
 '''
 
 

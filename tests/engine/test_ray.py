@@ -178,6 +178,15 @@ def test_bad_input_found_by_a_worker_is_told_as_it_is(
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.usefixtures("cluster")
+def test_what_a_users_denoiser_raises_is_the_users_error(tilts: Path, tmp_path: Path) -> None:
+    keys = {"N": 1, "denoiser": "smoother:raising"}
+    words = r"raised at sigma = .*: FileNotFoundError: .*/no/such/file.* \(.*smoother\.py:\d+ in raising"
+    with pytest.raises(InputError, match=words) as caught:
+        reconstruct(tilts, tmp_path / "out.zarr", keys, ray_engine(workers=1))
+    assert "\n" not in str(caught.value)
+
+
 @pytest.mark.parametrize("workers", [0, -1])
 def test_refuses_no_workers(workers: int) -> None:
     with pytest.raises(InputError, match="workers"):

@@ -1,16 +1,18 @@
 """The problem's hash stands for everything that fixes the answer, and for nothing else."""
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
+import yaml
 
 from ddgm_dist.core.schedule import IMPUTED_EVERY
 from ddgm_dist.core.screen import Screen
-from ddgm_dist.plan.config import Config, ProblemConfig
-from ddgm_dist.plan.problem import Problem, differences
+from ddgm_dist.plan.config import Config, ProblemConfig, parse_config
+from ddgm_dist.plan.problem import Problem, changes, differences
 
 MakeProblem = Callable[..., Problem]
 
@@ -164,3 +166,55 @@ def test_differences_are_short_and_name_what_is_missing() -> None:
     assert found[0] == "a.gone: 2 -> null"
     assert [f.split(":")[0] for f in found] == ["a.gone", "c", "e"]
     assert max(map(len, found)) < 100
+
+
+@pytest.mark.parametrize("key", sorted(OTHER))
+def test_what_is_told_of_another_setting_is_what_was_typed(
+    make_problem: MakeProblem, key: str
+) -> None:
+    """And none of what follows from it: levels, steps, windows."""
+    base, keys = make_problem(), {key: OTHER[key]}
+    other = replace(make_problem(**keys), config=ProblemConfig(**keys))
+    found, back = changes(base.to_dict(), other.to_dict())
+    assert [line.split(":")[0] for line in found] == [key]
+    (setting,) = back
+    name, _, text = setting.partition("=")
+    assert getattr(parse_config({name: yaml.safe_load(text)}), name) == getattr(base.config, key)
+    # The other way round as well: also of what goes without saying.
+    assert changes(other.to_dict(), base.to_dict())[0][0].startswith(f"{key}: ")
+
+
+def test_of_other_data_their_shape_angles_shifts_and_pixels_are_told(
+    make_problem: MakeProblem,
+) -> None:
+    base = make_problem()
+    g = base.geometry
+
+    def told(**other: Any) -> list[str]:
+        found, back = changes(base.to_dict(), replace(base, **other).to_dict())
+        assert back == []
+        return found
+
+    assert told(data_digest="f" * 64) == ["the pixels of the tilt series"]
+    turned = tuple(angle + 0.5 for angle in g.angles_deg)
+    assert told(geometry=replace(g, angles_deg=turned)) == ["the angles of the tilt series"]
+    shifted = ((1.0, 0.0),) * g.tilts
+    assert told(geometry=replace(g, shifts_px=shifted)) == ["the shifts of the tilt series"]
+    thicker = replace(g, thickness=g.thickness + 2)
+    assert told(geometry=thicker) == [
+        f"the thickness that the tilt series has: {g.thickness} -> {g.thickness + 2}"
+    ]
+    size = f"{g.tilts} tilts of {g.rows} x {g.field} pixels"
+    longer = replace(g, rows=g.rows + 1)
+    assert told(geometry=longer, data_digest="f" * 64) == [
+        f"the tilt series: {size} -> {g.tilts} tilts of {g.rows + 1} x {g.field} pixels"
+    ]
+    assert told(denoiser_digest="f" * 64) == ["what is in the denoiser fibsem (weights or source)"]
+
+
+def test_what_no_user_has_changed_is_the_packages(make_problem: MakeProblem) -> None:
+    base = make_problem()
+    found, back = changes(base.to_dict(), replace(base, step_size=base.step_size * 2).to_dict())
+    assert back == []
+    (line,) = found
+    assert re.fullmatch(r"step_size: .* -> .* \(by another version of ddgm_dist\)", line)

@@ -22,8 +22,9 @@ import pytest
 
 from ddgm_dist.errors import InputError, StorageError
 from ddgm_dist.location import locate, read_bytes, write_bytes
+from ddgm_dist.status import read_status
 from ddgm_dist.storage import lease as module
-from ddgm_dist.storage.lease import LAPSE, Lease
+from ddgm_dist.storage.lease import LAPSE, Lease, is_stopped
 
 HOLD = """
 import sys, time
@@ -31,6 +32,21 @@ from ddgm_dist.storage.lease import Lease
 with Lease(sys.argv[1]):
     print("held", flush=True)
     time.sleep(60)
+"""
+HOLD_UNTIL_TOLD = """
+import sys, time
+from ddgm_dist.errors import StorageError
+from ddgm_dist.storage.lease import Lease
+with Lease(sys.argv[1], renew_every=2) as lease:
+    print("held", flush=True)
+    sys.stdin.readline()
+    until = time.monotonic() + 30
+    try:
+        while time.monotonic() < until:
+            lease.check()
+            time.sleep(0.05)
+    except StorageError as error:
+        print(error)
 """
 # As a release before this wrote it.
 ELSEWHERE = {"owner": "x", "host": "elsewhere", "pid": 1, "process_started": "7", "expires": 4e9}
@@ -212,7 +228,7 @@ def test_clocks_that_differ_change_nothing(
     monkeypatch.setattr(
         time, "time", lambda: real() + skew * (threading.current_thread() is main)
     )  # holders renew in threads of their own
-    with Lease(out, duration=20, renew_every=0.1) as lease:
+    with Lease(out, duration=20, renew_every=2) as lease:
         began = time.monotonic()
         time.sleep(0.2)
         with pytest.raises(InputError, match="is being written by process"):
@@ -394,6 +410,45 @@ def test_a_living_process_of_this_machine_that_does_not_renew_is_watched(
     with Lease(folder):
         assert clock.now == 1061.0
     lease.release()
+
+
+def test_a_stopped_process_of_this_machine_is_called_stopped(
+    folder: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It does not renew its lease, whatever another may say; and it learns that it has lost it."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD_UNTIL_TOLD, folder],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WNOWAIT)
+        found = json.loads(read_bytes(place(folder)))
+        assert is_stopped(found)
+        with pytest.raises(
+            InputError, match=f"process {process.pid} on this machine, which is sto"
+        ) as told:
+            Lease(folder).acquire()
+        assert f"`kill -CONT {process.pid}`" in str(told.value)
+        assert "renews" not in str(told.value)
+        assert read_status(folder).holder == (
+            f"process {process.pid} on {socket.gethostname()}, which is stopped (SIGSTOP)"
+        )
+        # Its last renewal was long ago: it is watched, as it may be continued, and taken over.
+        write_bytes(place(folder), json.dumps({**found, "renewed": 0.0, "duration": 0.2}).encode())
+        with Lease(folder):
+            assert "is stopped, and held the lease; watching" in caplog.text
+            process.send_signal(signal.SIGCONT)
+            output, _ = process.communicate("go on\n", timeout=60)
+            assert "it was stopped, its machine slept" in output
+            assert "another has taken over; nothing is lost" in output
+    finally:
+        process.kill()
+        process.wait()
 
 
 # -- servers --------------------------------------------------------------------------------------

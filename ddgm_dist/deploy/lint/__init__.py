@@ -9,8 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from ddgm_dist import strict_yaml
 from ddgm_dist.deploy.lint import operator_cluster, operator_job, room, running, safety
 from ddgm_dist.deploy.lint.finding import Finding, Rule
 from ddgm_dist.deploy.lint.schemas import Schemas
@@ -65,9 +64,9 @@ def lint_text(
         It is not YAML, holds nothing, or a document is not a mapping.
     """
     try:
-        documents = [each for each in yaml.safe_load_all(text) if each is not None]
-    except (yaml.YAMLError, RecursionError) as error:
-        raise InputError(source, "YAML", f"cannot be read ({error})") from error
+        documents = [each for each in strict_yaml.load_all(text) if each is not None]
+    except strict_yaml.YamlError as error:
+        raise InputError(source, "YAML", f"cannot be read: {error}") from error
     if not documents:
         raise InputError(source, "YAML", "holds no document", "name a file with manifests")
     for each in documents:

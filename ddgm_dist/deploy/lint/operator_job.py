@@ -6,8 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-import yaml
-
+from ddgm_dist import strict_yaml
 from ddgm_dist.deploy.lint.finding import Problem, Rule
 from ddgm_dist.deploy.lint.reading import Node, as_list, as_map, pods, ray_cluster, text_of
 
@@ -173,10 +172,9 @@ def runtime_env(document: Node) -> Problems:
     if job is None or not text_of(job.get("runtimeEnvYAML")):
         return
     try:
-        found: Any = yaml.safe_load(job["runtimeEnvYAML"])
-    except yaml.YAMLError as error:
-        first = str(error).splitlines()[0]
-        yield Problem("spec.runtimeEnvYAML", f"is not YAML ({first})", "correct or delete it")
+        found: Any = strict_yaml.load(job["runtimeEnvYAML"])
+    except strict_yaml.YamlError as error:
+        yield Problem("spec.runtimeEnvYAML", str(error), "correct or delete it")
         return
     if not isinstance(found, dict):
         yield Problem("spec.runtimeEnvYAML", "is not a mapping", "write env_vars: {NAME: value}")

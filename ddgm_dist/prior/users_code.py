@@ -1,0 +1,117 @@
+"""Code that users bring along: what it raises is told as their error, with the place in their code."""
+
+from __future__ import annotations
+
+import re
+import sysconfig
+import traceback
+from pathlib import Path
+from types import TracebackType
+
+import torch
+
+from ddgm_dist.errors import DdgmError, InputError
+
+__all__ = ["passes", "raised"]
+
+_LONGEST = 300
+# torch raises a plain RuntimeError with such words for memory that the CPU, or TorchScript, lacks.
+_NO_MEMORY = re.compile(r"out of memory|can't allocate memory", re.IGNORECASE)
+_TORCH = Path(torch.__file__).resolve().parent
+_LIBRARIES = [
+    _TORCH,
+    Path(__file__).resolve().parents[1],
+    *(Path(sysconfig.get_path(kind)).resolve() for kind in ("stdlib", "purelib", "platlib")),
+]
+_TORCHSCRIPT = re.compile(r'File "([^"]+)", line (\d+), in (\S+)')
+
+
+def passes(error: BaseException) -> bool:
+    """Whether an error is not for us to reword: an engine, or the command line, knows what it means.
+
+    So are memory that is lacking, a device that failed, and errors of this package and of Ray. Of
+    what is no `Exception`, only SystemExit is an error of the code itself.
+    """
+    if isinstance(error, SystemExit):
+        return False
+    if type(error).__module__.partition(".")[0] == "ray":
+        return True
+    known = (MemoryError, torch.OutOfMemoryError, torch.AcceleratorError, DdgmError)
+    return not isinstance(error, Exception) or isinstance(error, known)
+
+
+def raised(error: BaseException, name: str, doing: str, hint: str = "") -> DdgmError | MemoryError:
+    """What to raise for an error of a user's code.
+
+    Parameters
+    ----------
+    error
+        As it was caught, by the function that called the code.
+    name
+        What the user calls the code.
+    doing
+        When it was raised, such as ``when called``.
+    hint
+        What to try next where the error has no place in the user's code.
+
+    Returns
+    -------
+    DdgmError | MemoryError
+        An `InputError` with the error's last words and their place; a `MemoryError` where the error
+        says that memory is lacking.
+    """
+    words = _words(error)
+    if isinstance(error, RuntimeError) and _NO_MEMORY.search(words):
+        return MemoryError(words)
+    place = _place(error)
+    if place:
+        return InputError("denoiser", name, f"raised {doing}: {words} ({place})", "mend it there")
+    return InputError("denoiser", name, f"raised {doing}: {words}", hint)
+
+
+def _words(error: BaseException) -> str:
+    """``Type: message`` in one line; of TorchScript's trace and message only the last line."""
+    text = str(error)
+    if text.startswith("The following operation failed in the TorchScript interpreter"):
+        text = text.strip().splitlines()[-1]
+    if isinstance(error, SyntaxError):
+        text = error.msg  # the place is told otherwise
+    words = " ".join(text.split())
+    kind = type(error).__name__
+    whole = words if words.startswith(f"{kind}:") else f"{kind}: {words}" if words else kind
+    return whole if len(whole) <= _LONGEST else whole[: _LONGEST - 3] + "..."
+
+
+def _place(error: BaseException) -> str:
+    """``file:line in function``: the innermost frame that is the user's; empty if there is none."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{error.filename}:{error.lineno}"
+    frames = traceback.extract_tb(_within(error.__traceback__))
+    theirs = [frame for frame in frames if not _is_library(frame.filename)]
+    if theirs:
+        return f"{theirs[-1].filename}:{theirs[-1].lineno} in {theirs[-1].name}"
+    scripted = _TORCHSCRIPT.findall(str(error))
+    if scripted:
+        file, line, function = scripted[-1]
+        return f"{file}:{line} in {function}"
+    named = [frame for frame in frames if not _is_machinery(frame.filename)]
+    return f"{named[0].filename}:{named[0].lineno} in {named[0].name}" if named else ""
+
+
+def _within(trace: TracebackType | None) -> TracebackType | None:
+    """Without the first frame, which is that of whoever called the code."""
+    return None if trace is None else trace.tb_next
+
+
+def _is_library(file: str) -> bool:
+    """Whether a file is Python's, torch's or an installed package's."""
+    return file.startswith("<") or _is_within(file, _LIBRARIES)
+
+
+def _is_within(file: str, folders: list[Path]) -> bool:
+    return any(Path(file).resolve().is_relative_to(folder) for folder in folders)
+
+
+def _is_machinery(file: str) -> bool:
+    """Whether a file merely leads to the code: Python's import system, or torch's way of calling."""
+    return file.startswith("<") or "importlib" in file or _is_within(file, [_TORCH])

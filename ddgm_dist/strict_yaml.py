@@ -1,0 +1,72 @@
+"""YAML that people write: read safely, and refused where a reader would silently choose."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import yaml
+
+__all__ = ["YamlError", "load", "load_all"]
+
+
+class YamlError(ValueError):
+    """The text is not YAML, or says a thing twice; the message is a clause of one line."""
+
+
+class _Loader(yaml.SafeLoader):
+    """The safe loader; but a key that is there twice is an error, where the last would win.
+
+    PyYAML follows YAML 1.1, where ``1e-3`` is a string. Here it is a number.
+    """
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        """The node as it is written: before other mappings are merged into it."""
+        node: yaml.MappingNode = super().compose_mapping_node(anchor)
+        lines: dict[tuple[str, str], int] = {}
+        for key, _ in node.value:
+            name, line = (key.tag, str(key.value)), key.start_mark.line + 1
+            if name in lines:
+                where = f"in lines {lines[name]} and {line}"
+                raise YamlError(f"has the key {key.value!r} twice, {where}; keep one of them")
+            lines[name] = line
+        return node
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$"),
+    list("-+.0123456789"),
+)
+
+
+def load(text: str) -> Any:
+    """What a text of one document holds; None if it is empty.
+
+    Raises
+    ------
+    YamlError
+        It is not YAML, or a mapping has a key twice.
+    """
+    found = load_all(text)
+    if len(found) > 1:
+        raise YamlError(f"holds {len(found)} documents where one is wanted")
+    return found[0] if found else None
+
+
+def load_all(text: str) -> list[Any]:
+    """The same of several documents.
+
+    Raises
+    ------
+    YamlError
+        As of :func:`load`.
+    """
+    try:
+        return list(yaml.load_all(text, Loader=_Loader))
+    except YamlError:
+        raise
+    except RecursionError:
+        raise YamlError("is not YAML (it is nested too deeply)") from None
+    except (yaml.YAMLError, ValueError, TypeError) as error:  # a date, or a number, that is none
+        raise YamlError(f"is not YAML ({' '.join(str(error).split())})") from error
