@@ -7,8 +7,10 @@ SHA-256 of the weights, so that a damaged or swapped file is refused.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import os
 from dataclasses import asdict, dataclass
 from importlib import resources
 from pathlib import Path
@@ -59,7 +61,11 @@ def shipped_weights() -> Path:
 
 
 def save_weights(path: Path, net: UNet, recipe: dict[str, Any]) -> str:
-    """Write weights and recipe, each atomically; returns the weights' SHA-256.
+    """Write weights and recipe, so that there are always two that belong together.
+
+    Both are written beside those that are there. Then the recipe is replaced, and last the weights: in
+    between `load_weights` takes the new ones, which it knows by the digest in the recipe.
+
 
     Parameters
     ----------
@@ -69,6 +75,11 @@ def save_weights(path: Path, net: UNet, recipe: dict[str, Any]) -> str:
         The network; stored in half precision.
     recipe
         Everything but the format, version, architecture and digest, which are added.
+
+    Returns
+    -------
+    str
+        SHA-256 of the weights, hexadecimal.
     """
     if path.suffix != ".safetensors":
         raise InputError("weights", str(path), "the name must end in .safetensors")
@@ -79,11 +90,32 @@ def save_weights(path: Path, net: UNet, recipe: dict[str, Any]) -> str:
     full = {"format": FORMAT, "version": VERSION, "architecture": asdict(net.spec)}
     text = json.dumps({**full, **recipe, "sha256": digest}, indent=1)
     path.parent.mkdir(parents=True, exist_ok=True)
-    for target, data in ((path, content), (path.with_suffix(".json"), text.encode())):
-        partial = target.with_name(target.name + ".partial")
-        partial.write_bytes(data)
-        partial.replace(target)
+    targets = {path.with_suffix(".json"): text.encode(), path: content}
+    for target, data in targets.items():
+        with _partial(target).open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+    for target in targets:
+        _partial(target).replace(target)
     return digest
+
+
+def _partial(target: Path) -> Path:
+    return target.with_name(target.name + ".partial")
+
+
+def _content(path: Path, digest: object) -> bytes:
+    """The weights of a recipe: also those whose writer was killed before they got their name."""
+    content = path.read_bytes()
+    partial = _partial(path)
+    if hashlib.sha256(content).hexdigest() != digest and partial.exists():
+        newer = partial.read_bytes()
+        if hashlib.sha256(newer).hexdigest() == digest:
+            with contextlib.suppress(OSError):  # readable is enough
+                partial.replace(path)
+            return newer
+    return content
 
 
 def load_weights(path: Path) -> Weights:
@@ -117,7 +149,7 @@ def load_weights(path: Path) -> Weights:
     except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
         reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
         raise InputError("denoiser", str(recipe_path), f"is no recipe of ours: {reason}") from error
-    content = path.read_bytes()
+    content = _content(path, recipe.get("sha256"))
     digest = hashlib.sha256(content).hexdigest()
     if digest != recipe.get("sha256"):
         raise InputError(

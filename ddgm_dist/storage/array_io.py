@@ -137,7 +137,7 @@ class InputReplacedError(DdgmError):
     exit_status = 2
 
 
-def _stamp(path: Place) -> tuple[int, int, int] | None:
+def _stamp(path: Place) -> tuple[int, int] | None:
     """What tells an array on disk from one that has taken its place; None where that is not looked at.
 
     In object stores another array lies at another place (`ddgm_dist.storage.replacement`).
@@ -147,8 +147,11 @@ def _stamp(path: Place) -> tuple[int, int, int] | None:
     for name in ("zarr.json", ".zarray"):
         with contextlib.suppress(OSError):
             found = (path / name).stat()
-            return found.st_dev, found.st_ino, found.st_mtime_ns
-    return 0, 0, 0
+            return (
+                found.st_ino,
+                found.st_mtime_ns,
+            )  # a device gets another number when mounted again
+    return 0, 0
 
 
 class BulkArray:

@@ -18,6 +18,7 @@ from ddgm_dist.formats.volumes import open_volume
 from ddgm_dist.prior.denoisers import UNetDenoiser
 from ddgm_dist.prior.unet import UNet, UNetSpec
 from ddgm_dist.prior.weights import load_weights, save_weights, shipped_weights
+from tests.mortal import WHENS, Killed, Mortal, mortal_system
 
 TINY = UNetSpec(channels=(32, 32), encoder_blocks=(1,), decoder_blocks=(1,), middle_blocks=1)
 RECIPE = {"sigma_range": (0.01, 30.0), "attribution": "somebody"}
@@ -177,3 +178,27 @@ def test_the_shipped_denoiser_knows_tissue(
 ) -> None:
     noise, shrink, left = errors(shipped, held_back(shared_data), sigma)
     assert left < most * min(noise, shrink)
+
+
+@pytest.mark.parametrize("when", WHENS)
+def test_killed_at_any_write_there_are_the_old_weights_or_the_new_ones(
+    tmp_path: Path, when: str
+) -> None:
+    """Weights and recipe are two files, and always two that belong together."""
+    path = tmp_path / "w.safetensors"
+    nets = [UNet(TINY) for _ in range(2)]
+    old = save_weights(path, nets[0], RECIPE)
+    whole = Mortal()
+    with mortal_system(whole):
+        new = save_weights(path, nets[1], RECIPE)
+    assert old != new
+    seen = set()
+    for at in range(whole.count):
+        save_weights(path, nets[0], RECIPE)
+        with mortal_system(Mortal(at, when)), pytest.raises(Killed):
+            save_weights(path, nets[1], RECIPE)
+        seen.add(load_weights(path).digest)
+        assert load_weights(path).digest in (old, new)
+    assert seen == {old, new}
+    save_weights(path, nets[0], RECIPE)
+    assert load_weights(path).digest == old
