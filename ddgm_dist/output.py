@@ -12,9 +12,7 @@ volume itself and `std` are made of them, tile by tile; when these are whole the
 from __future__ import annotations
 
 import copy
-import math
 import os
-from bisect import bisect_right
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -24,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ddgm_dist.core.box import Box
+from ddgm_dist.core.intervals import RowIntervals
 from ddgm_dist.errors import InputError, StorageError
 from ddgm_dist.file_lock import LOCK
 from ddgm_dist.location import (
@@ -162,13 +161,13 @@ class Output:
         where the samples have been combined.
         """
         layout = self.store.layout
-        whole, there = _Rows(), self.store.shards()
+        whole, there = RowIntervals(), self.store.shards()
         for receipt in self.record.receipts(self.digest):
             whole.add(_box(receipt))
         if self.plan.samples > 1:
             there &= self._shards(std_place(self.path))
 
-        def has(rows: _Rows, there: NDArray[np.bool_], box: Box) -> bool:
+        def has(rows: RowIntervals, there: NDArray[np.bool_], box: Box) -> bool:
             return rows.has(box) and bool(there[layout.shards_of(box)].all())
 
         final = self.plan.combined or self.plan.tiles
@@ -185,9 +184,9 @@ class Output:
             )
         return frozenset(found)
 
-    def _samples(self) -> tuple[list[_Rows], list[NDArray[np.bool_]]]:
+    def _samples(self) -> tuple[list[RowIntervals], list[NDArray[np.bool_]]]:
         """What of each sample has receipts, and which of its shards are there."""
-        written = [_Rows() for _ in self._numbers]
+        written = [RowIntervals() for _ in self._numbers]
         for receipt in self.record.receipts(self.digest, SAMPLE_RECEIPTS):
             sample = receipt.get("sample")
             if isinstance(sample, int) and sample in self._numbers:
@@ -319,40 +318,6 @@ def _box(receipt: Mapping[str, Any]) -> Box:
     box = receipt_box(receipt)
     assert box is not None  # it would count for none
     return box
-
-
-class _Rows:
-    """Rows by range of columns, as sorted runs: there may be a million tiles."""
-
-    def __init__(self) -> None:
-        self._runs: dict[tuple[int, int], list[tuple[int, int]]] = {}
-        self._sorted = True
-
-    def add(self, box: Box) -> None:
-        (_, y0, x0), (_, y1, x1) = box.start, box.stop
-        self._runs.setdefault((x0, x1), []).append((y0, y1))
-        self._sorted = False
-
-    def has(self, box: Box) -> bool:
-        """Whether all rows of a box are there, over just its columns."""
-        if not self._sorted:
-            self._runs = {columns: _joined(runs) for columns, runs in self._runs.items()}
-            self._sorted = True
-        (_, y0, x0), (_, y1, x1) = box.start, box.stop
-        runs = self._runs.get((x0, x1), [])
-        last = bisect_right(runs, (y0, math.inf)) - 1
-        return last >= 0 and runs[last][1] >= y1
-
-
-def _joined(runs: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """The same rows in as few runs as can be, in order."""
-    found: list[tuple[int, int]] = []
-    for first, stop in sorted(runs):
-        if found and first <= found[-1][1]:
-            found[-1] = found[-1][0], max(stop, found[-1][1])
-        else:
-            found.append((first, stop))
-    return found
 
 
 def _summary(plan: Plan) -> dict[str, Any]:

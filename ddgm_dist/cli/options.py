@@ -89,7 +89,10 @@ NoDespike = Annotated[
         help="Take hot pixels, blank views and filled edges as data, instead of masking them.",
     ),
 ]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an output that exists.")]
+Overwrite = Annotated[
+    bool,
+    typer.Option("--overwrite", help="Replace an output that exists, when the new one is whole."),
+]
 Workers = Annotated[
     int | None,
     typer.Option(metavar="N", min=1, help="Ray workers; as many as fit by default."),
