@@ -48,6 +48,7 @@ __all__ = [
     "kvstore_spec",
     "locate",
     "names",
+    "place_of",
     "plain",
     "read_all",
     "read_bytes",
@@ -146,15 +147,20 @@ def locate(path: str | Path | ObjectPath, argument: str) -> Place:
     StorageError
         The object store does not answer.
     """
+    place = place_of(path, argument)
+    # Other files, and folders of images, are not for tensorstore, and may have any name.
+    if isinstance(place, Path) and _utf8(place) is None and (not place.exists() or is_zarr(place)):
+        raise _not_utf8(place, argument)
+    return place
+
+
+def place_of(path: str | Path | ObjectPath, argument: str) -> Place:
+    """The place of anything, also of what is no store, and raises as `locate` does."""
     place = path if isinstance(path, ObjectPath) else _parse(path, argument)
     if isinstance(place, ObjectPath):
         _probe(place, argument)
-    else:
-        if not place.exists():
-            bring_back(place)
-        # Other files, and folders of images, are not for tensorstore, and may have any name.
-        if _utf8(place) is None and (not place.exists() or is_zarr(place)):
-            raise _not_utf8(place, argument)
+    elif not place.exists():
+        bring_back(place)
     return place
 
 

@@ -338,14 +338,13 @@ def _check_ours(out: str | Path, *, overwrite: bool) -> Place:
     if not exists(path):
         return prepare_output(path, "out", overwrite=False)
     refuse_links(path, "out")
-    # A run that was interrupted at once has left its folder empty, or with its lease alone.
-    begun = is_empty_folder(path) or names(path) == [SIDECAR]
-    ours = begun or RunRecord(path).has("problem")
+    # A run that was interrupted at once has left its lease alone.
+    ours = names(path) == [SIDECAR] or RunRecord(path).has("problem")
     if ours and isinstance(path, Path) and not os.access(path, os.W_OK):
         raise InputError("out", str(out), "is not writable")
     if ours and not overwrite:
         return path
-    if overwrite and (ours or is_zarr(path)):
+    if overwrite and (ours or is_zarr(path) or is_empty_folder(path)):
         if isinstance(path, Path):
             refuse_unmovable(path, "out")
         return path

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ddgm_dist.errors import InputError
 from ddgm_dist.exchange import beside
-from ddgm_dist.location import ObjectPath, Place, locate
+from ddgm_dist.location import ObjectPath, Place, place_of
 
 __all__ = ["refuse_overlap"]
 
@@ -41,10 +41,10 @@ def refuse_overlap(
         ``out`` is one of the inputs, contains it or lies in it. The same goes for the folder beside
         ``out`` in which its replacement is written.
     """
-    target = locate(out, argument)
+    target = place_of(out, argument)
     places = [target, beside(target)] if isinstance(target, Path) else [target]
     for name, path in inputs:
-        source = locate(path, name)
+        source = place_of(path, name)
         for place in places:
             relation = _relation(place, source)
             if relation:

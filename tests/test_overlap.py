@@ -286,7 +286,7 @@ def test_arrays_that_are_read_from_a_store_show_it(tmp_path: Path) -> None:
     for value in (mapped, mapped[1:, ::2], dd.open_volume(file)):
         assert places_of(value) == [file]
     assert places_of(np.zeros(3)) == places_of(dd.TissuePhantom((2, 2, 2))) == []
-    for value, out in ((da.from_zarr(str(store)), store), (np.load(file, mmap_mode="r"), file)):
+    for value, out in ((da.from_zarr(str(store)), store), (mapped, tmp_path)):
         before = digest(out)
         with pytest.raises(InputError, match="which writing it would destroy"):
             dd.simulate(value, out, angles=META.angles_deg, overwrite=True)

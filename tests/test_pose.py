@@ -371,6 +371,7 @@ def test_a_constant_is_told_and_kept(tmp_path: Path, caplog: pytest.LogCaptureFi
     projections = zarr.open_array(str(path / "projections"))
     data = np.asarray(projections[:])
     changed = write(tmp_path, data + np.float32(1500))
+    caplog.clear()
     pose(changed)
     (record,) = caplog.records
     words = record.getMessage()

@@ -243,7 +243,7 @@ def test_one_sample_is_as_ever(tilts: Path, tmp_path: Path) -> None:
     np.testing.assert_array_equal(result.to_dask(0).compute(), result.to_dask().compute())
     keys = {k: v for k, v in KEYS.items() if k != "samples"}
     assert reconstruct(tilts, out, keys, "local").residuals == []
-    with pytest.raises(InputError, match=r"config\.samples: 1 -> 3"):
+    with pytest.raises(InputError, match=r"changed: samples: 1 -> 3"):
         reconstruct(tilts, out, KEYS, "local")
 
 
