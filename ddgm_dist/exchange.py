@@ -3,7 +3,8 @@
 Linux exchanges two names in one step (``renameat2``). Where the system or the file system cannot, two
 renames do it: the former folder is put aside under the name of `set_aside`, then the new one takes its
 place. A process that is killed between the two leaves the place empty and both folders whole;
-`bring_back` then returns the former one.
+`bring_back` then returns the former one. A file in it says that it was put aside, so that a folder of
+that name which somebody else has made is left alone.
 """
 
 from __future__ import annotations
@@ -12,24 +13,27 @@ import contextlib
 import ctypes
 import errno
 import functools
+import glob
 import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from ddgm_dist.errors import StorageError
+from ddgm_dist.errors import InputError, StorageError
 
-__all__ = ["beside", "bring_back", "put_in_place", "set_aside"]
+__all__ = [
+    "beside",
+    "bring_back",
+    "delete_aside",
+    "others_of",
+    "put_in_place",
+    "refuse_in_the_way",
+    "set_aside",
+]
 
 _CURRENT_FOLDER, _EXCHANGE = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of Linux
 _UNSUPPORTED = (errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP)
-# A reader may bring the former folder back just when it has been put aside.
-_TRIES = 10
-
-
-def beside(place: Path) -> Path:
-    """Where the folder is written that is to take the place of another: on the same file system."""
-    return place.with_name(f".{place.name}.new")
+_MARK = ".ddgm-dist-aside"
 
 
 def set_aside(place: Path) -> Path:
@@ -37,60 +41,94 @@ def set_aside(place: Path) -> Path:
     return place.with_name(f".{place.name}.old")
 
 
-def put_in_place(new: Path, place: Path) -> None:
-    """Give a folder the name of another, which lies under the name ``new`` afterwards, if there was one.
+def beside(place: Path, name: str) -> Path:
+    """Where a folder is written that is to take the place of another: on the same file system."""
+    return place.with_name(f".{place.name}.{name}")
+
+
+def others_of(place: Path) -> list[Path]:
+    """Folders beside a place that are deleted or renamed when it is replaced."""
+    try:
+        found = sorted(place.parent.glob(f".{glob.escape(place.name)}.new-*"))
+    except OSError:
+        found = []
+    return [*found, set_aside(place)]
+
+
+def refuse_in_the_way(place: Path) -> None:
+    """Refuse what lies where the former folder may have to be put, before any work.
 
     Raises
     ------
-    StorageError
-        Something else was put there meanwhile.
-    OSError
-        The folders cannot be renamed.
+    InputError
+        Something is there that was not put aside.
     """
-    if not place.exists():
-        bring_back(place)
-    if place.exists():
-        # A process may have been killed when all but the deletion of the former folder was done.
-        shutil.rmtree(set_aside(place), ignore_errors=True)
-        if not _exchange(new, place):
-            _rename_both(new, place)
-        return
-    try:
-        new.rename(place)
-    except OSError as error:
-        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-            raise
-        raise StorageError(
-            f"{place} was made by somebody else meanwhile, and is not replaced; choose another name"
-        ) from error
+    aside = set_aside(place)
+    if aside.exists() and not _is_marked(aside):
+        raise InputError(
+            "out",
+            str(place),
+            f"{aside.name} beside it is in the way: that name is needed while it is replaced",
+            "rename that one, or choose another output",
+        )
+
+
+def put_in_place(new: Path, place: Path) -> None:
+    """Exchange the names of two folders.
+
+    Raises
+    ------
+    OSError
+        The folders cannot be renamed; the former one is in its place.
+    StorageError
+        Neither could it be returned to its place; the message says where it lies.
+    """
+    if not _exchange(new, place):
+        _rename_both(new, place)
 
 
 def bring_back(place: Path) -> None:
     """Return the former folder to its place, if one was put aside and nothing has taken its place."""
     aside = set_aside(place)
-    if aside.is_dir() and not place.exists():
+    if _is_marked(aside) and not place.exists():
         with contextlib.suppress(OSError):  # another process does the same
             aside.rename(place)
+            (place / _MARK).unlink()
+
+
+def delete_aside(place: Path) -> None:
+    """Delete a former folder that was put aside, if its place has been taken.
+
+    Raises
+    ------
+    OSError
+        It cannot be deleted.
+    """
+    if _is_marked(set_aside(place)) and place.exists():
+        shutil.rmtree(set_aside(place))
+
+
+def _is_marked(aside: Path) -> bool:
+    return (aside / _MARK).is_file()
 
 
 def _rename_both(new: Path, place: Path) -> None:
     aside = set_aside(place)
-    for _ in range(_TRIES):
-        place.rename(aside)
-        with contextlib.suppress(FileExistsError):
-            return _finish(new, place, aside)
-    raise StorageError(f"{place} cannot be replaced: something else puts folders there")
-
-
-def _finish(new: Path, place: Path, aside: Path) -> None:
+    delete_aside(place)
+    (place / _MARK).touch()
     try:
+        place.rename(aside)
         new.rename(place)
-    except OSError as error:
-        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
-            raise FileExistsError(error.errno, error.strerror, str(place)) from error
+    except BaseException:
         bring_back(place)
+        if _is_marked(aside):
+            raise StorageError(
+                f"{place} could not be replaced; what was there is whole, and lies in {aside}"
+            ) from None
+        (place / _MARK).unlink(missing_ok=True)
         raise
     aside.rename(new)
+    (new / _MARK).unlink(missing_ok=True)
 
 
 def _exchange(a: Path, b: Path) -> bool:
@@ -115,8 +153,12 @@ def _renameat2() -> Callable[..., int] | None:
     except (OSError, AttributeError):
         return None
     function.argtypes = (
-        ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint,
-    )  # fmt: skip
+        ctypes.c_int,
+        ctypes.c_char_p,
+        ctypes.c_int,
+        ctypes.c_char_p,
+        ctypes.c_uint,
+    )
     function.restype = ctypes.c_int
     call: Callable[..., int] = function
     return call

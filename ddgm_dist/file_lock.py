@@ -6,6 +6,7 @@ import contextlib
 import errno
 import fcntl
 import logging
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,8 +26,7 @@ def locked(folder: Path) -> Iterator[None]:
     """Be the only one in a folder, which is made if need be.
 
     The lock is one of the system's (flock) on the file ``.lock`` there. It ends with its process,
-    however that ends, and the file says nothing: it is made once, and stays. A file system without
-    locks is warned of.
+    however that ends, and the file says nothing. A file system without locks is warned of.
 
     Raises
     ------
@@ -35,10 +35,27 @@ def locked(folder: Path) -> Iterator[None]:
     OSError
         The file cannot be made.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / LOCK).open("ab") as file:
-        _wait(file.fileno(), folder)
-        yield
+    while True:
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            file = (folder / LOCK).open("ab")
+        except FileNotFoundError:
+            continue  # the folder was deleted at this moment
+        with file:
+            _wait(file.fileno(), folder)
+            # Whoever held the lock may have deleted its file: then there is another one to be locked.
+            if _is_current(file.fileno(), folder):
+                yield
+                return
+
+
+def _is_current(descriptor: int, folder: Path) -> bool:
+    """Whether the file that was locked is the one that others see."""
+    try:
+        seen = (folder / LOCK).stat()
+    except FileNotFoundError:
+        return False
+    return seen.st_ino == os.fstat(descriptor).st_ino
 
 
 def _wait(descriptor: int, folder: Path) -> None:

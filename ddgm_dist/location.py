@@ -502,7 +502,7 @@ def write_bytes(place: Place, data: bytes) -> None:
             os.fsync(file.fileno())
         temporary.replace(place)
         _sync_folder(place.parent)
-    except OSError:
+    except BaseException:
         temporary.unlink(missing_ok=True)
         raise
 

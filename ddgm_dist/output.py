@@ -24,7 +24,6 @@ from numpy.typing import NDArray
 from ddgm_dist.core.box import Box
 from ddgm_dist.core.intervals import RowIntervals
 from ddgm_dist.errors import InputError, StorageError
-from ddgm_dist.file_lock import LOCK
 from ddgm_dist.location import (
     Place,
     exists,
@@ -35,10 +34,10 @@ from ddgm_dist.location import (
 )
 from ddgm_dist.plan.plan import Plan
 from ddgm_dist.plan.problem import Problem, changes, differences
-from ddgm_dist.storage.array_io import is_empty_folder, prepare_output, refuse_unmovable
+from ddgm_dist.storage.array_io import is_claim, is_empty_folder, prepare_output, refuse_unmovable
 from ddgm_dist.storage.checkpoint import COMMITS, GENERATIONS
 from ddgm_dist.storage.lease import Lease
-from ddgm_dist.storage.replacement import Replacement, current, pending, replacement, sweep
+from ddgm_dist.storage.replacement import Replacement, abandon, current, pending, sweep
 from ddgm_dist.storage.run_record import (
     RECEIPTS,
     RUNNING,
@@ -117,6 +116,7 @@ class Output:
         held.acquire()
         swap: Replacement | None = None
         try:
+            _check_ours(out, overwrite=overwrite)  # somebody may have made it before it was leased
             swap = _replacement(place, held, problem, overwrite=overwrite)
             path = current(place) if swap is None else swap.work
             record, lease = RunRecord(path), held if swap is None else swap.lease
@@ -281,21 +281,20 @@ def _replacement(
     place: Place, held: Lease, problem: Problem, *, overwrite: bool
 ) -> Replacement | None:
     """How the output takes the place of another one, begun or resumed; None if it does not."""
-    there = [name for name in names(place) if name != LOCK]
-    if not there or (there == [SIDECAR] and not RunRecord(place).has("problem")):
+    if is_claim(place):
+        abandon(place)
         return None
     sweep(place)
     left = pending(place)
     resumed = left is not None and _is_of(left, problem)
+    swap = Replacement(place, held)
     # What --overwrite has begun is resumed, also without it.
     if resumed and (overwrite or not _is_of(current(place), problem)):
-        swap = replacement(place, held)
         swap.resume()
-        return swap
-    if not overwrite:
+    elif overwrite:
+        swap.begin()
+    else:
         return None
-    swap = replacement(place, held)
-    swap.begin()
     return swap
 
 

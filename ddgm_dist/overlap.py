@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ddgm_dist.errors import InputError
-from ddgm_dist.exchange import beside
+from ddgm_dist.exchange import others_of
 from ddgm_dist.location import ObjectPath, Place, place_of
 
 __all__ = ["refuse_overlap"]
@@ -42,7 +42,7 @@ def refuse_overlap(
         ``out`` in which its replacement is written.
     """
     target = place_of(out, argument)
-    places = [target, beside(target)] if isinstance(target, Path) else [target]
+    places = [target, *others_of(target)] if isinstance(target, Path) else [target]
     for name, path in inputs:
         source = place_of(path, name)
         for place in places:

@@ -176,12 +176,14 @@ def _prepare(store: VolumeStore, planned: tuple[Level, ...], former: Sequence[st
     wanted = {
         "problem": None if state is None else state["problem"],
         "levels": [[level.name, list(level.factor), list(level.shape)] for level in planned],
+        "former": list(former),
     }
     found = record.read_json(_RECORD)
     if found == wanted:
         return
     record.delete(_RECORD)
-    for name, *_ in (found or {"levels": []})["levels"][1:]:
+    found = found or {"levels": []}
+    for name in [*(name for name, *_ in found["levels"][1:]), *found.get("former", [])]:
         if name not in former:
             delete_level(store.path, name)
     for level in planned[1:]:

@@ -188,7 +188,7 @@ def read_status(out: str | Path) -> Status:
     record = RunRecord(work)
     # The lease first: a driver declares the volume whole before it gives the lease back, so a run
     # that ends between the two reads is not taken for an interrupted one.
-    lease = lease_of(place, work)
+    lease = lease_of(place)
     alive = _alive(lease)
     problem, state = record.read_problem(), record.read_state()
     if problem is None and not alive:

@@ -6,22 +6,39 @@ tests of their own: a process that was killed here has the number of the one tha
 """
 
 import os
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ddgm_dist import exchange, output, pyramid
-from ddgm_dist.storage import replacement, tilt_writer
-from ddgm_dist.storage.array_io import BulkArray
+from ddgm_dist.location import locate
+from ddgm_dist.storage import lease, replacement, tilt_writer
+from ddgm_dist.storage.array_io import SIDECAR, BulkArray
 
 WHENS = ("before", "half", "after")
 
 
 class Killed(BaseException):
     pass
+
+
+class Failing:
+    """Counts operations; one of them fails, and all others are done, as are those that clean up."""
+
+    def __init__(self, at: int | None = None, error: BaseException | None = None) -> None:
+        self.at, self.error, self.count, self.paused = at, error, 0, False
+
+    def operation(self, whole: Callable[[], Any], half: Callable[[], Any]) -> Any:
+        if self.paused or threading.current_thread() is not threading.main_thread():
+            return whole()
+        self.count += 1
+        if self.count - 1 == self.at and self.error is not None:
+            raise self.error
+        return whole()
 
 
 class Mortal:
@@ -47,18 +64,24 @@ class Mortal:
 class NoLease:
     """Nobody else is there."""
 
-    owner = "session"
+    owner, lost = "session", False
 
     def __init__(self, out: Any) -> None:
-        pass
+        self.path = locate(out, "out")
 
     def acquire(self) -> None:
+        """The folder is made, as for a lease."""
+        (self.path / SIDECAR).mkdir(parents=True, exist_ok=True)
+
+    def check(self) -> None:
         pass
 
-    check = release = leave = acquire
+    def release(self) -> None:
+        with suppress(OSError):
+            (self.path / SIDECAR).rmdir()
 
     @contextmanager
-    def moving(self, to: Path) -> Iterator[None]:
+    def carried(self, folder: Path) -> Iterator[None]:
         yield
 
     def __enter__(self) -> "NoLease":
@@ -68,12 +91,25 @@ class NoLease:
         pass
 
 
+def _paused(failing: Failing, call: Callable[..., Any]) -> Callable[..., Any]:
+    def paused(*args: Any) -> Any:
+        failing.paused = True
+        try:
+            return call(*args)
+        finally:
+            failing.paused = False
+
+    return paused
+
+
 def nothing() -> None:
     """Half of an operation that the system does in one step."""
 
 
 @contextmanager
-def mortal_system(mortal: Mortal, *, exchanges: bool = True) -> Iterator[None]:
+def mortal_system(
+    mortal: Mortal | Failing, *, exchanges: bool = True, leases: bool = False
+) -> Iterator[None]:
     """Make every operation on files one of `mortal`'s.
 
     Parameters
@@ -82,10 +118,17 @@ def mortal_system(mortal: Mortal, *, exchanges: bool = True) -> Iterator[None]:
         Dies at one of them.
     exchanges
         Whether the system can exchange two names in one step; else two renames are needed.
+    leases
+        Whether leases are taken: not by one that is killed.
     """
     with pytest.MonkeyPatch.context() as patch:
         for module in (output, pyramid, replacement, tilt_writer):
-            patch.setattr(module, "Lease", NoLease)
+            if not leases:
+                patch.setattr(module, "Lease", NoLease)
+        if isinstance(mortal, Failing):
+            # A lease that cannot be given back is waited for, which is right, and takes half a minute.
+            patch.setattr(lease.Lease, "acquire", _paused(mortal, lease.Lease.acquire))
+            patch.setattr(lease.Lease, "release", _paused(mortal, lease.Lease.release))
         for name in ("rename", "replace", "unlink", "remove", "rmdir", "mkdir", "link"):
             call = getattr(os, name)
 

@@ -5,8 +5,15 @@ from pathlib import Path
 import pytest
 
 from ddgm_dist import exchange
-from ddgm_dist.errors import StorageError
-from ddgm_dist.exchange import beside, bring_back, put_in_place, set_aside
+from ddgm_dist.errors import InputError
+from ddgm_dist.exchange import (
+    beside,
+    bring_back,
+    delete_aside,
+    put_in_place,
+    refuse_in_the_way,
+    set_aside,
+)
 from ddgm_dist.location import locate
 
 
@@ -32,18 +39,10 @@ def system(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> s
 @pytest.mark.usefixtures("system")
 def test_the_new_folder_takes_the_place_and_the_former_one_its_name(tmp_path: Path) -> None:
     place = folder(tmp_path / "a", "old")
-    new = folder(beside(place), "new")
+    new = folder(beside(place, "new-1"), "new")
     put_in_place(new, place)
     assert (content(place), content(new)) == ("new", "old")
     assert not set_aside(place).exists()
-
-
-@pytest.mark.usefixtures("system")
-def test_where_there_was_nothing(tmp_path: Path) -> None:
-    new = folder(tmp_path / ".a.new", "new")
-    put_in_place(new, tmp_path / "a")
-    assert content(tmp_path / "a") == "new"
-    assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
 def test_the_system_is_asked_to_do_it_in_one_step(tmp_path: Path) -> None:
@@ -54,34 +53,40 @@ def test_the_system_is_asked_to_do_it_in_one_step(tmp_path: Path) -> None:
     assert (content(a), content(b)) == ("2", "1")
 
 
-def test_what_was_made_meanwhile_is_not_replaced(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    place, new = tmp_path / "a", folder(tmp_path / ".a.new", "new")
-    rename = Path.rename
-
-    def late(self: Path, to: Path) -> Path:
-        folder(place, "somebody's")
-        return rename(self, to)
-
-    monkeypatch.setattr(Path, "rename", late)
-    with pytest.raises(StorageError, match="was made by somebody else meanwhile"):
-        put_in_place(new, place)
-    assert (content(place), content(new)) == ("somebody's", "new")
+def put_aside(place: Path, text: str) -> None:
+    """As a process leaves it that was killed between two renames."""
+    folder(set_aside(place), text)
+    (set_aside(place) / exchange._MARK).touch()
 
 
 def test_what_was_put_aside_comes_back_to_whoever_looks(tmp_path: Path) -> None:
     place = tmp_path / "a"
-    folder(set_aside(place), "old")
+    put_aside(place, "old")
     locate(place, "out")
     assert content(place) == "old"
-    folder(set_aside(place), "older")
+    assert [path.name for path in place.iterdir()] == ["file"]
+    put_aside(place, "older")
     bring_back(place)  # its place is taken
     assert content(place) == "old"
+    delete_aside(place)
+    assert not set_aside(place).exists()
 
 
+def test_a_folder_of_that_name_which_is_somebody_else_s_is_left_alone(tmp_path: Path) -> None:
+    place = tmp_path / "a"
+    mine = folder(set_aside(place), "mine")
+    locate(place, "out")
+    assert not place.exists()
+    folder(place, "old")
+    delete_aside(place)
+    with pytest.raises(InputError, match=r"\.a\.old beside it is in the way"):
+        refuse_in_the_way(place)
+    assert content(mine) == "mine"
+
+
+@pytest.mark.parametrize("error", [PermissionError, KeyboardInterrupt])
 def test_a_failed_second_rename_returns_the_former_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
 ) -> None:
     monkeypatch.setattr(exchange, "_exchange", lambda a, b: False)
     place = folder(tmp_path / "a", "old")
@@ -89,10 +94,11 @@ def test_a_failed_second_rename_returns_the_former_folder(
 
     def failing(self: Path, to: Path) -> Path:
         if to == place and self != set_aside(place):
-            raise PermissionError("not allowed")
+            raise error("not allowed")
         return rename(self, to)
 
     monkeypatch.setattr(Path, "rename", failing)
-    with pytest.raises(PermissionError):
-        put_in_place(folder(beside(place), "new"), place)
+    with pytest.raises(error):
+        put_in_place(folder(beside(place, "new-1"), "new"), place)
     assert content(place) == "old"
+    assert [path.name for path in place.iterdir()] == ["file"]

@@ -179,7 +179,7 @@ def url_of_a_descendant(source: Path, name: str) -> str:
 def written_beside(source: Path, name: str) -> str:
     """The input is where the output's replacement would be written."""
     moved = source.parent / name
-    source.rename(beside(moved))
+    source.rename(beside(moved, "new-01234567"))
     return str(moved)
 
 
@@ -242,7 +242,7 @@ def test_no_input_is_ever_changed(
         zarr.create_group(str(folder))
     out = relation(source, name)
     if relation is written_beside:
-        source = beside(source.parent / name)
+        source = beside(source.parent / name, "new-01234567")
     before = digest(folder)
     blind = blind_to_case(root) if relation is other_case else contextlib.nullcontext()
     try:

@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +14,15 @@ from ddgm_dist.core.box import Box
 from ddgm_dist.engine.base import Event, Job, Receipt
 from ddgm_dist.engine.local import LocalEngine
 from ddgm_dist.errors import InputError, StorageError
-from ddgm_dist.exchange import beside
 from ddgm_dist.ingest import ingest
-from ddgm_dist.location import locate
+from ddgm_dist.location import is_zarr, locate
 from ddgm_dist.pyramid import build_pyramid
 from ddgm_dist.reconstruct import reconstruct
 from ddgm_dist.simulate import simulate
 from ddgm_dist.status import read_status
 from ddgm_dist.storage.array_io import InputReplacedError
 from ddgm_dist.storage.lease import Lease
+from ddgm_dist.storage.replacement import pending
 from ddgm_dist.storage.run_record import RunRecord, open_result
 from ddgm_dist.storage.tilt_series import (
     TiltSeriesMeta,
@@ -31,7 +31,7 @@ from ddgm_dist.storage.tilt_series import (
     write_tilt_series,
 )
 from ddgm_dist.storage.volume import VolumeLayout, create_volume, open_volume_store
-from tests.mortal import WHENS, Killed, Mortal, mortal_system
+from tests.mortal import WHENS, Failing, Killed, Mortal, mortal_system
 
 META = TiltSeriesMeta((-20.0, 0.0, 20.0), thickness_px=4)
 KEYS: dict[str, Any] = {
@@ -265,19 +265,22 @@ def test_a_reconstruction_that_fails_leaves_the_old_result_and_goes_on(tmp_path:
 
     with pytest.raises(StorageError, match="disk is full"):
         reconstruct(tilts, out, KEYS, Engine(at_receipt=fail), overwrite=True)
-    assert files(out) == before
+    kept = {name: data for name, data in files(out).items() if name != "ddgm_dist/next.json"}
+    assert kept == before
     np.testing.assert_array_equal(open_result(out).to_dask().compute(), old)
     status = read_status(out)
     assert (status.replaces, status.state, status.tiles_done) == (True, "interrupted", 1)
-    (first,) = [p for p in (beside(out) / "0/c").rglob("*") if p.is_file()][:1]
+    work = pending(out)
+    assert isinstance(work, Path)
+    (first,) = [p for p in (work / "0/c").rglob("*") if p.is_file()][:1]
     inode = first.stat().st_ino
     # Without --overwrite as well: it was given when the replacement was begun.
     result = reconstruct(tilts, out, KEYS, "local")
-    assert (out / first.relative_to(beside(out))).stat().st_ino == inode  # not written again
+    assert (out / first.relative_to(work)).stat().st_ino == inode  # not written again
     alone = reconstruct(tilts, tmp_path / "alone.zarr", KEYS, "local").to_dask().compute()
     np.testing.assert_array_equal(result.to_dask().compute(), alone)
     assert read_status(out).replaces is False
-    assert not beside(out).exists()
+    assert {p.name for p in tmp_path.iterdir()} == {"tilts.zarr", "out.zarr", "alone.zarr"}
     # The old problem is now the other one.
     with pytest.raises(InputError, match="another problem's result"):
         reconstruct(tilts, out, other, "local")
@@ -299,8 +302,11 @@ def test_a_store_that_somebody_writes_is_not_replaced(
             command(source, out)
         assert files(out).keys() == before.keys()
     command(source, out)
-    with pytest.raises(InputError, match="is being written by process"), Lease(beside(out)):
-        command(source, out)
+    # Also where nothing is yet.
+    new = tmp_path / "new.zarr"
+    with Lease(new), pytest.raises(InputError, match="is being written by process"):
+        command(source, new)
+    assert not new.exists()
 
 
 @pytest.mark.usefixtures("halving")
@@ -364,3 +370,120 @@ def test_a_mounted_folder_is_refused_before_any_work(
     monkeypatch.setattr(Path, "is_mount", lambda self: self == out)
     with pytest.raises(InputError, match="is where a file system is mounted"):
         write_tilt_series(out, stack(2), META, overwrite=True)
+
+
+# -- one operation fails, and those that clean up do not -------------------------------------------
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+@pytest.mark.parametrize(
+    ("make", "exchanges"),
+    [(None, True), (make_series, True), (make_series, False), (make_volume, True)],
+)
+def test_a_command_that_fails_at_any_write_leaves_the_old_store_or_the_new_one(
+    tmp_path: Path, make: Callable[[Path], None] | None, exchanges: bool, error: BaseException
+) -> None:
+    source, out = tmp_path / "source.npy", tmp_path / "out.zarr"
+    np.save(source, stack(2))
+
+    def prepare() -> None:
+        shutil.rmtree(out, ignore_errors=True)
+        if make is not None:
+            make(out)
+
+    prepare()
+    old = None if make is None else holds(out)
+    whole = Failing()
+    with mortal_system(whole, exchanges=exchanges, leases=True):
+        ingest_it(source, out)
+    new = holds(out)
+    seen = set()
+    for at in range(0, whole.count):
+        prepare()
+        with (
+            suppress(Exception, KeyboardInterrupt),
+            mortal_system(Failing(at, error), exchanges=exchanges, leases=True),
+        ):
+            ingest_it(source, out)
+        there = {p.name for p in tmp_path.iterdir()}
+        found = holds(locate(out, "out")) if "out.zarr" in there and is_zarr(out) else None
+        assert found in (old, new)
+        seen.add(found)
+        # At once: no lease is left that would have to be waited for.
+        ingest_it(source, out)
+        assert holds(out) == new
+        left = {p.name for p in tmp_path.iterdir()}
+        assert left == {"source.npy", "out.zarr"}, at
+    assert old in seen
+
+
+def test_a_writer_that_lost_its_lease_harms_nobody(tmp_path: Path) -> None:
+    """Halted for long, it finds that another one has taken over; what that one writes is its own."""
+    out = tmp_path / "out.zarr"
+    make_series(out)
+    first = create_tilt_series(out, (3, 12, 40), META, overwrite=True)
+    first.write(slice(0, 8), stack(1)[:, :8])
+    lease = first._claim.lease
+    lease._stop.set()
+    lease._thread.join()
+    (out / "ddgm_dist/lease.json").unlink()  # as if it had been taken over
+    second = create_tilt_series(out, (3, 12, 40), META, overwrite=True)
+    second.write(slice(0, 8), stack(2)[:, :8])
+    lease._renew_once()
+    with pytest.raises(StorageError, match="another has taken over"):
+        first.write(slice(8, 12), stack(1)[:, 8:])
+    first._claim.discard()
+    second.write(slice(8, 12), stack(2)[:, 8:])
+    second.close()
+    np.testing.assert_array_equal(open_tilt_series(out).read(slice(None)), stack(2))
+    assert [p.name for p in tmp_path.iterdir()] == ["out.zarr"]
+
+
+def test_what_somebody_puts_at_the_place_meanwhile_is_not_replaced(tmp_path: Path) -> None:
+    out = tmp_path / "out.zarr"
+    writer = create_tilt_series(out, (3, 12, 40), META)
+    writer.write(slice(None), stack(1))
+    (out / "mine.txt").write_text("precious")
+    with pytest.raises(StorageError, match="was made by somebody else meanwhile"):
+        writer.close()
+    assert (out / "mine.txt").read_text() == "precious"
+    assert [p.name for p in tmp_path.iterdir()] == ["out.zarr"]
+
+
+def test_folders_that_only_look_like_ours_are_left_alone(tmp_path: Path) -> None:
+    out = tmp_path / "out.zarr"
+    mine = [tmp_path / name for name in (".out.zarr.new", ".out.zarr.new-01234567")]
+    for folder in mine:
+        folder.mkdir()
+        (folder / "notes.txt").write_text("mine")
+    make_series(out)
+    write_tilt_series(out, stack(2), META, overwrite=True)
+    result(tmp_path / "v.zarr", stack(1, (4, 12, 40)))
+    for folder in mine:
+        assert (folder / "notes.txt").read_text() == "mine"
+
+
+def test_a_failed_write_gives_the_lease_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out.zarr"
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            "ddgm_dist.storage.array_io.BulkArray.write",
+            lambda *a: (_ for _ in ()).throw(StorageError("full")),
+        )
+        with pytest.raises(StorageError, match="full"):
+            write_tilt_series(out, stack(1), META)
+    write_tilt_series(out, stack(1), META)
+
+
+def test_an_interrupted_writer_s_claim_is_taken_over(tmp_path: Path) -> None:
+    """What a killed ingest leaves needs no --overwrite, and says what it is."""
+    out = tmp_path / "out.zarr"
+    with mortal_system(Mortal(12, "before")), pytest.raises(Killed):
+        write_tilt_series(out, stack(1), META)
+    with pytest.raises(InputError, match="still being written, or its writer was interrupted"):
+        open_tilt_series(out)
+    write_tilt_series(out, stack(2), META)
+    np.testing.assert_array_equal(open_tilt_series(out).read(slice(None)), stack(2))
+    assert [p.name for p in tmp_path.iterdir()] == ["out.zarr"]

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tensorstore as ts
 import zarr
 from numpy.typing import NDArray
@@ -30,19 +31,25 @@ from ddgm_dist.location import (
     locate,
     names,
     plain,
+    read_bytes,
 )
 from ddgm_dist.storage.numcodecs_array import NumcodecsArray
 from ddgm_dist.storage.room import obstacle
 
 __all__ = [
+    "LEASE",
+    "NEXT",
+    "SIDECAR",
     "BulkArray",
     "InputReplacedError",
+    "is_claim",
     "is_empty_folder",
     "prepare_output",
     "refuse_unmovable",
     "write_error",
 ]
 
+SIDECAR, LEASE, NEXT = "ddgm_dist", "lease.json", "next.json"
 _UNKNOWN = "Error parsing object member"  # what tensorstore says of metadata that it does not know
 _CACHE_BYTES = 128 * 2**20  # the default, 0, re-reads the shard index for every inner chunk
 
@@ -63,7 +70,8 @@ def _context() -> ts.Context:
 def prepare_output(path: str | Path | ObjectPath, argument: str, *, overwrite: bool) -> Place:
     """Look whether a new store can be made at ``path``; nothing is deleted.
 
-    Nothing may exist there, unless it is a store that may be replaced. Folders above it are made.
+    Nothing may exist there, unless it is a store that may be replaced, or what a writer leaves that was
+    interrupted at once. Folders above it are made.
 
     Raises
     ------
@@ -74,7 +82,7 @@ def prepare_output(path: str | Path | ObjectPath, argument: str, *, overwrite: b
         An object store cannot be asked.
     """
     target = locate(path, argument)
-    if exists(target):
+    if exists(target) and not is_claim(target):
         if not overwrite:
             raise InputError(
                 argument, str(path), "exists already", "choose another name or overwrite it"
@@ -93,6 +101,15 @@ def prepare_output(path: str | Path | ObjectPath, argument: str, *, overwrite: b
         ) from error
     refuse_unmovable(target, argument)
     return target
+
+
+def is_claim(place: Place) -> bool:
+    """Whether there is nothing but what a writer leaves that was interrupted before it had written."""
+    if names(place) != [SIDECAR]:
+        return False
+    # With the lock, and files that a killed writer had not given their names yet.
+    left = {n for n in names(place / SIDECAR) if not n.startswith(".") and ".__lock" not in n}
+    return left <= {LEASE, NEXT}
 
 
 def refuse_unmovable(place: Path, argument: str) -> None:
@@ -246,7 +263,18 @@ class BulkArray:
             self._check_current()
             raise self._read_error(index, error) from error
         self._check_current()
+        if isinstance(self.path, ObjectPath) and not self._is_there(block):
+            raise InputReplacedError(
+                f"{self.path} has been replaced or deleted since it was opened; run the same "
+                "command again"
+            )
         return block
+
+    def _is_there(self, block: NDArray[Any]) -> bool:
+        """Whether what reads as never written was not deleted: its metadata are deleted first."""
+        if block.dtype.kind != "f" or not np.isnan(block).any():
+            return True
+        return any(read_bytes(self.path / name) is not None for name in ("zarr.json", ".zarray"))
 
     def _check_current(self) -> None:
         """Make sure that what was read is of the array that was opened, and not of another one."""

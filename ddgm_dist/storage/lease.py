@@ -38,15 +38,12 @@ from types import TracebackType
 from typing import Any
 
 from ddgm_dist.errors import InputError, StorageError
-from ddgm_dist.file_lock import LOCK
+from ddgm_dist.file_lock import LOCK, locked
 from ddgm_dist.forks import ForkedError, used
-from ddgm_dist.location import ObjectPath, exclusive, kvstore, locate, plain
-from ddgm_dist.storage.array_io import write_error
-from ddgm_dist.storage.volume import SIDECAR
+from ddgm_dist.location import ObjectPath, exclusive, kvstore, locate, plain, write_bytes
+from ddgm_dist.storage.array_io import LEASE, SIDECAR, write_error
 
 __all__ = ["LEASE", "Lease", "is_alive", "is_stopped"]
-
-LEASE = "lease.json"
 
 # The part of the duration after which a holder that could not renew its lease stops writing.
 LAPSE = 2 / 3
@@ -152,7 +149,7 @@ class Lease:
         self._stop.set()
         if self._thread is not None:
             self._thread.join()
-        if self._generation is not None and not self._lost:
+        if self._generation is not None and not self._lost and self._is_there():
             # If it stays others watch it for a while.
             # And a child that was forked meanwhile leaves it to its parent.
             with contextlib.suppress(ValueError, OSError, ForkedError), exclusive(self._place):
@@ -165,24 +162,41 @@ class Lease:
         """Remove the folders that only the lease was in."""
         for folder in self._made:
             with contextlib.suppress(OSError):
-                if [path.name for path in folder.iterdir()] == [LOCK]:
-                    (folder / LOCK).unlink()
+                with locked(folder):
+                    if [path.name for path in folder.iterdir()] == [LOCK]:
+                        (folder / LOCK).unlink()
                 folder.rmdir()
 
-    def leave(self) -> None:
-        """Stop renewing, and leave the lease's file to whoever deletes the folder that it lies in."""
-        self._stop.set()
-        if self._thread is not None:
-            self._thread.join()
-        self._generation = None
+    @property
+    def lost(self) -> bool:
+        """Whether somebody else has taken the lease over."""
+        return bool(self._lost)
 
     @contextlib.contextmanager
-    def moving(self, to: Path) -> Iterator[None]:
-        """Meanwhile the store gets another name, and its lease with it."""
+    def carried(self, folder: Path) -> Iterator[None]:
+        """Meanwhile a folder takes the place of the store: the lease goes there with it.
+
+        Raises
+        ------
+        StorageError
+            The lease is not ours any more.
+        """
         with self._renewing:
-            yield
-            self.path, self._made = to, [to / SIDECAR] if self._made else []
-            self._place, self._store = to / SIDECAR / LEASE, kvstore(to / SIDECAR)
+            found = self._read()
+            if found.state != "value" or _owner(found.value) != self.owner:
+                raise StorageError(
+                    f"{self.path}: somebody else writes there now; nothing was replaced"
+                )
+            write_bytes(folder / SIDECAR / LEASE, found.value)
+            try:
+                yield
+            finally:
+                # Whichever folder is there now, and whatever failed after it was put there.
+                found = self._read()
+                if found.state == "value" and _owner(found.value) == self.owner:
+                    self._generation = found.stamp.generation
+                if isinstance(self.path, Path):
+                    self._made = [self.path / SIDECAR]
 
     def __enter__(self) -> Lease:
         self.acquire()
@@ -248,6 +262,10 @@ class Lease:
             "let it finish (ddgm-dist status shows how far it is), or stop it",
         )
 
+    def _is_there(self) -> bool:
+        """Whether the lease's folder is; one that has gone is not made again by who held it."""
+        return not isinstance(self.path, Path) or (self.path / SIDECAR).is_dir()
+
     def _has_lapsed(self) -> bool:
         return _now() - self._renewed > LAPSE * self.duration
 
@@ -262,7 +280,7 @@ class Lease:
     def _renew_once(self) -> None:
         with self._renewing:
             began = _now()
-            written = self._write(self._generation)
+            written = self._write(self._generation) if self._is_there() else None
             if written is None:
                 self._lost = (
                     f"{self.path}: this process was not heard of for {self.duration:.0f} s (it was "

@@ -4,8 +4,10 @@ On disk the new store is written to a folder beside the place, which then takes 
 (`ddgm_dist.exchange`). In an object store nothing can be renamed: there the new store is written to a
 folder of its own within the place, and one write of the place's ``zarr.json`` leads readers to it.
 
-Whoever replaces a store holds its lease, so that no run writes there. An unfinished replacement that
-has a record of a run can be resumed (`pending`); any other is deleted by the next one.
+Whoever writes holds the lease of the place, which is made for it if need be. The file ``next.json``
+beside the lease names the folder that is written, or the former store that is to be deleted. Only what
+it names is ever deleted. An unfinished replacement that has a record of a run can be resumed
+(`pending`).
 """
 
 from __future__ import annotations
@@ -13,63 +15,63 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import re
 import uuid
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from ddgm_dist.errors import StorageError
-from ddgm_dist.exchange import beside, put_in_place
-from ddgm_dist.file_lock import LOCK
-from ddgm_dist.location import (
-    ObjectPath,
-    Place,
-    delete,
-    delete_folder,
-    names,
-    read_bytes,
-    write_bytes,
-)
-from ddgm_dist.storage.array_io import write_error
-from ddgm_dist.storage.lease import LEASE, Lease, is_alive
-from ddgm_dist.storage.volume import SIDECAR
+from ddgm_dist.exchange import beside, delete_aside, put_in_place, refuse_in_the_way
+from ddgm_dist.location import Place, delete, delete_folder, names, read_bytes, write_bytes
+from ddgm_dist.storage.array_io import LEASE, NEXT, SIDECAR, is_claim, write_error
+from ddgm_dist.storage.lease import Lease, is_alive
 
 __all__ = [
     "Redirect",
     "Replacement",
+    "abandon",
     "current",
     "lease_of",
     "pending",
-    "replacement",
+    "sweep",
     "warn_of_writer",
 ]
 
 # Makes the attributes of a group whose arrays lie in one of its folders of those where they lie beside.
 Redirect = Callable[[dict[str, Any], str], dict[str, Any]]
 
-_METADATA = "zarr.json"
-# Of an object store: the folder of the replacement that is being written.
-_NEXT = "next.json"
-# Of a folder on disk: it has been replaced, or is about to be.
-_REPLACED = "replaced.json"
-_FOLDER = "folder"
-_PROBLEM = "problem.json"
+_METADATA, _NEXT = "zarr.json", NEXT
+_FOLDER, _FORMER = "folder", "former"
 
 log = logging.getLogger("ddgm_dist")
 
 
-class Replacement(Protocol):
-    """A store that is being written, and the place that it is to take."""
+class Replacement:
+    """A store that is being written, and the place that it is to take.
 
-    lease: Lease
+    Parameters
+    ----------
+    place
+        Of the store; nothing need be there.
+    held
+        The lease of the place, if it has been taken; the replacement gives it back.
 
-    @property
-    def work(self) -> Place:
-        """Where the new store is written."""
-        ...
+    Attributes
+    ----------
+    work
+        Where the new store is written. No other writer has the same folder.
+    lease
+        Of the place; to be checked before each write.
+    """
+
+    def __init__(self, place: Place, held: Lease | None = None) -> None:
+        self.place, self.work = place, _named(place, f"new-{uuid.uuid4().hex[:8]}")
+        self.lease, self._held = held or Lease(place), held is not None
+        self._published = self._ended = self._new = False
 
     def begin(self) -> None:
-        """Take the leases, and delete what an unfinished replacement left.
+        """Take the lease, and delete what an unfinished replacement left.
 
         Raises
         ------
@@ -78,54 +80,136 @@ class Replacement(Protocol):
         StorageError
             The place cannot be written.
         """
-        ...
+        self._acquire()
+        try:
+            if isinstance(self.place, Path):
+                refuse_in_the_way(self.place)
+            abandon(self.place)
+            self._new = is_claim(self.place)
+            self._point(self.place, _FOLDER)
+        except OSError as error:
+            self.release()
+            raise write_error(self.place, 4096, error) from error
+        except BaseException:
+            self.release()
+            raise
 
     def resume(self) -> None:
-        """Take the leases, and go on with the unfinished replacement; raises as `begin` does."""
-        ...
+        """Take the lease, and go on with the unfinished replacement; raises as `begin` does."""
+        self._acquire()
+        left = pending(self.place)
+        if left is None:
+            self.release()
+            raise StorageError(
+                f"{self.place}: what was to replace it is gone; run the command again"
+            )
+        self.work = left
+
+    def _acquire(self) -> None:
+        if not self._held:
+            self.lease.acquire()
+            self._held = True
+
+    def _point(self, place: Place, key: str) -> None:
+        write_bytes(place / SIDECAR / _NEXT, json.dumps({key: self.work.name}).encode())
 
     def publish(self, redirect: Redirect) -> None:
         """Put the new store, which is whole, in its place, and delete what was there.
+
+        Parameters
+        ----------
+        redirect
+            For object stores: what the attributes become when the arrays lie in a folder.
 
         Raises
         ------
         StorageError
             The place was taken by somebody else meanwhile, or cannot be written.
         """
-        ...
+        self.lease.check()
+        if self._new and not is_claim(self.place):
+            raise StorageError(
+                f"{self.place} was made by somebody else meanwhile, and is not replaced; choose another "
+                "name"
+            )
+        what = _describe(self.place)
+        if isinstance(self.place, Path) and isinstance(self.work, Path):
+            self._exchange(self.place, self.work)
+        else:
+            self._lead(redirect)
+        if what:
+            log.warning("%s has been replaced; %s that was there is deleted", self.place, what)
+        try:
+            sweep(self.place)
+        except (OSError, StorageError) as error:
+            log.warning(
+                "%s is whole, but what was there before could not be deleted (%s); the next run on "
+                "it tries again",
+                self.place,
+                error,
+            )
+
+    def _exchange(self, place: Path, work: Path) -> None:
+        try:
+            self._point(work, _FORMER)
+            with self.lease.carried(work):
+                put_in_place(work, place)
+                self._published = True
+        except OSError as error:
+            raise write_error(place, 4096, error) from error
+
+    def _lead(self, redirect: Redirect) -> None:
+        folder, document = self.work.name, _table(self.work / _METADATA)
+        document["attributes"] = redirect(document["attributes"], folder)
+        document["attributes"].setdefault(SIDECAR, {})[_FOLDER] = folder
+        # Said before: whatever interrupts the write, what readers may have been led to stays.
+        self._published = True
+        try:
+            write_bytes(self.place / _METADATA, json.dumps(document).encode())
+        except StorageError:
+            # It may have been written, and its answer lost.
+            self._published = current(self.place) == self.work
+            if not self._published:
+                raise
 
     def discard(self) -> None:
-        """Delete what was written, as far as that goes, and give the leases back."""
-        ...
+        """Delete what was written, unless it has been published, and give the lease back."""
+        if self._ended:
+            return
+        if not self._published:
+            delete_folder(self.work, ignore_errors=True)
+            ours = _table(self.place / SIDECAR / _NEXT).get(_FOLDER) == self.work.name
+            if ours and not self.lease.lost:
+                with contextlib.suppress(OSError, StorageError):
+                    delete(self.place / SIDECAR / _NEXT)
+        self.release()
 
     def release(self) -> None:
-        """Give the leases back; what was written stays, to be resumed."""
-        ...
+        """Give the lease back; what was written stays, to be resumed."""
+        self._ended = True
+        self.lease.release()
 
 
-def replacement(place: Place, held: Lease | None = None) -> Replacement:
-    """The replacement of what lies at a place, which on disk may be nothing.
+def _named(place: Place, name: str) -> Place:
+    """A folder of a replacement: beside the place on disk, else within it."""
+    return beside(place, name) if isinstance(place, Path) else place / name
 
-    Parameters
-    ----------
-    place
-        Of the store.
-    held
-        Its lease, if it has been taken; the replacement gives it back.
-    """
-    return _Beside(place, held) if isinstance(place, Path) else _Within(place, held)
+
+def _pointed(place: Place, key: str) -> Place | None:
+    """The folder that the place's pointer names, if it is one of a replacement."""
+    name = _table(place / SIDECAR / _NEXT).get(key)
+    start = re.escape(f".{place.name}.") if isinstance(place, Path) else ""
+    if not isinstance(name, str) or not re.fullmatch(f"{start}new-[0-9a-f]{{8}}", name):
+        return None
+    return place.with_name(name) if isinstance(place, Path) else place / name
 
 
 def pending(place: Place) -> Place | None:
     """Where an unfinished replacement of a store lies, if there is one."""
-    if isinstance(place, Path):
-        work = beside(place)
-        there = work.is_dir() and not (work / SIDECAR / _REPLACED).exists()
-        return work if there else None
-    folder = _table(place / SIDECAR / _NEXT).get(_FOLDER)
-    if not isinstance(folder, str) or place / folder == current(place):
+    found = _pointed(place, _FOLDER)
+    if found is None or found == current(place):
         return None
-    return place / folder
+    return found if not isinstance(found, Path) or found.is_dir() else None
 
 
 def current(place: Place) -> Place:
@@ -138,26 +222,48 @@ def current(place: Place) -> Place:
     return place / folder if isinstance(folder, str) and "/" not in folder else place
 
 
+def abandon(place: Place) -> None:
+    """Delete an unfinished replacement; to be called by whoever holds the lease of the place.
+
+    Raises
+    ------
+    OSError, StorageError
+        It cannot be deleted.
+    """
+    sweep(place)
+    if (left := pending(place)) is not None:
+        delete_folder(left)
+        delete(place / SIDECAR / _NEXT)
+
+
 def sweep(place: Place) -> None:
-    """Delete what a replacement has left that was killed after it had taken its place.
+    """Delete the former store that a replacement has left, if it was interrupted when it deleted it.
 
     To be called by whoever holds the lease of the place.
+
+    Raises
+    ------
+    OSError, StorageError
+        It cannot be deleted.
     """
     if isinstance(place, Path):
-        sidecar = beside(place) / SIDECAR
-        unclaimed = not any((sidecar / name).exists() for name in (_PROBLEM, LEASE))
-        if beside(place).is_dir() and (unclaimed or (sidecar / _REPLACED).exists()):
-            with contextlib.suppress(OSError):
-                _delete_former(beside(place))
+        delete_aside(place)
+        if (former := _pointed(place, _FORMER)) is not None:
+            delete_folder(former)
+            delete(place / SIDECAR / _NEXT)
         return
-    left = _table(place / SIDECAR / _NEXT).get(_FOLDER)
-    if isinstance(left, str) and place / left == current(place):
-        _delete_others(place, left)
+    if _pointed(place, _FOLDER) == (found := current(place)) != place:
+        _delete_others(place, found.name)
+
+
+def lease_of(place: Place) -> dict[str, Any]:
+    """The lease of whoever writes at a place, or what is to replace it; {} if nobody does."""
+    return _table(place / SIDECAR / LEASE)
 
 
 def warn_of_writer(place: Place) -> None:
     """Tell whoever reads a store that somebody is writing one that is to replace it."""
-    lease = lease_of(place, beside(place) if isinstance(place, Path) else place)
+    lease = lease_of(place)
     with contextlib.suppress(KeyError, TypeError, ValueError):
         if is_alive(lease):
             log.warning(
@@ -168,143 +274,16 @@ def warn_of_writer(place: Place) -> None:
             )
 
 
-def lease_of(place: Place, work: Place) -> dict[str, Any]:
-    """The lease of whoever writes at ``work``, the place of a store or its replacement; {} if none."""
-    return _table((work if isinstance(work, Path) else place) / SIDECAR / LEASE)
-
-
-class _Beside:
-    """A folder on disk, written beside the one that it replaces."""
-
-    work: Path
-
-    def __init__(self, place: Path, held: Lease | None) -> None:
-        self.place, self.work = place, beside(place)
-        self.lease = Lease(self.work)
-        self._held = held is not None
-        self._former = held or (Lease(place) if place.exists() else None)
-
-    def begin(self) -> None:
-        self._acquire()
-        try:
-            _empty(self.work)
-        except OSError as error:
-            self.release()
-            raise StorageError(
-                f"{self.work}, left by a writer that was interrupted, cannot be deleted ({error}); "
-                "if something still writes there, run the same command again when it has ended"
-            ) from error
-
-    def resume(self) -> None:
-        self._acquire()
-
-    def _acquire(self) -> None:
-        if self._former is not None and not self._held:
-            self._former.acquire()
-        try:
-            self.lease.acquire()
-        except BaseException:
-            if self._former is not None:
-                self._former.release()
-            raise
-
-    def publish(self, redirect: Redirect) -> None:
-        self.lease.check()
-        try:
-            if self._former is None:
-                self._put()
-                return
-            self._former.check()
-            what = _describe(self.place)
-            write_bytes(self.place / SIDECAR / _REPLACED, b"{}\n")
-            self._put()
-        except OSError as error:
-            raise write_error(self.place, 4096, error) from error
-        self._former.leave()
-        log.warning("%s has been replaced; %s that was there is deleted", self.place, what)
-        with contextlib.suppress(OSError):
-            _delete_former(self.work)
-
-    def _put(self) -> None:
-        with self.lease.moving(self.place):
-            put_in_place(self.work, self.place)
-
-    def discard(self) -> None:
-        # The lease's file goes last: nobody takes the folder for free while it is being deleted.
-        with contextlib.suppress(OSError):
-            _empty(self.work)
-        self.release()
-        delete_folder(self.work, ignore_errors=True)
-
-    def release(self) -> None:
-        self.lease.release()
-        if self._former is not None:
-            self._former.release()
-
-
-class _Within:
-    """A folder within a place of an object store."""
-
-    def __init__(self, place: ObjectPath, held: Lease | None) -> None:
-        self.place = place
-        self.work: Place = place / f"new-{uuid.uuid4().hex[:8]}"
-        self.lease, self._held = held or Lease(place), held is not None
-
-    def begin(self) -> None:
-        self._acquire()
-        try:
-            if (left := pending(self.place)) is not None:
-                delete_folder(left)
-            pointer = json.dumps({_FOLDER: self.work.name}).encode()
-            write_bytes(self.place / SIDECAR / _NEXT, pointer)
-        except BaseException:
-            self.lease.release()
-            raise
-
-    def _acquire(self) -> None:
-        if not self._held:
-            self.lease.acquire()
-
-    def resume(self) -> None:
-        self._acquire()
-        found = pending(self.place)
-        assert found is not None  # whoever resumes has seen it
-        self.work = found
-
-    def publish(self, redirect: Redirect) -> None:
-        self.lease.check()
-        what, folder = _describe(self.place), self.work.name
-        document = _table(self.work / _METADATA)
-        document["attributes"] = redirect(document["attributes"], folder)
-        ours = document["attributes"].setdefault(SIDECAR, {})
-        ours[_FOLDER] = folder
-        write_bytes(self.place / _METADATA, json.dumps(document).encode())
-        log.warning("%s has been replaced; %s that was there is deleted", self.place, what)
-        _delete_others(self.place, folder)
-
-    def discard(self) -> None:
-        delete_folder(self.work, ignore_errors=True)
-        with contextlib.suppress(StorageError):
-            delete(self.place / SIDECAR / _NEXT)
-        self.release()
-
-    def release(self) -> None:
-        self.lease.release()
-
-
-def _delete_former(folder: Path) -> None:
-    """Delete a folder that has been replaced; first what could have it taken for something else."""
-    delete(folder / SIDECAR / _PROBLEM)
-    delete(folder / SIDECAR / LEASE)
-    delete_folder(folder)
-
-
 def _delete_others(place: Place, folder: str) -> None:
     """Delete what lies in an object store's place beside the folder that has become its content."""
-    for name in names(place):
-        if name not in (_METADATA, SIDECAR, folder):
-            delete_folder(place / name)
-            delete(place / name)
+    others = [name for name in names(place) if name not in (_METADATA, SIDECAR, folder)]
+    for name in others:  # first what tells a reader of the former arrays that they are gone
+        for inner in ("", *names(place / name)):
+            for metadata in (_METADATA, ".zarray"):
+                delete(place / name / inner / metadata if inner else place / name / metadata)
+    for name in others:
+        delete_folder(place / name)
+        delete(place / name)
     # What says that there is something to be deleted comes last.
     sidecar = place / SIDECAR
     for name in sorted(names(sidecar), key=lambda name: name == _NEXT):
@@ -313,27 +292,14 @@ def _delete_others(place: Place, folder: str) -> None:
             delete(sidecar / name)
 
 
-def _empty(folder: Path) -> None:
-    """Delete what is in a folder but for its lease; first the record, so that it is not resumed."""
-    for within in (folder / SIDECAR, folder):
-        for name in sorted(names(within), key=lambda name: name != _PROBLEM):
-            if name in (SIDECAR, LEASE, LOCK):
-                continue
-            path = within / name
-            if path.is_dir() and not path.is_symlink():
-                delete_folder(path)
-            else:
-                delete(path)
-
-
 def _describe(place: Place) -> str:
-    """What lies at a place, in words."""
+    """What lies at a place, in words; nothing if it is but claimed."""
     attributes = _table(place / _METADATA).get("attributes")
     if isinstance(attributes, dict) and "ome" in attributes:
         return "the volume"
     if isinstance(attributes, dict) and SIDECAR in attributes:
         return "the tilt series"
-    return "the Zarr store" if names(place) else "the empty folder"
+    return "" if is_claim(place) or not names(place) else "the Zarr store"
 
 
 def _table(place: Place) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from ddgm_dist.core.float32 import as_float32
 from ddgm_dist.errors import InputError, StorageError
 from ddgm_dist.location import Place, exists, inner_name, is_zarr, locate, refuse_links
 from ddgm_dist.object_zarr import zarr_store
-from ddgm_dist.storage.array_io import BulkArray, InputReplacedError
+from ddgm_dist.storage.array_io import BulkArray, InputReplacedError, is_claim
 from ddgm_dist.storage.bad_pixels import BadPixels, Origin, find_bad
 from ddgm_dist.storage.replacement import warn_of_writer
 from ddgm_dist.storage.tilt_meta import (
@@ -289,6 +289,13 @@ def open_tilt_series(path: str | Path, *, checked: bool = False) -> TiltSeries:
     if not is_zarr(folder):
         if not exists(folder):
             raise InputError("tilts", str(path), "does not exist", "make it with ddgm-dist ingest")
+        if is_claim(folder):
+            raise InputError(
+                "tilts",
+                str(path),
+                "is not whole: it is still being written, or its writer was interrupted",
+                "wait for it, or make it again",
+            )
         raise InputError(
             "tilts", str(path), "is not a Zarr store", "convert it with ddgm-dist ingest"
         )
@@ -349,7 +356,8 @@ def write_tilt_series(
     shape = projections.shape
     if len(shape) != 3:
         raise InputError("projections", shape, "must be of shape (tilt, y, u)")
-    writer = create_tilt_series(path, shape, meta, dtype=projections.dtype, overwrite=overwrite)
-    writer.write(slice(None), projections)
-    writer.close()
+    with create_tilt_series(
+        path, shape, meta, dtype=projections.dtype, overwrite=overwrite
+    ) as writer:
+        writer.write(slice(None), projections)
     return open_tilt_series(path)

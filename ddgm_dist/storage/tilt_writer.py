@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import uuid
 from pathlib import Path
 from types import TracebackType
@@ -13,11 +14,11 @@ from numpy.typing import DTypeLike, NDArray
 from zarr.codecs import ZstdCodec
 
 from ddgm_dist.errors import InputError, StorageError
-from ddgm_dist.location import ObjectPath, Place, delete_folder, exists
+from ddgm_dist.location import ObjectPath, Place, delete, delete_folder, names
 from ddgm_dist.object_zarr import zarr_store
-from ddgm_dist.storage.array_io import BulkArray, prepare_output, write_error
+from ddgm_dist.storage.array_io import SIDECAR, BulkArray, is_claim, prepare_output, write_error
 from ddgm_dist.storage.lease import Lease
-from ddgm_dist.storage.replacement import Redirect, Replacement, replacement
+from ddgm_dist.storage.replacement import Redirect, Replacement
 from ddgm_dist.storage.tilt_meta import ARRAY, ATTRIBUTE, TiltSeriesMeta, check_meta, dump_meta
 from ddgm_dist.store_name import check_store_name
 
@@ -67,6 +68,7 @@ class TiltSeriesWriter:
         chunk = self._chunk_columns
         if left % chunk or (right % chunk and right != width):
             raise ValueError(f"columns {left}:{right} are not whole chunks of {chunk}")
+        self._claim.lease.check()  # a writer that was cut off must not write what another one does
         self._bulk.write((slice(None), slice(start, stop), slice(left, right)), block)
         self._written[start:stop, left // chunk : -(-right // chunk)] = True
 
@@ -125,20 +127,28 @@ def _redirect(attributes: dict[str, Any], folder: str) -> dict[str, Any]:
 class _New:
     """A store in an object store where there is none: nothing is replaced."""
 
-    def __init__(self, place: ObjectPath) -> None:
-        self.work, self.lease = place, Lease(place)
-
-    def begin(self) -> None:
-        self.lease.acquire()
+    def __init__(self, place: ObjectPath, held: Lease) -> None:
+        self.work, self.lease = place, held
+        self._published = self._ended = False
 
     def publish(self, redirect: Redirect) -> None:
         """The attribute has made it whole."""
+        self._published = True
 
     def discard(self) -> None:
-        delete_folder(self.work, ignore_errors=True)
+        if self._ended:
+            return
+        with contextlib.suppress(StorageError):
+            self.lease.check()
+            if not self._published:  # but for the lease
+                for name in names(self.work):
+                    if name != SIDECAR:
+                        delete_folder(self.work / name)
+                        delete(self.work / name)
         self.release()
 
     def release(self) -> None:
+        self._ended = True
         self.lease.release()
 
 
@@ -171,11 +181,17 @@ def create_tilt_series(
         raise InputError("projections", f"{dtype} {shape}", "must be numbers of shape (tilt, y, u)")
     check_meta(meta, shape[0], str(path))
     folder = prepare_output(path, "out", overwrite=overwrite)
-    claim: Replacement | _New = replacement(folder)
-    if isinstance(folder, ObjectPath) and not exists(folder):
-        claim = _New(folder)
-    claim.begin()
+    lease = Lease(folder)
+    lease.acquire()
+    swap = Replacement(folder, lease)
+    claim: Replacement | _New = swap
     try:
+        # Somebody may have made it before it was leased.
+        prepare_output(path, "out", overwrite=overwrite)
+        if isinstance(folder, ObjectPath) and is_claim(folder):
+            claim = _New(folder, lease)
+        else:
+            swap.begin()
         return TiltSeriesWriter(folder, claim, _create(claim.work, shape, dtype), meta)
     except BaseException as error:
         claim.discard()

@@ -34,15 +34,22 @@ from ddgm_dist.location import (
     names,
 )
 from ddgm_dist.object_zarr import zarr_store
-from ddgm_dist.storage.array_io import BulkArray, prepare_output, write_error
+from ddgm_dist.storage.array_io import SIDECAR, BulkArray, prepare_output, write_error
 
 if TYPE_CHECKING:
     import dask.array as da
 
-__all__ = ["VolumeLayout", "VolumeStore", "block_digest", "create_volume", "open_volume_store"]
+__all__ = [
+    "SIDECAR",
+    "VolumeLayout",
+    "VolumeStore",
+    "block_digest",
+    "create_volume",
+    "open_volume_store",
+]
 
 Triple = tuple[int, int, int]
-LEVEL, SIDECAR = "0", "ddgm_dist"
+LEVEL = "0"
 AXES = ("z", "y", "x")
 
 

@@ -17,11 +17,11 @@ import pytest
 
 from ddgm_dist import journal, output
 from ddgm_dist.errors import InputError, StorageError
-from ddgm_dist.exchange import beside
 from ddgm_dist.reconstruct import reconstruct
 from ddgm_dist.storage import run_record
 from ddgm_dist.storage.array_io import BulkArray
 from ddgm_dist.storage.checkpoint import Checkpoints
+from ddgm_dist.storage.replacement import pending
 from ddgm_dist.storage.run_record import RunRecord, open_result
 from ddgm_dist.storage.tilt_series import TiltSeriesMeta, write_tilt_series
 from tests.mortal import Killed, Mortal, NoLease, mortal_system, nothing
@@ -244,5 +244,5 @@ def test_death_while_another_result_is_replaced(tilts: Path, tmp_path: Path, whe
 
 def begun(out: Path, keys: dict[str, Any]) -> bool:
     """Whether the output, or what is to replace it, is of these keys."""
-    records = [RunRecord(place).read_json("problem") for place in (out, beside(out))]
+    records = [RunRecord(place).read_json("problem") for place in (out, pending(out) or out)]
     return any(p is not None and p["config"]["seed"] == keys.get("seed", 0) for p in records)

@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import zarr
 
-from ddgm_dist.errors import InputError
+from ddgm_dist import location
+from ddgm_dist.errors import InputError, StorageError
 from ddgm_dist.formats.volumes import open_volume
 from ddgm_dist.location import locate, names
 from ddgm_dist.object_zarr import ObjectZarr, zarr_store
@@ -18,11 +19,16 @@ from ddgm_dist.pyramid import build_pyramid
 from ddgm_dist.reconstruct import reconstruct
 from ddgm_dist.status import read_status
 from ddgm_dist.storage import checkpoint, replacement, run_record, tilt_writer
-from ddgm_dist.storage.array_io import BulkArray
+from ddgm_dist.storage.array_io import BulkArray, InputReplacedError
 from ddgm_dist.storage.lease import Lease
 from ddgm_dist.storage.replacement import pending
 from ddgm_dist.storage.run_record import open_result
-from ddgm_dist.storage.tilt_series import TiltSeriesMeta, open_tilt_series, write_tilt_series
+from ddgm_dist.storage.tilt_series import (
+    TiltSeriesMeta,
+    create_tilt_series,
+    open_tilt_series,
+    write_tilt_series,
+)
 from ddgm_dist.verification import verify
 from tests.mortal import Killed, Mortal, nothing
 
@@ -171,3 +177,50 @@ def test_a_result_is_replaced_by_one_write(bucket: str, samples: int) -> None:
     np.testing.assert_array_equal(third.to_dask().compute(), expected[0])
     if samples > 1:
         assert np.isfinite(third.to_dask("std").compute()).all()
+
+
+@pytest.mark.parametrize("error", [StorageError("refused"), KeyboardInterrupt()])
+def test_what_has_been_published_stays_if_the_former_cannot_be_deleted(
+    bucket: str, error: BaseException, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = f"{bucket}/{uuid.uuid4().hex}/tilts.zarr"
+    write_tilt_series(url, stack(1), META)
+    calls = []
+
+    def fail(place: Any, **more: Any) -> None:
+        calls.append(place)
+        raise error
+
+    with monkeypatch.context() as patch, suppress(KeyboardInterrupt):
+        patch.setattr(replacement, "delete_folder", fail)
+        write_tilt_series(url, stack(2), META, overwrite=True)
+    assert calls
+    np.testing.assert_array_equal(open_tilt_series(url).read(slice(None)), stack(2))
+    write_tilt_series(url, stack(3), META, overwrite=True)
+    np.testing.assert_array_equal(open_tilt_series(url).read(slice(None)), stack(3))
+    assert len(names(locate(url, "out"))) == 2
+
+
+def test_a_reader_of_a_replaced_volume_is_told_and_not_given_nan(bucket: str) -> None:
+    folder = f"{bucket}/{uuid.uuid4().hex}"
+    tilts, out = f"{folder}/tilts.zarr", f"{folder}/out.zarr"
+    write_tilt_series(tilts, stack(1), META)
+    reconstruct(tilts, out, KEYS, "local")
+    for seed in (1, 2):  # from the place itself into a folder of it, then into another one
+        before = open_result(out).to_dask()
+        reconstruct(tilts, out, {**KEYS, "seed": seed}, "local", overwrite=True)
+        with pytest.raises(InputReplacedError, match="replaced or deleted since it was opened"):
+            before.compute()
+
+
+def test_a_new_series_whose_writer_lost_its_lease_is_not_deleted(bucket: str) -> None:
+    url = f"{bucket}/{uuid.uuid4().hex}/tilts.zarr"
+    first = create_tilt_series(url, (3, 4, 64), META)
+    lease = first._claim.lease
+    lease._stop.set()
+    lease._thread.join()
+    location.delete(locate(url, "out") / "ddgm_dist/lease.json")
+    write_tilt_series(url, stack(2), META, overwrite=True)
+    lease._renew_once()
+    first._claim.discard()
+    np.testing.assert_array_equal(open_tilt_series(url).read(slice(None)), stack(2))
