@@ -159,6 +159,10 @@ def place_of(path: str | Path | ObjectPath, argument: str) -> Place:
     place = path if isinstance(path, ObjectPath) else _parse(path, argument)
     if isinstance(place, ObjectPath):
         _probe(place, argument)
+    elif not place.name:
+        raise InputError(
+            argument, str(path), "is the root of the file system", "name a folder in it"
+        )
     elif not place.exists():
         bring_back(place)
     return place

@@ -57,6 +57,8 @@ class Status:
     ----------
     path
         Of the output.
+    work
+        Where the run writes: the output, or what is to replace it.
     replaces
         Whether the run is to replace a result that is there until then; all else is told of the run.
     state
@@ -91,6 +93,7 @@ class Status:
     """
 
     path: str
+    work: str
     replaces: bool
     state: State
     tiles_done: int
@@ -122,7 +125,11 @@ class Status:
         rows = [
             ("output", self.path),
             ("state", self.state + (f", by {self.holder}" if self.holder else "")),
-            *([("replaces", "what is there until it is whole")] if self.replaces else []),
+            *(
+                [("replaces", "the former result, which can be read until then")]
+                if self.replaces
+                else []
+            ),
             ("tiles", f"{self.tiles_done} of {self.tiles} finished{self._samples()}"),
             ("work", f"{100 * self.fraction:.1f} % done"),
         ]
@@ -139,7 +146,12 @@ class Status:
         if self.last_event is not None and self.state == "running":
             rows.append(("last event", f"{_duration(self.last_event)} ago"))
         lines = [f"{name:<12}  {value}" for name, value in rows]
-        if self.state == "interrupted":
+        if self.state == "interrupted" and self.replaces:
+            lines.append(
+                "what is there is whole and can be read; run reconstruct again with the settings of "
+                f"this run to replace it, or delete {self.work} to keep it"
+            )
+        elif self.state == "interrupted":
             lines.append("run reconstruct again on the same output to go on")
         return "\n".join(lines)
 
@@ -206,6 +218,7 @@ def read_status(out: str | Path) -> Status:
     checkpoints = tuple(_checkpoints(record, digest, now)) if digest and not complete else ()
     return Status(
         path=str(out),
+        work=str(work),
         replaces=work != place,
         state="complete" if complete else "running" if alive else "interrupted",
         tiles_done=tiles if complete else min(receipts, tiles) if tiles else receipts,

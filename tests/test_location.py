@@ -223,3 +223,8 @@ def test_the_environment_says_where(environment: pytest.MonkeyPatch) -> None:
     assert "somebody" not in repr(spec)
     spec = location.kvstore_spec(ObjectPath("gs", "bucket", "a"))
     assert (spec["driver"], spec["bucket"], spec["path"]) == ("gcs", "bucket", "a/")
+
+
+def test_the_root_is_no_place_for_anything() -> None:
+    with pytest.raises(InputError, match="is the root of the file system"):
+        locate("/", "out")

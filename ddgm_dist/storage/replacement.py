@@ -43,6 +43,7 @@ Redirect = Callable[[dict[str, Any], str], dict[str, Any]]
 
 _METADATA, _NEXT = "zarr.json", NEXT
 _FOLDER, _FORMER = "folder", "former"
+_OURS = r"zarr\.json|ddgm_dist|projections|std|[0-9]+b?|new-[0-9a-f]{8}"
 
 log = logging.getLogger("ddgm_dist")
 
@@ -294,12 +295,18 @@ def _delete_others(place: Place, folder: str) -> None:
 
 def _describe(place: Place) -> str:
     """What lies at a place, in words; nothing if it is but claimed."""
+    there = names(place)
+    if is_claim(place) or not there:
+        return ""
     attributes = _table(place / _METADATA).get("attributes")
-    if isinstance(attributes, dict) and "ome" in attributes:
-        return "the volume"
-    if isinstance(attributes, dict) and SIDECAR in attributes:
-        return "the tilt series"
-    return "" if is_claim(place) or not names(place) else "the Zarr store"
+    kinds = {"ome": "the volume", SIDECAR: "the tilt series"}
+    found = [
+        what for key, what in kinds.items() if isinstance(attributes, dict) and key in attributes
+    ]
+    # What this package does not write there is named.
+    others = [name for name in there if not re.fullmatch(_OURS, name)]
+    more = f" (and in it {', '.join(others[:3])}{', ...' * (len(others) > 3)})" if others else ""
+    return f"{found[0] if found else 'the Zarr store'}{more}"
 
 
 def _table(place: Place) -> dict[str, Any]:
