@@ -273,9 +273,8 @@ Mounts = Callable[[Path, Path], None]
 
 
 @pytest.fixture
-def mount() -> Iterator[Mounts]:
+def mount(tmp_path: Path) -> Iterator[Mounts]:
     """Mounts one folder on another; skips where that is not allowed."""
-    done: list[Path] = []
 
     def bind(folder: Path, at: Path) -> None:
         at.mkdir()
@@ -285,11 +284,19 @@ def mount() -> Iterator[Mounts]:
             pytest.skip(
                 f"folders cannot be mounted here, which takes a superuser of Linux: {error}"
             )
-        done.append(at)
 
     yield bind
-    for at in reversed(done):
-        subprocess.run(["umount", at], check=True)
+    for seen in reversed(list(mounts_in(tmp_path))):
+        subprocess.run(["umount", seen], check=True)
+
+
+def mounts_in(folder: Path) -> Iterator[str]:
+    """Where something is mounted, also where a test that failed has moved it."""
+    table = Path("/proc/self/mountinfo")
+    for line in table.read_text().splitlines() if table.exists() else ():
+        point = line.split(" ")[4].replace("\\040", " ")
+        if Path(point).is_relative_to(folder):
+            yield point
 
 
 def seen_at_two_places(root: Path, make: Callable[[Path], Path], mount: Mounts) -> tuple[Path, str]:
@@ -455,14 +462,8 @@ def test_objects_are_compared_by_bucket_and_key() -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("ddgm_dist.location._probe", lambda *a: None)
-        for out, source in (
-            ("a/b", "a/b"),
-            ("a", "a/b"),
-            ("a/b/c", "a/b"),
-            ("a//b/", "a/b"),
-            ("./a/./b/.", "a/b"),
-            ("a/b", "a/./b"),
-        ):
+        same = [("a/b", "a/b"), ("a", "a/b"), ("a/b/c", "a/b"), ("a//b/", "a/b")]
+        for out, source in [*same, ("./a/./b/.", "a/b"), ("a/b", "a/./b")]:
             with pytest.raises(InputError, match="the input tilts"):
                 refuse_overlap(f"s3://tub/{out}", "out", [("tilts", place(source))])
         for out, source in (("a/b", "a/bc"), ("a/bc", "a/b"), ("a", "b"), ("A/b", "a/b")):
