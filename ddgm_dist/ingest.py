@@ -35,8 +35,6 @@ from ddgm_dist.store_name import check_store_name
 
 __all__ = ["TiltAxis", "ingest"]
 
-log = logging.getLogger("ddgm_dist")
-
 TiltAxis = Literal["rows", "columns"]
 Angles = str | Path | Sequence[float]
 
@@ -171,7 +169,7 @@ def ingest(
             look.add(part.start, block)
             writer.write(part, block.astype(dtype, copy=False))
     for finding in look.findings(dark=level):
-        log.warning("%s: %s", source, finding.text)
+        _log.warning("%s: %s", source, finding.text)
     return open_tilt_series(out)
 
 

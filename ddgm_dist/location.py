@@ -209,7 +209,8 @@ def _parse(path: str | Path, argument: str) -> Place:
             "has credentials in it, which would end up in stores and logs",
             f"give them through the environment ({_CREDENTIALS[scheme]})",
         )
-    parts = [part for part in key.split("/") if part]
+    # Both are dropped on the way to the server: two names of one place would not look the same.
+    parts = [part for part in key.split("/") if part not in ("", ".")]
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]+", bucket) or not parts or ".." in parts:
         raise InputError(
             argument, text, "does not name a place in a bucket", f"write {scheme}://bucket/path"

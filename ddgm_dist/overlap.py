@@ -13,6 +13,7 @@ from pathlib import Path
 from ddgm_dist.errors import InputError
 from ddgm_dist.exchange import others_of
 from ddgm_dist.location import ObjectPath, Place, place_of
+from ddgm_dist.mounts import spot, spots_below
 
 __all__ = ["refuse_overlap"]
 
@@ -38,11 +39,13 @@ def refuse_overlap(
     Raises
     ------
     InputError
-        ``out`` is one of the inputs, contains it or lies in it. The same goes for the folder beside
-        ``out`` in which its replacement is written.
+        ``out`` is one of the inputs, contains it or lies in it. The same goes for the folders beside
+        ``out`` in which its replacement is written and where the former one is put aside.
     """
     target = place_of(out, argument)
-    places = [target, *others_of(target)] if isinstance(target, Path) else [target]
+    places: list[Place] = [target]
+    if isinstance(target, Path):
+        places += others_of(target)
     for name, path in inputs:
         source = place_of(path, name)
         for place in places:
@@ -65,13 +68,31 @@ def _relation(out: Place, source: Place) -> str:
         return "lies in"
     if ours[0] is not None and ours[0] in theirs[1:]:
         return "contains"
+    if isinstance(out, Path) and isinstance(source, Path):
+        return _relation_by_mounts(out, source)
+    return ""
+
+
+def _relation_by_mounts(out: Path, source: Path) -> str:
+    """The same of places that are mounted folders, or lie in some, or do not exist yet."""
+    ours, theirs = spot(out), spot(source)
+    if ours == theirs:
+        return "is"
+    if ours.within(theirs):
+        return "lies in"
+    if theirs.within(ours):
+        return "contains"
+    # What is mounted within the output is deleted with it.
+    for seen in spots_below(out):
+        if theirs.within(seen) or seen.within(theirs):
+            return "contains, by a mount, some or all of"
     return ""
 
 
 def _line(place: Place) -> list[Identity | None]:
     """What a place is, then what each folder above it is; None for what does not exist yet."""
     if isinstance(place, ObjectPath):
-        parts = place.key.split("/")
+        parts = [part for part in place.key.split("/") if part not in ("", ".")]
         keys = ("/".join(parts[:n]) for n in range(len(parts), 0, -1))
         return [f"{place.scheme}://{place.bucket}/{key}" for key in keys]
     return [_identity(path) for path in (place, *place.parents)]

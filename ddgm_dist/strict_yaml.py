@@ -10,6 +10,9 @@ import yaml
 __all__ = ["YamlError", "load", "load_all"]
 
 
+_MERGE = "tag:yaml.org,2002:merge"  # the key <<
+
+
 class YamlError(ValueError):
     """The text is not YAML, or says a thing twice; the message is a clause of one line."""
 
@@ -23,13 +26,20 @@ class _Loader(yaml.SafeLoader):
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         """The node as it is written: before other mappings are merged into it."""
         node: yaml.MappingNode = super().compose_mapping_node(anchor)
-        lines: dict[tuple[str, str], int] = {}
+        found: dict[Any, yaml.ScalarNode] = {}
         for key, _ in node.value:
-            name, line = (key.tag, str(key.value)), key.start_mark.line + 1
-            if name in lines:
-                where = f"in lines {lines[name]} and {line}"
-                raise YamlError(f"has the key {key.value!r} twice, {where}; keep one of them")
-            lines[name] = line
+            line = key.start_mark.line + 1
+            if not isinstance(key, yaml.ScalarNode):
+                raise YamlError(f"has a list or a mapping as a key, in line {line}; give it a name")
+            # What the key means, not how it is written: 1 and 0x1 are one, so are on and yes.
+            merge = key.tag == _MERGE
+            first = found.setdefault(_MERGE if merge else (self.construct_object(key),), key)
+            if first is not key:
+                where = f"in lines {first.start_mark.line + 1} and {line}"
+                other = f", the second time as {key.value!r}" if key.value != first.value else ""
+                raise YamlError(
+                    f"has the key {first.value!r} twice{other}, {where}; keep one of them"
+                )
         return node
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from ddgm_dist.prior.curve import draw_curve
 from ddgm_dist.prior.patches import PLANES, PatchSampler, drawable_planes
 from ddgm_dist.prior.progress import show_progress
 from ddgm_dist.prior.request import (
+    check_checkpoint,
     differences,
     prepare_checkpoint,
     sidecar_of,
@@ -125,7 +127,8 @@ def train(
     spec
         Architecture; the default one when None.
     resume
-        Go on from ``NAME.ckpt`` if it exists; False starts anew and removes it.
+        Go on from ``NAME.ckpt`` if it exists; False starts anew and removes it. A file of that name
+        that no training has written is refused.
     overwrite
         Replace finished weights. Without it they are refused if anything asked for differs.
     device
@@ -146,7 +149,7 @@ def train(
         ("validation", path) for path in validation if not isinstance(validation, str | Path)
     ]
     refuse_overlap(target, "weights", inputs)
-    _check_siblings(target, overwrite=overwrite)
+    _check_siblings(target, overwrite=overwrite, resume=resume)
     spec = spec or UNetSpec()
     if patch < spec.stride or patch % spec.stride:
         raise InputError("patch", patch, f"is not a multiple of the network's {spec.stride} pixels")
@@ -166,8 +169,12 @@ def train(
     if target.exists() and not overwrite:
         return _finished(target, request, resume)
     checkpoint = target.with_suffix(".ckpt")
+    adopted = checkpoint.exists() and not sidecar_of(checkpoint).exists()
     prepare_checkpoint(checkpoint, request, resume=resume)
-    with show_progress(batch, Console(stderr=True), enabled=progress) as on_step:
+    with (
+        _withdrawn_if_refused(sidecar_of(checkpoint), adopted),
+        show_progress(batch, Console(stderr=True), enabled=progress) as on_step,
+    ):
         net, history = train_network(
             sampler,
             options,
@@ -326,8 +333,21 @@ def _sections(path: str | Path, z_range: slice | None, depth: int) -> tuple[int,
     return first, last
 
 
-def _check_siblings(target: Path, *, overwrite: bool) -> None:
-    """Refuse to replace files named as the recipe and the curve that belong to no weights."""
+@contextlib.contextmanager
+def _withdrawn_if_refused(sidecar: Path, adopted: bool) -> Iterator[None]:
+    """Take back what was written beside somebody's checkpoint that turns out to be none."""
+    try:
+        yield
+    except InputError:
+        if adopted:
+            sidecar.unlink(missing_ok=True)
+        raise
+
+
+def _check_siblings(target: Path, *, overwrite: bool, resume: bool) -> None:
+    """Refuse to replace files named as those that a training writes, but of no training."""
+    if overwrite or not target.exists():
+        check_checkpoint(target.with_suffix(".ckpt"), resume=resume)
     beside = [target.with_suffix(suffix) for suffix in (".json", ".png")]
     there = next((file for file in beside if file.exists()), None)
     if there is not None and not target.exists() and not overwrite:

@@ -99,6 +99,12 @@ def test_a_file_url_is_a_path(tmp_path: Path) -> None:
     assert locate(f"file://localhost{folder}", "out") == folder
 
 
+@pytest.mark.parametrize("key", ["./a/b", "a/./b", "a/b/.", "/a//./b/", "a/././b"])
+def test_one_place_in_a_bucket_has_one_name(key: str, bucket: str) -> None:
+    assert locate(f"{bucket}/{key}", "source") == locate(f"{bucket}/a/b", "source")
+    assert locate(f"{bucket}/a/.b/..c/d.", "source") != locate(f"{bucket}/a/b/c/d", "source")
+
+
 @pytest.mark.parametrize(
     ("url", "why"),
     [

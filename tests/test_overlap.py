@@ -4,6 +4,7 @@ import contextlib
 import os
 import subprocess
 import sys
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,10 @@ from PIL import Image
 import ddgm_dist as dd
 from ddgm_dist.cli import main
 from ddgm_dist.errors import InputError
-from ddgm_dist.exchange import beside
+from ddgm_dist.exchange import beside, set_aside
 from ddgm_dist.formats.provenance import places_of
-from ddgm_dist.location import ObjectPath
+from ddgm_dist.location import ObjectPath, files_below, locate, read_bytes
+from ddgm_dist.object_zarr import zarr_store
 from ddgm_dist.overlap import refuse_overlap
 from ddgm_dist.samples import sample_path
 from ddgm_dist.storage.tilt_series import TiltSeriesMeta, write_tilt_series
@@ -124,17 +126,19 @@ COMMANDS: dict[str, tuple[Callable[[Path], Path], str, Call, Callable[[str, str]
 
 # -- where the output lies -------------------------------------------------------------------------
 
+Relation = Callable[[Path, str], str]
+
 
 def same(source: Path, name: str) -> str:
     return str(source)
 
 
 def descendant(source: Path, name: str) -> str:
-    return str(source / name) if source.is_dir() else str(source)
+    return str(source / name)
 
 
 def deep_descendant(source: Path, name: str) -> str:
-    return str(source / "deep/deeper" / name) if source.is_dir() else str(source)
+    return str(source / "deep/deeper" / name)
 
 
 def ancestor(source: Path, name: str) -> str:
@@ -154,8 +158,6 @@ def below_a_link(source: Path, name: str) -> str:
 
 
 def hard_link(source: Path, name: str) -> str:
-    if source.is_dir():
-        return str(source)
     os.link(source, source.parent.parent / name)
     return str(source.parent.parent / name)
 
@@ -173,33 +175,42 @@ def url(source: Path, name: str) -> str:
 
 
 def url_of_a_descendant(source: Path, name: str) -> str:
-    return f"{source.as_uri()}/{name}" if source.is_dir() else source.as_uri()
+    return f"{source.as_uri()}/{name}"
+
+
+def written(place: Path) -> Path:
+    """One of the folders in which the replacement of a place is written."""
+    return beside(place, "new-01234567")
 
 
 def written_beside(source: Path, name: str) -> str:
     """The input is where the output's replacement would be written."""
     moved = source.parent / name
-    source.rename(beside(moved, "new-01234567"))
+    source.rename(written(moved))
     return str(moved)
+
+
+def put_aside(source: Path, name: str) -> str:
+    """The input is where the output's former folder would be put."""
+    source.rename(set_aside(source.parent / name))
+    zarr.create_group(str(source.parent / name))
+    return str(source.parent / name)
 
 
 def other_case(source: Path, name: str) -> str:
     return str(source.with_name(source.name.upper()))
 
 
-def mounted(source: Path, name: str) -> str:
-    to = source.parent.parent / "mounted"
-    to.mkdir()
-    words = ["mount", "--bind", str(source.parent), str(to)]
-    if subprocess.run(words, capture_output=True, check=False).returncode:
-        return str(source)  # not allowed here
-    return str(to / source.name)
-
-
-RELATIONS = [
-    same, descendant, deep_descendant, ancestor, link, below_a_link, hard_link, relative, dotted, url,
-    url_of_a_descendant, written_beside, other_case, mounted,
+ONLY_FILES, ONLY_FOLDERS = [hard_link], [descendant, deep_descendant, url_of_a_descendant]
+ANY = [
+    same, ancestor, link, below_a_link, relative, dotted, url, written_beside, put_aside, other_case,
 ]  # fmt: skip
+FOLDERS = sorted(command for command, (make, *_) in COMMANDS.items() if make is not npy)
+FITTING = [
+    *((relation, sorted(COMMANDS)) for relation in ANY),
+    *((relation, sorted({*COMMANDS} - {*FOLDERS})) for relation in ONLY_FILES),
+    *((relation, FOLDERS) for relation in ONLY_FOLDERS),
+]
 
 
 @contextlib.contextmanager
@@ -221,19 +232,30 @@ def blind_to_case(root: Path) -> Iterator[None]:
         yield
 
 
-@settings(max_examples=150)
-@given(
-    command=st.sampled_from(sorted(COMMANDS)),
-    relation=st.sampled_from(RELATIONS),
-    python=st.booleans(),
+def refuses(command: str, source: Any, out: str, *, python: bool) -> None:
+    """The call, or the words of the command line, end with the error of a user."""
+    *_, call, words = COMMANDS[command]
+    if python:
+        with pytest.raises(InputError) as caught:
+            call(source, out)
+        assert caught.value.exit_status == 2
+    else:
+        assert main(words(str(source), out)) == 2
+
+
+@pytest.mark.parametrize(
+    ("relation", "commands"), FITTING, ids=[relation.__name__ for relation, _ in FITTING]
 )
+@settings(max_examples=12)
+@given(data=st.data())
 def test_no_input_is_ever_changed(
-    command: str,
-    relation: Callable[[Path, str], str],
-    python: bool,
+    relation: Relation,
+    commands: list[str],
+    data: st.DataObject,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
-    make, name, call, words = COMMANDS[command]
+    command, python = data.draw(st.sampled_from(commands)), data.draw(st.booleans())
+    make, name, *_ = COMMANDS[command]
     root = tmp_path_factory.mktemp("pair")
     folder = root / "here"
     folder.mkdir()
@@ -241,22 +263,167 @@ def test_no_input_is_ever_changed(
     if relation is ancestor:  # a store that may be replaced holds the input
         zarr.create_group(str(folder))
     out = relation(source, name)
-    if relation is written_beside:
-        source = beside(source.parent / name, "new-01234567")
+    moved = {written_beside: written, put_aside: set_aside}.get(relation)
+    if moved is not None:
+        source = moved(source.parent / name)
     before = digest(folder)
     blind = blind_to_case(root) if relation is other_case else contextlib.nullcontext()
-    try:
-        with blind, contextlib.chdir(folder):
-            if python:
-                with pytest.raises(InputError) as caught:
-                    call(source, out)
-                assert caught.value.exit_status == 2
-            else:
-                assert main(words(str(source), out)) == 2
-        assert digest(folder) == before
-    finally:
-        if relation is mounted:
-            subprocess.run(["umount", str(root / "mounted")], capture_output=True, check=False)
+    with blind, contextlib.chdir(folder):
+        refuses(command, source, out, python=python)
+    assert digest(folder) == before
+
+
+# -- folders that are mounted twice ----------------------------------------------------------------
+
+Mounts = Callable[[Path, Path], None]
+
+
+@pytest.fixture
+def mount(tmp_path: Path) -> Iterator[Mounts]:
+    """Mounts one folder on another; skips where that is not allowed."""
+
+    def bind(folder: Path, at: Path) -> None:
+        at.mkdir()
+        try:
+            subprocess.run(["mount", "--bind", folder, at], capture_output=True, check=True)
+        except (OSError, subprocess.CalledProcessError):
+            pytest.skip("folders cannot be mounted here, which takes a superuser of Linux")
+
+    yield bind
+    for seen in reversed(list(mounts_in(tmp_path))):
+        subprocess.run(["umount", seen], check=True)
+
+
+def mounts_in(folder: Path) -> Iterator[str]:
+    """Where something is mounted, also where a test that failed has moved it."""
+    table = Path("/proc/self/mountinfo")
+    for line in table.read_text().splitlines() if table.exists() else ():
+        point = line.split(" ")[4].replace("\\040", " ")
+        if Path(point).is_relative_to(folder):
+            yield point
+
+
+def seen_at_two_places(root: Path, make: Callable[[Path], Path], mount: Mounts) -> tuple[Path, str]:
+    folder = root / "here"
+    folder.mkdir()
+    source = make(folder)
+    mount(folder, root / "mounted here")
+    return source, str(root / "mounted here" / source.name)
+
+
+def mounted_itself(root: Path, make: Callable[[Path], Path], mount: Mounts) -> tuple[Path, str]:
+    """The input is a mount of a folder within the output."""
+    out = root / "out.zarr"
+    zarr.create_group(str(out))
+    source = make(out)
+    mount(source, root / "mounted")
+    return root / "mounted", str(out)
+
+
+def in_a_mount_of_a_part(
+    root: Path, make: Callable[[Path], Path], mount: Mounts
+) -> tuple[Path, str]:
+    """The input is seen through a mount of a folder that lies within the output."""
+    out = root / "out.zarr"
+    zarr.create_group(str(out))
+    (out / "part").mkdir()
+    source = make(out / "part")
+    mount(out / "part", root / "mounted")
+    return root / "mounted" / source.name, str(out)
+
+
+def mounted_in_the_output(
+    root: Path, make: Callable[[Path], Path], mount: Mounts
+) -> tuple[Path, str]:
+    """The output has a mount in it, of a folder that holds the input."""
+    out = root / "out.zarr"
+    zarr.create_group(str(out))
+    (root / "here").mkdir()
+    source = make(root / "here")
+    mount(root / "here", out / "mounted")
+    return source, str(out)
+
+
+def not_yet_there(root: Path, make: Callable[[Path], Path], mount: Mounts) -> tuple[Path, str]:
+    """The output does not exist, and would lie in the input."""
+    source = make(root)
+    mount(source, root / "mounted")
+    return source, str(root / "mounted/new.zarr")
+
+
+MOUNTED = [
+    seen_at_two_places, mounted_itself, in_a_mount_of_a_part, mounted_in_the_output, not_yet_there,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("relation", MOUNTED, ids=lambda relation: relation.__name__)
+@pytest.mark.parametrize("command", FOLDERS)
+def test_no_input_is_changed_through_a_mount(
+    command: str, relation: Callable[..., tuple[Path, str]], tmp_path: Path, mount: Mounts
+) -> None:
+    make, *_ = COMMANDS[command]
+    source, out = relation(tmp_path, make, mount)
+    before = digest(source)
+    for python in (True, False):
+        refuses(command, source, out, python=python)
+        assert digest(source) == before
+    with pytest.raises(InputError, match="which writing it would destroy"):
+        refuse_overlap(out, "out", [("tilts", source)])
+    assert digest(source) == before
+
+
+def test_folders_that_are_mounted_apart_are_apart(tmp_path: Path, mount: Mounts) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    mount(tmp_path / "a", tmp_path / "at a")
+    mount(tmp_path / "b", tmp_path / "at b")
+    for out, source in (("at a", "b"), ("at a", "at b"), ("at b/x", "a"), ("a", "b")):
+        refuse_overlap(tmp_path / out, "out", [("tilts", tmp_path / source)])
+
+
+# -- in a bucket -----------------------------------------------------------------------------------
+
+IN_A_BUCKET: dict[str, Callable[[str], str]] = {
+    "same": lambda at: at,
+    "two slashes": lambda at: at.replace("/here/", "//here//"),
+    "a dot": lambda at: at.replace("/here/", "/./here/./"),
+    "a dot at its end": lambda at: f"{at}/.",
+    "a slash at its end": lambda at: f"{at}/",
+    "descendant": lambda at: f"{at}/./deep/out.zarr",
+    "ancestor": lambda at: at.removesuffix("/in.zarr"),
+    "ancestor with a dot": lambda at: f"{at.removesuffix('/in.zarr')}/./",
+}
+
+
+def objects(url: str) -> dict[str, bytes]:
+    """Keys and bytes of all that lies below a place."""
+    place = locate(url, "source")
+    found = ["/".join(parts) for depth in range(1, 8) for parts in files_below(place, depth)]
+    return {key: read_bytes(place / key) or b"" for key in found}
+
+
+@pytest.mark.parametrize("relation", sorted(IN_A_BUCKET))
+@pytest.mark.parametrize("command", ["ingest", "simulate", "reconstruct"])
+@pytest.mark.parametrize("python", [True, False])
+def test_no_input_in_a_bucket_is_ever_changed(
+    command: str, relation: str, python: bool, bucket: str
+) -> None:
+    folder = f"{bucket}/{uuid.uuid4().hex}/here"
+    source = f"{folder}/in.zarr"
+    if command == "reconstruct":
+        write_tilt_series(source, STACK, META)
+    else:
+        store = zarr_store(locate(source, "source"))
+        zarr.create_array(store, data=STACK, chunks=(3, 2, 40))
+    if relation.startswith("ancestor"):
+        zarr.create_group(zarr_store(locate(folder, "source")))
+    before = objects(folder)
+    assert before
+    out = IN_A_BUCKET[relation](source)
+    refuses(command, source, out, python=python)
+    assert objects(folder) == before
+    with pytest.raises(InputError, match="which writing it would destroy"):
+        refuse_overlap(out, "out", [("source", source)])
 
 
 @pytest.mark.parametrize("command", sorted(COMMANDS))
@@ -299,7 +466,8 @@ def test_objects_are_compared_by_bucket_and_key() -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("ddgm_dist.location._probe", lambda *a: None)
-        for out, source in (("a/b", "a/b"), ("a", "a/b"), ("a/b/c", "a/b"), ("a//b/", "a/b")):
+        same = [("a/b", "a/b"), ("a", "a/b"), ("a/b/c", "a/b"), ("a//b/", "a/b")]
+        for out, source in [*same, ("./a/./b/.", "a/b"), ("a/b", "a/./b")]:
             with pytest.raises(InputError, match="the input tilts"):
                 refuse_overlap(f"s3://tub/{out}", "out", [("tilts", place(source))])
         for out, source in (("a/b", "a/bc"), ("a/bc", "a/b"), ("a", "b"), ("A/b", "a/b")):

@@ -1,5 +1,6 @@
 """The package's surface: cheap to import, and each public name is what it says."""
 
+import ast
 import importlib
 import re
 import subprocess
@@ -86,3 +87,10 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
 def test_the_version_is_a_version() -> None:
     assert isinstance(ddgm_dist.__version__, str)
     assert ddgm_dist.__version__[0].isdigit()
+
+
+def test_no_module_has_two_names_for_its_logger() -> None:
+    for path in Path(ddgm_dist.__file__).parent.rglob("*.py"):
+        body = ast.parse(path.read_text(encoding="utf-8")).body
+        values = [ast.unparse(s.value) for s in body if isinstance(s, ast.Assign)]
+        assert sum("getLogger(" in value for value in values) <= 1, path

@@ -26,7 +26,19 @@ TWICE = "K: 20\nN: 3\n# more\nK: 25\n"
         ("a: " + "1" * 5000, "is not YAML"),
         ("[" * 2000, "is not YAML"),
         ("a: \0", "is not YAML"),
-        ("? [1, 2]\n: 3\n? {}\n: 4\n", "is not YAML"),
+        (
+            "? [1, 2]\n: 3\n? {}\n: 4\n",
+            "has a list or a mapping as a key, in line 1; give it a name",
+        ),
+        ("a: 1\n? [1, 2]\n: 3\n? [1, 2]\n: 4\n", "has a list or a mapping as a key, in line 2;"),
+        ("1: a\n0x1: b\n", "has the key '1' twice, the second time as '0x1', in lines 1 and 2"),
+        ("on: a\nyes: b\n", "has the key 'on' twice, the second time as 'yes', in lines 1 and 2"),
+        ("{~: a, null: b}", "has the key '~' twice, the second time as 'null'"),
+        ("1: a\n1.0: b\n", "has the key '1' twice, the second time as '1.0'"),
+        ("1: a\ntrue: b\n", "has the key '1' twice, the second time as 'true'"),  # to Python
+        ("1e-3: a\n0.001: b\n", "has the key '1e-3' twice, the second time as '0.001'"),
+        ("2020-13-45: a\n", "is not YAML"),
+        ("a: &x {d: 1}\nb:\n  <<: *x\n  <<: *x\n", "has the key '<<' twice, in lines 3 and 4"),
     ],
 )
 def test_what_a_reader_would_have_to_choose_or_cannot_read_is_refused(text: str, why: str) -> None:
@@ -38,6 +50,8 @@ def test_what_a_reader_would_have_to_choose_or_cannot_read_is_refused(text: str,
 def test_what_is_said_once_is_what_pyyaml_reads() -> None:
     text = "a: &x {d: 1, e: [2, 3.5, true, null]}\nb:\n  <<: *x\n  d: 2\nc: 'N'\n"
     assert load(text) == yaml.safe_load(text)
+    for text in ("1: a\n'1': b\n", "on: a\n'on': b\n", "a: {1: b}\n1: c\n", "'<<': 1\n"):
+        assert load(text) == yaml.safe_load(text)
     assert load("") is None
     assert load("a: 1e-3") == {"a": 1e-3}  # by YAML 1.1 a text
     assert load_all("a: 1\n---\na: 2\n") == [{"a": 1}, {"a": 2}]

@@ -133,12 +133,33 @@ def test_interrupted_it_goes_on(
     assert sorted(p.suffix for p in tmp_path.glob("w.*")) == [".json", ".png", ".safetensors"]
 
 
-def test_fresh_forgets_the_checkpoint(folder: Path, tmp_path: Path) -> None:
+def test_fresh_forgets_the_checkpoint(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     weights = tmp_path / "w.safetensors"
+    with monkeypatch.context() as patch:
+        patch.setattr(MODULE, "show_progress", stop_at_step_three)
+        with pytest.raises(KeyboardInterrupt):
+            run(folder, weights, steps=4)
     weights.with_suffix(".ckpt").write_text("damaged")
     with pytest.raises(InputError, match="is damaged, or is not"):
         run(folder, weights)
     assert run(folder, weights, resume=False).weights == weights
+    assert sorted(p.suffix for p in tmp_path.glob("w.*")) == [".json", ".png", ".safetensors"]
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("resume", [False, True])
+@pytest.mark.parametrize("name", ["w.ckpt", "w.ckpt.json"])
+@pytest.mark.parametrize("content", ["mine", "[]", "{}", '{"data": 1}', "\xff"])
+def test_files_of_no_training_are_neither_deleted_nor_replaced(
+    folder: Path, tmp_path: Path, content: str, name: str, resume: bool, overwrite: bool
+) -> None:
+    (tmp_path / name).write_bytes(content.encode("latin-1"))
+    with pytest.raises(InputError, match=rf"{name} beside it|w\.ckpt: is damaged, or is not"):
+        run(folder, tmp_path / "w.safetensors", resume=resume, overwrite=overwrite)
+    assert [path.name for path in tmp_path.glob("w.*")] == [name]
+    assert (tmp_path / name).read_bytes() == content.encode("latin-1")
 
 
 def test_finished_weights_are_kept(folder: Path, tmp_path: Path) -> None:

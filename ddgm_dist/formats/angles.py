@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import itertools
 import logging
 import math
 import re
@@ -20,6 +21,7 @@ __all__ = ["as_angles", "check_angles", "read_angles"]
 _log = logging.getLogger("ddgm_dist")
 
 _ONE = "write one angle per line, with a decimal point"
+_COMMA = re.compile(r"[-+]?\d+,\d+")
 # Radians: no angle beyond a right one, and a range that would be a tilt series as radians.
 _RADIANS, _FEW = (1.0, math.pi / 2 + 0.03), 5
 
@@ -27,7 +29,8 @@ _RADIANS, _FEW = (1.0, math.pi / 2 + 0.03), 5
 def read_angles(path: str | Path) -> tuple[float, ...]:
     """Tilt angles, degrees, from a ``.tlt``, ``.rawtlt``, ``.txt``, ``.csv`` or ``.npy`` file.
 
-    Text has one angle per line, or all on one line with either commas or spaces between them. ``#``
+    Text has one angle per line, or all on one line with either commas or spaces between them. A list
+    may be wrapped over several lines with spaces alone, if it does not look like a table. ``#``
     starts a comment; a ``.csv`` file may begin with the name of its column. UTF-8 or UTF-16;
     exponents may be written with D. ``nan`` is read as such and refused later, with the number of
     the tilt.
@@ -35,8 +38,8 @@ def read_angles(path: str | Path) -> tuple[float, ...]:
     Raises
     ------
     InputError
-        The file is missing; it holds something else than numbers, or more than one on one of
-        several lines.
+        The file is missing; it holds something else than numbers, or a table of several columns; or
+        commas may be between numbers or within them.
     """
     file = Path(path)
     try:
@@ -55,7 +58,7 @@ def read_angles(path: str | Path) -> tuple[float, ...]:
         lines = lines[1:]
     if len(lines) == 1:
         return _one_line(*lines[0], str(path))
-    return tuple(_one(i, line, len(lines), str(path)) for i, line in lines)
+    return _wrapped(lines) or tuple(_one(i, line, len(lines), str(path)) for i, line in lines)
 
 
 def as_angles(values: NDArray[Any] | Sequence[Any], where: str) -> tuple[float, ...]:
@@ -145,15 +148,43 @@ def _one_line(number: int, line: str, path: str) -> tuple[float, ...]:
             f"line {number} has both commas and spaces between numbers: {_shown(line)}",
             _ONE,
         )
+    if _COMMA.fullmatch(line):
+        one, two = line.replace(",", "."), line.replace(",", " ")
+        raise InputError(
+            "angles",
+            path,
+            f"line {number} is {_shown(line)}: one angle with a decimal comma, or two angles?",
+            f"write {one} for one, {two} for two",
+        )
     words = line.replace(",", " ").split()
     return tuple(_number(word, number, path) for word in words)
+
+
+def _wrapped(lines: list[tuple[int, str]]) -> tuple[float, ...]:
+    """The angles of a list that is wrapped at its spaces; none if it is no such list.
+
+    In a table every line has as many numbers. So has a list of which the last line is full; that is one
+    if its angles only rise, or only fall. A line of one number that is not the last is of no such list.
+    """
+    rows = [line.split() for _, line in lines]
+    try:
+        angles = [_float(word) for row in rows for word in row]
+    except ValueError:  # told with its line by whoever reads it line by line
+        return ()
+    steps = [b - a for a, b in itertools.pairwise(angles)]
+    if all(step > 0 for step in steps) or all(step < 0 for step in steps):
+        return tuple(angles)
+    widths = [len(row) for row in rows]
+    if min(widths[:-1], default=1) < 2 or len({*widths}) == 1:
+        return ()
+    return tuple(angles)
 
 
 def _one(number: int, line: str, lines: int, path: str) -> float:
     """The angle of one of several lines."""
     words = line.replace(",", " ").replace(";", " ").split()
     if len(words) != 1:
-        comma = re.fullmatch(r"[-+]?\d+,\d+", line)
+        comma = _COMMA.fullmatch(line)
         why = "is that a decimal comma?" if comma else "a table of more than one column is not read"
         raise InputError(
             "angles",
@@ -166,7 +197,7 @@ def _one(number: int, line: str, lines: int, path: str) -> float:
 
 def _number(word: str, line: int, path: str) -> float:
     try:
-        return float(re.sub(r"(?<=[\d.])[dD](?=[-+]?\d)", "e", word))
+        return _float(word)
     except ValueError as error:
         raise InputError(
             "angles",
@@ -174,6 +205,13 @@ def _number(word: str, line: int, path: str) -> float:
             f"is not a readable list of angles: {_shown(word)} in line {line} is no number",
             _ONE,
         ) from error
+
+
+def _float(word: str) -> float:
+    """A number, with an E or a D before its exponent; ValueError if it is none."""
+    if "_" in word:  # to Python a separator, to people a slip of the finger
+        raise ValueError(word)
+    return float(re.sub(r"(?<=[\d.])[dD](?=[-+]?\d)", "e", word))
 
 
 def _shown(text: str) -> str:

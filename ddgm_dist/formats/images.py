@@ -102,8 +102,10 @@ def list_images(folder: str | Path) -> list[Path]:
 def numbers_in_names(files: Sequence[Path]) -> tuple[tuple[float, ...], bool]:
     """The one number in which the names of images differ, and whether its sign is meant as one.
 
-    A plus is a sign, and so is a minus that only some names have, or that follows neither letter
-    nor digit, as in ``s_-60.tif``. In ``slice-001.tif`` it separates.
+    A plus is a sign, and so is a minus that only some names have. A minus that all have is one where it
+    can separate nothing, as in ``-60.tif`` and ``a[-60].tif``, or where it follows neither letter nor
+    digit and the numbers are decimal, as in ``s_-60.5.tif``. In ``slice-001.tif``, ``a_-001.tif`` and
+    ``a -001.tif`` it separates.
 
     Returns
     -------
@@ -122,7 +124,9 @@ def numbers_in_names(files: Sequence[Path]) -> tuple[tuple[float, ...], bool]:
     minus = sum(word.startswith("-") for word in words)
     before = "".join(names[0][:k])[-1:]
     signed = any(word.startswith("+") for word in words) or 0 < minus < len(words)
-    signed = signed or (minus > 0 and not before.isalnum())
+    if minus and not signed:
+        decimal = any("." in word for word in words)
+        signed = before in ("", *"([{=") or (decimal and not before.isalnum())
     return tuple(float(word) for word in words), signed
 
 

@@ -51,7 +51,7 @@ _REFUSED = {
 _OTHERWISE = "write it as mode 1, 2 or 6, with IMOD's newstack -mode 2 for example"
 _IMOD_STAMP, _SIGNED, _FOUR_BITS = 1146047817, 1, 16
 _MAGIC = {
-    b"\x1f\x8b": ("is compressed by gzip, whatever its name", "gunzip it first"),
+    b"\x1f\x8b\x08": ("is compressed by gzip, whatever its name", "gunzip it first"),
     b"BZh": ("is compressed by bzip2, whatever its name", "bunzip2 it first"),
     b"PK\x03\x04": ("is a ZIP archive, whatever its name", "unzip it first"),
     b"\xfd7zXZ": ("is compressed by xz, whatever its name", "unxz it first"),
@@ -132,9 +132,7 @@ def read_header(path: str | Path, size: int) -> MrcHeader:
     with Path(path).open("rb") as file:
         raw = file.read(HEADER_BYTES)
     name = str(path)
-    for magic, (why, hint) in _MAGIC.items():
-        if raw.startswith(magic):
-            raise InputError("source", name, why, hint)
+    _check_magic(raw, size, name)
     if len(raw) < HEADER_BYTES:
         raise InputError(
             "source",
@@ -164,6 +162,29 @@ def read_header(path: str | Path, size: int) -> MrcHeader:
         imod_signed=bool(int(words["imod_flags"]) & _SIGNED) if stamped else None,
         pixel_size_nm=_pixel_size(words, name),
     )
+
+
+def _check_magic(raw: bytes, size: int, name: str) -> None:
+    """Refuse other formats, which begin with bytes that may also be the number of columns."""
+    for magic, (why, hint) in _MAGIC.items():
+        if raw.startswith(magic) and not _makes_sense(raw, size):
+            raise InputError("source", name, why, hint)
+
+
+def _makes_sense(raw: bytes, size: int) -> bool:
+    """Whether these are the numbers of an MRC file of so many bytes, in either byte order."""
+    if len(raw) < HEADER_BYTES:
+        return False
+    for fields in (_FIELDS.newbyteorder("<"), _FIELDS.newbyteorder(">")):
+        words = np.frombuffer(raw, fields)[0]
+        shape, mode = [int(n) for n in words["size"]], int(words["mode"])
+        if min(shape) < 1 or mode not in _DTYPES:
+            continue
+        if sorted(int(axis) for axis in words["axes"]) not in ([1, 2, 3], [0, 0, 0]):
+            continue
+        if HEADER_BYTES + math.prod(shape) * np.dtype(_DTYPES[mode]).itemsize <= size:
+            return True
+    return False
 
 
 def _in_byte_order(raw: bytes, size: int, name: str) -> np.void:

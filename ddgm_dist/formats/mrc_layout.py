@@ -64,12 +64,20 @@ def first_pixel(path: Path, header: MrcHeader, size: int) -> int:
     after = min(room, max(0, stated))
     fits = {n for n in (after, room) if _fit(path, header, HEADER_BYTES + n)}
     # A wrong number and bytes after the pixels might fit together by chance; and sizes that are
-    # too small leave pixels after those that are read.
+    # too small by one leave at least a face of the volume, in pixels, after those that are read.
+    face = header.data_bytes // max(header.shape)
     whole = stated <= 0 and any(room % n == 0 for n in _RECORDS)
     ends = HEADER_BYTES + after + header.data_bytes
+    few = room - after < face
+    if fits == {after}:
+        after_is_meant = few or _is_padding(path, ends)
+    else:
+        after_is_meant = (
+            few and not _decides(header.statistics) and _is_a_line_end(path, ends, size)
+        )
     if fits == {room} and (whole or room == 0):
         chosen = room
-    elif fits == {after} and _is_padding(path, ends):
+    elif after_is_meant:
         chosen = after
     elif room in fits and whole and header.extended_type in _EXTENDED_TYPES:
         chosen = room
@@ -84,8 +92,9 @@ def first_pixel(path: Path, header: MrcHeader, size: int) -> int:
         )
     _log.warning(
         "%s: its header states %d bytes of extended header and the file has room for %d: pixels "
-        "are read from byte %d on, by its statistics",
+        "are read from byte %d on, by %s",
         *(name, stated, room, HEADER_BYTES + chosen),
+        "its statistics" if fits else "what follows them or the type of that header",
     )
     return HEADER_BYTES + chosen
 
@@ -129,9 +138,8 @@ def byte_reading(header: MrcHeader, stored: NDArray[Any], name: str) -> tuple[st
         return "u1", 0
     if unsigned:
         if signed and _any_at_least(stored, 128):
-            _log.warning(
-                "%s: holds bytes beyond the largest value in its header; read as unsigned", name
-            )
+            # As signed bytes some are below the smallest value, as unsigned ones above the largest.
+            raise _contradiction(name, "bytes that are below 0 or above 127", stated)
         return "u1", 0
     if not signed and _any_at_least(stored, 128):
         if not header.standard:
@@ -225,8 +233,8 @@ def _contradiction(name: str, what: str, stated: Statistics | None) -> InputErro
 def _fit(path: Path, header: MrcHeader, offset: int) -> bool:
     """Whether pixels that begin there have the statistics of the header."""
     stated = header.statistics
-    if stated is None or stated.mean is None or stated.low == stated.high:
-        return False  # range alone is that of many a wrong window
+    if stated is None or not _decides(stated):
+        return False
     stored = np.memmap(path, header.dtype, "r", offset, header.shape)
     dtypes = [header.dtype]
     if header.dtype.kind in "iu":
@@ -244,6 +252,20 @@ def _is_padding(path: Path, start: int) -> bool:
             if part.strip(first):
                 return False
     return True
+
+
+def _decides(stated: Statistics | None) -> bool:
+    """Whether statistics tell pixels from others: the range alone is that of many a wrong window."""
+    return stated is not None and stated.mean is not None and stated.low < stated.high
+
+
+def _is_a_line_end(path: Path, start: int, size: int) -> bool:
+    """Whether the rest of a file is what an editor or a transfer adds; zeros may be of its header."""
+    if not 0 < size - start <= 2:
+        return False
+    with path.open("rb") as file:
+        file.seek(start)
+        return file.read() in (b"\n", b"\r\n")
 
 
 def _agrees(stored: NDArray[Any], stated: Statistics) -> bool:

@@ -12,7 +12,13 @@ from ddgm_dist.errors import InputError
 from ddgm_dist.prior.training import TrainingOptions
 from ddgm_dist.prior.unet import UNetSpec
 
-__all__ = ["differences", "prepare_checkpoint", "sidecar_of", "training_request"]
+__all__ = [
+    "check_checkpoint",
+    "differences",
+    "prepare_checkpoint",
+    "sidecar_of",
+    "training_request",
+]
 
 BUDGET = ("options.steps", "options.minutes")
 
@@ -59,13 +65,52 @@ def sidecar_of(checkpoint: Path) -> Path:
     return checkpoint.with_name(checkpoint.name + ".json")
 
 
+def check_checkpoint(checkpoint: Path, *, resume: bool) -> None:
+    """Refuse to replace or delete files at a checkpoint's place that no training has written.
+
+    Each training writes beside its checkpoint what it is of, so that file shows whose it is.
+
+    Parameters
+    ----------
+    checkpoint
+        ``NAME.ckpt``.
+    resume
+        Whether it would be gone on from. Then a checkpoint with nothing beside it is allowed: it is
+        read, and refused then if it is none.
+
+    Raises
+    ------
+    InputError
+        Names the file.
+    """
+    sidecar = sidecar_of(checkpoint)
+    foreign = sidecar if sidecar.exists() and not _of_a_training(sidecar) else None
+    if foreign is None and not resume and checkpoint.exists() and not sidecar.exists():
+        foreign = checkpoint
+    if foreign is not None:
+        raise InputError(
+            "weights",
+            str(checkpoint.with_suffix(".safetensors")),
+            f"{foreign.name} beside it would be replaced, and no training is known to have written it",
+            "choose another name, or move that file away",
+        )
+
+
+def _of_a_training(sidecar: Path) -> bool:
+    try:
+        found = json.loads(sidecar.read_text())
+    except (OSError, ValueError):
+        return False
+    return isinstance(found, dict) and found.keys() >= {"architecture", "data", "options"}
+
+
 def prepare_checkpoint(checkpoint: Path, request: Mapping[str, Any], *, resume: bool) -> None:
     """Make the place of a checkpoint ready for a training.
 
     Parameters
     ----------
     checkpoint
-        Removed if it exists and ``resume`` is false.
+        Removed if it exists, a training has written it and ``resume`` is false.
     request
         Written beside the checkpoint. Going on with another budget is allowed, with anything
         else that differs it is not. A checkpoint with nothing beside it is trusted.
@@ -73,8 +118,9 @@ def prepare_checkpoint(checkpoint: Path, request: Mapping[str, Any], *, resume: 
     Raises
     ------
     InputError
-        If the checkpoint is of another training.
+        If the checkpoint is of another training, or no training has written it.
     """
+    check_checkpoint(checkpoint, resume=resume)
     sidecar = sidecar_of(checkpoint)
     if not resume:
         checkpoint.unlink(missing_ok=True)

@@ -53,7 +53,20 @@ def test_bad_angle_files(tmp_path):
         ("0 -60.0\n1 -58.0\n", "line 1 of 2 holds 2 numbers.*more than one column"),
         ("-60;3\n-58;4\n", "more than one column"),
         ("name,tilt\n-60,3\n-58,4\n", "line 1 of 3 holds 2 numbers"),
-        ("-60 -58 -56\n-54 -52\n", "line 1 of 2 holds 3 numbers"),
+        # As many numbers on every line, in no order: a table, or a list that looks like one.
+        ("0 3 -3 6\n-6 9 -9 12\n", "line 1 of 2 holds 4 numbers"),
+        ("-60\n-58 1\n-56 1\n", "line 2 of 3 holds 2 numbers"),
+        ("-60, -58\n-56, -54\n", "line 1 of 2 holds 2 numbers"),
+        ("-60 -58\n-56 -5O\n", "line 1 of 2 holds 2 numbers"),
+        # One angle, or two.
+        (
+            "-50,5",
+            r"one angle with a decimal comma, or two angles\?.*-50\.5 for one, -50 5 for two",
+        ),
+        ("# tilts\n-60,60\n", "line 2 is '-60,60'"),
+        ("-1_0\n0\n", "'-1_0' in line 1 is no number"),
+        ("-20 -1_0", "'-1_0' in line 1 is no number"),
+        ("-20 -1_0\n0 10\n", "line 1 of 2 holds 2 numbers"),
         ("-60\n58 degrees\n", "line 2 of 2"),
         ("-60\n-5O\n", "'-5O' in line 2 is no number"),
     ],
@@ -63,6 +76,26 @@ def test_more_than_one_number_on_a_line_is_refused_with_its_place(tmp_path, text
     with pytest.raises(InputError, match=says) as error:
         read_angles(tmp_path / "a.tlt")
     assert str(tmp_path / "a.tlt") in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "angles"),
+    [
+        ("-60 -58 -56\n-54 -52\n", (-60, -58, -56, -54, -52)),
+        ("-60 -58 -56\n-54 -52 -50\n", (-60, -58, -56, -54, -52, -50)),  # rising: no table
+        ("60 58\n56 54\n52\n", (60, 58, 56, 54, 52)),
+        ("0 3 -3 6 # first\n\n-6 9 -9 12\n-12\n", (0, 3, -3, 6, -6, 9, -9, 12, -12)),
+        ("0.00 3.00 -3.00\n 6.00 -6.00\n 9.0D0 -9.00\n12.00", (0, 3, -3, 6, -6, 9, -9, 12)),
+        ("-50, 5", (-50, 5)),
+        ("-50 5", (-50, 5)),
+        ("-50,5,55", (-50, 5, 55)),
+        ("0\n3\n-3\n", (0, 3, -3)),
+        ("5\n5\n", (5, 5)),
+    ],
+)
+def test_lists_that_are_wrapped_at_their_spaces(tmp_path, text, angles):
+    (tmp_path / "a.tlt").write_text(text)
+    assert read_angles(tmp_path / "a.tlt") == angles
 
 
 def test_angles_as_other_programs_write_them(tmp_path):

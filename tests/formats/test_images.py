@@ -55,11 +55,17 @@ def files(*stems):
         ["s_-60", "s_-3", "s_00", "s_15", "s_60"],
         ["s_-60.5", "s_-3.0", "s_-0.5", "s_15.0"],
         ["-60", "-3"],  # half a series
+        ["s_-60.0", "s_-3.5"],
+        ["tilt=-60", "tilt=-3"],
+        ["a (-60)", "a (-3)"],
         ["tilt-60", "tilt-3", "tilt0", "tilt15"],
         ["run2_-60_bin4", "run2_-3_bin4", "run2_+3_bin4"],
         ["a_[-60.00]", "a_[-3.00]", "a_[60.00]"],
         # Separators, not signs.
         ["slice-001", "slice-002", "slice-010"],
+        ["name -001", "name -002", "name -010"],
+        ["name_-1", "name_-2", "name_-10"],
+        ["name - -1", "name - -2"],
         ["2024-11-29_1", "2024-11-29_2", "2024-11-29_10"],
         ["001-2", "001-3", "001-10"],
         ["v1.9", "v1.10"],
@@ -105,6 +111,9 @@ def test_names_that_speak_of_other_angles_are_seen():
     assert not disagreement(files("a", "b", "c"), (-60.0, 0.0, 60.0))
     assert disagreement(files("tilt-2", "tilt-30", "tilt-60"), (-60.0, -30.0, -2.0))
     assert disagreement(files("0", "30", "60"), (30.0, 0.0, 60.0))
+    # Half a series whose minus may separate is ordered as counts are: then that is told.
+    assert disagreement(files("s_-3", "s_-60"), (-60.0, -3.0))
+    assert not disagreement(files("s -001", "s -002"), (-60.0, -3.0))
 
 
 def test_the_cache_is_bounded_and_changes_nothing(tmp_path, monkeypatch):

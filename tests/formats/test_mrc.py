@@ -114,7 +114,6 @@ def test_bytes_that_imod_did_not_sign_are_unsigned(tmp_path):
     ("statistics", "version", "low"),
     [
         ((0.0, 255.0, 103.75), 0, 0),
-        ((3.0, 127.0, 50.0), 20140, 0),  # no negative value: not signed
         ((-128.0, 127.0, 7.75), 0, -128),
         (OPEN, 20140, -128),  # what MRC2014 says of bytes
         ((0.0, 0.0, 0.0), 20141, -128),
@@ -128,6 +127,18 @@ def test_bytes_without_a_mark_are_what_the_header_can_mean(
     expected = IMAGE if low == 0 else IMAGE.view(np.int8)
     np.testing.assert_array_equal(read(path), expected)
     assert ("sign" in caplog.text) == (statistics != (0.0, 255.0, 103.75))
+
+
+@pytest.mark.parametrize("version", [0, 20140])
+@pytest.mark.parametrize("statistics", [(0.0, 100.0, 30.0), (3.0, 127.0, 50.0), (5.0, 5.0, 5.0)])
+def test_bytes_that_the_statistics_contradict_of_either_sign_are_refused(
+    tmp_path, version, statistics
+):
+    path = as_bytes(tmp_path / "a.mrc", IMAGE, statistics=statistics, version=version)
+    refused(path, "below 0 or above 127, but its header states values from")
+    # Below 128 it makes no difference.
+    path = as_bytes(tmp_path / "a.mrc", IMAGE // 2, statistics=statistics, version=version)
+    np.testing.assert_array_equal(read(path), IMAGE // 2)
 
 
 def test_bytes_that_may_be_either_are_refused_unless_it_makes_no_difference(tmp_path):
@@ -218,6 +229,31 @@ def test_bytes_after_the_pixels_shift_nothing(tmp_path, caplog, extra):
     refused(patch(path, statistics=OPEN), "do not tell where the pixels begin")
 
 
+@pytest.mark.parametrize("extra", [b"", EXTRA])
+@pytest.mark.parametrize("tail", [bytes(range(120)), EXTRA[:80], b"\n", b"a note\n", EXTRA[1:192]])
+def test_bytes_of_any_kind_after_the_pixels_shift_nothing(tmp_path, caplog, extra, tail):
+    path = extended(tmp_path / "a.mrc", STACK, extra, tail=tail)
+    np.testing.assert_array_equal(read(path), STACK)
+    assert f"read from byte {1024 + len(extra)} on, by its statistics" in caplog.text
+    # As many as a face of the volume may be pixels, of sizes that are too small by one.
+    path = extended(tmp_path / "b.mrc", STACK, extra, tail=EXTRA[:192])
+    refused(path, "do not tell where the pixels begin")
+
+
+@pytest.mark.parametrize("statistics", [OPEN, (-9.0, 9.0, -10.0), (0.0, 0.0, 0.0)])
+def test_a_line_end_after_the_pixels_needs_no_statistics(tmp_path, caplog, statistics):
+    for extra in (b"", EXTRA):
+        for tail in (b"\n", b"\r\n"):
+            caplog.clear()
+            path = extended(tmp_path / "a.mrc", STACK, extra, tail=tail, statistics=statistics)
+            np.testing.assert_array_equal(read(path), STACK)
+            assert f"read from byte {1024 + len(extra)} on, by what follows" in caplog.text
+        # These may be an extended header that is denied, or pixels.
+        for tail in (bytes(1), bytes(80), bytes(1024), b"\n" * 80, b"ab", b"\n\n"):
+            path = extended(tmp_path / "a.mrc", STACK, extra, tail=tail, statistics=statistics)
+            refused(path, "do not tell where the pixels begin")
+
+
 def test_a_file_cut_short_is_refused_whatever_its_extended_header(tmp_path):
     path = extended(tmp_path / "a.mrc", STACK)
     whole = path.read_bytes()
@@ -290,6 +326,17 @@ def test_other_formats_under_the_name_say_what_they_are(tmp_path, packed, says):
     path = write(tmp_path / "a.mrc", STACK)
     path.write_bytes(packed(path.read_bytes()))
     refused(path, says)
+
+
+@pytest.mark.parametrize("magic", [b"\x1f\x8b", b"\x1f\x8b\x08", b"II*\0", b"PK\x03"])
+def test_numbers_of_columns_that_look_like_another_format_do_not(tmp_path, magic):
+    # 35,615 columns are the first two bytes of gzip, little-endian.
+    columns = int.from_bytes(magic, "little")
+    path = tmp_path / "a.mrc"
+    data = np.arange(columns, dtype=np.uint32).astype("i1").reshape(1, 1, -1)
+    write(path, data)
+    assert path.read_bytes().startswith(magic)
+    np.testing.assert_array_equal(read(path), data)
 
 
 def swapped(path):

@@ -143,7 +143,8 @@ def as_bytes(raw, order, values, low, high, known):
             return None
         return values.astype(int) + 128 if flags & 1 else values.view("u1")
     if known and low >= 0 and high <= 255:
-        return values.view("u1")
+        beyond = high <= 127 and values.min() < 0  # of either sign
+        return None if beyond else values.view("u1")
     if known and low >= -128 and high <= 127:
         return values
     if values.min() >= 0:

@@ -1,0 +1,97 @@
+"""Where files lie within their file systems, whatever folders they are mounted on.
+
+Linux can mount one folder at several places. Its table of mounts says which folder of which file system
+is seen at each; two places that show the same folder are found by it. Other systems have no such table.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+__all__ = ["Spot", "spot", "spots_below"]
+
+_TABLE = Path("/proc/self/mountinfo")
+
+
+@dataclass(frozen=True)
+class Spot:
+    """A place within a file system.
+
+    Attributes
+    ----------
+    device
+        Major and minor number of the file system; empty where no table of mounts tells.
+    path
+        From the root of the file system.
+    """
+
+    device: str
+    path: PurePosixPath
+
+    def within(self, other: Spot) -> bool:
+        """Whether this is the other one, or lies below it."""
+        return self.device == other.device and self.path.is_relative_to(other.path)
+
+
+@dataclass(frozen=True)
+class _Mount:
+    seen: Spot  # what is mounted
+    point: Path  # and where
+
+
+def spot(path: Path) -> Spot:
+    """Where a path lies; it is absolute and without links, and need not exist."""
+    mount = _mounts().get(_mount_of(path))
+    if mount is None or not path.is_relative_to(mount.point):
+        return Spot("", PurePosixPath(path))
+    return Spot(mount.seen.device, mount.seen.path / path.relative_to(mount.point))
+
+
+def spots_below(path: Path) -> list[Spot]:
+    """What is mounted within a folder: whoever deletes the folder deletes that too."""
+    return [m.seen for m in _mounts().values() if path in m.point.parents]
+
+
+def _mount_of(path: Path) -> int:
+    """The number of the mount that a path, or what exists of it, belongs to; -1 if it is not known."""
+    flags = getattr(os, "O_PATH", None)
+    if flags is None:
+        return -1
+    for place in (path, *path.parents):
+        try:
+            file = os.open(place, flags)
+        except OSError:  # not there, or out of reach
+            continue
+        try:
+            found = re.search(r"^mnt_id:\s*(\d+)", _text(Path(f"/proc/self/fdinfo/{file}")), re.M)
+        finally:
+            os.close(file)
+        return int(found[1]) if found else -1
+    return -1
+
+
+def _mounts() -> dict[int, _Mount]:
+    """The table by numbers; empty where there is none."""
+    found = {}
+    for line in _text(_TABLE).splitlines():
+        number, _, device, root, point = line.split(" ")[:5]
+        if root.startswith("/"):  # others are no folders
+            seen = Spot(device, PurePosixPath(_plain(root)))
+            found[int(number)] = _Mount(seen, Path(_plain(point)))
+    return found
+
+
+def _text(path: Path) -> str:
+    try:
+        return os.fsdecode(path.read_bytes())
+    except OSError:
+        return ""
+
+
+def _plain(name: str) -> str:
+    r"""A name in which blanks, tabs, line feeds and backslashes are written as ``\040`` and so on."""
+    raw = re.sub(rb"\\([0-7]{3})", lambda m: bytes([int(m[1], 8)]), os.fsencode(name))
+    return os.fsdecode(raw)
