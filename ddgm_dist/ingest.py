@@ -19,7 +19,7 @@ from ddgm_dist.formats.arrays import open_npy, open_npz
 from ddgm_dist.formats.base import VolumeSource
 from ddgm_dist.formats.images import ImageFolder, disagreement, open_images, pairing
 from ddgm_dist.formats.mrc import MRC_SUFFIXES, angles_beside, open_mrc
-from ddgm_dist.location import is_url, locate
+from ddgm_dist.location import is_url, is_zarr, locate
 from ddgm_dist.look import Look
 from ddgm_dist.overlap import refuse_overlap
 from ddgm_dist.storage.tilt_series import (
@@ -274,6 +274,13 @@ def _open(source: Path, *, beside: bool) -> _Source:
     if not source.exists():
         raise InputError("source", str(source), "does not exist")
     suffix = source.suffix.lower()
+    if source.is_dir() and is_zarr(source):
+        raise InputError(
+            "source",
+            str(source),
+            "is a Zarr store, which ingest makes and does not read",
+            "a tilt series in it needs no ingest: give it to plan or reconstruct",
+        )
     if source.is_dir():
         return _Source(open_images(source), _beside(source, beside))
     if suffix == ".npz":

@@ -10,6 +10,7 @@ from skimage import io
 from ddgm_dist.errors import InputError
 from ddgm_dist.ingest import ingest
 from ddgm_dist.samples import sample_path
+from ddgm_dist.storage.tilt_series import TiltSeriesMeta, write_tilt_series
 
 ANGLES = (-50.0, -10.0, 20.0, 60.0)
 DATA = np.random.default_rng(0).integers(0, 30000, size=(4, 19, 23)).astype(np.uint16)
@@ -337,3 +338,9 @@ def test_the_sample_is_what_its_description_says(shared_data):
 def test_there_are_no_other_samples():
     with pytest.raises(InputError, match="needle"):
         sample_path("haystack")
+
+
+def test_a_zarr_store_needs_no_ingest(tmp_path):
+    write_tilt_series(tmp_path / "t.zarr", DATA, TiltSeriesMeta(ANGLES))
+    with pytest.raises(InputError, match="give it to plan or reconstruct"):
+        ingest(tmp_path / "t.zarr", tmp_path / "o.zarr")

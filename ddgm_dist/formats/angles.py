@@ -23,6 +23,8 @@ _log = logging.getLogger("ddgm_dist")
 _ONE = "write one angle per line, with a decimal point"
 _COMMA = re.compile(r"[-+]?\d+,\d+")
 # Radians: no angle beyond a right one, and a range that would be a tilt series as radians.
+# Degrees: angles that lie so close together show no depth.
+_SAME = 0.01
 _RADIANS, _FEW = (1.0, math.pi / 2 + 0.03), 5
 
 
@@ -102,11 +104,11 @@ def check_angles(angles: Sequence[float], where: str) -> None:
     """
     if len(angles) < 2 or not all(math.isfinite(a) for a in angles):
         return
-    if min(angles) == max(angles):
+    if max(angles) - min(angles) < _SAME:
         raise InputError(
             "angles",
             where,
-            f"all {len(angles)} angles are {angles[0]:g} degrees",
+            f"all {len(angles)} angles are {angles[0]:g} degrees, within {_SAME:g}",
             "give one angle for each tilt, as it was set or measured",
         )
     low, high = _RADIANS

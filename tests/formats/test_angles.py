@@ -119,6 +119,8 @@ def test_what_is_no_list_of_numbers_is_refused(values):
 
 
 def test_angles_that_no_tilt_series_has_are_refused():
+    with pytest.raises(InputError, match=r"all 3 angles are -6e-08 degrees, within 0\.01"):
+        check_angles([-6e-8, 0.0, 6e-8], "a.tlt")
     with pytest.raises(InputError, match="all 3 angles are 12 degrees"):
         check_angles([12.0] * 3, "a.tlt")
     with pytest.raises(InputError, match="radians"):
