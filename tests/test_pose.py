@@ -16,6 +16,7 @@ from ddgm_dist.core.intensity import Intensity
 from ddgm_dist.errors import InputError
 from ddgm_dist.plan.config import Config
 from ddgm_dist.plan.problem import Problem
+from ddgm_dist.pose import pose as open_and_pose
 from ddgm_dist.pose import pose_problem
 from ddgm_dist.prior.weights import shipped_weights
 from ddgm_dist.projector import project
@@ -387,3 +388,16 @@ def test_a_store_that_says_its_bad_pixels_are_unmeasured_needs_no_flag(tmp_path:
     path = write(tmp_path, data, bad_pixels="unmeasured")
     assert pose(path).digest() == pose(path, mask_bad=True).digest()
     assert "bad_pixels" not in dict(zarr.open_group(str(write(tmp_path))).attrs["ddgm_dist"])  # type: ignore[call-overload]
+
+
+def test_lines_that_the_estimates_leave_out_are_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A fault in one view: named with its rows."""
+    data = noisy_data(field=60)
+    data[2, :4, 20:30] = 1e5  # too large for a hot pixel
+    (finding,) = open_and_pose(write(tmp_path, data), Config().problem()).findings
+    assert (finding.kind, finding.count) == ("left-out", 4)
+    assert finding.places == ((2, 0), (2, 1), (2, 2))
+    assert "tilt 2, row 0" in finding.text
+    assert any("left out of the estimates" in r.getMessage() for r in caplog.records)
