@@ -34,8 +34,8 @@ class Finding:
     count
         How many pixels, views, rows of views, or edges; 1 for a constant.
     places
-        The first few: ``(tilt, y, u)``, ``(tilt, y)``, ``(tilt,)``, or first and stop of a box's tilts, rows and
-        columns.
+        The first few: ``(tilt, y, u)``, ``(tilt, y)``, ``(tilt,)``, or first and stop of a box's tilts,
+        rows and columns.
     text
         A line for people.
     """

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ddgm_dist.core.geometry import Specimen
+from ddgm_dist.core.filled_edges import BESIDE, are_filled, widest
+from ddgm_dist.core.geometry import Geometry
 from ddgm_dist.core.hot_pixels import MARGIN, find_hot, may_be_hot, surroundings
 from ddgm_dist.core.screen import Patch, Screen
 from ddgm_dist.findings import Finding, blank_rows, blank_views, filled_edges, hot_pixels
@@ -18,8 +19,10 @@ __all__ = ["Scan", "Seen"]
 Floats = NDArray[np.float32]
 # Equal columns at an edge that are no chance, and fields too narrow to tell.
 _LEAST_COLUMNS, _NARROWEST = 3, 16
+# Rows that tell what is beside an edge.
+_STRIPS = 16
 # A value that so many of a view's other pixels have is data: vacuum, or few counts.
-_COMMON_IN_ROWS, _COMMON_AT_EDGES = 0.5, 0.1
+_COMMON = 0.1
 # Patches that are masked at most; what has more is no fault but what the data are.
 _MOST_PATCHES = 4096
 _SHOWN = 3
@@ -43,6 +46,8 @@ class Seen:
         Rows of other views all of whose pixels are equal.
     edges
         Columns at the edges of views that hold one value, and ``edge_value``, of the first.
+    unsure
+        Those of the edges that may be vacuum beside a specimen.
     """
 
     hot: int
@@ -51,6 +56,7 @@ class Seen:
     blank: tuple[int, ...]
     rows: tuple[Patch, ...]
     edges: tuple[Patch, ...]
+    unsure: tuple[Patch, ...]
     edge_value: float
     shape: tuple[int, int, int]
 
@@ -58,7 +64,7 @@ class Seen:
         """What of this is to be masked; None if nothing.
 
         Blank views are, unless most are blank; blank rows, where most of the views measure that
-        row, for what nothing tells of is not to be made up; and the filled edges.
+        row, for what nothing tells of is not to be made up; and the edges that were filled in.
         """
         tilts, height, field = self.shape
         patches = list[Patch]()
@@ -70,7 +76,8 @@ class Seen:
         told = 2 * missing < tilts
         for t0, t1, y0, y1, u0, u1 in self.rows:
             patches += [(t0, t1, a, b, u0, u1) for a, b in _runs(told, y0, y1)]
-        patches += self.edges
+        unsure = set(self.unsure)
+        patches += [edge for edge in self.edges if edge not in unsure]
         if len(patches) > _MOST_PATCHES:
             patches = []
         if not self.hot and not patches:
@@ -107,7 +114,12 @@ class Seen:
                 outcome = f"{count} of them {masked}, the others, of which few views tell, {kept}"
             found.append(blank_rows(self.rows, outcome))
         if self.edges:
-            outcome = masked if self.edges[0] in patches else kept
+            some_edges = len(patches.intersection(self.edges))
+            outcome = masked if some_edges == len(self.edges) else kept
+            if self.unsure:
+                outcome = f"{kept}, for they may be vacuum beside the specimen"
+            if 0 < some_edges < len(self.edges):
+                outcome = f"{some_edges} of them {masked}, the others {outcome}"
             found.append(filled_edges(self.edges, self.edge_value, outcome))
         return tuple(found)
 
@@ -140,24 +152,35 @@ class Scan:
         # Of each row of each view: its end values, and how many columns from each end are equal to them.
         self._ends = np.zeros((2, *lines), dtype=np.float32)
         self._runs = np.zeros((2, *lines), dtype=np.int64)
+        # Of some rows what is at either end, from the end inwards.
+        wide = min(shape[2], widest(shape[2]) + BESIDE)
+        self._strip_rows = np.unique(np.linspace(0, shape[1] - 1, _STRIPS).astype(int))
+        self._strips = np.zeros((2, shape[0], len(self._strip_rows), wide), dtype=np.float32)
 
     def add(self, origin: tuple[int, int, int], block: Floats) -> None:
         """Look at a block ``(tilt, rows, columns)`` that begins at ``(tilt, y, u)``."""
         self._add_hot(origin, block)
         self._add_runs(origin, block)
+        self._add_strips(origin, block)
 
-    def result(self, probes: Sequence[Floats], specimen: Specimen | None) -> Seen:
+    def result(self, probes: Sequence[Floats], geometry: Geometry, *, known: bool = True) -> Seen:
         """What was found.
 
         Parameters
         ----------
         probes
             Some pixels of each view, from everywhere: a value that many have is data.
-        specimen
-            Of an isolated one the edges are vacuum, and rows may be empty; None if that is unknown.
+        geometry
+            Of the series: how a specimen moves from view to view. Of an isolated one the edges are
+            vacuum, and rows may be empty.
+        known
+            Whether it is known that the specimen is what the geometry says.
         """
         tilts, height, field = self.shape
-        views, rows, edges, value = list[int](), list[Patch](), list[Patch](), 0.0
+        specimen = geometry.specimen if known else None
+        views, rows = list[int](), list[Patch]()
+        # Widths and values of edges, and what of each view they and blank rows do not take.
+        widths, values = np.zeros((2, tilts), dtype=np.int64), np.zeros((2, tilts), np.float32)
         shut = _shut(probes)
         for tilt in range(tilts if field >= _NARROWEST else 0):
             (first, last), (lead, trail) = self._ends[:, tilt], self._runs[:, tilt]
@@ -165,25 +188,39 @@ class Scan:
             if shut[tilt] or (equal.all() and (first == first[0]).all()):
                 views.append(tilt)
                 continue
-            if specimen != "isolated":
-                common = {v: _share(probes[tilt], v) for v in np.unique(first[equal])}
-                missing = equal & np.array([common.get(v, 0) < _COMMON_IN_ROWS for v in first])
-                rows += [(tilt, tilt + 1, a, b, 0, field) for a, b in _runs(missing, 0, height)]
-                if equal.all():
-                    continue
-                left, right = (
-                    int(runs[~equal].min()) if (ends[~equal] == ends[~equal][0]).all() else 0
-                    for runs, ends in ((lead, first), (trail, last))
-                )
-                # What is left of a view; but of a specimen that is unknown, margins may be vacuum.
-                rest = max(0.1, (~equal).mean() * (1 - (left + right) / field))
-                rest = 1.0 if specimen is None else rest
-                for ends, a, b in ((first, 0, left), (last, field - right, field)):
-                    here = float(ends[~equal][0])
-                    share = (_share(probes[tilt], here) - (1 - rest)) / rest
-                    if b - a >= _LEAST_COLUMNS and share < _COMMON_AT_EDGES:
-                        value = value if edges else here
-                        edges.append((tilt, tilt + 1, 0, height, a, b))
+            if specimen == "isolated":
+                continue
+            missing = equal.copy()
+            for v in np.unique(first[equal]):
+                # A value that the other rows have as well is vacuum.
+                blank = equal & (first == v)
+                if _elsewhere(probes[tilt], v, float(blank.mean())) >= _COMMON:
+                    missing &= ~blank
+            rows += [(tilt, tilt + 1, a, b, 0, field) for a, b in _runs(missing, 0, height)]
+            if equal.all():
+                continue
+            for side, (runs, ends) in enumerate(((lead, first), (trail, last))):
+                one = (ends[~equal] == ends[~equal][0]).all()
+                width = int(runs[~equal].min()) if one else 0
+                values[side, tilt] = ends[~equal][0]
+                widths[side, tilt] = width if width >= _LEAST_COLUMNS else 0
+            taken = 1 - (~equal).mean() * (1 - widths[:, tilt].sum() / field)
+            # Of a specimen that is unknown, margins may be vacuum.
+            taken = 0.0 if specimen is None else min(0.9, float(taken))
+            for side in (0, 1):
+                if _elsewhere(probes[tilt], values[side, tilt], taken) >= _COMMON:
+                    widths[side, tilt] = 0
+        edges, unsure = list[Patch](), list[Patch]()
+        for tilt, side in zip(*np.nonzero(widths.T), strict=True):
+            width = int(widths[side, tilt])
+            columns = (0, width) if side == 0 else (field - width, field)
+            edges.append((int(tilt), int(tilt) + 1, 0, height, *columns))
+        for side in (0, 1):
+            if not are_filled(
+                widths[side], values[side], self._strips[side], list(probes), geometry
+            ):
+                unsure += [e for e in edges if (e[4] == 0) == (side == 0)]
+        value = float(values[int(edges[0][4] > 0), edges[0][0]]) if edges else 0.0
         return Seen(
             self._hot,
             tuple((t, y, u) for y, t, u in self._first),
@@ -191,6 +228,7 @@ class Scan:
             tuple(views),
             tuple(rows),
             tuple(edges),
+            tuple(sorted(unsure)),
             value,
             self.shape,
         )
@@ -240,6 +278,22 @@ class Scan:
         on = (from_right == columns) & (before == last) & (u0 > 0)
         trail[:] = from_right + np.where(on, trail, 0)
 
+    def _add_strips(self, origin: tuple[int, int, int], block: Floats) -> None:
+        (t0, y0, u0), field = origin, self.shape[2]
+        tilts, rows, columns = block.shape
+        wide = self._strips.shape[3]
+        inside = slice(*np.searchsorted(self._strip_rows, (y0, y0 + rows)).tolist())
+        lines, tilt = self._strip_rows[inside] - y0, slice(t0, t0 + tilts)
+        if not len(lines):
+            return
+        if u0 < wide:
+            part = block[:, lines, : wide - u0]
+            self._strips[0, tilt, inside, u0 : u0 + part.shape[2]] = part
+        from_right = field - u0 - columns
+        if from_right < wide:
+            part = block[:, lines, ::-1][..., : wide - from_right]
+            self._strips[1, tilt, inside, from_right : from_right + part.shape[2]] = part
+
 
 def _leading(block: Floats, value: Floats) -> NDArray[np.int64]:
     """How many columns from the left on equal their line's value, ``(tilt, rows)``."""
@@ -254,20 +308,24 @@ def _leading(block: Floats, value: Floats) -> NDArray[np.int64]:
 def _shut(probes: Sequence[Floats]) -> NDArray[np.bool_]:
     """Views that hold next to nothing of what the others do: recorded without a beam, but for noise.
 
-    Their mean is farther than half the usual mean from it, and they vary less than a quarter as much.
+    Their mean is farther from the usual mean than half of it, and they vary less than a quarter as much.
+    Where means are small beside how much the views vary, as in normalised series, they tell nothing.
     """
     few = [p.astype(np.float64) if p.size else np.zeros(1) for p in probes]
     level = np.array([p.mean() for p in few])
     spread = np.array([float(np.subtract(*np.quantile(p, (0.99, 0.01)))) for p in few])
     usual = float(np.median(level))
-    far = np.abs(level - usual) > 0.5 * abs(usual)
+    varies = float(np.median(spread))
+    far = np.abs(level - usual) > 0.5 * max(abs(usual), varies)
     there = np.array([p.size > 0 for p in probes])
-    found: NDArray[np.bool_] = there & far & (spread < 0.25 * float(np.median(spread)))
+    found: NDArray[np.bool_] = there & far & (spread < 0.25 * varies)
     return found
 
 
-def _share(probes: Floats, value: float) -> float:
-    return float((probes == np.float32(value)).mean()) if probes.size else 0.0
+def _elsewhere(probes: Floats, value: float, taken: float) -> float:
+    """Share of a view's pixels that are equal to a value, but for a part that is and is taken off."""
+    share = float((probes == np.float32(value)).mean()) if probes.size else 0.0
+    return (share - taken) / (1 - taken) if taken < 1 else 0.0
 
 
 def _runs(mask: NDArray[np.bool_], start: int, stop: int) -> list[tuple[int, int]]:

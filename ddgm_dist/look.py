@@ -64,7 +64,8 @@ class Look:
             What was subtracted already.
         """
         assert self._probes is not None, "blocks come first"
-        seen = self._scan.result(self._probes.probes, None)
+        _, height, _ = self._shape
+        seen = self._scan.result(self._probes.probes, self._geometry(height), known=False)
         found = seen.findings(self._meta.angles_deg, masked=_OUTCOME, kept="kept")
         constant = self._level(seen.screen() or Screen()).finding(
             "give --dark {level} if it is no signal", already=dark
@@ -73,7 +74,7 @@ class Look:
 
     def _level(self, screen: Screen) -> LevelCheck:
         """What some of the rows tell of a constant."""
-        level, (tilts, _, field) = LevelCheck(None), self._shape
+        level, (tilts, _, _) = LevelCheck(None), self._shape
         rows = sorted(self._lines)
         lines = np.stack([self._lines[row] for row in rows], axis=1)
         good = np.isfinite(lines)
@@ -84,12 +85,17 @@ class Look:
             return level
         if not good.all():
             lines = repair(lines, good, np.full(tilts, np.median(lines[good]), np.float32))
-        geometry = Geometry(
+        geometry = self._geometry(len(rows))
+        level.add(torch.from_numpy(lines), geometry, torch.from_numpy(good))
+        return level
+
+    def _geometry(self, rows: int) -> Geometry:
+        """Of so many rows of a slab."""
+        field = self._shape[2]
+        return Geometry(
             angles_deg=self._meta.angles_deg,
             thickness=self._meta.thickness_px or max(1, field // _THICK),
-            rows=len(rows),
+            rows=rows,
             field=field,
             shifts_px=self._meta.shifts_px or (),
         )
-        level.add(torch.from_numpy(lines), geometry, torch.from_numpy(good))
-        return level

@@ -76,7 +76,7 @@ def pose(tilts: str | Path, config: ProblemConfig) -> Posed:
     if bad.count and series.meta.bad_pixels == "unmeasured":
         config = config.model_copy(update={"mask_bad": True})
     _check_pixels(series, bad, config)
-    seen = scan.result(probes.probes, config.specimen)
+    seen = scan.result(probes.probes, geometry)
     screen = seen.screen() if config.despike else None
     findings = _told(series, _pixels(series, config, seen))
     loaded = load_denoiser(config.denoiser, precision=config.precision)

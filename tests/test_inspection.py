@@ -5,8 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ddgm_dist.core.geometry import Geometry
 from ddgm_dist.core.hot_pixels import HotThreshold
 from ddgm_dist.inspection import Scan, Seen
+from ddgm_dist.projector import project
 
 TILTS, ROWS, FIELD = 9, 20, 50
 ANGLES = tuple(float(a) for a in range(-40, 41, 10))
@@ -26,7 +28,9 @@ def look(data: np.ndarray, specimen="slab", steps=(TILTS, ROWS, FIELD), read=Tru
             for t in range(0, data.shape[0], steps[0]):
                 block = data[t : t + steps[0], y : y + steps[1], u : u + steps[2]]
                 scan.add((t, y, u), block)
-    return scan.result(probes.probes, specimen)
+    tilts, rows, field = data.shape
+    geometry = Geometry(ANGLES[:tilts], 6, rows, field, specimen=specimen or "slab")
+    return scan.result(probes.probes, geometry, known=specimen is not None)
 
 
 def kinds(seen: Seen) -> dict[str, int]:
@@ -128,3 +132,73 @@ def test_words_are_few_however_much_there_is() -> None:
     assert len(finding.places) == 3
     assert len(finding.text) < 250
     assert finding.to_dict()["kind"] == "hot-pixels"
+
+
+def slab_with_margins(empty: int, counts: float | None = None) -> tuple[np.ndarray, Geometry]:
+    """A slab whose vertical ends lie in the field: ``empty`` columns before each at zero tilt."""
+    angles = tuple(float(a) for a in range(-60, 61, 6))
+    r = np.random.default_rng(0)
+    volume = (1 + 0.3 * r.standard_normal((16, 12, 240))).clip(0).astype(np.float32)
+    volume[:, :, :empty] = volume[:, :, 240 - empty :] = 0
+    data = project(volume, angles, n_u=240)
+    if counts is not None:
+        data = r.poisson(data.clip(0) * counts).astype(np.float32)
+    return data.astype(np.float32), Geometry(angles, 16, 12, 240)
+
+
+def seen_in(data: np.ndarray, geometry: Geometry, known: bool = True) -> Seen:
+    probes = HotThreshold(1)
+    probes.add(data)
+    scan = Scan(data.shape, probes.value())
+    scan.add((0, 0, 0), data)
+    return scan.result(probes.probes, geometry, known=known)
+
+
+@pytest.mark.parametrize("counts", [None, 0.02, 1.0, 200.0])
+@pytest.mark.parametrize("empty", [3, 5, 40])
+@pytest.mark.parametrize("known", [True, False])
+def test_vacuum_beside_a_slab_is_not_masked(empty: int, counts: float | None, known: bool) -> None:
+    """Exact zeros beside a specimen are ordinary. They are told, at most."""
+    data, geometry = slab_with_margins(empty, counts)
+    seen = seen_in(data, geometry, known)
+    assert seen.screen() is None
+    for finding in seen.findings(geometry.angles_deg, masked="masked"):
+        assert "may be vacuum beside the specimen" in finding.text
+
+
+@pytest.mark.parametrize("value", [0.0, 100.0, 1e4])
+def test_filled_edges_are_masked_if_even_or_uneven(value: float) -> None:
+    """As alignment leaves them: equal in all views, or by how far each view was moved."""
+    angles = tuple(float(a) for a in range(-60, 61, 6))
+    geometry = Geometry(angles, 16, 12, 240)
+    clean = 100 + 5 * np.random.default_rng(0).standard_normal((21, 12, 240)).astype(np.float32)
+    for widths in ([3] * 21, np.random.default_rng(1).integers(0, 12, 21).tolist()):
+        data, expected = clean.copy(), np.zeros(clean.shape, dtype=bool)
+        for tilt, width in enumerate(widths):
+            data[tilt, :, :width] = value
+            expected[tilt, :, : width if width >= 3 else 0] = True
+        screen = seen_in(data, geometry).screen()
+        assert screen is not None
+        np.testing.assert_array_equal(~screen.good(data, 0, (0,) * 21), expected)
+    # Wider than alignment leaves, or of one value by chance of the angles: told, no more.
+    for tilts, width in ((slice(None), 20), (slice(9, 12), 3)):
+        data = clean.copy()
+        data[tilts, :, :width] = value
+        some = seen_in(data[tilts], Geometry(angles[tilts], 16, 12, 240))
+        assert some.screen() is None
+        assert len(some.unsure) == len(some.edges) > 0
+
+
+def test_rows_of_vacuum_are_data_in_few_views_too() -> None:
+    """A view that was moved along y shows rows beside the specimen."""
+    data = series()
+    data[:, :, 5:25] = 0
+    data[2, 4] = 0
+    assert look(data).rows == ()
+
+
+def test_quiet_views_of_a_normalised_series_are_not_blank() -> None:
+    data = (series() - 100) / 5
+    data[3] *= 0.1
+    data[5] = data[5] * 0.1 + 0.1
+    assert look(data).blank == ()

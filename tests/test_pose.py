@@ -394,10 +394,11 @@ def test_lines_that_the_estimates_leave_out_are_told(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A fault in one view: named with its rows."""
-    data = noisy_data(field=60)
+    data = noisy_data(rows=20, field=60)
     data[2, :4, 20:30] = 1e5  # too large for a hot pixel
-    (finding,) = open_and_pose(write(tmp_path, data), Config().problem()).findings
-    assert (finding.kind, finding.count) == ("left-out", 4)
+    found = open_and_pose(write(tmp_path, data), Config().problem()).findings
+    (finding,) = (f for f in found if f.kind == "left-out")
+    assert finding.count == 4
     assert finding.places == ((2, 0), (2, 1), (2, 2))
     assert "tilt 2, row 0" in finding.text
     assert any("left out of the estimates" in r.getMessage() for r in caplog.records)

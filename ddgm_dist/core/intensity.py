@@ -19,8 +19,9 @@ have the mean radial spectrum of the measured directions there too. Then
 white noise, whose standard deviation is read off the median absolute value (Immerkaer 1996,
 Comput. Vis. Image Underst. 64, 300, with a robust scale).
 
-Lines (a row of one tilt) that are no measurement are left out of all three (:mod:`ddgm_dist.core.lines`).
-So are tilts without a line. Where nothing is left out, nothing is changed.
+Lines (a row of one tilt) that are no measurement are left out of all three
+(:mod:`ddgm_dist.core.lines`). So are tilts without a line. Where nothing is left out, nothing is
+changed.
 """
 
 from __future__ import annotations
