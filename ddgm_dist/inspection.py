@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -10,8 +11,16 @@ from numpy.typing import NDArray
 
 from ddgm_dist.core.filled_edges import BESIDE, are_filled, widest
 from ddgm_dist.core.geometry import Geometry
-from ddgm_dist.core.hot_pixels import MARGIN, find_hot, may_be_hot, surroundings
+from ddgm_dist.core.hot_pixels import (
+    MARGIN,
+    Pixels,
+    find_hot,
+    may_be_hot,
+    stands_out_in_its_row,
+    surroundings,
+)
 from ddgm_dist.core.screen import Patch, Screen
+from ddgm_dist.core.tracks import specimen_rows
 from ddgm_dist.findings import Finding, blank_rows, blank_views, filled_edges, hot_pixels
 
 __all__ = ["Scan", "Seen"]
@@ -26,6 +35,17 @@ _COMMON = 0.1
 # Patches that are masked at most; what has more is no fault but what the data are.
 _MOST_PATCHES = 4096
 _SHOWN = 3
+# Pixels that stand out at most: one in so many, but not fewer or more than these.
+_HOT_SHARE, _LEAST_MOST_HOT, _MOST_HOT = 100, 1000, 2**22
+_NO_HOT = np.empty((3, 0), np.int32)
+
+
+@dataclass(frozen=True)
+class Places:
+    """Some pixels: how many, and ``(tilt, y, u)`` of the first few in the order of the rows."""
+
+    count: int
+    first: tuple[tuple[int, int, int], ...]
 
 
 @dataclass(frozen=True)
@@ -34,10 +54,12 @@ class Seen:
 
     Attributes
     ----------
-    hot
-        How many pixels stand out.
-    first_hot
-        ``(tilt, y, u)`` of the first few, in the order of the rows.
+    hot, kept
+        Pixels that stand out, and those that do so as small points of a specimen would.
+    spared
+        First and stop of detector rows of the latter: no pixel in them is taken for hot.
+    crowded
+        Whether so many stand out that they are what the data are; then they are not counted on.
     threshold
         How far they stand out at least; None if that could not be told.
     blank
@@ -50,8 +72,10 @@ class Seen:
         Those of the edges that may be vacuum beside a specimen.
     """
 
-    hot: int
-    first_hot: tuple[tuple[int, int, int], ...]
+    hot: Places
+    kept: Places
+    spared: tuple[tuple[int, int], ...]
+    crowded: bool
     threshold: float | None
     blank: tuple[int, ...]
     rows: tuple[Patch, ...]
@@ -80,9 +104,9 @@ class Seen:
         patches += [edge for edge in self.edges if edge not in unsure]
         if len(patches) > _MOST_PATCHES:
             patches = []
-        if not self.hot and not patches:
-            return None
-        return Screen(self.threshold if self.hot else None, tuple(patches))
+        if not self.hot.count:
+            return Screen(None, tuple(patches)) if patches else None
+        return Screen(self.threshold, tuple(patches), self.spared)
 
     def findings(
         self, angles_deg: Sequence[float], *, masked: str, kept: str = "left as they are"
@@ -97,8 +121,15 @@ class Seen:
             What happens to pixels that the screen masks, and to those that it does not.
         """
         found = list[Finding]()
-        if self.hot and self.threshold is not None:
-            found.append(hot_pixels(self.hot, self.first_hot, self.threshold, masked))
+        if self.threshold is not None:
+            if self.hot.count:
+                found.append(hot_pixels(self.hot.count, self.hot.first, self.threshold, masked))
+            if self.kept.count:
+                why = "other views show them too, as small points of a specimen"
+                if self.crowded:
+                    why = "or more; so many are no faults but what the data are"
+                outcome = f"{kept} ({why})"
+                found.append(hot_pixels(self.kept.count, self.kept.first, self.threshold, outcome))
         screen = self.screen()
         patches = set() if screen is None else set(screen.patches)
         _, height, field = self.shape
@@ -147,7 +178,9 @@ class Scan:
         read: Callable[[slice, slice, slice], Floats] | None = None,
     ) -> None:
         self.shape, self.threshold, self._read = shape, threshold, read
-        self._hot, self._first = 0, list[tuple[int, int, int]]()
+        self._hot, self._count = list[NDArray[np.int32]](), 0
+        share = math.prod(shape) // _HOT_SHARE
+        self._most = min(_MOST_HOT, max(_LEAST_MOST_HOT, share))
         lines = shape[:2]
         # Of each row of each view: its end values, and how many columns from each end are equal to them.
         self._ends = np.zeros((2, *lines), dtype=np.float32)
@@ -221,9 +254,12 @@ class Scan:
             ):
                 unsure += [e for e in edges if (e[4] == 0) == (side == 0)]
         value = float(values[int(edges[0][4] > 0), edges[0][0]]) if edges else 0.0
+        hot, kept, spared = self._judged_hot(geometry)
         return Seen(
-            self._hot,
-            tuple((t, y, u) for y, t, u in self._first),
+            hot,
+            kept,
+            spared,
+            self._count > self._most,
             self.threshold,
             tuple(views),
             tuple(rows),
@@ -236,31 +272,85 @@ class Scan:
     def _add_hot(self, origin: tuple[int, int, int], block: Floats) -> None:
         if self.threshold is None:
             return
+        (t0, y0, u0), threshold = origin, self.threshold
+        near = list[Pixels]()
+        for tilt in range(len(block)):
+            if self._count > self._most:
+                return
+            # View by view: where much varies, those that may be hot are more than the pixels.
+            view = block[tilt : tilt + 1]
+            at = may_be_hot(view, threshold)
+            cut = self._is_cut(origin, block, at)
+            inner = tuple(index[~cut] for index in at)
+            _, row, column = find_hot(view, threshold, (inner[0], inner[1], inner[2]))
+            self._keep(np.full(len(row), t0 + tilt), row + y0, column + u0)
+            if cut.any():
+                near.append((np.full(int(cut.sum()), tilt), at[1][cut], at[2][cut]))
+        if near:
+            self._add_near(origin, block, near)
+
+    def _is_cut(self, origin: tuple[int, int, int], block: Floats, at: Pixels) -> NDArray[np.bool_]:
+        """Pixels that something beyond the block decides on."""
+        cut = np.zeros(len(at[0]), dtype=bool)
+        if self._read is not None:
+            for axis in (1, 2):
+                start, size = origin[axis], block.shape[axis]
+                cut |= (at[axis] < MARGIN) & (start > 0)
+                cut |= (at[axis] >= size - MARGIN) & (start + size < self.shape[axis])
+        return cut
+
+    def _add_near(self, origin: tuple[int, int, int], block: Floats, near: list[Pixels]) -> None:
+        """Judge pixels at a block's ends; only strips there are read again."""
+        assert self._read is not None, "where nothing is read nothing is cut"
+        assert self.threshold is not None, "or none may be hot"
         (t0, y0, u0), (_, height, field) = origin, self.shape
-        _, rows, columns = block.shape
-        at = may_be_hot(block, self.threshold)
-        _, row, column = at
-        cut = np.zeros(len(row), dtype=bool)
-        for index, size, start, extent in ((row, rows, y0, height), (column, columns, u0, field)):
-            cut |= (index < MARGIN) & (start > 0)
-            cut |= (index >= size - MARGIN) & (start + size < extent)
-        up, left = 0, 0
-        if self._read is not None and cut.any():
-            around = surroundings(y0, y0 + rows, height), surroundings(u0, u0 + columns, field)
-            wide = self._read(*around, slice(t0, t0 + len(block)))
-            up, left = y0 - around[0].start, u0 - around[1].start
-            tilt, row, column = find_hot(wide, self.threshold)
+        columns = block.shape[2]
+        tilt, row, column = (np.concatenate(indices) for indices in zip(*near, strict=True))
+        left = (column < MARGIN) & (u0 > 0)
+        right = ~left & (column >= columns - MARGIN) & (u0 + columns < field)
+        # Those whose whole row is at hand are few when that has been asked.
+        between = ~(left | right)
+        some = stands_out_in_its_row(
+            block, self.threshold, (tilt[between], row[between], column[between])
+        )
+        top = (some[1] < MARGIN) & (y0 > 0)
+        for at in (
+            (tilt[left], row[left], column[left]),
+            (tilt[right], row[right], column[right]),
+            (some[0][top], some[1][top], some[2][top]),
+            (some[0][~top], some[1][~top], some[2][~top]),
+        ):
+            if not len(at[0]):
+                continue
+            (t, y, u), (t_end, y_end, u_end) = (
+                [int(f(index)) for index in at] for f in (np.min, np.max)
+            )
+            around_y = surroundings(y0 + y, y0 + y_end + 1, height)
+            around_u = surroundings(u0 + u, u0 + u_end + 1, field)
+            wide = self._read(around_y, around_u, slice(t0 + t, t0 + t_end + 1))
+            found_t, found_y, found_u = find_hot(wide, self.threshold)
+            found_t, found_y = found_t + t, found_y + around_y.start - y0
+            found_u = found_u + around_u.start - u0
+            inside = (found_y >= y) & (found_y <= y_end) & (found_u >= u) & (found_u <= u_end)
+            self._keep(found_t[inside] + t0, found_y[inside] + y0, found_u[inside] + u0)
+
+    def _keep(self, *at: NDArray[np.int64]) -> None:
+        self._count += len(at[0])
+        self._hot.append(np.stack(at).astype(np.int32))
+
+    def _judged_hot(self, geometry: Geometry) -> tuple[Places, Places, tuple[tuple[int, int], ...]]:
+        """Pixels that are hot, those that may be the specimen's, and the rows of these."""
+        tilt, row, column = (
+            index.astype(np.int64) for index in np.concatenate([_NO_HOT, *self._hot], axis=1)
+        )
+        spared = np.zeros(self.shape[1], dtype=bool)
+        if self._count <= self._most:
+            spared[specimen_rows(tilt, row, column, geometry)] = True
         else:
-            tilt, row, column = find_hot(block, self.threshold, at)
-        row, column = row - up, column - left
-        inside = (row >= 0) & (row < rows) & (column >= 0) & (column < columns)
-        found = np.stack([row + y0, tilt + t0, column + u0])[:, inside]
-        self._hot += found.shape[1]
-        # In the order of the rows, wherever blocks are cut.
-        order = np.lexsort(found[::-1])[:_SHOWN]
-        self._first = sorted(
-            [*self._first, *((int(y), int(t), int(u)) for y, t, u in found[:, order].T)]
-        )[:_SHOWN]
+            spared[:] = True
+        mine = spared[row]
+        hot, kept = (_places(tilt[chosen], row[chosen], column[chosen]) for chosen in (~mine, mine))
+        return hot, kept, tuple(_runs(spared, 0, len(spared))) if mine.any() else ()
 
     def _add_runs(self, origin: tuple[int, int, int], block: Floats) -> None:
         t0, y0, u0 = origin
@@ -303,6 +393,12 @@ def _leading(block: Floats, value: Floats) -> NDArray[np.int64]:
     equal = block[long] == value[long][:, None]
     count[long] = np.where(equal.all(axis=1), block.shape[2], equal.argmin(axis=1))
     return count
+
+
+def _places(tilt: NDArray[np.int64], row: NDArray[np.int64], column: NDArray[np.int64]) -> Places:
+    order = np.lexsort((column, tilt, row))[:_SHOWN]
+    first = zip(tilt[order].tolist(), row[order].tolist(), column[order].tolist(), strict=True)
+    return Places(len(tilt), tuple(first))
 
 
 def _shut(probes: Sequence[Floats]) -> NDArray[np.bool_]:
