@@ -404,11 +404,13 @@ def _places(tilt: NDArray[np.int64], row: NDArray[np.int64], column: NDArray[np.
 def _shut(probes: Sequence[Floats]) -> NDArray[np.bool_]:
     """Views that hold next to nothing of what the others do: recorded without a beam, but for noise.
 
-    Their mean is farther from the usual mean than half of it, and they vary less than a quarter as much.
-    Where means are small beside how much the views vary, as in normalised series, they tell nothing.
+    Their median is farther from the usual one than half of it, and they vary less than a quarter as
+    much.
+    Where medians are small beside how much the views vary, as in normalised series, they tell nothing.
     """
     few = [p.astype(np.float64) if p.size else np.zeros(1) for p in probes]
-    level = np.array([p.mean() for p in few])
+    # Of a sparse specimen the median is vacuum in every view, where a mean of some pixels scatters.
+    level = np.array([np.median(p) for p in few])
     spread = np.array([float(np.subtract(*np.quantile(p, (0.99, 0.01)))) for p in few])
     usual = float(np.median(level))
     varies = float(np.median(spread))

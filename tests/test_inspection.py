@@ -1,5 +1,7 @@
 """What a scan sees in a series: named and placed, however the series is cut into blocks."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -202,3 +204,70 @@ def test_quiet_views_of_a_normalised_series_are_not_blank() -> None:
     data[3] *= 0.1
     data[5] = data[5] * 0.1 + 0.1
     assert look(data).blank == ()
+
+
+def points_in_a_vacuum() -> tuple[np.ndarray, Geometry]:
+    angles = tuple(float(a) for a in range(-60, 61, 4))
+    r, volume = np.random.default_rng(0), np.zeros((16, 40, 200), np.float32)
+    volume[r.integers(0, 16, 25), r.integers(0, 40, 25), r.integers(0, 200, 25)] = 1
+    return project(volume, angles, n_u=200).astype(np.float32), Geometry(angles, 16, 40, 200)
+
+
+def test_points_of_a_specimen_are_told_not_masked() -> None:
+    """As small as a hot pixel, but in every view: 25 points were all that there is, and all masked."""
+    data, geometry = points_in_a_vacuum()
+    seen = seen_in(data, geometry)
+    assert seen.screen() is None
+    (finding,) = seen.findings(geometry.angles_deg, masked="masked")
+    assert finding.kind == "hot-pixels"
+    assert "left as they are" in finding.text
+    assert "small points of a specimen" in finding.text
+    free = np.setdiff1d(np.arange(40), [y for a, b in seen.spared for y in range(a - 2, b + 2)])
+    data[7, free[0], 90] = 100
+    screen = seen_in(data, geometry).screen()
+    assert screen is not None
+    assert np.argwhere(~screen.good(data, 0, (0,) * len(data))).tolist() == [[7, free[0], 90]]
+
+
+def test_more_than_faults_could_be_are_what_the_data_are() -> None:
+    data = series()
+    data[np.random.default_rng(0).random(data.shape) < 0.02] = 1e4
+    probes = HotThreshold(1)
+    probes.add(series())
+    scan = Scan((TILTS * 10, ROWS, FIELD), probes.value())
+    for t in range(0, TILTS * 10, TILTS):
+        scan.add((t, 0, 0), data)
+    geometry = Geometry(tuple(np.linspace(-60, 60, TILTS * 10).tolist()), 6, ROWS, FIELD)
+    seen = scan.result(probes.probes * 10, geometry)
+    assert seen.screen() is None
+    (finding,) = seen.findings(geometry.angles_deg, masked="masked")
+    assert "no faults but what the data are" in finding.text
+
+
+def test_little_is_read_again_however_much_may_be_hot() -> None:
+    """Few counts: nearly every block has pixels at its ends that may be hot. None but these are read."""
+    counts = np.random.default_rng(0).poisson(2, (3, 120, 400)).astype(np.float32)
+    again = list[int]()
+
+    def read(y: slice, u: slice, t: slice) -> np.ndarray:
+        again.append(counts[t, y, u].size)
+        return counts[t, y, u]
+
+    scan = Scan(counts.shape, 5.0, read)
+    for y in range(0, 120, 40):
+        for u in range(0, 400, 100):
+            scan.add((0, y, u), counts[:, y : y + 40, u : u + 100])
+    assert 0 < sum(again) < 0.4 * counts.size
+
+
+def test_looking_takes_little_memory_however_much_may_be_hot() -> None:
+    """A threshold that is far too low: all pixels of a block may be hot."""
+    block = np.random.default_rng(0).normal(100, 60, (20, 64, 1024)).astype(np.float32)
+    scan = Scan(block.shape, 4.0)
+    tracemalloc.start()
+    try:
+        scan.add((0, 0, 0), block)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 80 * 2**20

@@ -17,8 +17,8 @@ from ddgm_dist.core.geometry import Geometry
 
 __all__ = ["specimen_rows"]
 
-# Of so many neighbouring views a point must be found again in so many.
-_NEIGHBOURS, _FOUND = 4, 3
+# Of so many neighbouring views a point must be found again in so many; views that tell at least.
+_NEIGHBOURS, _FOUND, _LEAST_VIEWS = 4, 2, 3
 # Rows and columns that a point may be off; columns that a point would have moved by.
 _OFF_ROWS, _OFF_COLUMNS, _MOVES = 1, 1.5, 2.0
 # Share of the views that show points of a row, or a detector's pixel; and how many times as often as
@@ -66,7 +66,7 @@ def specimen_rows(tilt: Numbers, row: Numbers, column: Numbers, geometry: Geomet
     expected = np.zeros(len(lines))
     np.add.at(expected, line - first, chance)
     in_views = np.array([_around(one.astype(np.float64)) > 0 for one in shown]).sum(axis=0)
-    points = in_views >= max(_FOUND, _SHOWN * views)
+    points = in_views >= max(_LEAST_VIEWS, _SHOWN * views)
     points &= _around(found) >= _ABOVE_CHANCE * _around(expected)
     rows = np.zeros(height, dtype=bool)
     for shift in np.unique(down):
@@ -93,7 +93,7 @@ def _stay(
         return apart
 
     travel = spread(cosine)[which] * np.abs(place) + spread(along)[which]
-    often = count[which] >= max(_FOUND, _FIXED * geometry.tilts)
+    often = count[which] >= max(_LEAST_VIEWS, _FIXED * geometry.tilts)
     stay: NDArray[np.bool_] = often & (travel >= _MOVES)
     return stay
 
@@ -139,7 +139,7 @@ def _found_again(
             odds += 1 - np.exp(-about * min(1.0, (2 * reach + 1) / geometry.field))
         again[mine] = hits >= _FOUND
         odds /= _NEIGHBOURS
-        chance[mine] = np.minimum(1, _NEIGHBOURS * odds**_FOUND)
+        chance[mine] = np.minimum(1, math.comb(_NEIGHBOURS, _FOUND) * odds**_FOUND)
     return again, chance
 
 
