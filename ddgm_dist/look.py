@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -26,7 +28,8 @@ _LINES, _LINES_BYTES, _THICK = 16, 64 * 2**20, 8
 class Look:
     """Collects the blocks of rows of a series, and says what is the matter with them.
 
-    The first block that has contrast tells how far a hot pixel stands out.
+    Some rows from all over the series tell how far a hot pixel stands out (`probe`), or else the first
+    block that has contrast.
 
     Parameters
     ----------
@@ -44,6 +47,14 @@ class Look:
         count = max(1, min(_LINES, _LINES_BYTES // (4 * tilts * field)))
         self._rows = set(np.linspace(0, height - 1, count).astype(int).tolist())
         self._lines: dict[int, NDArray[np.float32]] = {}
+
+    def probe(self, parts: Sequence[NDArray[np.float32]]) -> None:
+        """Before all blocks: some rows ``(tilt, rows, u)`` from all over the series."""
+        probes = HotThreshold(len(parts))
+        for part in parts:
+            probes.add(part)
+        if parts:
+            self._probes, self._scan.threshold = probes, probes.value()
 
     def add(self, row: int, block: NDArray[np.float32]) -> None:
         """Whole rows ``(tilt, rows, u)`` from ``row`` on, in their order; pixels may be NaN."""
