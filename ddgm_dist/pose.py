@@ -18,7 +18,7 @@ from ddgm_dist.core.screen import Screen
 from ddgm_dist.core.window import make_lattice
 from ddgm_dist.errors import InputError
 from ddgm_dist.findings import Finding, left_out
-from ddgm_dist.inspection import Scan, Seen
+from ddgm_dist.inspection import Scan
 from ddgm_dist.level import LevelCheck
 from ddgm_dist.operators.slab_basis import norm_squared
 from ddgm_dist.plan.config import ProblemConfig
@@ -26,6 +26,7 @@ from ddgm_dist.plan.plan import widest_read
 from ddgm_dist.plan.problem import Problem
 from ddgm_dist.prior.denoisers import LoadedDenoiser, load_denoiser
 from ddgm_dist.sampling import probe, samples
+from ddgm_dist.seen import Seen
 from ddgm_dist.storage.tilt_series import BadPixels, TiltSeries, open_tilt_series
 
 __all__ = ["Posed", "check_levels", "pose", "pose_problem", "pose_schedule"]

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from ddgm_dist.core.geometry import Geometry
 from ddgm_dist.core.hot_pixels import HotThreshold
-from ddgm_dist.inspection import Scan, Seen
+from ddgm_dist.inspection import Scan
 from ddgm_dist.projector import project
+from ddgm_dist.seen import Seen
 
 TILTS, ROWS, FIELD = 9, 20, 50
 ANGLES = tuple(float(a) for a in range(-40, 41, 10))
