@@ -8,9 +8,17 @@ from typing import Any, Literal
 
 from ddgm_dist.core.screen import Patch
 
-__all__ = ["Finding", "blank_rows", "blank_views", "constant", "filled_edges", "hot_pixels"]
+__all__ = [
+    "Finding",
+    "blank_rows",
+    "blank_views",
+    "constant",
+    "filled_edges",
+    "hot_pixels",
+    "left_out",
+]
 
-Kind = Literal["hot-pixels", "blank-views", "blank-rows", "filled-edges", "constant"]
+Kind = Literal["hot-pixels", "blank-views", "blank-rows", "filled-edges", "constant", "left-out"]
 # Places that a line names.
 _SHOWN = 3
 
@@ -26,8 +34,8 @@ class Finding:
     count
         How many pixels, views, rows of views, or edges; 1 for a constant.
     places
-        The first few: ``(tilt, y, u)``, ``(tilt,)``, or first and stop of a box's tilts, rows and
-        columns.
+        The first few: ``(tilt, y, u)``, ``(tilt, y)``, ``(tilt,)``, or first and stop of a box's tilts,
+        rows and columns.
     text
         A line for people.
     """
@@ -102,6 +110,20 @@ def constant(level: float, mean: float, outcome: str) -> Finding:
         (),
         f"a constant of about {level:.4g} is in every pixel, where the specimen itself has about "
         f"{mean:.4g} at zero tilt: {outcome}",
+    )
+
+
+def left_out(lines: Sequence[tuple[int, int]]) -> Finding:
+    """Rows of views, ``(tilt, y)``, that the estimates of mean, deviation and noise leave out."""
+    patches = [(t, t + 1, y, y + 1, 0, 0) for t, y in lines[:_SHOWN]]
+    where = "; ".join(_place(p, columns=False) for p in patches)
+    return Finding(
+        "left-out",
+        len(lines),
+        tuple(lines[:_SHOWN]),
+        f"{_counted(len(lines), 'row of a view is', 'rows of views are')} unlike the same row of other "
+        f"views, or constant: {where}{_more(len(lines))}: left out of the estimates of mean, std and "
+        "sigma_y, but not masked",
     )
 
 

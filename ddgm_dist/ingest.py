@@ -41,6 +41,8 @@ Angles = str | Path | Sequence[float]
 _log = logging.getLogger("ddgm_dist")
 
 _BLOCK_BYTES = 128 * 2**20
+# Blocks of which some rows are looked at first, and how many rows.
+_PROBED, _PROBED_ROWS = 8, 8
 _CHUNK_ROWS = 8
 _STEPS = 64  # of float32 between the smallest and the largest value, at least
 
@@ -161,6 +163,7 @@ def ingest(
     if bad.count:
         meta = replace(meta, bad_pixels="unmeasured")
     look = Look(projections.shape, meta)
+    look.probe([projections.read(rows) for rows in projections.spread()])
     with create_tilt_series(
         out, projections.shape, meta, dtype=dtype, overwrite=overwrite
     ) as writer:
@@ -244,6 +247,15 @@ class _Projections:
         tilts, height, width = self.shape
         step = max(1, _BLOCK_BYTES // (4 * tilts * width * _CHUNK_ROWS)) * _CHUNK_ROWS
         return [slice(i, min(i + step, height)) for i in range(0, height, step)]
+
+    def spread(self) -> list[slice]:
+        """Some rows from all over the series; none where a single block holds all of it."""
+        blocks = self.blocks()
+        if len(blocks) == 1:
+            return []
+        chosen = np.unique(np.linspace(0, len(blocks) - 1, _PROBED).astype(int))
+        starts = [(blocks[k].start + blocks[k].stop) // 2 for k in chosen]
+        return [slice(y, min(y + _PROBED_ROWS, self.shape[1])) for y in starts]
 
     def count_bad(self) -> BadPixels:
         """NaN and infinite pixels, in the store's coordinates."""

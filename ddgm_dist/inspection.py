@@ -2,114 +2,39 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ddgm_dist.core.geometry import Specimen
-from ddgm_dist.core.hot_pixels import MARGIN, find_hot, may_be_hot, surroundings
-from ddgm_dist.core.screen import Patch, Screen
-from ddgm_dist.findings import Finding, blank_rows, blank_views, filled_edges, hot_pixels
+from ddgm_dist.core.filled_edges import BESIDE, are_filled, widest
+from ddgm_dist.core.geometry import Geometry
+from ddgm_dist.core.hot_pixels import (
+    MARGIN,
+    Pixels,
+    find_hot,
+    may_be_hot,
+    stands_out_in_its_row,
+    surroundings,
+)
+from ddgm_dist.core.screen import Patch
+from ddgm_dist.core.tracks import specimen_rows
+from ddgm_dist.seen import Places, Seen, runs_of
 
-__all__ = ["Scan", "Seen"]
+__all__ = ["Scan"]
 
 Floats = NDArray[np.float32]
 # Equal columns at an edge that are no chance, and fields too narrow to tell.
 _LEAST_COLUMNS, _NARROWEST = 3, 16
+# Rows that tell what is beside an edge.
+_STRIPS = 16
 # A value that so many of a view's other pixels have is data: vacuum, or few counts.
-_COMMON_IN_ROWS, _COMMON_AT_EDGES = 0.5, 0.1
-# Patches that are masked at most; what has more is no fault but what the data are.
-_MOST_PATCHES = 4096
+_COMMON = 0.1
 _SHOWN = 3
-
-
-@dataclass(frozen=True)
-class Seen:
-    """What a scan has found.
-
-    Attributes
-    ----------
-    hot
-        How many pixels stand out.
-    first_hot
-        ``(tilt, y, u)`` of the first few, in the order of the rows.
-    threshold
-        How far they stand out at least; None if that could not be told.
-    blank
-        Views all of whose pixels are equal, or nearly so and far from the other views.
-    rows
-        Rows of other views all of whose pixels are equal.
-    edges
-        Columns at the edges of views that hold one value, and ``edge_value``, of the first.
-    """
-
-    hot: int
-    first_hot: tuple[tuple[int, int, int], ...]
-    threshold: float | None
-    blank: tuple[int, ...]
-    rows: tuple[Patch, ...]
-    edges: tuple[Patch, ...]
-    edge_value: float
-    shape: tuple[int, int, int]
-
-    def screen(self) -> Screen | None:
-        """What of this is to be masked; None if nothing.
-
-        Blank views are, unless most are blank; blank rows, where most of the views measure that
-        row, for what nothing tells of is not to be made up; and the filled edges.
-        """
-        tilts, height, field = self.shape
-        patches = list[Patch]()
-        if 2 * len(self.blank) < tilts:
-            patches += [(t, t + 1, 0, height, 0, field) for t in self.blank]
-        missing = np.zeros(height, dtype=int)
-        for _, _, y0, y1, _, _ in self.rows:
-            missing[y0:y1] += 1
-        told = 2 * missing < tilts
-        for t0, t1, y0, y1, u0, u1 in self.rows:
-            patches += [(t0, t1, a, b, u0, u1) for a, b in _runs(told, y0, y1)]
-        patches += self.edges
-        if len(patches) > _MOST_PATCHES:
-            patches = []
-        if not self.hot and not patches:
-            return None
-        return Screen(self.threshold if self.hot else None, tuple(patches))
-
-    def findings(
-        self, angles_deg: Sequence[float], *, masked: str, kept: str = "left as they are"
-    ) -> tuple[Finding, ...]:
-        """A line for each kind that was found.
-
-        Parameters
-        ----------
-        angles_deg
-            Of the tilts.
-        masked, kept
-            What happens to pixels that the screen masks, and to those that it does not.
-        """
-        found = list[Finding]()
-        if self.hot and self.threshold is not None:
-            found.append(hot_pixels(self.hot, self.first_hot, self.threshold, masked))
-        screen = self.screen()
-        patches = set() if screen is None else set(screen.patches)
-        _, height, field = self.shape
-        if self.blank:
-            whole = (self.blank[0], self.blank[0] + 1, 0, height, 0, field)
-            found.append(blank_views(self.blank, angles_deg, masked if whole in patches else kept))
-        if self.rows:
-            some = [p for p in patches if p[3] - p[2] < height and p[5] - p[4] == field]
-            whole_count = sum(y1 - y0 for _, _, y0, y1, _, _ in self.rows)
-            count = sum(y1 - y0 for _, _, y0, y1, _, _ in some)
-            outcome = masked if count == whole_count else kept
-            if 0 < count < whole_count:
-                outcome = f"{count} of them {masked}, the others, of which few views tell, {kept}"
-            found.append(blank_rows(self.rows, outcome))
-        if self.edges:
-            outcome = masked if self.edges[0] in patches else kept
-            found.append(filled_edges(self.edges, self.edge_value, outcome))
-        return tuple(found)
+# Pixels that stand out at most: one in so many, but not fewer or more than these.
+_HOT_SHARE, _LEAST_MOST_HOT, _MOST_HOT = 100, 1000, 2**22
+_NO_HOT = np.empty((3, 0), np.int32)
 
 
 class Scan:
@@ -135,29 +60,42 @@ class Scan:
         read: Callable[[slice, slice, slice], Floats] | None = None,
     ) -> None:
         self.shape, self.threshold, self._read = shape, threshold, read
-        self._hot, self._first = 0, list[tuple[int, int, int]]()
+        self._hot, self._count = list[NDArray[np.int32]](), 0
+        share = math.prod(shape) // _HOT_SHARE
+        self._most = min(_MOST_HOT, max(_LEAST_MOST_HOT, share))
         lines = shape[:2]
         # Of each row of each view: its end values, and how many columns from each end are equal to them.
         self._ends = np.zeros((2, *lines), dtype=np.float32)
         self._runs = np.zeros((2, *lines), dtype=np.int64)
+        # Of some rows what is at either end, from the end inwards.
+        wide = min(shape[2], widest(shape[2]) + BESIDE)
+        self._strip_rows = np.unique(np.linspace(0, shape[1] - 1, _STRIPS).astype(int))
+        self._strips = np.zeros((2, shape[0], len(self._strip_rows), wide), dtype=np.float32)
 
     def add(self, origin: tuple[int, int, int], block: Floats) -> None:
         """Look at a block ``(tilt, rows, columns)`` that begins at ``(tilt, y, u)``."""
         self._add_hot(origin, block)
         self._add_runs(origin, block)
+        self._add_strips(origin, block)
 
-    def result(self, probes: Sequence[Floats], specimen: Specimen | None) -> Seen:
+    def result(self, probes: Sequence[Floats], geometry: Geometry, *, known: bool = True) -> Seen:
         """What was found.
 
         Parameters
         ----------
         probes
             Some pixels of each view, from everywhere: a value that many have is data.
-        specimen
-            Of an isolated one the edges are vacuum, and rows may be empty; None if that is unknown.
+        geometry
+            Of the series: how a specimen moves from view to view. Of an isolated one the edges are
+            vacuum, and rows may be empty.
+        known
+            Whether it is known that the specimen is what the geometry says.
         """
         tilts, height, field = self.shape
-        views, rows, edges, value = list[int](), list[Patch](), list[Patch](), 0.0
+        specimen = geometry.specimen if known else None
+        views, rows = list[int](), list[Patch]()
+        # Widths and values of edges, and what of each view they and blank rows do not take.
+        widths, values = np.zeros((2, tilts), dtype=np.int64), np.zeros((2, tilts), np.float32)
         shut = _shut(probes)
         for tilt in range(tilts if field >= _NARROWEST else 0):
             (first, last), (lead, trail) = self._ends[:, tilt], self._runs[:, tilt]
@@ -165,32 +103,50 @@ class Scan:
             if shut[tilt] or (equal.all() and (first == first[0]).all()):
                 views.append(tilt)
                 continue
-            if specimen != "isolated":
-                common = {v: _share(probes[tilt], v) for v in np.unique(first[equal])}
-                missing = equal & np.array([common.get(v, 0) < _COMMON_IN_ROWS for v in first])
-                rows += [(tilt, tilt + 1, a, b, 0, field) for a, b in _runs(missing, 0, height)]
-                if equal.all():
-                    continue
-                left, right = (
-                    int(runs[~equal].min()) if (ends[~equal] == ends[~equal][0]).all() else 0
-                    for runs, ends in ((lead, first), (trail, last))
-                )
-                # What is left of a view; but of a specimen that is unknown, margins may be vacuum.
-                rest = max(0.1, (~equal).mean() * (1 - (left + right) / field))
-                rest = 1.0 if specimen is None else rest
-                for ends, a, b in ((first, 0, left), (last, field - right, field)):
-                    here = float(ends[~equal][0])
-                    share = (_share(probes[tilt], here) - (1 - rest)) / rest
-                    if b - a >= _LEAST_COLUMNS and share < _COMMON_AT_EDGES:
-                        value = value if edges else here
-                        edges.append((tilt, tilt + 1, 0, height, a, b))
+            if specimen == "isolated":
+                continue
+            missing = equal.copy()
+            for v in np.unique(first[equal]):
+                # A value that the other rows have as well is vacuum.
+                blank = equal & (first == v)
+                if _elsewhere(probes[tilt], v, float(blank.mean())) >= _COMMON:
+                    missing &= ~blank
+            rows += [(tilt, tilt + 1, a, b, 0, field) for a, b in runs_of(missing, 0, height)]
+            if equal.all():
+                continue
+            for side, (runs, ends) in enumerate(((lead, first), (trail, last))):
+                one = (ends[~equal] == ends[~equal][0]).all()
+                width = int(runs[~equal].min()) if one else 0
+                values[side, tilt] = ends[~equal][0]
+                widths[side, tilt] = width if width >= _LEAST_COLUMNS else 0
+            taken = 1 - (~equal).mean() * (1 - widths[:, tilt].sum() / field)
+            # Of a specimen that is unknown, margins may be vacuum.
+            taken = 0.0 if specimen is None else min(0.9, float(taken))
+            for side in (0, 1):
+                if _elsewhere(probes[tilt], values[side, tilt], taken) >= _COMMON:
+                    widths[side, tilt] = 0
+        edges, unsure = list[Patch](), list[Patch]()
+        for tilt, side in zip(*np.nonzero(widths.T), strict=True):
+            width = int(widths[side, tilt])
+            columns = (0, width) if side == 0 else (field - width, field)
+            edges.append((int(tilt), int(tilt) + 1, 0, height, *columns))
+        for side in (0, 1):
+            if not are_filled(
+                widths[side], values[side], self._strips[side], list(probes), geometry
+            ):
+                unsure += [e for e in edges if (e[4] == 0) == (side == 0)]
+        value = float(values[int(edges[0][4] > 0), edges[0][0]]) if edges else 0.0
+        hot, kept, spared = self._judged_hot(geometry)
         return Seen(
-            self._hot,
-            tuple((t, y, u) for y, t, u in self._first),
+            hot,
+            kept,
+            spared,
+            self._count > self._most,
             self.threshold,
             tuple(views),
             tuple(rows),
             tuple(edges),
+            tuple(sorted(unsure)),
             value,
             self.shape,
         )
@@ -198,31 +154,85 @@ class Scan:
     def _add_hot(self, origin: tuple[int, int, int], block: Floats) -> None:
         if self.threshold is None:
             return
+        (t0, y0, u0), threshold = origin, self.threshold
+        near = list[Pixels]()
+        for tilt in range(len(block)):
+            if self._count > self._most:
+                return
+            # View by view: where much varies, those that may be hot are more than the pixels.
+            view = block[tilt : tilt + 1]
+            at = may_be_hot(view, threshold)
+            cut = self._is_cut(origin, block, at)
+            inner = tuple(index[~cut] for index in at)
+            _, row, column = find_hot(view, threshold, (inner[0], inner[1], inner[2]))
+            self._keep(np.full(len(row), t0 + tilt), row + y0, column + u0)
+            if cut.any():
+                near.append((np.full(int(cut.sum()), tilt), at[1][cut], at[2][cut]))
+        if near:
+            self._add_near(origin, block, near)
+
+    def _is_cut(self, origin: tuple[int, int, int], block: Floats, at: Pixels) -> NDArray[np.bool_]:
+        """Pixels that something beyond the block decides on."""
+        cut = np.zeros(len(at[0]), dtype=bool)
+        if self._read is not None:
+            for axis in (1, 2):
+                start, size = origin[axis], block.shape[axis]
+                cut |= (at[axis] < MARGIN) & (start > 0)
+                cut |= (at[axis] >= size - MARGIN) & (start + size < self.shape[axis])
+        return cut
+
+    def _add_near(self, origin: tuple[int, int, int], block: Floats, near: list[Pixels]) -> None:
+        """Judge pixels at a block's ends; only strips there are read again."""
+        assert self._read is not None, "where nothing is read nothing is cut"
+        assert self.threshold is not None, "or none may be hot"
         (t0, y0, u0), (_, height, field) = origin, self.shape
-        _, rows, columns = block.shape
-        at = may_be_hot(block, self.threshold)
-        _, row, column = at
-        cut = np.zeros(len(row), dtype=bool)
-        for index, size, start, extent in ((row, rows, y0, height), (column, columns, u0, field)):
-            cut |= (index < MARGIN) & (start > 0)
-            cut |= (index >= size - MARGIN) & (start + size < extent)
-        up, left = 0, 0
-        if self._read is not None and cut.any():
-            around = surroundings(y0, y0 + rows, height), surroundings(u0, u0 + columns, field)
-            wide = self._read(*around, slice(t0, t0 + len(block)))
-            up, left = y0 - around[0].start, u0 - around[1].start
-            tilt, row, column = find_hot(wide, self.threshold)
+        columns = block.shape[2]
+        tilt, row, column = (np.concatenate(indices) for indices in zip(*near, strict=True))
+        left = (column < MARGIN) & (u0 > 0)
+        right = ~left & (column >= columns - MARGIN) & (u0 + columns < field)
+        # Those whose whole row is at hand are few when that has been asked.
+        between = ~(left | right)
+        some = stands_out_in_its_row(
+            block, self.threshold, (tilt[between], row[between], column[between])
+        )
+        top = (some[1] < MARGIN) & (y0 > 0)
+        for at in (
+            (tilt[left], row[left], column[left]),
+            (tilt[right], row[right], column[right]),
+            (some[0][top], some[1][top], some[2][top]),
+            (some[0][~top], some[1][~top], some[2][~top]),
+        ):
+            if not len(at[0]):
+                continue
+            (t, y, u), (t_end, y_end, u_end) = (
+                [int(f(index)) for index in at] for f in (np.min, np.max)
+            )
+            around_y = surroundings(y0 + y, y0 + y_end + 1, height)
+            around_u = surroundings(u0 + u, u0 + u_end + 1, field)
+            wide = self._read(around_y, around_u, slice(t0 + t, t0 + t_end + 1))
+            found_t, found_y, found_u = find_hot(wide, self.threshold)
+            found_t, found_y = found_t + t, found_y + around_y.start - y0
+            found_u = found_u + around_u.start - u0
+            inside = (found_y >= y) & (found_y <= y_end) & (found_u >= u) & (found_u <= u_end)
+            self._keep(found_t[inside] + t0, found_y[inside] + y0, found_u[inside] + u0)
+
+    def _keep(self, *at: NDArray[np.int64]) -> None:
+        self._count += len(at[0])
+        self._hot.append(np.stack(at).astype(np.int32))
+
+    def _judged_hot(self, geometry: Geometry) -> tuple[Places, Places, tuple[tuple[int, int], ...]]:
+        """Pixels that are hot, those that may be the specimen's, and the rows of these."""
+        tilt, row, column = (
+            index.astype(np.int64) for index in np.concatenate([_NO_HOT, *self._hot], axis=1)
+        )
+        spared = np.zeros(self.shape[1], dtype=bool)
+        if self._count <= self._most:
+            spared[specimen_rows(tilt, row, column, geometry)] = True
         else:
-            tilt, row, column = find_hot(block, self.threshold, at)
-        row, column = row - up, column - left
-        inside = (row >= 0) & (row < rows) & (column >= 0) & (column < columns)
-        found = np.stack([row + y0, tilt + t0, column + u0])[:, inside]
-        self._hot += found.shape[1]
-        # In the order of the rows, wherever blocks are cut.
-        order = np.lexsort(found[::-1])[:_SHOWN]
-        self._first = sorted(
-            [*self._first, *((int(y), int(t), int(u)) for y, t, u in found[:, order].T)]
-        )[:_SHOWN]
+            spared[:] = True
+        mine = spared[row]
+        hot, kept = (_places(tilt[chosen], row[chosen], column[chosen]) for chosen in (~mine, mine))
+        return hot, kept, tuple(runs_of(spared, 0, len(spared))) if mine.any() else ()
 
     def _add_runs(self, origin: tuple[int, int, int], block: Floats) -> None:
         t0, y0, u0 = origin
@@ -240,6 +250,22 @@ class Scan:
         on = (from_right == columns) & (before == last) & (u0 > 0)
         trail[:] = from_right + np.where(on, trail, 0)
 
+    def _add_strips(self, origin: tuple[int, int, int], block: Floats) -> None:
+        (t0, y0, u0), field = origin, self.shape[2]
+        tilts, rows, columns = block.shape
+        wide = self._strips.shape[3]
+        inside = slice(*np.searchsorted(self._strip_rows, (y0, y0 + rows)).tolist())
+        lines, tilt = self._strip_rows[inside] - y0, slice(t0, t0 + tilts)
+        if not len(lines):
+            return
+        if u0 < wide:
+            part = block[:, lines, : wide - u0]
+            self._strips[0, tilt, inside, u0 : u0 + part.shape[2]] = part
+        from_right = field - u0 - columns
+        if from_right < wide:
+            part = block[:, lines, ::-1][..., : wide - from_right]
+            self._strips[1, tilt, inside, from_right : from_right + part.shape[2]] = part
+
 
 def _leading(block: Floats, value: Floats) -> NDArray[np.int64]:
     """How many columns from the left on equal their line's value, ``(tilt, rows)``."""
@@ -251,27 +277,32 @@ def _leading(block: Floats, value: Floats) -> NDArray[np.int64]:
     return count
 
 
+def _places(tilt: NDArray[np.int64], row: NDArray[np.int64], column: NDArray[np.int64]) -> Places:
+    order = np.lexsort((column, tilt, row))[:_SHOWN]
+    first = zip(tilt[order].tolist(), row[order].tolist(), column[order].tolist(), strict=True)
+    return Places(len(tilt), tuple(first))
+
+
 def _shut(probes: Sequence[Floats]) -> NDArray[np.bool_]:
     """Views that hold next to nothing of what the others do: recorded without a beam, but for noise.
 
-    Their mean is farther than half the usual mean from it, and they vary less than a quarter as much.
+    Their median is farther from the usual one than half of it, and they vary less than a quarter as
+    much.
+    Where medians are small beside how much the views vary, as in normalised series, they tell nothing.
     """
     few = [p.astype(np.float64) if p.size else np.zeros(1) for p in probes]
-    level = np.array([p.mean() for p in few])
+    # Of a sparse specimen the median is vacuum in every view, where a mean of some pixels scatters.
+    level = np.array([np.median(p) for p in few])
     spread = np.array([float(np.subtract(*np.quantile(p, (0.99, 0.01)))) for p in few])
     usual = float(np.median(level))
-    far = np.abs(level - usual) > 0.5 * abs(usual)
+    varies = float(np.median(spread))
+    far = np.abs(level - usual) > 0.5 * max(abs(usual), varies)
     there = np.array([p.size > 0 for p in probes])
-    found: NDArray[np.bool_] = there & far & (spread < 0.25 * float(np.median(spread)))
+    found: NDArray[np.bool_] = there & far & (spread < 0.25 * varies)
     return found
 
 
-def _share(probes: Floats, value: float) -> float:
-    return float((probes == np.float32(value)).mean()) if probes.size else 0.0
-
-
-def _runs(mask: NDArray[np.bool_], start: int, stop: int) -> list[tuple[int, int]]:
-    """Where a mask is true within a range: first and stop of each run."""
-    padded = np.concatenate([[False], mask[start:stop], [False]]).astype(np.int8)
-    turns = np.flatnonzero(np.diff(padded)) + start
-    return [(int(a), int(b)) for a, b in zip(turns[::2], turns[1::2], strict=True)]
+def _elsewhere(probes: Floats, value: float, taken: float) -> float:
+    """Share of a view's pixels that are equal to a value, but for a part that is and is taken off."""
+    share = float((probes == np.float32(value)).mean()) if probes.size else 0.0
+    return (share - taken) / (1 - taken) if taken < 1 else 0.0

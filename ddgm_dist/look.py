@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -26,7 +28,8 @@ _LINES, _LINES_BYTES, _THICK = 16, 64 * 2**20, 8
 class Look:
     """Collects the blocks of rows of a series, and says what is the matter with them.
 
-    The first block that has contrast tells how far a hot pixel stands out.
+    Some rows from all over the series tell how far a hot pixel stands out (`probe`), or else the first
+    block that has contrast.
 
     Parameters
     ----------
@@ -44,6 +47,14 @@ class Look:
         count = max(1, min(_LINES, _LINES_BYTES // (4 * tilts * field)))
         self._rows = set(np.linspace(0, height - 1, count).astype(int).tolist())
         self._lines: dict[int, NDArray[np.float32]] = {}
+
+    def probe(self, parts: Sequence[NDArray[np.float32]]) -> None:
+        """Before all blocks: some rows ``(tilt, rows, u)`` from all over the series."""
+        probes = HotThreshold(len(parts))
+        for part in parts:
+            probes.add(part)
+        if parts:
+            self._probes, self._scan.threshold = probes, probes.value()
 
     def add(self, row: int, block: NDArray[np.float32]) -> None:
         """Whole rows ``(tilt, rows, u)`` from ``row`` on, in their order; pixels may be NaN."""
@@ -64,7 +75,8 @@ class Look:
             What was subtracted already.
         """
         assert self._probes is not None, "blocks come first"
-        seen = self._scan.result(self._probes.probes, None)
+        _, height, _ = self._shape
+        seen = self._scan.result(self._probes.probes, self._geometry(height), known=False)
         found = seen.findings(self._meta.angles_deg, masked=_OUTCOME, kept="kept")
         constant = self._level(seen.screen() or Screen()).finding(
             "give --dark {level} if it is no signal", already=dark
@@ -73,7 +85,7 @@ class Look:
 
     def _level(self, screen: Screen) -> LevelCheck:
         """What some of the rows tell of a constant."""
-        level, (tilts, _, field) = LevelCheck(None), self._shape
+        level, (tilts, _, _) = LevelCheck(None), self._shape
         rows = sorted(self._lines)
         lines = np.stack([self._lines[row] for row in rows], axis=1)
         good = np.isfinite(lines)
@@ -84,12 +96,17 @@ class Look:
             return level
         if not good.all():
             lines = repair(lines, good, np.full(tilts, np.median(lines[good]), np.float32))
-        geometry = Geometry(
+        geometry = self._geometry(len(rows))
+        level.add(torch.from_numpy(lines), geometry, torch.from_numpy(good))
+        return level
+
+    def _geometry(self, rows: int) -> Geometry:
+        """Of so many rows of a slab."""
+        field = self._shape[2]
+        return Geometry(
             angles_deg=self._meta.angles_deg,
             thickness=self._meta.thickness_px or max(1, field // _THICK),
-            rows=len(rows),
+            rows=rows,
             field=field,
             shifts_px=self._meta.shifts_px or (),
         )
-        level.add(torch.from_numpy(lines), geometry, torch.from_numpy(good))
-        return level

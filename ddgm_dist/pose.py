@@ -11,13 +11,14 @@ import numpy as np
 
 from ddgm_dist.core.geometry import Geometry
 from ddgm_dist.core.intensity import Intensity, estimate_intensity, estimate_noise
+from ddgm_dist.core.lines import omitted_lines
 from ddgm_dist.core.noise import ROW_LATTICE_STREAM
 from ddgm_dist.core.schedule import Schedule, denoising_steps, make_schedule, noise_levels
 from ddgm_dist.core.screen import Screen
 from ddgm_dist.core.window import make_lattice
 from ddgm_dist.errors import InputError
-from ddgm_dist.findings import Finding
-from ddgm_dist.inspection import Scan, Seen
+from ddgm_dist.findings import Finding, left_out
+from ddgm_dist.inspection import Scan
 from ddgm_dist.level import LevelCheck
 from ddgm_dist.operators.slab_basis import norm_squared
 from ddgm_dist.plan.config import ProblemConfig
@@ -25,6 +26,7 @@ from ddgm_dist.plan.plan import widest_read
 from ddgm_dist.plan.problem import Problem
 from ddgm_dist.prior.denoisers import LoadedDenoiser, load_denoiser
 from ddgm_dist.sampling import probe, samples
+from ddgm_dist.seen import Seen
 from ddgm_dist.storage.tilt_series import BadPixels, TiltSeries, open_tilt_series
 
 __all__ = ["Posed", "check_levels", "pose", "pose_problem", "pose_schedule"]
@@ -75,7 +77,7 @@ def pose(tilts: str | Path, config: ProblemConfig) -> Posed:
     if bad.count and series.meta.bad_pixels == "unmeasured":
         config = config.model_copy(update={"mask_bad": True})
     _check_pixels(series, bad, config)
-    seen = scan.result(probes.probes, config.specimen)
+    seen = scan.result(probes.probes, geometry)
     screen = seen.screen() if config.despike else None
     findings = _told(series, _pixels(series, config, seen))
     loaded = load_denoiser(config.denoiser, precision=config.precision)
@@ -87,7 +89,10 @@ def pose(tilts: str | Path, config: ProblemConfig) -> Posed:
             "step_size", step_size, f"must be below 2/||A||^2 = {2 / norm:.4g}, or descent diverges"
         )
     level = LevelCheck(config.specimen)
-    intensity = _intensity(series, geometry, config, screen, level)
+    omitted = set[tuple[int, int]]()
+    intensity = _intensity(series, geometry, config, screen, level, omitted)
+    if omitted:
+        findings += _told(series, (left_out(sorted(omitted)),))
     schedule = pose_schedule(config, step_size, intensity)
     lattice = make_lattice(
         geometry.domain,
@@ -217,10 +222,11 @@ def _intensity(
     config: ProblemConfig,
     screen: Screen | None,
     level: LevelCheck,
+    omitted: set[tuple[int, int]],
 ) -> Intensity:
     """The estimated map over samples, with what is given explicitly put in its place.
 
-    Whatever is read is shown to ``level``.
+    Whatever is read is shown to ``level``; lines that are left out are put into ``omitted``.
     """
     if config.mean is not None and config.std is not None and config.sigma_y is not None:
         return Intensity(config.mean, config.std, config.sigma_y)
@@ -231,6 +237,8 @@ def _intensity(
             # Data whose scale cannot be estimated must be no obstacle when it is given.
             noise.append(estimate_noise(sample.values))
             continue
+        lines = omitted_lines(sample.values, sample.geometry, sample.good)
+        omitted.update((t, y + sample.row) for t, y in lines)
         try:
             found.append(
                 estimate_intensity(

@@ -41,11 +41,14 @@ class Sample:
         Which of them were; None when all were.
     geometry
         That the part would have alone.
+    row
+        Detector row that it begins with.
     """
 
     values: Tensor
     good: Tensor | None
     geometry: Geometry
+    row: int
 
 
 def samples(
@@ -68,7 +71,8 @@ def samples(
             if not whole:
                 raw = repair(raw, good, _typical(raw, good))
             found = True
-            yield Sample(torch.from_numpy(raw), None if whole else torch.from_numpy(good), seen)
+            measured = None if whole else torch.from_numpy(good)
+            yield Sample(torch.from_numpy(raw), measured, seen, rows.start)
     if not found:
         raise InputError(
             "tilts",
@@ -123,7 +127,9 @@ def _sample_columns(geometry: Geometry) -> Iterator[tuple[DetectorPart, Geometry
         return
     # Wide enough that most rays stay within the place.
     width = min(WHOLE_SAMPLE, max(SAMPLE_COLUMNS, 4 * geometry.reach))
-    seen = replace(geometry, field=width, shifts_px=())
+    moves = [geometry.shift(tilt)[0] for tilt in range(geometry.tilts)]
+    along_y = tuple((dy, 0.0) for dy in moves) if any(moves) else ()
+    seen = replace(geometry, field=width, shifts_px=along_y)
     centre = field / 2
     for place in np.linspace(width / 2, field - width / 2, SAMPLE_PLACES):
         middle = [

@@ -344,3 +344,18 @@ def test_a_zarr_store_needs_no_ingest(tmp_path):
     write_tilt_series(tmp_path / "t.zarr", DATA, TiltSeriesMeta(ANGLES))
     with pytest.raises(InputError, match="give it to plan or reconstruct"):
         ingest(tmp_path / "t.zarr", tmp_path / "o.zarr")
+
+
+def test_the_first_rows_do_not_tell_for_all(tmp_path, monkeypatch, caplog):
+    """A quiet beginning, and contrast further on: none of that is hot, but what stands out of it is."""
+    monkeypatch.setattr(import_module("ddgm_dist.ingest"), "_BLOCK_BYTES", 1)
+    angles = np.linspace(-60, 60, 13)
+    r = np.random.default_rng(0)
+    data = r.normal(100, 0.5, (13, 256, 100)).astype(np.float32)
+    data[:, 64:] = r.normal(100, 60, (13, 192, 100))
+    data[4, 200, 50] = 1e5
+    np.save(tmp_path / "s.npy", data)
+    ingest(tmp_path / "s.npy", tmp_path / "t.zarr", angles=angles.tolist())
+    (hot,) = (r.getMessage() for r in caplog.records if "stand" in r.getMessage())
+    assert "1 pixel stands out" in hot
+    assert "(4, 200, 50)" in hot

@@ -1,12 +1,17 @@
 """What a scan sees in a series: named and placed, however the series is cut into blocks."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ddgm_dist.core.geometry import Geometry
 from ddgm_dist.core.hot_pixels import HotThreshold
-from ddgm_dist.inspection import Scan, Seen
+from ddgm_dist.inspection import Scan
+from ddgm_dist.projector import project
+from ddgm_dist.seen import Seen
 
 TILTS, ROWS, FIELD = 9, 20, 50
 ANGLES = tuple(float(a) for a in range(-40, 41, 10))
@@ -26,7 +31,9 @@ def look(data: np.ndarray, specimen="slab", steps=(TILTS, ROWS, FIELD), read=Tru
             for t in range(0, data.shape[0], steps[0]):
                 block = data[t : t + steps[0], y : y + steps[1], u : u + steps[2]]
                 scan.add((t, y, u), block)
-    return scan.result(probes.probes, specimen)
+    tilts, rows, field = data.shape
+    geometry = Geometry(ANGLES[:tilts], 6, rows, field, specimen=specimen or "slab")
+    return scan.result(probes.probes, geometry, known=specimen is not None)
 
 
 def kinds(seen: Seen) -> dict[str, int]:
@@ -128,3 +135,140 @@ def test_words_are_few_however_much_there_is() -> None:
     assert len(finding.places) == 3
     assert len(finding.text) < 250
     assert finding.to_dict()["kind"] == "hot-pixels"
+
+
+def slab_with_margins(empty: int, counts: float | None = None) -> tuple[np.ndarray, Geometry]:
+    """A slab whose vertical ends lie in the field: ``empty`` columns before each at zero tilt."""
+    angles = tuple(float(a) for a in range(-60, 61, 6))
+    r = np.random.default_rng(0)
+    volume = (1 + 0.3 * r.standard_normal((16, 12, 240))).clip(0).astype(np.float32)
+    volume[:, :, :empty] = volume[:, :, 240 - empty :] = 0
+    data = project(volume, angles, n_u=240)
+    if counts is not None:
+        data = r.poisson(data.clip(0) * counts).astype(np.float32)
+    return data.astype(np.float32), Geometry(angles, 16, 12, 240)
+
+
+def seen_in(data: np.ndarray, geometry: Geometry, known: bool = True) -> Seen:
+    probes = HotThreshold(1)
+    probes.add(data)
+    scan = Scan(data.shape, probes.value())
+    scan.add((0, 0, 0), data)
+    return scan.result(probes.probes, geometry, known=known)
+
+
+@pytest.mark.parametrize("counts", [None, 0.02, 1.0, 200.0])
+@pytest.mark.parametrize("empty", [3, 5, 40])
+@pytest.mark.parametrize("known", [True, False])
+def test_vacuum_beside_a_slab_is_not_masked(empty: int, counts: float | None, known: bool) -> None:
+    """Exact zeros beside a specimen are ordinary. They are told, at most."""
+    data, geometry = slab_with_margins(empty, counts)
+    seen = seen_in(data, geometry, known)
+    assert seen.screen() is None
+    for finding in seen.findings(geometry.angles_deg, masked="masked"):
+        assert "may be vacuum beside the specimen" in finding.text
+
+
+@pytest.mark.parametrize("value", [0.0, 100.0, 1e4])
+def test_filled_edges_are_masked_if_even_or_uneven(value: float) -> None:
+    """As alignment leaves them: equal in all views, or by how far each view was moved."""
+    angles = tuple(float(a) for a in range(-60, 61, 6))
+    geometry = Geometry(angles, 16, 12, 240)
+    clean = 100 + 5 * np.random.default_rng(0).standard_normal((21, 12, 240)).astype(np.float32)
+    for widths in ([3] * 21, np.random.default_rng(1).integers(0, 12, 21).tolist()):
+        data, expected = clean.copy(), np.zeros(clean.shape, dtype=bool)
+        for tilt, width in enumerate(widths):
+            data[tilt, :, :width] = value
+            expected[tilt, :, : width if width >= 3 else 0] = True
+        screen = seen_in(data, geometry).screen()
+        assert screen is not None
+        np.testing.assert_array_equal(~screen.good(data, 0, (0,) * 21), expected)
+    # Wider than alignment leaves, or of one value by chance of the angles: told, no more.
+    for tilts, width in ((slice(None), 20), (slice(9, 12), 3)):
+        data = clean.copy()
+        data[tilts, :, :width] = value
+        some = seen_in(data[tilts], Geometry(angles[tilts], 16, 12, 240))
+        assert some.screen() is None
+        assert len(some.unsure) == len(some.edges) > 0
+
+
+def test_rows_of_vacuum_are_data_in_few_views_too() -> None:
+    """A view that was moved along y shows rows beside the specimen."""
+    data = series()
+    data[:, :, 5:25] = 0
+    data[2, 4] = 0
+    assert look(data).rows == ()
+
+
+def test_quiet_views_of_a_normalised_series_are_not_blank() -> None:
+    data = (series() - 100) / 5
+    data[3] *= 0.1
+    data[5] = data[5] * 0.1 + 0.1
+    assert look(data).blank == ()
+
+
+def points_in_a_vacuum() -> tuple[np.ndarray, Geometry]:
+    angles = tuple(float(a) for a in range(-60, 61, 4))
+    r, volume = np.random.default_rng(0), np.zeros((16, 40, 200), np.float32)
+    volume[r.integers(0, 16, 25), r.integers(0, 40, 25), r.integers(0, 200, 25)] = 1
+    return project(volume, angles, n_u=200).astype(np.float32), Geometry(angles, 16, 40, 200)
+
+
+def test_points_of_a_specimen_are_told_not_masked() -> None:
+    """As small as a hot pixel, but in every view: 25 points were all that there is, and all masked."""
+    data, geometry = points_in_a_vacuum()
+    seen = seen_in(data, geometry)
+    assert seen.screen() is None
+    (finding,) = seen.findings(geometry.angles_deg, masked="masked")
+    assert finding.kind == "hot-pixels"
+    assert "left as they are" in finding.text
+    assert "small points of a specimen" in finding.text
+    free = np.setdiff1d(np.arange(40), [y for a, b in seen.spared for y in range(a - 2, b + 2)])
+    data[7, free[0], 90] = 100
+    screen = seen_in(data, geometry).screen()
+    assert screen is not None
+    assert np.argwhere(~screen.good(data, 0, (0,) * len(data))).tolist() == [[7, free[0], 90]]
+
+
+def test_more_than_faults_could_be_are_what_the_data_are() -> None:
+    data = series()
+    data[np.random.default_rng(0).random(data.shape) < 0.02] = 1e4
+    probes = HotThreshold(1)
+    probes.add(series())
+    scan = Scan((TILTS * 10, ROWS, FIELD), probes.value())
+    for t in range(0, TILTS * 10, TILTS):
+        scan.add((t, 0, 0), data)
+    geometry = Geometry(tuple(np.linspace(-60, 60, TILTS * 10).tolist()), 6, ROWS, FIELD)
+    seen = scan.result(probes.probes * 10, geometry)
+    assert seen.screen() is None
+    (finding,) = seen.findings(geometry.angles_deg, masked="masked")
+    assert "no faults but what the data are" in finding.text
+
+
+def test_little_is_read_again_however_much_may_be_hot() -> None:
+    """Few counts: nearly every block has pixels at its ends that may be hot. None but these are read."""
+    counts = np.random.default_rng(0).poisson(2, (3, 120, 400)).astype(np.float32)
+    again = list[int]()
+
+    def read(y: slice, u: slice, t: slice) -> np.ndarray:
+        again.append(counts[t, y, u].size)
+        return counts[t, y, u]
+
+    scan = Scan(counts.shape, 5.0, read)
+    for y in range(0, 120, 40):
+        for u in range(0, 400, 100):
+            scan.add((0, y, u), counts[:, y : y + 40, u : u + 100])
+    assert 0 < sum(again) < 0.4 * counts.size
+
+
+def test_looking_takes_little_memory_however_much_may_be_hot() -> None:
+    """A threshold that is far too low: all pixels of a block may be hot."""
+    block = np.random.default_rng(0).normal(100, 60, (20, 64, 1024)).astype(np.float32)
+    scan = Scan(block.shape, 4.0)
+    tracemalloc.start()
+    try:
+        scan.add((0, 0, 0), block)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 80 * 2**20

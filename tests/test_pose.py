@@ -16,6 +16,7 @@ from ddgm_dist.core.intensity import Intensity
 from ddgm_dist.errors import InputError
 from ddgm_dist.plan.config import Config
 from ddgm_dist.plan.problem import Problem
+from ddgm_dist.pose import pose as open_and_pose
 from ddgm_dist.pose import pose_problem
 from ddgm_dist.prior.weights import shipped_weights
 from ddgm_dist.projector import project
@@ -387,3 +388,49 @@ def test_a_store_that_says_its_bad_pixels_are_unmeasured_needs_no_flag(tmp_path:
     path = write(tmp_path, data, bad_pixels="unmeasured")
     assert pose(path).digest() == pose(path, mask_bad=True).digest()
     assert "bad_pixels" not in dict(zarr.open_group(str(write(tmp_path))).attrs["ddgm_dist"])  # type: ignore[call-overload]
+
+
+def test_lines_that_the_estimates_leave_out_are_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A fault in one view: named with its rows."""
+    data = noisy_data(rows=20, field=60)
+    data[2, :4, 20:30] = 1e5  # too large for a hot pixel
+    found = open_and_pose(write(tmp_path, data), Config().problem()).findings
+    (finding,) = (f for f in found if f.kind == "left-out")
+    assert finding.count == 4
+    assert finding.places == ((2, 0), (2, 1), (2, 2))
+    assert "tilt 2, row 0" in finding.text
+    assert any("left out of the estimates" in r.getMessage() for r in caplog.records)
+
+
+def sparse(kind: str) -> np.ndarray:
+    """Clean projections of what fills little of the field."""
+    r, volume = np.random.default_rng(0), np.zeros((16, 24, 200), np.float32)
+    if kind == "points":
+        volume[r.integers(0, 16, 25), r.integers(0, 24, 25), r.integers(0, 200, 25)] = 1
+    elif kind == "rows":
+        volume[:] = 1
+        volume[4:12, 10:13, 80:120] += r.uniform(3, 9, (8, 3, 40))
+    elif kind == "beads":
+        z, y, x = np.mgrid[:16, :24, :200]
+        volume[:] = 1 + 0.1 * r.standard_normal(volume.shape)
+        for at in (60, 90, 130):
+            volume[(z - 8) ** 2 + (y - 12) ** 2 + (x - at) ** 2 < 3.0**2] = 20
+    else:
+        volume[:, :, 30:-30] = 1 + 0.3 * r.standard_normal((16, 24, 140)).clip(-2)
+    data = project(volume, tuple(float(a) for a in range(-60, 61, 5)), n_u=200)
+    return r.poisson(50 * data.clip(0)) if kind == "counts" else data
+
+
+@pytest.mark.parametrize("kind", ["points", "rows", "beads", "vacuum", "counts"])
+def test_clean_data_of_sparse_specimens_pose_the_problem_that_they_did(
+    tmp_path: Path, kind: str
+) -> None:
+    data, path = sparse(kind).astype(np.float32), tmp_path / "sparse.zarr"
+    angles = tuple(float(a) for a in range(-60, 61, 5))
+    write_tilt_series(path, data, TiltSeriesMeta(angles, thickness_px=16))
+    posed = open_and_pose(path, Config().problem())
+    assert posed.problem.screen is None
+    assert not [f for f in posed.findings if f.kind == "left-out"]
+    assert pose(path, despike=False).intensity == posed.problem.intensity

@@ -20,6 +20,8 @@ first spares a specimen's sharp edges, the second noise with long tails (few cou
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -30,6 +32,7 @@ __all__ = [
     "find_hot",
     "may_be_hot",
     "prominence",
+    "stands_out_in_its_row",
     "surroundings",
 ]
 
@@ -73,12 +76,26 @@ def find_hot(block: Floats, threshold: float, among: Pixels | None = None) -> Pi
         Of the pixels, in the order of the array. Those nearer than `MARGIN` to where the block is
         cut out of a larger one may differ from what the larger one would give.
     """
-    at = may_be_hot(block, threshold) if among is None else among
-    # The narrow windows first: few pixels are left for the square ones.
-    at = _chosen(at, _outside(block, at, *_along_row(block, at)) > threshold)
-    at = _chosen(at, prominence(block, at) > threshold)
-    _, steep = _around(block, at)
-    return _chosen(at, _outside(block, at, *steep) > 0)
+    found = [_none()]
+    parts = _may_be_hot(block, threshold) if among is None else iter([among])
+    for part in parts:
+        for start in range(0, len(part[0]), _BATCH):
+            at = _chosen(part, slice(start, start + _BATCH))
+            # The narrow windows first: few pixels are left for the square ones.
+            at = stands_out_in_its_row(block, threshold, at)
+            at = _chosen(at, prominence(block, at) > threshold)
+            _, steep = _around(block, at)
+            found.append(_chosen(at, _outside(block, at, *steep) > 0))
+    return _joined(found)
+
+
+def stands_out_in_its_row(block: Floats, threshold: float, at: Pixels) -> Pixels:
+    """Those of some pixels that lie farther than a threshold from the median along their row."""
+    found = [_none()]
+    for start in range(0, len(at[0]), _BATCH):
+        some = _chosen(at, slice(start, start + _BATCH))
+        found.append(_chosen(some, _outside(block, some, *_along_row(block, some)) > threshold))
+    return _joined(found)
 
 
 def may_be_hot(block: Floats, threshold: float) -> Pixels:
@@ -87,11 +104,16 @@ def may_be_hot(block: Floats, threshold: float) -> Pixels:
     At least four of the six other pixels of a hot one's window lie farther away than the threshold.
     So one of the next three does, on either side; at the detector's ends, on the inner side.
     """
+    return _joined([_none(), *_may_be_hot(block, threshold)])
+
+
+def _may_be_hot(block: Floats, threshold: float) -> Iterator[Pixels]:
+    """View by view."""
     tilts, rows, columns = block.shape
     if columns < _WINDOW:
         view, row, column = (index.ravel() for index in np.indices(block.shape))
-        return view, row, column
-    found = [np.empty((3, 0), np.int64)]
+        yield view, row, column
+        return
     for tilt in range(tilts):
         low = high = block[tilt]
         for step in (1, 2):  # windows of four: two of two, which are two of one
@@ -105,9 +127,7 @@ def may_be_hot(block: Floats, threshold: float) -> Pixels:
             ends[:, :-_CLUSTER] |= uneven
             ends[:, _CLUSTER:] |= uneven
             row, column = np.nonzero(ends)
-            found.append(np.stack([np.full_like(row, tilt), row, column]))
-    view, row, column = np.concatenate(found, axis=1)
-    return view, row, column
+            yield np.full_like(row, tilt), row, column
 
 
 def prominence(block: Floats, at: Pixels) -> Wide:
@@ -178,6 +198,15 @@ def surroundings(start: int, stop: int, extent: int) -> slice:
     reach = _WINDOW // 2
     first = max(0, min(start - reach, extent - _WINDOW))
     return slice(first, min(extent, max(stop + reach, _WINDOW)))
+
+
+def _none() -> Pixels:
+    return np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.int64)
+
+
+def _joined(parts: list[Pixels]) -> Pixels:
+    view, row, column = (np.concatenate(indices) for indices in zip(*parts, strict=True))
+    return view, row, column
 
 
 def _chosen(at: Pixels, keep: NDArray[np.bool_] | slice) -> Pixels:

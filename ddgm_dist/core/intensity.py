@@ -19,9 +19,9 @@ have the mean radial spectrum of the measured directions there too. Then
 white noise, whose standard deviation is read off the median absolute value (Immerkaer 1996,
 Comput. Vis. Image Underst. 64, 300, with a robust scale).
 
-Lines (a row of one tilt) that are no measurement are left out of all three: those of which less than
-half is good; constant ones of a slab; and those that vary more than 4 times as much as nine tenths of
-the lines do. So are tilts without a line. Where nothing is left out, nothing is changed.
+Lines (a row of one tilt) that are no measurement are left out of all three
+(:mod:`ddgm_dist.core.lines`). So are tilts without a line. Where nothing is left out, nothing is
+changed.
 """
 
 from __future__ import annotations
@@ -33,16 +33,13 @@ import torch
 from torch import Tensor
 
 from ddgm_dist.core.geometry import Geometry
+from ddgm_dist.core.lines import NARROWEST, inner_columns, measured_lines
 from ddgm_dist.errors import InputError
 
 __all__ = ["Intensity", "estimate_intensity", "estimate_noise", "view_means"]
 
-# Frequencies that the spectrum is kept at, and the fewest columns that can tell one.
+# Frequencies that the spectrum is kept at.
 _FREQUENCIES = 1024
-_NARROWEST = 16
-# A line whose variance exceeds this many times that quantile of all lines is no measurement.
-# Of an isolated specimen most lines may be vacuum.
-_EXCESS, _MOST_LINES = 16.0, {"slab": 0.9, "isolated": 0.99}
 
 
 @dataclass(frozen=True)
@@ -145,7 +142,7 @@ def estimate_intensity(
         If the projections hold no contrast above their noise.
     """
     isolated = geometry.specimen == "isolated"
-    used = _measured(projections, geometry, good)
+    used = measured_lines(projections, geometry, good)
     parts = [projections[u.tilt] if u.rows is None else projections[u.tilt][u.rows] for u in used]
     noise = sigma_y
     if noise is None:
@@ -158,7 +155,7 @@ def estimate_intensity(
     means, lengths = [], []
     omega = torch.linspace(0, math.pi, _FREQUENCIES + 1, dtype=torch.float64)
     spectrum = torch.zeros_like(omega)
-    inner = _inner_columns(geometry)
+    inner = inner_columns(geometry)
     # Tilt by tilt in float64: samples of wide fields are large.
     for projection, lines in zip(parts, used, strict=True):
         # An isolated specimen's mass is the same at each tilt; a slab's path grows with the tilt.
@@ -167,7 +164,7 @@ def estimate_intensity(
         first, stop = lines.within(*inner[lines.tilt])
         part = projection[:, first:stop].double()
         means.append(float(part.mean()) / path)
-        if stop - first >= _NARROWEST:
+        if stop - first >= NARROWEST:
             power = (_power(part, omega, whole=isolated) - noise * noise) / path
             spectrum += power * (stop - first)
             lengths.append((stop - first, path))
@@ -206,75 +203,12 @@ def view_means(projections: Tensor, geometry: Geometry, good: Tensor | None = No
     NaN for a tilt that measures nothing; parameters as of :func:`estimate_intensity`.
     """
     means = torch.full((geometry.tilts,), math.nan, dtype=torch.float64)
-    inner = _inner_columns(geometry)
-    for lines in _measured(projections, geometry, good):
+    inner = inner_columns(geometry)
+    for lines in measured_lines(projections, geometry, good):
         first, stop = lines.within(*inner[lines.tilt])
         view = projections[lines.tilt, :, first:stop]
         means[lines.tilt] = (view if lines.rows is None else view[lines.rows]).double().mean()
     return means
-
-
-@dataclass(frozen=True)
-class _Lines:
-    """What of a tilt was measured: its rows (all of them when None), and columns first to stop."""
-
-    tilt: int
-    rows: Tensor | None
-    first: int
-    stop: int
-
-    def within(self, first: int, stop: int) -> tuple[int, int]:
-        """The columns that are among those given; these where none are."""
-        a, b = max(first, self.first), min(stop, self.stop)
-        return (a, b) if a < b else (first, stop)
-
-
-def _measured(projections: Tensor, geometry: Geometry, good: Tensor | None) -> list[_Lines]:
-    """Lines that measure something, tilt by tilt; all of all tilts where none does."""
-    tilts, rows, field = projections.shape
-    spans = [(0, field)] * tilts
-    kept = torch.ones(tilts, rows, dtype=torch.bool)
-    if good is not None:
-        for tilt, seen in enumerate(good):
-            columns = torch.nonzero(2 * seen.sum(dim=0) >= max(1, int(seen.any(dim=1).sum())))
-            if len(columns):
-                spans[tilt] = (int(columns[0]), int(columns[-1]) + 1)
-            a, b = spans[tilt]
-            kept[tilt] = 2 * seen[:, a:b].sum(dim=1) >= b - a
-    varies = torch.empty(tilts, rows, dtype=torch.float64)
-    inner = _inner_columns(geometry)
-    for tilt, (a, b) in enumerate(spans):
-        first, stop = _Lines(tilt, None, a, b).within(*inner[tilt])
-        part = projections[tilt, :, first:stop].double()
-        varies[tilt] = (part - part.mean(dim=1, keepdim=True)).square().mean(dim=1)
-    if geometry.specimen == "slab" and bool((kept & (varies > 0)).any()):
-        kept &= varies > 0
-    if bool(kept.any()):
-        usual = float(varies[kept].quantile(_MOST_LINES[geometry.specimen]))
-        kept &= varies <= _EXCESS * usual
-    if not bool(kept.any()):
-        kept[:] = True
-    return [
-        _Lines(t, None if bool(lines.all()) else torch.nonzero(lines).flatten(), *spans[t])
-        for t, lines in enumerate(kept)
-        if bool(lines.any())
-    ]
-
-
-def _inner_columns(geometry: Geometry) -> list[tuple[int, int]]:
-    """Detector columns, per tilt, whose rays stay within the field: what lies outside is unknown.
-
-    All columns for an isolated specimen, and for a tilt so steep that none stays within.
-    """
-    found = []
-    for tilt, angle in enumerate(geometry.angles):
-        spread = geometry.thickness / 2 * abs(math.tan(angle))
-        half = (geometry.field / 2 - spread) * math.cos(angle)
-        centre = geometry.field / 2 + geometry.shift(tilt)[1]
-        first, stop = max(0, math.ceil(centre - half)), min(geometry.field, int(centre + half))
-        usable = geometry.specimen == "slab" and stop - first >= _NARROWEST
-        found.append((first, stop) if usable else (0, geometry.field))
-    return found
 
 
 def _power(rows: Tensor, omega: Tensor, *, whole: bool) -> Tensor:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,10 +28,20 @@ class Screen:
         None where none is.
     patches
         Boxes of pixels ``(tilt, tilt, row, row, column, column)`` in which nothing was recorded.
+    spared
+        First and stop of detector rows in which no pixel counts as hot.
     """
 
     hot: float | None = None
     patches: tuple[Patch, ...] = ()
+    spared: tuple[tuple[int, int], ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values; spared rows are said where there are some."""
+        said = asdict(self)
+        if not self.spared:
+            del said["spared"]
+        return said
 
     def around(self, start: int, stop: int, extent: int) -> slice:
         """Of rows or columns: what has to be read to screen those in ``[start, stop)``."""
@@ -48,10 +59,15 @@ class Screen:
         """
         good = np.ones(raw.shape, dtype=bool)
         if self.hot is not None:
-            good[find_hot(raw, self.hot)] = False
+            tilt, line, column = find_hot(raw, self.hot)
+            masked = np.ones(raw.shape[1], dtype=bool)
+            for y0, y1 in self.spared:
+                masked[max(y0 - row, 0) : max(y1 - row, 0)] = False
+            chosen = masked[line]
+            good[tilt[chosen], line[chosen], column[chosen]] = False
         for t0, t1, y0, y1, u0, u1 in self.patches:
             rows = slice(max(y0 - row, 0), max(y1 - row, 0))
-            for tilt in range(t0, t1):
-                a, b = (max(u - first[tilt], 0) for u in (u0, u1))
-                good[tilt, rows, a:b] = False
+            for view in range(t0, t1):
+                a, b = (max(u - first[view], 0) for u in (u0, u1))
+                good[view, rows, a:b] = False
         return good

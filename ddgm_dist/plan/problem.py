@@ -87,7 +87,7 @@ class Problem:
         return {
             "config": config,
             **({"imputed_every": IMPUTED_EVERY} if often else {}),
-            **({} if self.screen is None else {"screen": asdict(self.screen)}),
+            **({} if self.screen is None else {"screen": self.screen.to_dict()}),
             "geometry": asdict(self.geometry),
             "intensity": asdict(self.intensity),
             "step_size": self.step_size,

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ddgm_dist.core.geometry import Geometry
 from ddgm_dist.core.intensity import Intensity, estimate_intensity, estimate_noise
+from ddgm_dist.core.lines import Lines, omitted_lines
 from ddgm_dist.errors import InputError
 from ddgm_dist.operators.interpolated import InterpolatedOperator
 from ddgm_dist.operators.slab import SlabOperator
@@ -207,3 +208,64 @@ def test_what_was_not_measured_does_not_count() -> None:
 def test_where_nothing_is_left_out_nothing_is_changed() -> None:
     """The figures of clean data: bit for bit those of the plain formulas."""
     assert estimate_intensity(noisy(), SLAB).sigma_y == estimate_noise(noisy())
+
+
+# -- what is seen in many views is specimen ------------------------------------------------------
+
+
+def plain(projections: Tensor, geometry: Geometry, monkeypatch: pytest.MonkeyPatch) -> Intensity:
+    """What the formulas give of all lines."""
+    with monkeypatch.context() as patch:
+        every = [Lines(t, None, 0, geometry.field) for t in range(geometry.tilts)]
+        patch.setattr("ddgm_dist.core.intensity.measured_lines", lambda *_: every)
+        return estimate_intensity(projections, geometry)
+
+
+def projected(volume: Tensor) -> Tensor:
+    return InterpolatedOperator(SLAB, WIDE).A(volume.float())
+
+
+def in_few_rows() -> Tensor:
+    volume = torch.ones(32, 24, WIDE[1] - WIDE[0])
+    g = torch.Generator().manual_seed(0)
+    volume[8:24, 10:12, 200:260] += 3 + 6 * torch.rand((16, 2, 60), generator=g)
+    return add_noise(projected(volume), 0.02)[0]
+
+
+def a_bead() -> Tensor:
+    volume = 1 + 0.05 * texture((32, 24, WIDE[1] - WIDE[0]), 2.0, 0)
+    volume[14:19, 12:14, 228:233] = 30
+    return projected(volume)
+
+
+def in_a_vacuum() -> Tensor:
+    volume = torch.zeros(32, 24, WIDE[1] - WIDE[0])
+    volume[14:18, 10:13, 210:250] = 1
+    return projected(volume)
+
+
+def counts() -> Tensor:
+    clean = projected(0.001 * torch.ones(32, 24, WIDE[1] - WIDE[0]))
+    clean[:, :4] = 0
+    return torch.poisson(clean, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("make", [in_few_rows, a_bead, in_a_vacuum, counts])
+def test_sparse_specimens_are_estimated_from_all_lines(make, monkeypatch) -> None:
+    """To the bit: what is in many views is no fault, and nothing is left out."""
+    projections = make()
+    assert omitted_lines(projections, SLAB) == []
+    assert estimate_intensity(projections, SLAB) == plain(projections, SLAB, monkeypatch)
+
+
+def test_what_is_left_out_is_told_by_its_place() -> None:
+    projections = noisy()
+    projections[6, 10:12, 98:103] = 1e4
+    projections[3, 7] = 0.0
+    assert omitted_lines(projections, SLAB) == [(3, 7), (6, 10), (6, 11)]
+    assert omitted_lines(noisy(), SLAB) == []
+    # Along y the views may be moved.
+    moved = Geometry(ANGLES, 32, 24, 200, tuple((float(t % 3 * 4), 0.0) for t in range(13)))
+    sparse = in_few_rows()
+    shifted = torch.stack([p.roll(t % 3 * 4, 0) for t, p in enumerate(sparse)])
+    assert omitted_lines(shifted, moved) == []

@@ -272,17 +272,20 @@ def test_screened_pixels_are_not_trusted_and_do_not_spread(tmp_path: Path) -> No
     assert float(plain.max()) == 30000
 
 
+@pytest.mark.parametrize("spared", [(), ((2, 3), (18, 20))])
 @pytest.mark.parametrize("width", [1, 5, 12])
 @pytest.mark.parametrize("height", [1, 3, 8])
-def test_a_part_is_screened_as_the_whole_is(tmp_path: Path, width: int, height: int) -> None:
+def test_a_part_is_screened_as_the_whole_is(
+    tmp_path: Path, width: int, height: int, spared: tuple[tuple[int, int], ...]
+) -> None:
     """What looks hot where it is cut is not: lines along either axis, and beads."""
     data = noise()
     data[0, 4, 2:10] = data[1, 3:15, 6] = data[2, 8:13, 3:9] = 100.0
     data[1, 2, 1:4] = data[2, 17:20, 10] = -100.0
     tilts = store(tmp_path, data)
-    screen = Screen(20.0)
+    screen = Screen(20.0, spared=spared)
     _, whole = read_screened(tilts, slice(0, ROWS), DetectorPart((0, 0, 0), FIELD), screen)
-    assert (~whole).sum() == 6
+    assert (~whole).sum() == (1 if spared else 6)
     for row in range(0, ROWS - height + 1):
         for column in range(0, FIELD - width + 1):
             rows, first = slice(row, row + height), (column, 0, FIELD - width)
