@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from torch import Tensor
 
@@ -11,6 +13,10 @@ from ddgm_dist.core.intensity import view_means
 from ddgm_dist.findings import Finding, constant
 
 __all__ = ["LevelCheck"]
+
+# An uneven slab's means grow with the tilt by at least so much of what they are at zero tilt; and a
+# constant in it counts that is this share of it (without any, shares of up to 0.09 were seen).
+_GROWS, _SHARE_OF_UNEVEN = 0.1, 0.3
 
 
 class LevelCheck:
@@ -58,16 +64,27 @@ class LevelCheck:
         if not self._means:
             return None
         flat = 2 * sum(self._flat) > len(self._flat)
-        if self.specimen == "isolated" or (self.specimen is None and not flat):
-            level, specimen, error = (
-                float(np.median([getattr(e, name) for e in self._edges]))
-                for name in ("constant", "specimen", "error")
-            )
-            return Background(level, specimen, error, self._edges[0].share)
-        if not flat:
+        slab = None if self.specimen == "isolated" else self._slab(flat=flat)
+        if flat or slab is not None:
+            return slab
+        if self.specimen == "slab":
             return None  # not as the slab that it is said to be: its means say nothing
+        level, specimen, error = (
+            float(np.median([getattr(e, name) for e in self._edges]))
+            for name in ("constant", "specimen", "error")
+        )
+        # A specimen that stands in a vacuum is brighter than its rows' ends.
+        return Background(level, specimen, error, self._edges[0].share) if specimen > 0 else None
+
+    def _slab(self, *, flat: bool) -> Background | None:
+        """What the means of the views say, if they are those of a slab."""
         means = np.array(self._means)
         seen = np.isfinite(means).any(axis=0)
         middle = np.full(means.shape[1], np.nan)
         middle[seen] = np.nanmedian(means[:, seen], axis=0)
-        return fit_background(middle.tolist(), self._angles)
+        found = fit_background(middle.tolist(), self._angles)
+        if found is None or flat:
+            return found
+        # Brighter or darker at its ends, it may still grow with the tilt as slabs do.
+        grows = found.specimen > _GROWS * abs(found.constant + found.specimen)
+        return replace(found, share=_SHARE_OF_UNEVEN) if grows else None

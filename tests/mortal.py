@@ -77,8 +77,10 @@ class NoLease:
         pass
 
     def release(self) -> None:
+        """Folders that nothing else is in are removed, as a lease removes those that it has made."""
         with suppress(OSError):
             (self.path / SIDECAR).rmdir()
+            self.path.rmdir()
 
     @contextmanager
     def carried(self, folder: Path) -> Iterator[None]:

@@ -14,6 +14,8 @@ from scipy.ndimage import gaussian_filter
 from ddgm_dist.core.geometry import Geometry
 from ddgm_dist.core.intensity import Intensity
 from ddgm_dist.errors import InputError
+from ddgm_dist.ingest import ingest
+from ddgm_dist.phantom import TissuePhantom
 from ddgm_dist.plan.config import Config
 from ddgm_dist.plan.problem import Problem
 from ddgm_dist.pose import pose as open_and_pose
@@ -21,6 +23,7 @@ from ddgm_dist.pose import pose_problem
 from ddgm_dist.prior.weights import shipped_weights
 from ddgm_dist.projector import project
 from ddgm_dist.sampling import _sample_columns
+from ddgm_dist.simulate import simulate
 from ddgm_dist.storage.tilt_series import TiltSeriesMeta, write_tilt_series
 
 ANGLES = tuple(range(-50, 51, 20))
@@ -434,3 +437,25 @@ def test_clean_data_of_sparse_specimens_pose_the_problem_that_they_did(
     assert posed.problem.screen is None
     assert not [f for f in posed.findings if f.kind == "left-out"]
     assert pose(path, despike=False).intensity == posed.problem.intensity
+
+
+@pytest.mark.parametrize("seed", [0, 2])
+@pytest.mark.parametrize("constant", [0.0, 5000.0])
+def test_a_constant_in_a_narrow_slab_that_is_uneven_is_told_by_all(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, seed: int, constant: float
+) -> None:
+    """By ingest, which does not know the specimen, and by what reads the series."""
+    clean = simulate(
+        TissuePhantom((32, 8, 256), seed=seed),
+        tmp_path / "c.zarr",
+        noise="gaussian:0.05",
+        field=200,
+    )
+    np.save(tmp_path / "s.npy", clean.read(slice(None)) + np.float32(constant))
+    angles = clean.meta.angles_deg
+    ingest(tmp_path / "s.npy", tmp_path / "t.zarr", angles=angles, thickness=32)
+    pose(tmp_path / "t.zarr")
+    told = [m for m in caplog.messages if "a constant of about" in m]
+    assert len(told) == (2 if constant else 0)
+    for words in told:
+        assert float(words.split("--dark ")[1].split()[0]) == pytest.approx(5000, rel=0.1)
