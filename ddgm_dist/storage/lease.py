@@ -162,9 +162,10 @@ class Lease:
         """Remove the folders that only the lease was in."""
         for folder in self._made:
             with contextlib.suppress(OSError):
-                with locked(folder):
-                    if [path.name for path in folder.iterdir()] == [LOCK]:
-                        (folder / LOCK).unlink()
+                if folder.name == SIDECAR:
+                    with locked(folder):
+                        if [path.name for path in folder.iterdir()] == [LOCK]:
+                            (folder / LOCK).unlink()
                 folder.rmdir()
 
     @property
