@@ -162,7 +162,7 @@ class Lease:
         """Remove the folders that only the lease was in."""
         for folder in self._made:
             with contextlib.suppress(OSError):
-                if folder.name == SIDECAR:
+                if folder.name == SIDECAR and folder.is_dir():
                     with locked(folder):
                         if [path.name for path in folder.iterdir()] == [LOCK]:
                             (folder / LOCK).unlink()
