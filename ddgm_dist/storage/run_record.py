@@ -66,7 +66,8 @@ What = Literal["mean", "std"] | int
 RUNNING, COMPLETE = "running", "complete"
 RECEIPTS = "receipts"
 # Of the tiles of several samples, and the samples' volumes themselves; mean and deviation made of them.
-SAMPLE_RECEIPTS, SAMPLES, STD = "sample-receipts", "samples", "std"
+SAMPLE_RECEIPTS = "sample-receipts"
+SAMPLES, STD = "samples", "std"
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 _PROBLEM, _STATE, _EVENTS = "problem.json", "state.json", "events"
 # Receipts read at a time: there may be a million of them.
