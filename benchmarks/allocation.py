@@ -15,7 +15,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from ddgm_dist.engine.host import ALLOCATION
+from ddgm_dist.tile.host import ALLOCATION
 
 WAYS = {
     "mapped, huge pages": ALLOCATION,
@@ -39,8 +39,8 @@ def work(shape: tuple[int, ...], calls: int, precision: str) -> dict:
     import numpy as np
     import torch
 
-    from ddgm_dist.engine.host import give_back_memory
     from ddgm_dist.prior.denoisers import load_denoiser
+    from ddgm_dist.tile.host import give_back_memory
 
     torch.set_num_threads(1)
     denoise = load_denoiser("fibsem", precision=precision).denoiser

@@ -42,7 +42,7 @@ def phantom(shape):
 
 
 def simulated(scratch: Path, shape, name: str) -> Path:
-    from ddgm_dist import simulate
+    from ddgm_dist.simulation import simulate
 
     path = scratch / f"{name}.zarr"
     if not path.exists():
@@ -64,7 +64,7 @@ def noise(scratch: Path, rows: int) -> Path:
     """A tilt series of noise, of the shape of the simulated ones."""
     import numpy as np
 
-    from ddgm_dist.storage.tilt_series import TiltSeriesMeta, create_tilt_series
+    from ddgm_dist.tilts.series import TiltSeriesMeta, create_tilt_series
 
     path = scratch / f"noise-{rows}.zarr"
     shape, meta = (len(ANGLES), rows, FIELD), TiltSeriesMeta(ANGLES, None, thickness_px=DEPTH)
@@ -78,7 +78,7 @@ def noise(scratch: Path, rows: int) -> Path:
 
 
 def cropped(whole: Path, rows: int) -> Path:
-    from ddgm_dist.storage.tilt_series import create_tilt_series, open_tilt_series
+    from ddgm_dist.tilts.series import create_tilt_series, open_tilt_series
 
     path = whole.with_name(f"{whole.stem}-{rows}.zarr")
     if not path.exists():
@@ -106,8 +106,8 @@ def small_denoiser(scratch: Path) -> str:
 
 def run(tilts: Path, out: Path, keys: dict) -> dict:
     """One reconstruction in this process: peaks of its workers and of itself."""
-    from ddgm_dist import reconstruct
-    from ddgm_dist.engine.ray import RayEngine
+    from ddgm_dist.ray_engine.engine import RayEngine
+    from ddgm_dist.runs import reconstruct
 
     peaks: dict[int, int] = {}
     over_time = []
@@ -205,7 +205,7 @@ def main() -> None:
 
 
 def score(out: Path, rows: int, field: int, some: int) -> dict:
-    from ddgm_dist import evaluate
+    from ddgm_dist.evaluation import evaluate
 
     source = phantom((DEPTH, rows, field + 224))
     began = time.time()

@@ -14,10 +14,10 @@ from torch import Tensor
 
 import ddgm_dist as dd
 from ddgm_dist.core.geometry import Geometry
-from ddgm_dist.core.intensity import estimate_noise
-from ddgm_dist.operators.interpolated import InterpolatedOperator
-from ddgm_dist.operators.slab_basis import norm_squared
-from ddgm_dist.projector import Projector
+from ddgm_dist.operators.slab.basis import norm_squared
+from ddgm_dist.operators.slab.interpolated import InterpolatedOperator
+from ddgm_dist.runs.intensity_estimate import estimate_noise
+from ddgm_dist.simulation.projector import Projector
 
 # Of the training volume: the scale of the same instrument's images.
 GREY_MEAN, GREY_STD = 129.0, 34.4

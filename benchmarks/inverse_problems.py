@@ -27,7 +27,7 @@ from torch import Tensor
 
 import ddgm_dist as dd
 from ddgm_dist.baselines.tv_descent import tv_descent
-from ddgm_dist.plan.config import ProblemConfig
+from ddgm_dist.planning.config import ProblemConfig
 
 mpl.use("agg")
 import matplotlib.pyplot as plt  # after the backend is chosen

@@ -71,12 +71,12 @@ def prepare(folder: Path, depth: int, rows: int, field: int, calls: int, keys: d
     """A tilt series of noise, the job, and its empty output."""
     import numpy as np
 
-    from ddgm_dist.engine.base import Job
-    from ddgm_dist.output import Output
-    from ddgm_dist.plan.config import parse_config
-    from ddgm_dist.pose import pose_problem
-    from ddgm_dist.reconstruct import plan_problem
-    from ddgm_dist.storage.tilt_series import TiltSeriesMeta, write_tilt_series
+    from ddgm_dist.planning.config import parse_config
+    from ddgm_dist.runs.build_problem import pose_problem
+    from ddgm_dist.runs.output import Output
+    from ddgm_dist.runs.reconstruct import plan_problem
+    from ddgm_dist.tile.job import Job
+    from ddgm_dist.tilts.series import TiltSeriesMeta, write_tilt_series
 
     data = np.random.default_rng(0).standard_normal((len(ANGLES), rows, field), np.float32)
     tilts = folder / "tilts.zarr"
@@ -104,7 +104,7 @@ def work(job, calls: int) -> int:
 
 def in_ray(job) -> int:
     """The same in Ray, on one worker."""
-    from ddgm_dist.engine.ray import RayEngine
+    from ddgm_dist.ray_engine.engine import RayEngine
 
     engine, peaks, done = RayEngine(workers=1), [0], threading.Event()
 
@@ -126,7 +126,7 @@ def in_ray(job) -> int:
 
 def measure(shape: tuple) -> dict:
     """One shape: the worker's peak and the projection, bytes."""
-    from ddgm_dist.engine.host import ALLOCATION
+    from ddgm_dist.tile.host import ALLOCATION
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

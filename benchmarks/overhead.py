@@ -31,11 +31,11 @@ def run(engine: str, tilts: Path, out: Path, keys: dict) -> dict:
     import numpy as np
     import torch
 
-    from ddgm_dist import reconstruct
-    from ddgm_dist.engine.base import StepEvent
-    from ddgm_dist.engine.host import allocate_as_workers
     from ddgm_dist.engine.local import LocalEngine
-    from ddgm_dist.engine.ray import RayEngine
+    from ddgm_dist.ray_engine.engine import RayEngine
+    from ddgm_dist.runs import reconstruct
+    from ddgm_dist.tile.events import StepEvent
+    from ddgm_dist.tile.host import allocate_as_workers
 
     torch.set_num_threads(1)
     first: list[float] = []
@@ -86,7 +86,7 @@ def main() -> None:
         return
     import numpy as np
 
-    from ddgm_dist.storage.tilt_series import TiltSeriesMeta, write_tilt_series
+    from ddgm_dist.tilts.series import TiltSeriesMeta, write_tilt_series
 
     os.environ |= {
         "OMP_NUM_THREADS": "1",

@@ -20,7 +20,7 @@ from quality import inner, surround
 from skimage.metrics import structural_similarity
 
 import ddgm_dist as dd
-from ddgm_dist.plan.config import ProblemConfig
+from ddgm_dist.planning.config import ProblemConfig
 
 HERE = Path(__file__).resolve().parent
 N = ProblemConfig().N

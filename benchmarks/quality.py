@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 import ddgm_dist as dd
-from ddgm_dist.compare import descend_only
+from ddgm_dist.demo.descent_only import descend_only
 
 HERE = Path(__file__).resolve().parent
 PAPER = {

@@ -40,7 +40,7 @@ def tilts(path: Path, rows: int, columns: int) -> Path:
     """A series of noise: what is in it does not matter here."""
     import numpy as np
 
-    from ddgm_dist.storage.tilt_series import TiltSeriesMeta, write_tilt_series
+    from ddgm_dist.tilts.series import TiltSeriesMeta, write_tilt_series
 
     data = np.random.default_rng(0).normal(size=(len(ANGLES), rows, columns)).astype(np.float32)
     write_tilt_series(path, data, TiltSeriesMeta(ANGLES, None, thickness_px=DEPTH))
@@ -62,9 +62,9 @@ def measure(mode: str, actors: int, tiles: int, seconds: float, folder: Path) ->
     """One run; its figures."""
     import ray
 
-    from ddgm_dist import reconstruct
-    from ddgm_dist.engine.base import PoolEvent, StepEvent
-    from ddgm_dist.engine.ray import RayEngine
+    from ddgm_dist.ray_engine.engine import RayEngine
+    from ddgm_dist.runs import reconstruct
+    from ddgm_dist.tile.events import PoolEvent, StepEvent
 
     rows, columns, keys = problem(mode, tiles)
     moments: list[tuple[float, str]] = []

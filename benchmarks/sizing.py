@@ -6,7 +6,7 @@ Three kinds of figures, kept apart in benchmarks/results/sizing.json and docs/si
 
 - *measured*: seconds per voxel and iteration of a whole run by one Ray worker of one thread, alone on
   its machine (benchmarks/overhead.py); how they divide among the phases of a few blocks of each volume's
-  width, tried here (`ddgm_dist.calibrate`; other work slows all alike); floating-point operations
+  width, tried here (`ddgm_dist.runs.calibrate`; other work slows all alike); floating-point operations
   of a denoiser call, counted;
 - *simulated*: the package's own scheduler (`ddgm_dist.engine.work`, `.coupled`) hands out the plan's
   steps to workers that take the measured time for each, and a driver that takes what it was measured to
@@ -31,20 +31,21 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from ddgm_dist.calibrate import expect
 from ddgm_dist.core.geometry import Geometry
 from ddgm_dist.core.intensity import Intensity
 from ddgm_dist.core.window import make_lattice
 from ddgm_dist.engine.coupled import GroupWork
-from ddgm_dist.engine.grid import TileGrid
 from ddgm_dist.engine.work import Task, TileWork, Work
-from ddgm_dist.operators.slab_basis import fast_length, norm_squared
-from ddgm_dist.plan.config import ProblemConfig, parse_config
-from ddgm_dist.plan.plan import Plan, make_plan, widest_read
-from ddgm_dist.plan.problem import Problem
-from ddgm_dist.pose import pose_problem, pose_schedule
+from ddgm_dist.operators.slab.basis import fast_length, norm_squared
+from ddgm_dist.planning.config import ProblemConfig, parse_config
+from ddgm_dist.planning.make_plan import make_plan
+from ddgm_dist.planning.plan import Plan, widest_read
+from ddgm_dist.planning.problem import Problem
 from ddgm_dist.prior.denoisers import load_denoiser
-from ddgm_dist.storage.tilt_series import TiltSeriesMeta, write_tilt_series
+from ddgm_dist.runs.build_problem import pose_problem, pose_schedule
+from ddgm_dist.runs.calibrate import expect
+from ddgm_dist.tile.grid import TileGrid
+from ddgm_dist.tilts.series import TiltSeriesMeta, write_tilt_series
 
 RESULTS = Path(__file__).with_name("results") / "sizing.json"
 OVERHEAD = RESULTS.with_name("overhead.json")

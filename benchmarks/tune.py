@@ -22,8 +22,8 @@ import torch
 from quality import inner, surround
 
 import ddgm_dist as dd
-from ddgm_dist.plan.candidates import expand_grid
-from ddgm_dist.plan.config import parse_config
+from ddgm_dist.planning.config import parse_config
+from ddgm_dist.tuning.candidates import expand_grid
 
 HERE = Path(__file__).resolve().parent
 # Far from each other, and from those that the defaults were chosen on.

@@ -25,15 +25,15 @@ import scipy.stats
 from quality import inner, surround
 
 import ddgm_dist as dd
+from ddgm_dist.baselines.cgls import cgls
 from ddgm_dist.baselines.gradient import gradient_descent
-from ddgm_dist.baselines.krylov import cgls
 from ddgm_dist.baselines.sirt import sirt
 from ddgm_dist.baselines.total_variation import total_variation
 from ddgm_dist.baselines.wbp import weighted_back_projection
-from ddgm_dist.engine.measurements import read_rows
-from ddgm_dist.operators.slab import SlabOperator
-from ddgm_dist.plan.config import parse_config
-from ddgm_dist.pose import pose_problem
+from ddgm_dist.operators.slab.operator import SlabOperator
+from ddgm_dist.planning.config import parse_config
+from ddgm_dist.runs.build_problem import pose_problem
+from ddgm_dist.tilts.rows import read_rows
 
 HERE = Path(__file__).resolve().parent
 FIELD, NOISES, FACTORS = 400, (0.05, 1.0), (1, 2, 3)

@@ -14,36 +14,41 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from ddgm_dist.algorithm.ddgm import ddgm
+    from ddgm_dist.algorithm.descent import explicit_descent
+    from ddgm_dist.algorithm.image_prior import ImagePrior
+    from ddgm_dist.algorithm.likelihood import GaussianLikelihood, PoissonLikelihood
+    from ddgm_dist.algorithm.nonlinear import Differentiable, Linear, nonlinear_descent
+    from ddgm_dist.algorithm.schedule import (
+        denoising_steps,
+        exponential,
+        make_schedule,
+        noise_levels,
+    )
     from ddgm_dist.core.box import Box
-    from ddgm_dist.core.ddgm import ddgm
-    from ddgm_dist.core.descent import explicit_descent
-    from ddgm_dist.core.images import ImagePrior
-    from ddgm_dist.core.likelihood import GaussianLikelihood, PoissonLikelihood
-    from ddgm_dist.core.nonlinear import Differentiable, Linear, nonlinear_descent
-    from ddgm_dist.core.schedule import denoising_steps, exponential, make_schedule, noise_levels
-    from ddgm_dist.demo import run_demo
+    from ddgm_dist.demo.demo import run_demo
     from ddgm_dist.errors import DdgmError, InputError, PlanError, StorageError
-    from ddgm_dist.evaluate import evaluate
-    from ddgm_dist.formats.volumes import open_volume
-    from ddgm_dist.ingest import ingest
+    from ddgm_dist.evaluation.evaluate import evaluate
+    from ddgm_dist.evaluation.pyramid import build_pyramid
+    from ddgm_dist.evaluation.ring_correlation import ring_correlation
+    from ddgm_dist.inspection.status import read_status
     from ddgm_dist.operators.base import operator_norm_squared
     from ddgm_dist.operators.blur import Blur, disc_kernel, gaussian_kernel
     from ddgm_dist.operators.fourier import MaskedFourier
+    from ddgm_dist.operators.fourier_masks import cartesian_mask, variable_density_mask
     from ddgm_dist.operators.inpainting import Inpainting
-    from ddgm_dist.operators.sampling import cartesian_mask, variable_density_mask
     from ddgm_dist.operators.transmission import Transmission, log_linearise
-    from ddgm_dist.phantom import TissuePhantom
     from ddgm_dist.prior.denoisers import load_denoiser
-    from ddgm_dist.pyramid import build_pyramid
-    from ddgm_dist.reconstruct import plan as make_plan
-    from ddgm_dist.reconstruct import reconstruct
-    from ddgm_dist.ring_correlation import ring_correlation
-    from ddgm_dist.simulate import simulate
-    from ddgm_dist.status import read_status
-    from ddgm_dist.storage.run_record import open_result
-    from ddgm_dist.storage.tilt_series import TiltSeriesMeta, open_tilt_series, write_tilt_series
-    from ddgm_dist.train import train
-    from ddgm_dist.tune import tune
+    from ddgm_dist.readers.volumes import open_volume
+    from ddgm_dist.records.result import open_result
+    from ddgm_dist.runs.reconstruct import plan as make_plan
+    from ddgm_dist.runs.reconstruct import reconstruct
+    from ddgm_dist.simulation.phantom import TissuePhantom
+    from ddgm_dist.simulation.simulate import simulate
+    from ddgm_dist.tilts.ingest import ingest
+    from ddgm_dist.tilts.series import TiltSeriesMeta, open_tilt_series, write_tilt_series
+    from ddgm_dist.training.train import train
+    from ddgm_dist.tuning.tune import tune
 
     __version__: str
 
@@ -99,51 +104,51 @@ __all__ = [
 # Public name -> where it is defined (module, name there).
 _HOMES = {
     "Blur": ("ddgm_dist.operators.blur", "Blur"),
-    "Differentiable": ("ddgm_dist.core.nonlinear", "Differentiable"),
-    "GaussianLikelihood": ("ddgm_dist.core.likelihood", "GaussianLikelihood"),
-    "ImagePrior": ("ddgm_dist.core.images", "ImagePrior"),
+    "Differentiable": ("ddgm_dist.algorithm.nonlinear", "Differentiable"),
+    "GaussianLikelihood": ("ddgm_dist.algorithm.likelihood", "GaussianLikelihood"),
+    "ImagePrior": ("ddgm_dist.algorithm.image_prior", "ImagePrior"),
     "Inpainting": ("ddgm_dist.operators.inpainting", "Inpainting"),
-    "Linear": ("ddgm_dist.core.nonlinear", "Linear"),
+    "Linear": ("ddgm_dist.algorithm.nonlinear", "Linear"),
     "MaskedFourier": ("ddgm_dist.operators.fourier", "MaskedFourier"),
-    "PoissonLikelihood": ("ddgm_dist.core.likelihood", "PoissonLikelihood"),
+    "PoissonLikelihood": ("ddgm_dist.algorithm.likelihood", "PoissonLikelihood"),
     "Transmission": ("ddgm_dist.operators.transmission", "Transmission"),
-    "cartesian_mask": ("ddgm_dist.operators.sampling", "cartesian_mask"),
-    "ddgm": ("ddgm_dist.core.ddgm", "ddgm"),
-    "denoising_steps": ("ddgm_dist.core.schedule", "denoising_steps"),
+    "cartesian_mask": ("ddgm_dist.operators.fourier_masks", "cartesian_mask"),
+    "ddgm": ("ddgm_dist.algorithm.ddgm", "ddgm"),
+    "denoising_steps": ("ddgm_dist.algorithm.schedule", "denoising_steps"),
     "disc_kernel": ("ddgm_dist.operators.blur", "disc_kernel"),
-    "explicit_descent": ("ddgm_dist.core.descent", "explicit_descent"),
-    "exponential": ("ddgm_dist.core.schedule", "exponential"),
+    "explicit_descent": ("ddgm_dist.algorithm.descent", "explicit_descent"),
+    "exponential": ("ddgm_dist.algorithm.schedule", "exponential"),
     "gaussian_kernel": ("ddgm_dist.operators.blur", "gaussian_kernel"),
     "load_denoiser": ("ddgm_dist.prior.denoisers", "load_denoiser"),
     "log_linearise": ("ddgm_dist.operators.transmission", "log_linearise"),
-    "make_schedule": ("ddgm_dist.core.schedule", "make_schedule"),
-    "noise_levels": ("ddgm_dist.core.schedule", "noise_levels"),
-    "nonlinear_descent": ("ddgm_dist.core.nonlinear", "nonlinear_descent"),
+    "make_schedule": ("ddgm_dist.algorithm.schedule", "make_schedule"),
+    "noise_levels": ("ddgm_dist.algorithm.schedule", "noise_levels"),
+    "nonlinear_descent": ("ddgm_dist.algorithm.nonlinear", "nonlinear_descent"),
     "operator_norm_squared": ("ddgm_dist.operators.base", "operator_norm_squared"),
-    "variable_density_mask": ("ddgm_dist.operators.sampling", "variable_density_mask"),
+    "variable_density_mask": ("ddgm_dist.operators.fourier_masks", "variable_density_mask"),
     "Box": ("ddgm_dist.core.box", "Box"),
     "DdgmError": ("ddgm_dist.errors", "DdgmError"),
     "InputError": ("ddgm_dist.errors", "InputError"),
     "PlanError": ("ddgm_dist.errors", "PlanError"),
     "StorageError": ("ddgm_dist.errors", "StorageError"),
-    "TiltSeriesMeta": ("ddgm_dist.storage.tilt_series", "TiltSeriesMeta"),
-    "TissuePhantom": ("ddgm_dist.phantom", "TissuePhantom"),
-    "build_pyramid": ("ddgm_dist.pyramid", "build_pyramid"),
-    "evaluate": ("ddgm_dist.evaluate", "evaluate"),
-    "ingest": ("ddgm_dist.ingest", "ingest"),
-    # Not `plan`: that is the subpackage, which `import ddgm_dist.plan.tiling as t` must find.
-    "make_plan": ("ddgm_dist.reconstruct", "plan"),
-    "open_result": ("ddgm_dist.storage.run_record", "open_result"),
-    "open_tilt_series": ("ddgm_dist.storage.tilt_series", "open_tilt_series"),
-    "open_volume": ("ddgm_dist.formats.volumes", "open_volume"),
-    "reconstruct": ("ddgm_dist.reconstruct", "reconstruct"),
-    "ring_correlation": ("ddgm_dist.ring_correlation", "ring_correlation"),
-    "run_demo": ("ddgm_dist.demo", "run_demo"),
-    "read_status": ("ddgm_dist.status", "read_status"),
-    "simulate": ("ddgm_dist.simulate", "simulate"),
-    "train": ("ddgm_dist.train", "train"),
-    "tune": ("ddgm_dist.tune", "tune"),
-    "write_tilt_series": ("ddgm_dist.storage.tilt_series", "write_tilt_series"),
+    "TiltSeriesMeta": ("ddgm_dist.tilts.series", "TiltSeriesMeta"),
+    "TissuePhantom": ("ddgm_dist.simulation.phantom", "TissuePhantom"),
+    "build_pyramid": ("ddgm_dist.evaluation.pyramid", "build_pyramid"),
+    "evaluate": ("ddgm_dist.evaluation.evaluate", "evaluate"),
+    "ingest": ("ddgm_dist.tilts.ingest", "ingest"),
+    # Not `plan`: that is the subpackage, which `import ddgm_dist.planning.tiling as t` must find.
+    "make_plan": ("ddgm_dist.runs.reconstruct", "plan"),
+    "open_result": ("ddgm_dist.records.run_record", "open_result"),
+    "open_tilt_series": ("ddgm_dist.tilts.series", "open_tilt_series"),
+    "open_volume": ("ddgm_dist.readers.volumes", "open_volume"),
+    "reconstruct": ("ddgm_dist.runs.reconstruct", "reconstruct"),
+    "ring_correlation": ("ddgm_dist.evaluation.ring_correlation", "ring_correlation"),
+    "run_demo": ("ddgm_dist.demo.demo", "run_demo"),
+    "read_status": ("ddgm_dist.inspection.status", "read_status"),
+    "simulate": ("ddgm_dist.simulation.simulate", "simulate"),
+    "train": ("ddgm_dist.training.train", "train"),
+    "tune": ("ddgm_dist.tuning.tune", "tune"),
+    "write_tilt_series": ("ddgm_dist.tilts.series", "write_tilt_series"),
 }
 
 
@@ -151,8 +156,8 @@ class _Package(ModuleType):
     """The package itself: a function named like its module (``reconstruct``) hides the module.
 
     When a submodule is first imported, Python sets it as an attribute of its package, so what
-    ``ddgm_dist.reconstruct`` means would depend on what had been imported before. Ignoring that
-    one assignment makes it always the function; ``from ddgm_dist.reconstruct import ...`` does
+    ``ddgm_dist.runs.reconstruct`` means would depend on what had been imported before. Ignoring that
+    one assignment makes it always the function; ``from ddgm_dist.runs.reconstruct import ...`` does
     not read the attribute and works as ever.
     """
 

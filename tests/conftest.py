@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+# Fixtures that tests of several rooms share.
+pytest_plugins = ["tests.small_runs", "tests.problems"]
+
 DATA = "DDGM_DIST_DATA"
 
 

@@ -14,10 +14,13 @@ from typing import Any
 
 import pytest
 
-from ddgm_dist import exchange, output, pyramid
-from ddgm_dist.location import locate
-from ddgm_dist.storage import lease, replacement, tilt_writer
-from ddgm_dist.storage.array_io import SIDECAR, BulkArray
+from ddgm_dist.evaluation import pyramid
+from ddgm_dist.paths import exchange
+from ddgm_dist.paths.array_io import SIDECAR, BulkArray
+from ddgm_dist.paths.locate import locate
+from ddgm_dist.records import lease, replacement
+from ddgm_dist.runs import output
+from ddgm_dist.tilts import writer as tilt_writer
 
 WHENS = ("before", "half", "after")
 

@@ -61,8 +61,8 @@ def test_a_function_hides_the_module_of_its_name_whatever_was_imported_first(fir
 
 
 def test_subpackages_are_not_hidden() -> None:
-    importlib.import_module("ddgm_dist.plan")
-    assert ddgm_dist.plan is sys.modules["ddgm_dist.plan"]
+    importlib.import_module("ddgm_dist.planning")
+    assert ddgm_dist.planning is sys.modules["ddgm_dist.planning"]
 
 
 def test_public_names_can_be_replaced_by_anything_but_a_module(

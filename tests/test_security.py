@@ -17,7 +17,7 @@ import zarr
 import ddgm_dist as dd
 from ddgm_dist.cli import main
 from ddgm_dist.errors import DdgmError, InputError
-from ddgm_dist.verification import verify
+from ddgm_dist.inspection.verify import verify
 
 PACKAGE = Path(dd.__file__).parent
 

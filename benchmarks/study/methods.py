@@ -15,17 +15,17 @@ import torch
 from slabs import Slab
 from torch import Tensor
 
+from ddgm_dist.algorithm.ddgm import ddgm
+from ddgm_dist.algorithm.schedule import ScheduleShape, exponential, make_schedule, noise_levels
+from ddgm_dist.baselines.cgls import cgls
 from ddgm_dist.baselines.ddrm import ddrm
 from ddgm_dist.baselines.diffpir import diffpir
 from ddgm_dist.baselines.dps import dps
 from ddgm_dist.baselines.gradient import gradient_descent
-from ddgm_dist.baselines.krylov import cgls
 from ddgm_dist.baselines.plug_and_play import dpir, pnp_pgd
 from ddgm_dist.baselines.sirt import sirt
 from ddgm_dist.baselines.total_variation import total_variation
 from ddgm_dist.baselines.wbp import weighted_back_projection
-from ddgm_dist.core.ddgm import ddgm
-from ddgm_dist.core.schedule import ScheduleShape, exponential, make_schedule, noise_levels
 
 # Of Chambolle-Pock, with two conjugate gradients each.
 TV_STEPS = 60

@@ -33,11 +33,11 @@ from slabs import DATA, NOISES, RESULTS, SCORE_ROWS, Cell, Slab, make_slab, pose
 
 import ddgm_dist as dd
 from ddgm_dist.prior.denoisers import UNetDenoiser
-from ddgm_dist.prior.patches import PatchSampler
-from ddgm_dist.prior.training import TrainingOptions, train_network
 from ddgm_dist.prior.unet import UNet
 from ddgm_dist.prior.weights import load_weights, shipped_weights
-from ddgm_dist.train import read_images
+from ddgm_dist.training.patches import PatchSampler
+from ddgm_dist.training.train import read_images
+from ddgm_dist.training.training import TrainingOptions, train_network
 
 SEED = 0
 FILE = RESULTS / "priors.json"

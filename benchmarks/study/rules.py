@@ -28,9 +28,9 @@ from methods import DDGM_DEFAULT, PROXIMAL_STEPS
 from slabs import NOISES, RESULTS, Cell, Slab, make_slab
 from torch import Tensor
 
+from ddgm_dist.algorithm.schedule import IMPUTED_EVERY, noise_levels
 from ddgm_dist.baselines.least_squares import proximal, resolvent
-from ddgm_dist.core.schedule import IMPUTED_EVERY, noise_levels
-from ddgm_dist.operators.slab_basis import norm_squared, step_factor
+from ddgm_dist.operators.slab.basis import norm_squared, step_factor
 
 SEED = 2
 FILE = RESULTS / "rules.json"

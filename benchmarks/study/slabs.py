@@ -23,17 +23,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 import ddgm_dist as dd
+from ddgm_dist.algorithm.denoiser import Denoiser, denoise_rows
 from ddgm_dist.core.box import Box
-from ddgm_dist.core.denoiser import Denoiser, denoise_rows
-from ddgm_dist.core.intensity import estimate_noise
 from ddgm_dist.core.noise import addressed_noise
-from ddgm_dist.engine.measurements import read_rows
-from ddgm_dist.operators.slab import SlabData, SlabOperator
-from ddgm_dist.plan.config import ProblemConfig
-from ddgm_dist.plan.problem import Problem
-from ddgm_dist.pose import pose_problem
+from ddgm_dist.evaluation.ring_correlation import ring_correlation
+from ddgm_dist.operators.slab.operator import SlabData, SlabOperator
+from ddgm_dist.planning.config import ProblemConfig
+from ddgm_dist.planning.problem import Problem
 from ddgm_dist.prior.denoisers import load_denoiser
-from ddgm_dist.ring_correlation import ring_correlation
+from ddgm_dist.runs.build_problem import pose_problem
+from ddgm_dist.runs.intensity_estimate import estimate_noise
+from ddgm_dist.tilts.rows import read_rows
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
@@ -184,7 +184,7 @@ class Slab:
     operator, data
         A, and b with its mask.
     problem
-        As `ddgm_dist.reconstruct` would pose it.
+        As `ddgm_dist.runs.reconstruct` would pose it.
     truth
         ``(z, row, x)`` over the field, grey levels.
     tilt_noise

@@ -26,7 +26,7 @@ from methods import DDGM_DEFAULT
 from slabs import NOISES, RESULTS, SCORE_ROWS, Cell, Slab, make_slab
 from torch import Tensor
 
-from ddgm_dist.core.schedule import make_schedule, noise_levels
+from ddgm_dist.algorithm.schedule import make_schedule, noise_levels
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt

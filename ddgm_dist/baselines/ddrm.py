@@ -25,9 +25,9 @@ import torch
 from torch import Tensor
 
 from ddgm_dist.baselines.least_squares import constant
-from ddgm_dist.baselines.levels import Denoise, Noise, check_fraction, check_sigma_y, walk
+from ddgm_dist.baselines.noise_levels import Denoise, Noise, check_fraction, check_sigma_y, walk
 from ddgm_dist.errors import InputError
-from ddgm_dist.operators.slab import SlabData, SlabOperator
+from ddgm_dist.operators.slab.operator import SlabData, SlabOperator
 
 __all__ = ["ddrm", "singular_values"]
 

@@ -7,7 +7,7 @@ Zhu, Zhang, Liang, Cao, Wen, Timofte & Van Gool 2023, arXiv 2305.08995, Algorith
     eps_hat  = (x_t - x_hat_0) / sigma_t
     x_{t-1}  = x_hat_0 + sigma_{t-1} (sqrt(1 - zeta) eps_hat + sqrt(zeta) eps_t)
 
-written with variance exploding (:mod:`ddgm_dist.baselines.levels`).
+written with variance exploding (:mod:`ddgm_dist.baselines.noise_levels`).
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from ddgm_dist.baselines.least_squares import constant, proximal
-from ddgm_dist.baselines.levels import Denoise, Noise, check_fraction, check_sigma_y, walk
+from ddgm_dist.baselines.noise_levels import Denoise, Noise, check_fraction, check_sigma_y, walk
 from ddgm_dist.errors import InputError
-from ddgm_dist.operators.slab import SlabData, SlabOperator
+from ddgm_dist.operators.slab.operator import SlabData, SlabOperator
 
 __all__ = ["diffpir"]
 

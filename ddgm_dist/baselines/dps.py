@@ -22,10 +22,10 @@ import torch
 from torch import Tensor
 
 from ddgm_dist.baselines.least_squares import constant
-from ddgm_dist.baselines.levels import Denoise, Noise, walk
+from ddgm_dist.baselines.noise_levels import Denoise, Noise, walk
 from ddgm_dist.errors import InputError
-from ddgm_dist.operators.slab import SlabData, SlabOperator
-from ddgm_dist.operators.slab_basis import norm_squared
+from ddgm_dist.operators.slab.basis import norm_squared
+from ddgm_dist.operators.slab.operator import SlabData, SlabOperator
 
 __all__ = ["data_gradient", "dps"]
 

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from ddgm_dist.errors import InputError
-from ddgm_dist.operators.slab import SlabData, SlabOperator
-from ddgm_dist.operators.slab_basis import norm_squared
+from ddgm_dist.operators.slab.basis import norm_squared
+from ddgm_dist.operators.slab.operator import SlabData, SlabOperator
 
 __all__ = ["constant", "dot", "misfit", "negative_gradient", "proximal", "resolvent"]
 

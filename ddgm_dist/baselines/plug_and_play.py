@@ -19,9 +19,9 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from ddgm_dist.baselines.least_squares import constant, negative_gradient, proximal
-from ddgm_dist.baselines.levels import Denoise, check_sigma_y, walk
+from ddgm_dist.baselines.noise_levels import Denoise, check_sigma_y, walk
 from ddgm_dist.errors import InputError
-from ddgm_dist.operators.slab import SlabData, SlabOperator
+from ddgm_dist.operators.slab.operator import SlabData, SlabOperator
 
 __all__ = ["dpir", "pnp_pgd"]
 

@@ -28,7 +28,7 @@ import torch
 from torch import Tensor
 
 from ddgm_dist.baselines.least_squares import constant
-from ddgm_dist.operators.slab import SlabData, SlabOperator
+from ddgm_dist.operators.slab.operator import SlabData, SlabOperator
 
 __all__ = ["inverse_sums", "sirt", "weighted_misfit"]
 

@@ -33,8 +33,8 @@ from torch import Tensor
 
 from ddgm_dist.baselines.least_squares import constant, dot, negative_gradient, proximal
 from ddgm_dist.errors import InputError
-from ddgm_dist.operators.slab import SlabData, SlabOperator
-from ddgm_dist.operators.slab_basis import norm_squared
+from ddgm_dist.operators.slab.basis import norm_squared
+from ddgm_dist.operators.slab.operator import SlabData, SlabOperator
 
 __all__ = ["PrimalDual", "difference", "difference_adjoint", "gap", "total_variation", "variation"]
 

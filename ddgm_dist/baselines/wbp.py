@@ -24,7 +24,7 @@ from torch import Tensor
 
 from ddgm_dist.baselines.least_squares import constant
 from ddgm_dist.errors import InputError
-from ddgm_dist.operators.slab import SlabData, SlabOperator
+from ddgm_dist.operators.slab.operator import SlabData, SlabOperator
 
 __all__ = ["Window", "angular_weights", "weighted_back_projection"]
 

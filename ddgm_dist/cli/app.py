@@ -6,19 +6,17 @@ from typing import Annotated
 
 import typer
 
-from ddgm_dist.cli import (
-    assess,
-    data,
-    demonstrate,
-    derive,
-    inspect,
-    learn,
-    manifest,
-    remote,
-    settle,
-    solve,
-)
-from ddgm_dist.cli.entry import Settings
+from ddgm_dist.cli import demo as demonstrate
+from ddgm_dist.cli import evaluate as assess
+from ddgm_dist.cli import manifest
+from ddgm_dist.cli import pyramid as derive
+from ddgm_dist.cli import reconstruct as solve
+from ddgm_dist.cli import status as inspect
+from ddgm_dist.cli import submit as remote
+from ddgm_dist.cli import tilts as data
+from ddgm_dist.cli import train as learn
+from ddgm_dist.cli import tune as settle
+from ddgm_dist.cli.exit_codes import Settings
 from ddgm_dist.cli.logs import LogLevel, set_up_logging
 
 __all__ = ["create_app"]

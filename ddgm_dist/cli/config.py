@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ddgm_dist import strict_yaml
 from ddgm_dist.errors import InputError
+from ddgm_dist.readers import strict_yaml
 
 __all__ = ["read_config", "read_yaml"]
 

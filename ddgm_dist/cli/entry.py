@@ -9,23 +9,16 @@ import sys
 import threading
 import traceback
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from types import FrameType
 
 import typer
 
+from ddgm_dist.cli.exit_codes import INTERRUPTED, TERMINATED, Settings
 from ddgm_dist.errors import DdgmError
 
-__all__ = ["Settings", "main"]
-
-INTERRUPTED, TERMINATED = 130, 143  # 128 + the signal, as shells have it
-
-
-@dataclass
-class Settings:
-    """Global options; they precede the command."""
-
-    traceback: bool = False
+__all__ = [
+    "main",
+]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -18,12 +18,12 @@ from ddgm_dist.cli.options import (
     Workers,
     store_argument,
 )
-from ddgm_dist.cli.solve import problem_config
+from ddgm_dist.cli.reconstruct import problem_config
 from ddgm_dist.cli.values import parse_memory
 
 if TYPE_CHECKING:
     from ddgm_dist.deploy.command import Run
-    from ddgm_dist.plan.plan import Plan
+    from ddgm_dist.planning.plan import Plan
 
 __all__ = ["create"]
 
@@ -278,7 +278,7 @@ def _plan(
     """The plan of a file, or made here; a configuration that no run would take is refused first."""
     from ddgm_dist.deploy.planned import plan_run, read_plan
     from ddgm_dist.errors import InputError
-    from ddgm_dist.plan.config import parse_config
+    from ddgm_dist.planning.config import parse_config
 
     parse_config(config)
     if file is None:
@@ -301,8 +301,8 @@ def _write(path: Path | None, text: str, *inputs: tuple[str, Path | None]) -> No
         typer.echo(text, nl=False)
         return
     from ddgm_dist.errors import InputError
-    from ddgm_dist.location import write_bytes
-    from ddgm_dist.overlap import refuse_overlap
+    from ddgm_dist.paths.files import write_bytes
+    from ddgm_dist.paths.overlap import refuse_overlap
 
     refuse_overlap(path, "--output", [(name, file) for name, file in inputs if file is not None])
     if path.is_dir():

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ddgm_dist.deploy.resources import MIB, Resources
 from ddgm_dist.errors import InputError
-from ddgm_dist.store_name import check_store_name
+from ddgm_dist.paths.store_name import check_store_name
 
 __all__ = ["Run", "reconstruct_command", "shell_line"]
 

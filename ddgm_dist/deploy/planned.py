@@ -13,8 +13,8 @@ from ddgm_dist.deploy.site import Kubernetes, Slurm
 from ddgm_dist.errors import InputError
 
 if TYPE_CHECKING:
-    from ddgm_dist.plan.config import Config
-    from ddgm_dist.plan.plan import Plan
+    from ddgm_dist.planning.config import Config
+    from ddgm_dist.planning.plan import Plan
 
 __all__ = ["config_in_pods", "kubernetes_resources", "plan_run", "read_plan", "slurm_resources"]
 
@@ -35,7 +35,7 @@ def plan_run(
     workers, memory
         At most so many, each of so many bytes.
     """
-    from ddgm_dist.reconstruct import plan
+    from ddgm_dist.runs.reconstruct import plan
 
     return plan(tilts, config, workers=workers, memory=memory)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ddgm_dist.errors import InputError
 
 if TYPE_CHECKING:
-    from ddgm_dist.plan.plan import Plan
+    from ddgm_dist.planning.plan import Plan
 
 __all__ = ["GIB", "MIB", "Resources", "resources_of"]
 

@@ -14,8 +14,8 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, BeforeValidator, ByteSize, ConfigDict, Field, ValidationError
 
-from ddgm_dist import strict_yaml
 from ddgm_dist.errors import InputError
+from ddgm_dist.readers import strict_yaml
 
 __all__ = [
     "Kubernetes",

@@ -16,10 +16,10 @@ from importlib import resources as files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ddgm_dist import strict_yaml
 from ddgm_dist.deploy.command import Run, reconstruct_command
 from ddgm_dist.deploy.resources import GIB, MIB, Resources
 from ddgm_dist.errors import InputError
+from ddgm_dist.readers import strict_yaml
 
 if TYPE_CHECKING:
     from ddgm_dist.deploy.site import SiteProfile, Slurm

@@ -17,12 +17,12 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ddgm_dist.engine.grid import TileGrid
-from ddgm_dist.engine.resume import History, unit_name
 from ddgm_dist.engine.work import Assignment, Task
-from ddgm_dist.plan.plan import Plan
-from ddgm_dist.plan.tiling import Tile
-from ddgm_dist.storage.checkpoint import Generation
+from ddgm_dist.planning.plan import Plan
+from ddgm_dist.planning.tiling import Tile
+from ddgm_dist.records.checkpoint import Generation
+from ddgm_dist.tile.grid import TileGrid
+from ddgm_dist.tile.history import History, unit_name
 
 __all__ = ["GroupWork"]
 

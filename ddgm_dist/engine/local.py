@@ -7,14 +7,15 @@ import platform
 import time
 from collections.abc import Iterator, Sequence
 
-from ddgm_dist.engine.base import Event, FaultEvent, Job, PoolEvent, Report
-from ddgm_dist.engine.blending import Piece
-from ddgm_dist.engine.host import available_memory
 from ddgm_dist.engine.processors import mixture, processor
-from ddgm_dist.engine.resume import History, unit_name
-from ddgm_dist.engine.tile import Paused, TileSolver
-from ddgm_dist.plan.tiling import Tile
-from ddgm_dist.storage.checkpoint import CheckpointDamagedError, Generation
+from ddgm_dist.planning.tiling import Tile
+from ddgm_dist.records.checkpoint import CheckpointDamagedError, Generation
+from ddgm_dist.tile.blending import Piece
+from ddgm_dist.tile.events import Event, FaultEvent, PoolEvent, Report
+from ddgm_dist.tile.history import History, unit_name
+from ddgm_dist.tile.host import available_memory
+from ddgm_dist.tile.job import Job
+from ddgm_dist.tile.solver import Paused, TileSolver
 
 __all__ = ["LocalEngine"]
 
@@ -35,7 +36,7 @@ class LocalEngine:
         return asked or available_memory()
 
     def run(self, job: Job, done: frozenset[str], report: Report) -> None:
-        """Compute and write every tile not done; see :class:`ddgm_dist.engine.base.Engine`."""
+        """Compute and write every tile not done; see :class:`ddgm_dist.engine.protocol.Engine`."""
         solver, resident = TileSolver(job), job.resident(workers=1)
         history = History(solver.checkpoints, solver.grid)
         report(PoolEvent(1, None, None, time.time()))

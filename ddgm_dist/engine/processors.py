@@ -13,9 +13,10 @@ from typing import Any
 
 import torch
 
-from ddgm_dist.engine.base import FaultEvent
 from ddgm_dist.errors import StorageError
-from ddgm_dist.storage.run_record import RunRecord, shelf
+from ddgm_dist.records.json_files import problem_dir
+from ddgm_dist.records.run_record import RunRecord
+from ddgm_dist.tile.events import FaultEvent
 
 __all__ = ["mixture", "processor"]
 
@@ -52,7 +53,7 @@ def mixture(
         return dict(known) if new else None
 
     with contextlib.suppress(StorageError):  # it is only for people
-        record.update_json(shelf("processors", problem), joined)
+        record.update_json(problem_dir("processors", problem), joined)
     if not new or len(known) < 2:
         return None
     kinds = ", ".join(f"{kind} on node {node}" for kind, node in known.items())

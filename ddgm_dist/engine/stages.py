@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from ddgm_dist.engine.work import Assignment, Task, TileWork, Work
-from ddgm_dist.storage.checkpoint import Generation
+from ddgm_dist.records.checkpoint import Generation
 
 __all__ = ["Stages"]
 

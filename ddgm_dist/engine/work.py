@@ -11,9 +11,9 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-from ddgm_dist.engine.resume import History
-from ddgm_dist.plan.tiling import Tile
-from ddgm_dist.storage.checkpoint import Generation
+from ddgm_dist.planning.tiling import Tile
+from ddgm_dist.records.checkpoint import Generation
+from ddgm_dist.tile.history import History
 
 __all__ = ["Assignment", "Task", "TileWork", "Work"]
 

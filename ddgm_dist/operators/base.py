@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ddgm_dist.core.descent import LinearOperator
-from ddgm_dist.core.residual import check_binary
+from ddgm_dist.algorithm.descent import LinearOperator
+from ddgm_dist.algorithm.residual import check_binary
 from ddgm_dist.errors import InputError
 
 __all__ = ["check_mask", "operator_norm_squared"]

@@ -3,8 +3,8 @@ r"""Convolution with a known kernel, of a field cut out of a wider specimen.
 Over a domain wider than the field by the kernel's radius on each side, A is a periodic convolution
 cropped to the field: what wraps around never reaches it. Without the crop A is diagonal in
 frequency, with the kernel's transfer function h(k). As for the slab
-(:mod:`ddgm_dist.operators.slab`) samples that were not measured, the crop among them, are imputed
-with the estimate's own, which majorises the error, and j gradient steps are
+(:mod:`ddgm_dist.operators.slab.operator`) samples that were not measured, the crop among them, are
+imputed with the estimate's own, which majorises the error, and j gradient steps are
 
     x + F^H q(k) conj(h) F S (b - A x),    q = (1 - (1 - eta |h|^2)^j) / |h|^2,
 
@@ -22,9 +22,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ddgm_dist.core.residual import check_measured, masked_residual
+from ddgm_dist.algorithm.residual import check_measured, masked_residual
 from ddgm_dist.errors import InputError
-from ddgm_dist.operators.slab_basis import step_factor
+from ddgm_dist.operators.slab.basis import step_factor
 
 __all__ = ["Blur", "Boundary", "disc_kernel", "gaussian_kernel"]
 

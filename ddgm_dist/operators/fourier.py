@@ -16,10 +16,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ddgm_dist.core.residual import masked_residual
+from ddgm_dist.algorithm.residual import masked_residual
 from ddgm_dist.errors import InputError
 from ddgm_dist.operators.base import check_mask
-from ddgm_dist.operators.slab_basis import step_factor
+from ddgm_dist.operators.slab.basis import step_factor
 
 __all__ = ["MaskedFourier"]
 

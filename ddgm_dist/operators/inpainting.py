@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ddgm_dist.core.residual import masked_residual
+from ddgm_dist.algorithm.residual import masked_residual
 from ddgm_dist.errors import InputError
 from ddgm_dist.operators.base import check_mask
 

@@ -18,8 +18,8 @@ import math
 import torch
 from torch import Tensor
 
-from ddgm_dist.core.descent import LinearOperator
-from ddgm_dist.core.nonlinear import Pullback
+from ddgm_dist.algorithm.descent import LinearOperator
+from ddgm_dist.algorithm.nonlinear import Pullback
 from ddgm_dist.errors import InputError
 
 __all__ = ["Transmission", "log_linearise"]
@@ -82,7 +82,7 @@ class Transmission:
 
         ``1 / (scale^2 I_max ||A||^2)`` with ``I_max`` the largest expected count, read off the
         tilts' means: single counts are too noisy to. Where an estimate expects more,
-        :func:`~ddgm_dist.core.nonlinear.nonlinear_descent` shortens its steps.
+        :func:`~ddgm_dist.algorithm.nonlinear.nonlinear_descent` shortens its steps.
 
         Parameters
         ----------

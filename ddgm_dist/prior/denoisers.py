@@ -59,7 +59,7 @@ class UNetDenoiser:
         self.stride = net.spec.stride
 
     def __call__(self, x: Tensor, sigma: float, inside: Tensor) -> Tensor:
-        """Denoised images; see :class:`ddgm_dist.core.denoiser.Denoiser`."""
+        """Denoised images; see :class:`ddgm_dist.algorithm.denoiser.Denoiser`."""
         with _gradient_if_asked(x):
             scale = (1 + sigma * sigma) ** -0.5
             level = torch.full((x.shape[0],), sigma, device=x.device)
@@ -140,7 +140,7 @@ class LoadedDenoiser:
     Attributes
     ----------
     denoiser
-        The callable; see :class:`ddgm_dist.core.denoiser.Denoiser`.
+        The callable; see :class:`ddgm_dist.algorithm.denoiser.Denoiser`.
     digest
         SHA-256 of its weights or source.
     sigma_range

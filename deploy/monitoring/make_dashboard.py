@@ -3,7 +3,7 @@
     python deploy/monitoring/make_dashboard.py            writes it
     python deploy/monitoring/make_dashboard.py --check    exit status 1 if it is another
 
-Each of our own metrics (ddgm_dist/engine/ray_metrics.py) has a place here; the rest are Ray's own.
+Each of our own metrics (ddgm_dist/ray_engine/metrics.py) has a place here; the rest are Ray's own.
 """
 
 from __future__ import annotations

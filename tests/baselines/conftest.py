@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from ddgm_dist.core.geometry import Geometry
-from ddgm_dist.operators.slab import SlabData, SlabOperator
-from ddgm_dist.operators.slab_basis import SlabBasis, period
+from ddgm_dist.operators.slab.basis import SlabBasis, period
+from ddgm_dist.operators.slab.operator import SlabData, SlabOperator
 
 FAN = tuple(float(a) for a in range(-60, 61, 15))
 SHORT = Geometry(FAN, 4, 2, 16)

@@ -35,19 +35,19 @@ import pytest
 import torch
 from torch import Tensor
 
+from ddgm_dist.algorithm.schedule import exponential
+from ddgm_dist.baselines.cgls import cgls
 from ddgm_dist.baselines.ddrm import ddrm
 from ddgm_dist.baselines.diffpir import diffpir
 from ddgm_dist.baselines.dps import dps
 from ddgm_dist.baselines.gradient import gradient_descent
-from ddgm_dist.baselines.krylov import cgls
 from ddgm_dist.baselines.least_squares import proximal
 from ddgm_dist.baselines.plug_and_play import dpir, pnp_pgd
 from ddgm_dist.baselines.sirt import sirt
 from ddgm_dist.baselines.total_variation import total_variation, variation
 from ddgm_dist.core.geometry import Geometry
-from ddgm_dist.core.schedule import exponential
-from ddgm_dist.operators.slab import SlabData, SlabOperator
-from ddgm_dist.operators.slab_basis import norm_squared
+from ddgm_dist.operators.slab.basis import norm_squared
+from ddgm_dist.operators.slab.operator import SlabData, SlabOperator
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # its own and its dependencies', at import

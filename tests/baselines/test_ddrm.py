@@ -3,10 +3,10 @@
 import pytest
 import torch
 
+from ddgm_dist.algorithm.schedule import exponential
 from ddgm_dist.baselines.ddrm import ddrm, singular_values
-from ddgm_dist.core.schedule import exponential
 from ddgm_dist.errors import InputError
-from ddgm_dist.operators.slab import SlabData
+from ddgm_dist.operators.slab.operator import SlabData
 
 LEVELS = exponential(3.0, 0.05, 8)
 

@@ -2,11 +2,11 @@
 
 import pytest
 
+from ddgm_dist.algorithm.schedule import exponential
 from ddgm_dist.baselines.diffpir import diffpir
 from ddgm_dist.baselines.least_squares import proximal
-from ddgm_dist.core.schedule import exponential
 from ddgm_dist.errors import InputError
-from ddgm_dist.operators.slab import SlabData
+from ddgm_dist.operators.slab.operator import SlabData
 
 LEVELS = exponential(3.0, 0.05, 8)
 

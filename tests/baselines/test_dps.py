@@ -3,10 +3,10 @@
 import pytest
 import torch
 
+from ddgm_dist.algorithm.schedule import exponential
 from ddgm_dist.baselines.dps import data_gradient, dps
-from ddgm_dist.core.schedule import exponential
 from ddgm_dist.errors import InputError
-from ddgm_dist.operators.slab import SlabData
+from ddgm_dist.operators.slab.operator import SlabData
 
 
 def bent(x, sigma, n):

@@ -5,9 +5,9 @@ from itertools import pairwise
 import pytest
 import torch
 
+from ddgm_dist.algorithm.descent import explicit_descent
 from ddgm_dist.baselines.gradient import gradient_descent
 from ddgm_dist.baselines.least_squares import misfit
-from ddgm_dist.core.descent import explicit_descent
 
 
 def step_size(toy) -> float:

@@ -3,12 +3,12 @@
 import pytest
 import torch
 
+from ddgm_dist.algorithm.schedule import exponential
 from ddgm_dist.baselines.gradient import gradient_descent
 from ddgm_dist.baselines.least_squares import constant, proximal
 from ddgm_dist.baselines.plug_and_play import dpir, pnp_pgd
-from ddgm_dist.core.schedule import exponential
 from ddgm_dist.errors import InputError
-from ddgm_dist.operators.slab_basis import norm_squared
+from ddgm_dist.operators.slab.basis import norm_squared
 
 
 def nothing(x, sigma, n):

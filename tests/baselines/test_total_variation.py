@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from ddgm_dist.baselines.krylov import cgls
+from ddgm_dist.baselines.cgls import cgls
 from ddgm_dist.baselines.least_squares import misfit
 from ddgm_dist.baselines.total_variation import (
     difference,

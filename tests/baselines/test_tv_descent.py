@@ -6,7 +6,7 @@ import torch
 from ddgm_dist.baselines.total_variation import gap, total_variation, variation
 from ddgm_dist.baselines.tv_descent import tv_descent
 from ddgm_dist.errors import InputError
-from ddgm_dist.operators.slab_basis import norm_squared
+from ddgm_dist.operators.slab.basis import norm_squared
 
 
 def objective(operator, data, x, lam: float) -> float:

@@ -9,7 +9,7 @@ import torch
 from ddgm_dist.baselines.wbp import angular_weights, weighted_back_projection
 from ddgm_dist.core.geometry import Geometry
 from ddgm_dist.errors import InputError
-from ddgm_dist.operators.slab import SlabData, SlabOperator
+from ddgm_dist.operators.slab.operator import SlabData, SlabOperator
 
 ALL_ROUND = Geometry(tuple(float(a) for a in range(-84, 85)), 32, 1, 96)
 windows = pytest.mark.parametrize("window", ["ram-lak", "cosine", "hann"])

@@ -170,7 +170,8 @@ def inject(
 
 def compare(case: Any, out: Path) -> list[str]:
     """What is wrong with a finished output."""
-    from ddgm_dist.storage.run_record import COMPLETE, RunRecord, open_result
+    from ddgm_dist.records.result import open_result
+    from ddgm_dist.records.run_record import COMPLETE, RunRecord
 
     broken = []
     volume = open_result(out).to_dask().compute()

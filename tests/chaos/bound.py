@@ -34,7 +34,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ddgm_dist.engine.resume import unit_name
+from ddgm_dist.tile.history import unit_name
 from tests.chaos.problem import Call, Case
 
 # Faults that the engine met with, beside those injected.

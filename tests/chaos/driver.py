@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from ddgm_dist.engine.base import Event, Job, Report
 from ddgm_dist.engine.faults import Limits
-from ddgm_dist.engine.ray import RayEngine
-from ddgm_dist.engine.ray_dispatch import Patience
-from ddgm_dist.engine.resume import History
-from ddgm_dist.reconstruct import reconstruct
-from ddgm_dist.storage.checkpoint import Generation
+from ddgm_dist.ray_engine.dispatcher import Patience
+from ddgm_dist.ray_engine.engine import RayEngine
+from ddgm_dist.records.checkpoint import Generation
+from ddgm_dist.runs.reconstruct import reconstruct
+from ddgm_dist.tile.events import Event, Report
+from ddgm_dist.tile.history import History
+from ddgm_dist.tile.job import Job
 
 
 class Logged(RayEngine):

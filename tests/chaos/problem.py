@@ -14,12 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from ddgm_dist.engine.base import Event, Job, Report, StepEvent
 from ddgm_dist.engine.local import LocalEngine
-from ddgm_dist.plan.plan import Plan
-from ddgm_dist.reconstruct import reconstruct
-from ddgm_dist.storage.tilt_series import TiltSeriesMeta, write_tilt_series
-from tests.engine.conftest import ANGLES, project, specimen
+from ddgm_dist.planning.plan import Plan
+from ddgm_dist.runs.reconstruct import reconstruct
+from ddgm_dist.tile.events import Event, Report, StepEvent
+from ddgm_dist.tile.job import Job
+from ddgm_dist.tilts.series import TiltSeriesMeta, write_tilt_series
+from tests.small_runs import ANGLES, project, specimen
 
 KINDS: dict[str, dict[str, Any]] = {
     "free": {},

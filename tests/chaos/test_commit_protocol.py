@@ -15,15 +15,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ddgm_dist import journal, output
 from ddgm_dist.errors import InputError, StorageError
-from ddgm_dist.reconstruct import reconstruct
-from ddgm_dist.storage import run_record
-from ddgm_dist.storage.array_io import BulkArray
-from ddgm_dist.storage.checkpoint import Checkpoints
-from ddgm_dist.storage.replacement import pending
-from ddgm_dist.storage.run_record import RunRecord, open_result
-from ddgm_dist.storage.tilt_series import TiltSeriesMeta, write_tilt_series
+from ddgm_dist.paths.array_io import BulkArray
+from ddgm_dist.records import run_record
+from ddgm_dist.records.checkpoint import Checkpoints
+from ddgm_dist.records.replacement import pending
+from ddgm_dist.records.result import open_result
+from ddgm_dist.records.run_record import RunRecord
+from ddgm_dist.runs import event_log as journal
+from ddgm_dist.runs import output
+from ddgm_dist.runs.reconstruct import reconstruct
+from ddgm_dist.tilts.series import TiltSeriesMeta, write_tilt_series
 from tests.mortal import Killed, Mortal, NoLease, mortal_system, nothing
 
 pytestmark = pytest.mark.chaos

@@ -25,12 +25,7 @@ import yaml
 import ddgm_dist as dd
 from ddgm_dist.core.box import Box
 from ddgm_dist.deploy.lint.reading import number_of
-from ddgm_dist.deploy.start import (
-    OPEN_FILES,
-    environment,
-    head_start_command,
-    worker_start_command,
-)
+from ddgm_dist.deploy.start import OPEN_FILES, environment, head_start_command, worker_start_command
 from tests.chaos.network import Network, UnavailableError, network
 
 MANIFEST = Path(__file__).parents[2] / "deploy/kubernetes/overlays/cpu-local/rayjob.yaml"

@@ -89,7 +89,7 @@ def test_the_dashboard_is_what_its_script_makes(maker: ModuleType) -> None:
 
 
 def test_each_of_our_metrics_has_a_panel_and_no_other_is_named(maker: ModuleType) -> None:
-    from ddgm_dist.engine.ray_metrics import METRICS
+    from ddgm_dist.ray_engine.metrics import METRICS
 
     shown = " ".join(queries(maker, gpus=False))
     told = shown + " ".join(rule["expr"] for rule in alerts())

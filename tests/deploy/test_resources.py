@@ -10,7 +10,7 @@ import pytest
 from ddgm_dist.deploy.planned import kubernetes_resources, plan_run, read_plan
 from ddgm_dist.deploy.resources import GIB, MIB, Resources, resources_of
 from ddgm_dist.errors import InputError
-from ddgm_dist.storage.tilt_series import TiltSeriesMeta, write_tilt_series
+from ddgm_dist.tilts.series import TiltSeriesMeta, write_tilt_series
 from tests.deploy.kuberay import KUBERNETES, site
 
 PLAN = KUBERNETES / "plans" / "field.json"

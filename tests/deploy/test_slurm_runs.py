@@ -19,9 +19,9 @@ from ddgm_dist.deploy.resources import MIB, Resources
 from ddgm_dist.deploy.site import SiteProfile, parse_site
 from ddgm_dist.deploy.slurm import _SOCKET, render_sbatch
 from ddgm_dist.errors import DdgmError
-from ddgm_dist.reconstruct import reconstruct
-from ddgm_dist.status import Status, read_status
-from ddgm_dist.storage.run_record import open_result
+from ddgm_dist.inspection.status import Status, read_status
+from ddgm_dist.records.result import open_result
+from ddgm_dist.runs.reconstruct import reconstruct
 from tests.chaos.problem import CallLog, Case, make_case, write_denoiser
 from tests.deploy.slurm_cluster import SlurmCluster, UnavailableError, cluster
 

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 from ddgm_dist.core.box import Box
 from ddgm_dist.engine.coupled import GroupWork
-from ddgm_dist.engine.tile import StaleStepError
 from ddgm_dist.engine.work import Assignment, Task
-from ddgm_dist.plan.tiling import Tile
-from ddgm_dist.storage.checkpoint import Generation
+from ddgm_dist.planning.tiling import Tile
+from ddgm_dist.records.checkpoint import Generation
+from ddgm_dist.tile.solver import StaleStepError
 
 ZERO = 0
 

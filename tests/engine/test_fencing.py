@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ddgm_dist.engine.base import FaultEvent, Job, SaveEvent, StepEvent
 from ddgm_dist.engine.local import LocalEngine
-from ddgm_dist.engine.resume import History
-from ddgm_dist.engine.tile import TileSolver
-from ddgm_dist.reconstruct import reconstruct
-from ddgm_dist.storage.run_record import OutputReplacedError
+from ddgm_dist.records.damage import OutputReplacedError
+from ddgm_dist.runs.reconstruct import reconstruct
+from ddgm_dist.tile.events import FaultEvent, SaveEvent, StepEvent
+from ddgm_dist.tile.history import History
+from ddgm_dist.tile.job import Job
+from ddgm_dist.tile.solver import TileSolver
 
 Begin = Callable[..., Job]
 
@@ -109,7 +110,7 @@ class TwoCommits:
 @pytest.mark.parametrize("lost_after", [0, 1])
 def test_a_driver_that_has_lost_the_output_commits_nothing_more(lost_after: int) -> None:
     """The commit before may have taken long, so whoever listens is asked before each."""
-    from ddgm_dist.engine.ray_dispatch import Dispatcher, Limits, Patience
+    from ddgm_dist.ray_engine.dispatcher import Dispatcher, Limits, Patience
 
     all_in_one: Any = TwoCommits(lost_after)
     dispatcher = Dispatcher(

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from ddgm_dist.engine.base import Receipt, StepEvent
 from ddgm_dist.engine.local import LocalEngine
-from ddgm_dist.reconstruct import Result
-from ddgm_dist.storage.run_record import RunRecord
+from ddgm_dist.records.run_record import RunRecord
+from ddgm_dist.runs.reconstruct import Result
+from ddgm_dist.tile.events import Receipt, StepEvent
 
 Solve = Callable[..., tuple[np.ndarray, Result]]
 MakeTilts = Callable[..., Path]

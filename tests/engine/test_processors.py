@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 
 from ddgm_dist.engine import local
-from ddgm_dist.engine.base import Event, FaultEvent, Job, Report
 from ddgm_dist.engine.local import LocalEngine
 from ddgm_dist.engine.processors import mixture
-from ddgm_dist.reconstruct import reconstruct
-from ddgm_dist.storage.run_record import RunRecord
+from ddgm_dist.records.run_record import RunRecord
+from ddgm_dist.runs.reconstruct import reconstruct
+from ddgm_dist.tile.events import Event, FaultEvent, Report
+from ddgm_dist.tile.job import Job
 
 
 @pytest.fixture

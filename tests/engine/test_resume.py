@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ddgm_dist.engine.base import Event, FaultEvent, Job, Receipt, Report, SaveEvent, StepEvent
 from ddgm_dist.engine.local import LocalEngine
-from ddgm_dist.reconstruct import Result, reconstruct
-from ddgm_dist.storage.run_record import COMPLETE, RUNNING, RunRecord
+from ddgm_dist.records.run_record import COMPLETE, RUNNING, RunRecord
+from ddgm_dist.runs.reconstruct import Result, reconstruct
+from ddgm_dist.tile.events import Event, FaultEvent, Receipt, Report, SaveEvent, StepEvent
+from ddgm_dist.tile.job import Job
 
 Solve = Callable[..., tuple[np.ndarray, Result]]
 MakeTilts = Callable[..., Path]

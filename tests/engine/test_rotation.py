@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ddgm_dist.reconstruct import Result
+from ddgm_dist.runs.reconstruct import Result
 
 Solve = Callable[..., tuple[np.ndarray, Result]]
 MakeTilts = Callable[..., Path]
@@ -55,7 +55,7 @@ def test_the_last_iteration_may_be_of_any_plane(tilts: Path, solve: Solve) -> No
 @pytest.mark.ray
 @pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 def test_ray_gives_the_same_bits(tilts: Path, solve: Solve) -> None:
-    from ddgm_dist.engine.ray import RayEngine
+    from ddgm_dist.ray_engine.engine import RayEngine
 
     whole, _ = solve(tilts, **PLANES, tile_rows=26)
     for state in ("resident", "streamed"):

@@ -7,14 +7,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ddgm_dist.engine.base import Event, Job, Receipt, Report, SaveEvent, StepEvent, Timer
 from ddgm_dist.engine.local import LocalEngine
-from ddgm_dist.engine.writer import TileWriter
 from ddgm_dist.errors import InputError, StorageError
-from ddgm_dist.reconstruct import Result, reconstruct
-from ddgm_dist.status import read_status
-from ddgm_dist.storage.run_record import open_result
-from ddgm_dist.verification import verify
+from ddgm_dist.inspection.status import read_status
+from ddgm_dist.inspection.verify import verify
+from ddgm_dist.records.result import open_result
+from ddgm_dist.runs.reconstruct import Result, reconstruct
+from ddgm_dist.tile.events import Event, Receipt, Report, SaveEvent, StepEvent, Timer
+from ddgm_dist.tile.job import Job
+from ddgm_dist.tile.writer import TileWriter
 
 Solve = Callable[..., tuple[np.ndarray, Result]]
 Begin = Callable[..., Job]

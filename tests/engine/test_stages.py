@@ -6,7 +6,7 @@ from typing import Any
 from ddgm_dist.core.box import Box
 from ddgm_dist.engine.stages import Stages
 from ddgm_dist.engine.work import Task, TileWork
-from ddgm_dist.plan.tiling import Tile
+from ddgm_dist.planning.tiling import Tile
 
 BOX = Box((0, 0, 0), (4, 2, 8))
 HISTORY: Any = SimpleNamespace(newest=lambda tiles: None)

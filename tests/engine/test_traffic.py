@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from ddgm_dist.engine.blending import Piece
-from ddgm_dist.engine.tile import TileSolver
-from ddgm_dist.storage.checkpoint import Checkpoints
+from ddgm_dist.records.checkpoint import Checkpoints
+from ddgm_dist.tile.blending import Piece
+from ddgm_dist.tile.solver import TileSolver
 
 MakeTilts = Callable[..., Path]
 KEYS: list[dict[str, Any]] = [

@@ -11,15 +11,18 @@ import numpy as np
 import pytest
 
 import ddgm_dist
-from ddgm_dist.engine.base import Event, Job, Receipt, Report, SaveEvent, StepEvent
 from ddgm_dist.engine.local import LocalEngine
 from ddgm_dist.errors import InputError, StorageError
-from ddgm_dist.location import ObjectPath, delete, files_below, locate, names, read_bytes
-from ddgm_dist.reconstruct import reconstruct
-from ddgm_dist.status import read_status
-from ddgm_dist.storage.run_record import open_result
-from ddgm_dist.storage.tilt_series import open_tilt_series, write_tilt_series
-from ddgm_dist.verification import verify
+from ddgm_dist.inspection.status import read_status
+from ddgm_dist.inspection.verify import verify
+from ddgm_dist.paths.files import delete, files_below, names, read_bytes
+from ddgm_dist.paths.locate import locate
+from ddgm_dist.paths.place import ObjectPath
+from ddgm_dist.records.result import open_result
+from ddgm_dist.runs.reconstruct import reconstruct
+from ddgm_dist.tile.events import Event, Receipt, Report, SaveEvent, StepEvent
+from ddgm_dist.tile.job import Job
+from ddgm_dist.tilts.series import open_tilt_series, write_tilt_series
 
 Solve = Callable[..., tuple[np.ndarray, Any]]
 
@@ -184,7 +187,7 @@ def test_evaluate_pyramid_simulate_and_the_command_line(
     for place in (out, f"file://{near}"):
         arguments = ["reconstruct", far_tilts, place, *words, "--engine", "local", "-q"]
         assert main(arguments) == 0, capsys.readouterr().err
-    scores = ddgm_dist.evaluate(out, near)
+    scores = ddgm_dist.evaluation.evaluate(out, near)
     assert scores.mse == 0
     assert "the reach of the run's rays" in scores.region
     assert main(["pyramid", out, "--levels", "1"]) == 0
@@ -218,7 +221,7 @@ def test_nothing_secret_is_kept(far_tilts: str, out: str, monkeypatch: pytest.Mo
 @pytest.fixture
 def cluster(denoisers: Path, bucket: str) -> Iterator[None]:
     """A cluster whose workers find the denoisers and the bucket."""
-    from ddgm_dist.engine.ray_cluster import connected
+    from ddgm_dist.ray_engine.cluster import connected
 
     with connected(None):
         yield
@@ -230,7 +233,7 @@ def cluster(denoisers: Path, bucket: str) -> Iterator[None]:
 def test_two_workers_of_ray_give_the_same(
     solve: Solve, tilts: Path, far_tilts: str, bucket: str
 ) -> None:
-    from ddgm_dist.engine.ray import RayEngine
+    from ddgm_dist.ray_engine.engine import RayEngine
 
     for number, keys in enumerate([{}, COUPLED]):
         expected, _ = solve(tilts, **KEYS, **keys)

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 
 from ddgm_dist.core.box import Box
-from ddgm_dist.engine.base import Job, Receipt
-from ddgm_dist.engine.tile import TileSolver
 from ddgm_dist.engine.work import Task, TileWork
-from ddgm_dist.plan.tiling import Tile
+from ddgm_dist.planning.tiling import Tile
+from ddgm_dist.tile.events import Receipt
+from ddgm_dist.tile.job import Job
+from ddgm_dist.tile.solver import TileSolver
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.signal import convolve2d
 
-from ddgm_dist.core.descent import explicit_descent
+from ddgm_dist.algorithm.descent import explicit_descent
 from ddgm_dist.errors import InputError
 from ddgm_dist.operators.base import operator_norm_squared
 from ddgm_dist.operators.blur import Blur, disc_kernel, gaussian_kernel

@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from ddgm_dist.core.descent import explicit_descent
+from ddgm_dist.algorithm.descent import explicit_descent
 from ddgm_dist.errors import InputError
 from ddgm_dist.operators.base import operator_norm_squared
 from ddgm_dist.operators.fourier import MaskedFourier
-from ddgm_dist.operators.sampling import cartesian_mask, variable_density_mask
+from ddgm_dist.operators.fourier_masks import cartesian_mask, variable_density_mask
 
 
 def generator(seed: int = 0) -> torch.Generator:

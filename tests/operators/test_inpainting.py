@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from ddgm_dist.core.descent import explicit_descent
+from ddgm_dist.algorithm.descent import explicit_descent
 from ddgm_dist.errors import InputError
 from ddgm_dist.operators.base import operator_norm_squared
 from ddgm_dist.operators.inpainting import Inpainting

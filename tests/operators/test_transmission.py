@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from ddgm_dist.algorithm.likelihood import PoissonLikelihood
+from ddgm_dist.algorithm.nonlinear import Differentiable, nonlinear_descent
 from ddgm_dist.core.geometry import Geometry
-from ddgm_dist.core.likelihood import PoissonLikelihood
-from ddgm_dist.core.nonlinear import Differentiable, nonlinear_descent
 from ddgm_dist.errors import InputError
-from ddgm_dist.operators.interpolated import InterpolatedOperator
-from ddgm_dist.operators.slab_basis import norm_squared
+from ddgm_dist.operators.slab.basis import norm_squared
+from ddgm_dist.operators.slab.interpolated import InterpolatedOperator
 from ddgm_dist.operators.transmission import Transmission, log_linearise
 
 

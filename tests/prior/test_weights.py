@@ -14,10 +14,10 @@ from torch import Tensor
 
 from ddgm_dist.core.box import Box
 from ddgm_dist.errors import InputError
-from ddgm_dist.formats.volumes import open_volume
 from ddgm_dist.prior.denoisers import UNetDenoiser
 from ddgm_dist.prior.unet import UNet, UNetSpec
 from ddgm_dist.prior.weights import load_weights, save_weights, shipped_weights
+from ddgm_dist.readers.volumes import open_volume
 from tests.mortal import WHENS, Killed, Mortal, mortal_system
 
 TINY = UNetSpec(channels=(32, 32), encoder_blocks=(1,), decoder_blocks=(1,), middle_blocks=1)

@@ -9,11 +9,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ddgm_dist import strict_yaml
 from ddgm_dist.deploy.lint import operator_cluster, operator_job, room, running, safety
 from ddgm_dist.deploy.lint.finding import Finding, Rule
 from ddgm_dist.deploy.lint.schemas import Schemas
 from ddgm_dist.errors import InputError
+from ddgm_dist.readers import strict_yaml
 
 __all__ = ["RULES", "Finding", "Rule", "Schemas", "lint", "lint_files", "lint_text"]
 

@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from ddgm_dist import strict_yaml
 from ddgm_dist.deploy.lint.finding import Problem, Rule
 from ddgm_dist.deploy.lint.reading import Node, as_list, as_map, pods, ray_cluster, text_of
+from ddgm_dist.readers import strict_yaml
 
 __all__ = ["RULES"]
 

@@ -1,0 +1,1 @@
+"""The paper: the DDGM loop, its schedule, descent and what a denoiser is asked for."""

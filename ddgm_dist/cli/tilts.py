@@ -1,0 +1,207 @@
+"""``simulate`` and ``ingest``: where tilt series come from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ddgm_dist.cli.options import (
+    MaskBad,
+    Overwrite,
+    PixelSize,
+    Rows,
+    Seed,
+    Thickness,
+    TiltAxis,
+    TiltsOut,
+    store_argument,
+)
+from ddgm_dist.cli.values import MAX_ANGLES, even_angles, parse_angles, parse_shape, parse_slice
+from ddgm_dist.errors import InputError
+
+if TYPE_CHECKING:
+    from ddgm_dist.readers.base import VolumeSource
+
+__all__ = ["ingest", "simulate", "volume_argument"]
+
+PHANTOM = "phantom:"
+
+
+def volume_argument(text: str, argument: str) -> str | VolumeSource:
+    """A volume named on the command line: a path, or ``phantom:Z,Y,X`` for procedural tissue."""
+    if not text.startswith(PHANTOM):
+        return text
+    shape = parse_shape(text.removeprefix(PHANTOM), argument)
+    from ddgm_dist.simulation.phantom import TissuePhantom
+
+    return TissuePhantom(shape)
+
+
+def simulate(
+    volume: Annotated[
+        str,
+        typer.Argument(
+            metavar="VOLUME",
+            help="Zarr, MRC, .npy, folder of images, or phantom:Z,Y,X for procedural tissue.",
+            show_default=False,
+        ),
+    ],
+    tilts_out: TiltsOut,
+    angles: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SPEC",
+            help="Angles in degrees: start:stop:step, a list with commas, or a file.",
+            show_default=False,
+        ),
+    ] = None,
+    tilts: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            max=MAX_ANGLES,
+            help="Number of evenly spaced tilts; 61.",
+            show_default=False,
+        ),
+    ] = None,
+    max_angle: Annotated[
+        float | None,
+        typer.Option(metavar="DEG", help="Largest of them; 60.", show_default=False),
+    ] = None,
+    noise: Annotated[
+        str,
+        typer.Option(
+            help="none, gaussian:F (F of the projections' standard deviation) or poisson:DOSE."
+        ),
+    ] = "none",
+    field: Annotated[
+        int | None,
+        typer.Option(
+            metavar="W",
+            min=1,
+            help="Columns of the detector; narrower than the volume as in reality.",
+            show_default=False,
+        ),
+    ] = None,
+    rows: Rows = None,
+    shifts: Annotated[
+        float, typer.Option(metavar="PX", min=0, help="Random shifts of the tilts, up to PX.")
+    ] = 0.0,
+    seed: Seed = 0,
+    pixel_size: PixelSize = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Project a volume into a tilt series, with noise, shifts and a missing wedge."""
+    chosen = _simulated_angles(angles, tilts, max_angle)
+    part = None if rows is None else parse_slice(rows, "--rows")
+    source = volume_argument(volume, "VOLUME")
+    from ddgm_dist.paths.overlap import refuse_overlap
+    from ddgm_dist.simulation.simulate import simulate as run
+
+    if angles is not None and Path(angles).is_file():
+        refuse_overlap(tilts_out, "TILTS.zarr", [("--angles", angles)])
+    series = run(
+        source,
+        tilts_out,
+        angles=chosen,
+        noise=noise,
+        field=field,
+        rows=part,
+        shifts=shifts,
+        seed=seed,
+        pixel_size_nm=pixel_size,
+        overwrite=overwrite,
+    )
+    _report(tilts_out, series.shape)
+
+
+def ingest(
+    source: Annotated[
+        Any,
+        typer.Argument(
+            parser=store_argument,
+            metavar="SOURCE",
+            help=".npz, .npy, .mrc (with .tlt or .rawtlt beside it) or a folder of images.",
+            show_default=False,
+        ),
+    ],
+    tilts_out: TiltsOut,
+    angles: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SPEC",
+            help="Angles in degrees, where the source has none: a file, start:stop:step or a list.",
+            show_default=False,
+        ),
+    ] = None,
+    thickness: Thickness = None,
+    pixel_size: PixelSize = None,
+    tilt_axis: Annotated[
+        TiltAxis,
+        typer.Option(help="The image axis that counts along the tilt axis."),
+    ] = "rows",
+    rows: Rows = None,
+    columns: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A:B",
+            help="Columns (u) to keep, symmetric about the tilt axis; all by default.",
+            show_default=False,
+        ),
+    ] = None,
+    dark: Annotated[
+        float | None,
+        typer.Option(help="Value of vacuum, to subtract.", show_default=False),
+    ] = None,
+    mask_bad: MaskBad = False,
+    description: Annotated[str, typer.Option(help="What it is; kept with the data.")] = "",
+    overwrite: Overwrite = False,
+) -> None:
+    """Bring a recorded tilt series into a Zarr store."""
+    chosen = None if angles is None else parse_angles(angles)
+    part_y = None if rows is None else parse_slice(rows, "--rows")
+    part_u = None if columns is None else parse_slice(columns, "--columns")
+    from ddgm_dist.tilts.ingest import ingest as run
+
+    series = run(
+        source,
+        tilts_out,
+        angles=chosen,
+        thickness=thickness,
+        pixel_size_nm=pixel_size,
+        tilt_axis=tilt_axis,
+        rows=part_y,
+        columns=part_u,
+        dark=dark,
+        mask_bad=mask_bad,
+        description=description,
+        overwrite=overwrite,
+    )
+    if Path(source).is_dir():
+        from ddgm_dist.readers.images import list_images, pairing
+
+        typer.echo(f"images and angles: {pairing(list_images(source), series.meta.angles_deg)}")
+    _report(tilts_out, series.shape)
+
+
+def _simulated_angles(
+    angles: str | None, tilts: int | None, max_angle: float | None
+) -> tuple[float, ...]:
+    if angles is None:
+        return even_angles(61 if tilts is None else tilts, 60.0 if max_angle is None else max_angle)
+    if tilts is not None or max_angle is not None:
+        raise InputError("--angles", angles, "says it all; leave out --tilts and --max-angle")
+    chosen = parse_angles(angles)
+    if isinstance(chosen, Path):
+        from ddgm_dist.readers.angles import read_angles
+
+        return read_angles(chosen)
+    return chosen
+
+
+def _report(path: str | Path, shape: tuple[int, int, int]) -> None:
+    n_tilts, n_rows, n_columns = shape
+    typer.echo(f"{path}: {n_tilts} tilts of {n_rows} x {n_columns} pixels")

@@ -1,0 +1,100 @@
+"""``train``: a denoiser of one's own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ddgm_dist.cli.options import Overwrite, Seed, store_argument
+from ddgm_dist.cli.values import parse_slice
+
+__all__ = ["train"]
+
+
+def train(
+    images: Annotated[
+        list[Any],
+        typer.Argument(
+            parser=store_argument,
+            metavar="IMAGES",
+            help="Folders of images, or volumes.",
+            show_default=False,
+        ),
+    ],
+    weights: Annotated[
+        Path,
+        typer.Argument(metavar="WEIGHTS.safetensors", help="Weights to write.", show_default=False),
+    ],
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Steps to train for.", show_default=False)
+    ] = None,
+    minutes: Annotated[
+        float | None,
+        typer.Option(min=0, help="Minutes to train for; give this or --steps.", show_default=False),
+    ] = None,
+    validation: Annotated[
+        list[Any] | None,
+        typer.Option(
+            parser=store_argument,
+            metavar="IMAGES",
+            help="Images kept out of training, to judge it; may be repeated.",
+            show_default=False,
+        ),
+    ] = None,
+    planes: Annotated[
+        str, typer.Option(help="Planes of the volumes to draw from; yx for single images.")
+    ] = "yx,zx,zy",
+    z_range: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A:B",
+            help="Sections (z) of IMAGES to train on; all by default.",
+            show_default=False,
+        ),
+    ] = None,
+    patch: Annotated[int, typer.Option(metavar="PX", min=16, help="Edge of a patch.")] = 128,
+    batch: Annotated[int, typer.Option(min=1, help="Patches per step.")] = 8,
+    learning_rate: Annotated[float, typer.Option(min=0, help="Peak learning rate.")] = 1e-3,
+    seed: Seed = 0,
+    variety: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            max=1,
+            help="How often a patch is shown as another microscope might; 0.2 is mild.",
+        ),
+    ] = 0.0,
+    attribution: Annotated[
+        str, typer.Option(help="Where the images come from; kept with the weights.")
+    ] = "",
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Start anew, whatever an interrupted training left.")
+    ] = False,
+    overwrite: Overwrite = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
+) -> None:
+    """Train a denoiser on images; run again after an interruption, it goes on where it stopped."""
+    sections = None if z_range is None else parse_slice(z_range, "--z-range")
+    from ddgm_dist.training.train import train as run
+
+    result = run(
+        images,
+        weights,
+        steps=steps,
+        minutes=minutes,
+        validation=validation or [],
+        planes=tuple(plane.strip() for plane in planes.split(",")),
+        z_range=sections,
+        patch=patch,
+        batch=batch,
+        learning_rate=learning_rate,
+        seed=seed,
+        variety=variety,
+        attribution=attribution,
+        resume=not fresh,
+        overwrite=overwrite,
+        progress=not quiet,
+    )
+    typer.echo(result.describe())

@@ -1,0 +1,96 @@
+"""``tune``: settings for data whose truth nobody knows."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ddgm_dist.cli.options import (
+    ConfigFile,
+    MaskBad,
+    NoDespike,
+    Overrides,
+    Overwrite,
+    Seed,
+    Thickness,
+    TiltsIn,
+)
+
+__all__ = ["tune"]
+
+
+def tune(
+    tilts: TiltsIn,
+    config: ConfigFile = None,
+    overrides: Overrides = None,
+    thickness: Thickness = None,
+    mask_bad: MaskBad = False,
+    no_despike: NoDespike = False,
+    grid: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="YAML of values to try by key, or a list of such; about 20 settings by default.",
+            show_default=False,
+        ),
+    ] = None,
+    budget: Annotated[
+        float | None,
+        typer.Option(
+            metavar="MINUTES",
+            help="Try only as many settings as fit; all by default.",
+            show_default=False,
+        ),
+    ] = None,
+    blocks: Annotated[int, typer.Option(min=1, help="Blocks of the field to try them on.")] = 4,
+    rows: Annotated[int, typer.Option(min=1, help="Rows of a block.")] = 2,
+    folds: Annotated[
+        int, typer.Option(min=2, metavar="F", help="Hold out every F-th tilt, and the outermost.")
+    ] = 4,
+    seed: Seed = 0,
+    out: Annotated[
+        Path, typer.Option(metavar="CONFIG.yaml", help="Configuration to write.")
+    ] = Path("tuned.yaml"),
+    overwrite: Overwrite = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
+) -> None:
+    """Choose settings without ground truth: those that predict held-out tilts best.
+
+    Writes a configuration for reconstruct --config, when all is done.
+    """
+    from ddgm_dist.cli.config import read_yaml
+    from ddgm_dist.cli.reconstruct import problem_config
+
+    resolved = problem_config(config, overrides or [], thickness, mask_bad, no_despike)
+    values = None if grid is None else read_yaml(grid, "--grid")
+    from ddgm_dist.errors import InputError
+    from ddgm_dist.paths.overlap import refuse_overlap
+    from ddgm_dist.tile.host import allocate_as_workers
+    from ddgm_dist.tuning.tune import tune as run
+
+    if grid is not None and not values:
+        raise InputError("--grid", str(grid), "is empty", "give values, such as K: [25, 100]")
+    given = (("--config", config), ("--grid", grid))
+    refuse_overlap(out, "--out", [(name, path) for name, path in given if path is not None])
+    allocate_as_workers()
+    found = run(
+        tilts,
+        resolved,
+        grid=values,
+        blocks=blocks,
+        rows=rows,
+        folds=folds,
+        budget=budget,
+        seed=seed,
+        out=out,
+        overwrite=overwrite,
+        progress=not quiet,
+        report=lambda line: typer.echo(line, err=True),
+    )
+    typer.echo(json.dumps(found.to_dict(), indent=2) if as_json else found.describe())
+    if not as_json:
+        typer.echo(f"written: {out}")

@@ -1,0 +1,37 @@
+"""What an engine is: it runs a job and reports events."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Protocol
+
+from ddgm_dist.tile.events import Report
+from ddgm_dist.tile.job import Job
+
+__all__ = [
+    "Engine",
+]
+
+
+class Engine(Protocol):
+    """Where a plan is computed."""
+
+    @property
+    def name(self) -> str:
+        """``local`` or ``ray``."""
+
+    @property
+    def workers(self) -> int:
+        """How many tiles are computed at the same time."""
+
+    def budget(self, asked: int | None) -> int | None:
+        """Bytes that a worker may use: what was asked for, if it is there, or what there is.
+
+        None when that is unknown.
+        """
+
+    def connected(self) -> contextlib.AbstractContextManager[None]:
+        """What the engine needs, for the time of a run; fails at once if it is not there."""
+
+    def run(self, job: Job, done: frozenset[str], report: Report) -> None:
+        """Compute and write every tile whose name is not in ``done``."""

@@ -1,0 +1,1 @@
+"""Scores of a volume against another, and its coarser levels."""

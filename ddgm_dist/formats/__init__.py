@@ -1,1 +1,0 @@
-"""Readers of other people's files: NumPy, MRC, image folders, Zarr volumes."""

@@ -1,0 +1,1 @@
+"""What a run is doing or has done, from its store alone."""

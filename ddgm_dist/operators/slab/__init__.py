@@ -1,0 +1,1 @@
+"""The slab operator: a thin specimen that is tilted about one axis."""

@@ -1,0 +1,303 @@
+r"""The spectral slab operator: K gradient steps as one small dense product per frequency.
+
+In the stretched coordinate ``s = u / cos(theta)`` (:mod:`ddgm_dist.operators.slab.stretch`) tilt t of
+the slab ``f(z, x)`` is a pure shear, ``b_t(s) = 1/cos * sum_z f(z, s - z tan)``. Along x the operator is
+therefore diagonal in frequency: at each k a dense matrix over (tilt, z),
+
+    A_k[t, z] = sqrt(cos theta_t) * exp(-i k z tan theta_t) / cos theta_t     for |k| <= pi cos theta_t,
+
+zero above that band, for the detector holds nothing there. With z measured from the slab's centre
+the unitary basis ``(e_z + e_-z)/sqrt2, i (e_z - e_-z)/sqrt2`` turns ``exp(-i k z tan)`` into real
+columns ``sqrt2 cos(k z tan), sqrt2 sin(k z tan)``: everything below is real arithmetic on real and
+imaginary parts.
+
+K steps from x on ``1/2 ||S (A x - b)||^2``: unmeasured samples (S = 0) are imputed with the current
+estimate's own projection, afresh every `IMPUTED_EVERY` steps. That majorises the masked error, touches
+it at x, and is quadratic with the unmasked ``G = A^H A``; K steps on it are, with ``r = S (b - A x)``,
+
+    x + Q A^H r,    Q = (I - (I - eta G)^K) G^+    (K eta on the null space),
+
+so the masked error never rises. Imputed at every step this is masked descent; imputed once for many, the
+projections of the first estimate hold back what the ends of the field have to become. (An isolated
+specimen is then set back to vacuum outside its columns, a projection that the steps do not see.) G is
+eigendecomposed once per frequency in float64.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ddgm_dist.algorithm.schedule import IMPUTED_EVERY
+from ddgm_dist.core.geometry import Geometry
+from ddgm_dist.errors import InputError
+from ddgm_dist.operators.slab.basis import SlabBasis, fold, period, period_margin, unfold
+from ddgm_dist.operators.slab.stretch import (
+    DetectorPart,
+    stretch,
+    stretched_positions,
+    stretching_part,
+)
+
+__all__ = ["SlabData", "SlabOperator"]
+
+
+@dataclass(frozen=True)
+class SlabData:
+    """Stretched measurements of one block of rows.
+
+    Attributes
+    ----------
+    stretched
+        ``C b``, float32 ``(tilt, rows, length)``.
+    measured
+        S, float32, broadcastable to ``stretched``.
+    """
+
+    stretched: Tensor
+    measured: Tensor
+
+
+class SlabOperator:
+    """Forward, adjoint and closed-form descent over columns ``[start, stop)`` of a slab.
+
+    Parameters
+    ----------
+    geometry
+        Of the tilt series.
+    columns
+        Global columns solved for; the whole domain when None. Columns of the field are
+        ``[0, field)``.
+    background
+        Value of the volume outside the columns of an isolated specimen (vacuum).
+    basis
+        Shared matrices of a period that holds the columns; made when None.
+    device
+        Where tensors live, when no basis is given.
+
+    Notes
+    -----
+    Volumes are float32 ``(z, rows, columns)`` in voxels, projections float32 ``(tilt, rows,
+    length)`` on the stretched grid, whose column j is global column ``start + j``; ``length`` is the
+    period of the Fourier transform, at least the number of columns. For an isolated specimen it
+    leaves room for the reach on both sides, and the grid starts ``margin`` columns earlier.
+    """
+
+    def __init__(
+        self,
+        geometry: Geometry,
+        columns: tuple[int, int] | None = None,
+        *,
+        background: float = 0.0,
+        basis: SlabBasis | None = None,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.geometry = geometry
+        self.columns = columns or geometry.domain
+        self.background = background
+        width = self.columns[1] - self.columns[0]
+        if width < 1:
+            raise InputError("columns", self.columns, "must hold at least one column")
+        self.margin = period_margin(geometry)
+        needed = period(geometry, width)
+        self.basis = basis or SlabBasis(geometry, needed, device)
+        if self.basis.length < needed:
+            raise InputError(
+                "basis",
+                f"{self.basis.length} columns",
+                f"its period is shorter than the {needed} columns needed",
+            )
+        self.length = self.basis.length
+        self.device = self.basis.device
+        self.matrix = self.basis.matrix
+
+    @property
+    def grid_start(self) -> int:
+        """Global column of the first stretched sample."""
+        return self.columns[0] - self.margin
+
+    # -- the operator ---------------------------------------------------------------------------
+
+    def A(self, x: Tensor) -> Tensor:
+        """Project: float32 ``(z, rows, columns)`` to ``(tilt, rows, length)``.
+
+        Outside the columns the volume is ``background``; with one other than 0 this is affine.
+        """
+        return self._from_fourier(
+            self.matrix @ self._volume_to_fourier(x, self.background), x.shape[1]
+        )
+
+    def A_linear(self, p: Tensor) -> Tensor:
+        """Linear part of :meth:`A`, for a difference ``p`` of volumes: zero outside the columns."""
+        return self._from_fourier(self.matrix @ self._volume_to_fourier(p, 0.0), p.shape[1])
+
+    def T(self, y: Tensor) -> Tensor:
+        """Adjoint of the linear part: ``(tilt, rows, length)`` to ``(z, rows, columns)``."""
+        return self._volume_from_fourier(self.matrix.mT @ self._to_fourier(y), y.shape[1])
+
+    # -- the data -------------------------------------------------------------------------------
+
+    @property
+    def detector_part(self) -> DetectorPart:
+        """The detector columns that :meth:`prepare` reads of each tilt."""
+        return stretching_part(self.geometry, self.grid_start, self.grid_start + self.length)
+
+    def prepare(
+        self,
+        projections: Tensor,
+        valid: Tensor | None = None,
+        part: DetectorPart | None = None,
+    ) -> SlabData:
+        """Stretch measured rows onto this operator's grid and tell which samples are measured.
+
+        Parameters
+        ----------
+        projections
+            Float32 ``(tilt, rows, columns)``; already shifted by dy, and without NaN.
+        valid
+            1 where a detector sample is trusted, shape of ``projections``; all when None. A
+            stretched sample counts as measured when both its neighbours on the detector do.
+        part
+            Which detector columns the projections are; the whole detector when None. A part that
+            holds :attr:`detector_part` gives the same bits as the whole.
+        """
+        g = self.geometry
+        stop = self.grid_start + self.length
+        part = part or DetectorPart((0,) * g.tilts, g.field)
+        if projections.shape[-1] != part.width:
+            raise ValueError(f"projections have {projections.shape[-1]} columns, not {part.width}")
+        stretched = torch.stack(
+            [
+                stretch(
+                    projections[t],
+                    angle,
+                    g.shift(t)[1],
+                    self.grid_start,
+                    stop,
+                    first=part.first[t],
+                    field=g.field,
+                )
+                for t, angle in enumerate(g.angles)
+            ]
+        )
+        measured = torch.stack([self._measured_columns(t) for t in range(g.tilts)])[:, None]
+        if valid is not None:
+            measured = measured * torch.stack(
+                [self._valid_columns(valid[t], t, part.first[t]) for t in range(g.tilts)]
+            )
+        return SlabData(stretched * (measured > 0), measured)
+
+    def _measured_columns(self, tilt: int) -> Tensor:
+        """S of one tilt: the ray hits the detector and crosses nothing unknown."""
+        g = self.geometry
+        angle = g.angles[tilt]
+        stop = self.grid_start + self.length
+        u = stretched_positions(angle, g.shift(tilt)[1], self.grid_start, stop, g.field)
+        hit = (u >= 0) & (u <= g.field - 1)
+        spread = (g.thickness - 1) / 2 * abs(math.tan(angle))
+        s = torch.arange(self.grid_start, stop, dtype=torch.float64)
+        # Beyond an isolated specimen's domain is vacuum, which is known; beyond a cut is not.
+        first, last = g.domain
+        if g.specimen == "slab" or self.columns[0] > first:
+            hit &= s - spread >= self.columns[0]
+        if g.specimen == "slab" or self.columns[1] < last:
+            hit &= s + spread <= self.columns[1] - 1
+        return hit.to(self.device, torch.float32)
+
+    def _valid_columns(self, valid: Tensor, tilt: int, begin: int) -> Tensor:
+        """Whether both neighbours are trusted; ``valid`` begins with the detector's ``begin``."""
+        g = self.geometry
+        stop = self.grid_start + self.length
+        u = stretched_positions(
+            g.angles[tilt], g.shift(tilt)[1], self.grid_start, stop, g.field
+        ).clamp(0, g.field - 1)
+        u = u.to(valid.device)
+        below, above = u.floor().long() - begin, u.ceil().long() - begin
+        return torch.minimum(valid[:, below], valid[:, above]).to(torch.float32)
+
+    # -- descent --------------------------------------------------------------------------------
+
+    def residual(self, x: Tensor, data: SlabData) -> Tensor:
+        """``S (C b - A x)``, float32 ``(tilt, rows, length)``."""
+        return data.measured * (data.stretched - self.A(x))
+
+    def descend(
+        self, x: Tensor, data: SlabData, steps: float, step_size: float
+    ) -> tuple[Tensor, Tensor]:
+        """``steps`` gradient steps in closed form; see the module's docstring.
+
+        Returns
+        -------
+        x, error
+            The new estimate, and the squared residual ``||S (b - A x)||^2`` of the old one, a
+            scalar.
+        """
+        rows = x.shape[1]
+        if not data.measured.expand(data.stretched.shape).shape == data.stretched.shape:
+            raise ValueError("measured does not broadcast to stretched")
+        residual = self.residual(x, data)
+        error = residual.square().sum()
+        while steps > 0:
+            run = min(steps, IMPUTED_EVERY)
+            x = x + self._volume_from_fourier(self._update(residual, run, step_size), rows)
+            del residual  # a tilt series' size
+            steps -= run
+            if steps > 0:
+                residual = self.residual(x, data)
+        return x, error
+
+    def _update(self, residual: Tensor, steps: float, step_size: float) -> Tensor:
+        """``Q A^H r`` in Fourier space."""
+        # One name for what is as large as a volume: what is used up is free for the next product.
+        update = self.matrix.mT @ self._to_fourier(residual)
+        vectors, factor = self.basis.vectors, self.basis.step_factor(steps, step_size)
+        update = vectors.mT @ update
+        return vectors @ update.mul_(factor[:, :, None])
+
+    # -- Fourier space --------------------------------------------------------------------------
+
+    def to_modes(self, p: Tensor) -> Tensor:
+        """Coefficients of a difference of volumes in the eigenbasis of G, zero outside the columns.
+
+        Float32 ``(z, rows, columns)`` to ``(frequency, z, 2 rows)``: real parts, then imaginary. The
+        basis is orthonormal; the eigenvalues are :attr:`SlabBasis.values`.
+        """
+        return self.basis.vectors.mT @ self._volume_to_fourier(p, 0.0)
+
+    def data_to_modes(self, y: Tensor) -> Tensor:
+        """Coefficients of ``A^T y`` over the whole period, where :meth:`T` would crop.
+
+        Float32 ``(tilt, rows, length)`` to ``(frequency, z, 2 rows)``.
+        """
+        return self.basis.vectors.mT @ (self.matrix.mT @ self._to_fourier(y))
+
+    def from_modes(self, coefficients: Tensor) -> Tensor:
+        """Inverse (and adjoint) of :meth:`to_modes`; cropped to the columns."""
+        return self._volume_from_fourier(
+            self.basis.vectors @ coefficients, coefficients.shape[-1] // 2
+        )
+
+    def _volume_to_fourier(self, x: Tensor, outside: float) -> Tensor:
+        """Volume block to its even and odd parts in z, real ``(frequency, z, 2 rows)``."""
+        pad = (self.margin, self.length - x.shape[-1] - self.margin)
+        padded = torch.nn.functional.pad(x, pad, value=outside)
+        return fold(self._to_fourier(padded))
+
+    def _volume_from_fourier(self, folded: Tensor, rows: int) -> Tensor:
+        spectrum = unfold(folded)
+        del folded  # a volume's size, as everything here
+        full = self._from_fourier(spectrum, rows)
+        return full[..., self.margin : self.margin + self.columns[1] - self.columns[0]]
+
+    def _to_fourier(self, y: Tensor) -> Tensor:
+        """``(n, rows, length)`` to real ``(frequency, n, 2 rows)``: real parts, then imaginary."""
+        spectrum = torch.fft.rfft(y, norm="ortho").permute(2, 0, 1)
+        return torch.cat((spectrum.real, spectrum.imag), dim=2)
+
+    def _from_fourier(self, spectrum: Tensor, rows: int) -> Tensor:
+        parts = torch.complex(spectrum[..., :rows].contiguous(), spectrum[..., rows:].contiguous())
+        values: Tensor = torch.fft.irfft(parts.permute(1, 2, 0), n=self.length, norm="ortho")
+        return values

@@ -1,0 +1,206 @@
+"""Whole small files, listings and deletions, on disks and in object stores alike.
+
+Those of a folder go through the file system, those of an object store through tensorstore. An object
+is written whole or not at all, so no temporary file is needed there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import tensorstore as ts
+
+from ddgm_dist.errors import StorageError
+from ddgm_dist.paths.lock import locked
+from ddgm_dist.paths.object_store import bucket_store, kvstore, list_keys, plain, wait_for
+from ddgm_dist.paths.place import ObjectPath, Place
+
+__all__ = [
+    "delete",
+    "delete_folder",
+    "exclusive",
+    "exists",
+    "files_below",
+    "is_zarr",
+    "names",
+    "read_all",
+    "read_bytes",
+    "read_stamped",
+    "write_bytes",
+    "write_if",
+]
+
+
+def read_bytes(place: Place) -> bytes | None:
+    """A whole file, or None.
+
+    Raises
+    ------
+    OSError, StorageError
+        It cannot be read; the former of files, the latter of objects, here and below.
+    """
+    if isinstance(place, Path):
+        try:
+            return place.read_bytes()
+        except FileNotFoundError:
+            return None
+    return _value(place, bucket_store(place).read(place.key))
+
+
+def read_all(places: Sequence[Place]) -> list[bytes | None]:
+    """Many small files, objects all at a time; raises as `read_bytes` does."""
+    asked = [p if isinstance(p, Path) else (p, bucket_store(p).read(p.key)) for p in places]
+    return [read_bytes(p) if isinstance(p, Path) else _value(*p) for p in asked]
+
+
+def _value(place: ObjectPath, future: Any) -> bytes | None:
+    found = wait_for("reading", place, future)
+    return bytes(found.value) if found.state == "value" else None
+
+
+def write_bytes(place: Place, data: bytes) -> None:
+    """Write a small file, durably and so that readers see all of it or nothing.
+
+    Folders are made on the way. Raises as `read_bytes` does.
+    """
+    if isinstance(place, ObjectPath):
+        wait_for(f"writing {len(data)} bytes to", place, bucket_store(place).write(place.key, data))
+        return
+    temporary = place.with_name(f".{place.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(place)
+        _sync_folder(place.parent)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def read_stamped(place: Place) -> tuple[bytes | None, bytes]:
+    """A whole file, or None, and a stamp that no other content at any other time has.
+
+    Raises as `read_bytes` does.
+    """
+    store, key = _conditional(place)
+    found = _asked("reading", place, store.read(key))
+    return bytes(found.value) if found.state == "value" else None, found.stamp.generation
+
+
+def write_if(place: Place, data: bytes, stamp: bytes) -> bool:
+    """Write as `write_bytes` does, if the file is still the one of the stamp; tells whether it was.
+
+    A server may have written what it says it has not, if its first answer was lost: look again.
+    """
+    store, key = _conditional(place)
+    doing = f"writing {len(data)} bytes to"
+    with exclusive(place):
+        written = _asked(doing, place, store.write(key, data, if_equal=stamp))
+    return bool(written.generation)
+
+
+def exclusive(place: Place) -> AbstractContextManager[None]:
+    """Look at a file and replace it with nobody in between who does so as well; servers see to that.
+
+    Raises as :func:`ddgm_dist.paths.lock.locked` does.
+    """
+    return contextlib.nullcontext() if isinstance(place, ObjectPath) else locked(place.parent)
+
+
+def _conditional(place: Place) -> tuple[ts.KvStore, str]:
+    """Where a file can be replaced on a condition, and its key there."""
+    if isinstance(place, Path):
+        return kvstore(place.parent), place.name
+    return bucket_store(place), place.key
+
+
+def _asked(doing: str, place: Place, future: Any) -> Any:
+    """The result of a request about a file or an object."""
+    if isinstance(place, ObjectPath):
+        return wait_for(doing, place, future)
+    try:
+        return future.result()
+    except ValueError as error:  # tensorstore's word for errors of files
+        raise OSError(plain(error)) from None
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename in the folder survive a power cut."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def exists(place: Place) -> bool:
+    """Whether there is a file or a folder."""
+    if isinstance(place, Path):
+        return place.exists()
+    return is_zarr(place) or read_bytes(place) is not None or bool(list_keys(place))
+
+
+def is_zarr(place: Place) -> bool:
+    """Whether a folder carries Zarr metadata (version 2 or 3)."""
+    files = [place / name for name in ("zarr.json", ".zgroup", ".zarray")]
+    return any(f.is_file() if isinstance(f, Path) else read_bytes(f) is not None for f in files)
+
+
+def names(place: Place) -> list[str]:
+    """Names of the files and folders in a folder, sorted; none if it is not there."""
+    if isinstance(place, Path):
+        return sorted(name for (name,) in _walk(str(place), 1))
+    return sorted({key.partition("/")[0] for key in list_keys(place)})
+
+
+def files_below(place: Place, depth: int) -> list[tuple[str, ...]]:
+    """Relative paths, as parts, of all that lies so many levels below a folder."""
+    if isinstance(place, Path):
+        return list(_walk(str(place), depth))
+    parts = [tuple(key.split("/")) for key in list_keys(place)]
+    return [part for part in parts if len(part) == depth]
+
+
+def _walk(folder: str, depth: int) -> Iterator[tuple[str, ...]]:
+    """What lies so many levels below a folder, without a Path for each: there may be millions."""
+    try:
+        found = os.scandir(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    with found as entries:
+        for entry in entries:
+            if depth == 1:
+                yield (entry.name,)
+            else:
+                for parts in _walk(entry.path, depth - 1):
+                    yield (entry.name, *parts)
+
+
+def delete(place: Place) -> None:
+    """Delete a file, if it is there."""
+    if isinstance(place, Path):
+        place.unlink(missing_ok=True)
+    else:
+        wait_for("deleting", place, bucket_store(place).write(place.key, None))
+
+
+def delete_folder(place: Place, *, ignore_errors: bool = False) -> None:
+    """Delete a folder and all in it, if it is there; or what can be deleted of it."""
+    if isinstance(place, Path):
+        if place.exists():
+            shutil.rmtree(place, ignore_errors)
+        return
+    prefix = f"{place.key}/".encode()
+    within = ts.KvStore.KeyRange(prefix, prefix[:-1] + b"0")
+    with contextlib.suppress(*[StorageError] * ignore_errors):
+        wait_for("deleting what is in", place, bucket_store(place).delete_range(within))

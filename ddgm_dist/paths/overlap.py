@@ -1,0 +1,107 @@
+"""Whether an output is, contains, or lies in one of its inputs: then it must not be written.
+
+Files and folders are compared by what the file system says that they are (device and inode), not by
+their names: so links, ``..``, other cases on file systems that ignore it, and folders that are mounted
+twice are seen through. Object stores are compared by bucket and key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from ddgm_dist.errors import InputError
+from ddgm_dist.paths.exchange import others_of
+from ddgm_dist.paths.locate import place_of
+from ddgm_dist.paths.mounts import spot, spots_below
+from ddgm_dist.paths.place import ObjectPath, Place
+
+__all__ = ["refuse_overlap"]
+
+Identity = tuple[int, int] | str
+
+
+def refuse_overlap(
+    out: str | Path | ObjectPath,
+    argument: str,
+    inputs: Iterable[tuple[str, str | Path | ObjectPath]],
+) -> None:
+    """Refuse an output that would destroy what it is made from.
+
+    Parameters
+    ----------
+    out
+        A path or a URL; it need not exist.
+    argument
+        What the user calls the output.
+    inputs
+        What the user calls each input, and its path or URL.
+
+    Raises
+    ------
+    InputError
+        ``out`` is one of the inputs, contains it or lies in it. The same goes for the folders beside
+        ``out`` in which its replacement is written and where the former one is put aside.
+    """
+    target = place_of(out, argument)
+    places: list[Place] = [target]
+    if isinstance(target, Path):
+        places += others_of(target)
+    for name, path in inputs:
+        source = place_of(path, name)
+        for place in places:
+            relation = _relation(place, source)
+            if relation:
+                raise InputError(
+                    argument,
+                    str(out),
+                    f"{relation} the input {name} = {path}, which writing it would destroy",
+                    "choose an output that lies elsewhere",
+                )
+
+
+def _relation(out: Place, source: Place) -> str:
+    """How an output lies to an input, in words; empty if they are apart."""
+    ours, theirs = _line(out), _line(source)
+    if ours[0] is not None and ours[0] == theirs[0]:
+        return "is"
+    if theirs[0] is not None and theirs[0] in ours[1:]:
+        return "lies in"
+    if ours[0] is not None and ours[0] in theirs[1:]:
+        return "contains"
+    if isinstance(out, Path) and isinstance(source, Path):
+        return _relation_by_mounts(out, source)
+    return ""
+
+
+def _relation_by_mounts(out: Path, source: Path) -> str:
+    """The same of places that are mounted folders, or lie in some, or do not exist yet."""
+    ours, theirs = spot(out), spot(source)
+    if ours == theirs:
+        return "is"
+    if ours.within(theirs):
+        return "lies in"
+    if theirs.within(ours):
+        return "contains"
+    # What is mounted within the output is deleted with it.
+    for seen in spots_below(out):
+        if theirs.within(seen) or seen.within(theirs):
+            return "contains, by a mount, some or all of"
+    return ""
+
+
+def _line(place: Place) -> list[Identity | None]:
+    """What a place is, then what each folder above it is; None for what does not exist yet."""
+    if isinstance(place, ObjectPath):
+        parts = [part for part in place.key.split("/") if part not in ("", ".")]
+        keys = ("/".join(parts[:n]) for n in range(len(parts), 0, -1))
+        return [f"{place.scheme}://{place.bucket}/{key}" for key in keys]
+    return [_identity(path) for path in (place, *place.parents)]
+
+
+def _identity(path: Path) -> Identity | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino

@@ -1,0 +1,1 @@
+"""Which pixels of a tilt series are no measurement, and how that is found."""

@@ -1,0 +1,90 @@
+"""Whether a constant is in every pixel, told from parts of the series."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from torch import Tensor
+
+from ddgm_dist.core.geometry import Geometry, Specimen
+from ddgm_dist.pixels.background import Background, edge_level, fit_background, is_flat
+from ddgm_dist.pixels.findings import Finding, constant
+from ddgm_dist.pixels.omitted_lines import view_means
+
+__all__ = ["LevelCheck"]
+
+# An uneven slab's means grow with the tilt by at least so much of what they are at zero tilt; and a
+# constant in it counts that is this share of it (without any, shares of up to 0.09 were seen).
+_GROWS, _SHARE_OF_UNEVEN = 0.1, 0.3
+
+
+class LevelCheck:
+    """Collects parts of a series, and says whether a constant is in all of them.
+
+    Parameters
+    ----------
+    specimen
+        Of a slab the means of the views tell, of an isolated one the ends of its rows. None if it is
+        unknown: then what is as bright at its ends as in the middle is a slab.
+    """
+
+    def __init__(self, specimen: Specimen | None) -> None:
+        self.specimen = specimen
+        self._means = list[list[float]]()
+        self._flat = list[bool]()
+        self._edges = list[Background]()
+        self._angles: tuple[float, ...] = ()
+
+    def add(self, projections: Tensor, geometry: Geometry, good: Tensor | None = None) -> None:
+        """A part ``(tilt, rows, columns)`` and the geometry that it would have alone.
+
+        Pixels that are not ``good`` must have been replaced by something plausible.
+        """
+        self._angles = geometry.angles
+        self._means.append(view_means(projections, geometry, good).tolist())
+        self._flat.append(is_flat(projections.numpy()))
+        self._edges.append(edge_level(projections.numpy()))
+
+    def finding(self, outcome: str, *, already: float = 0.0) -> Finding | None:
+        """What to say of it, if anything.
+
+        Parameters
+        ----------
+        outcome
+            What to do; {level} stands for the constant and what was subtracted ``already``.
+        """
+        found = self._fit()
+        if found is None or not found.significant:
+            return None
+        level = f"{already + found.constant:.4g}"
+        return constant(found.constant, found.specimen, outcome.replace("{level}", level))
+
+    def _fit(self) -> Background | None:
+        if not self._means:
+            return None
+        flat = 2 * sum(self._flat) > len(self._flat)
+        slab = None if self.specimen == "isolated" else self._slab(flat=flat)
+        if flat or slab is not None:
+            return slab
+        if self.specimen == "slab":
+            return None  # not as the slab that it is said to be: its means say nothing
+        level, specimen, error = (
+            float(np.median([getattr(e, name) for e in self._edges]))
+            for name in ("constant", "specimen", "error")
+        )
+        # A specimen that stands in a vacuum is brighter than its rows' ends.
+        return Background(level, specimen, error, self._edges[0].share) if specimen > 0 else None
+
+    def _slab(self, *, flat: bool) -> Background | None:
+        """What the means of the views say, if they are those of a slab."""
+        means = np.array(self._means)
+        seen = np.isfinite(means).any(axis=0)
+        middle = np.full(means.shape[1], np.nan)
+        middle[seen] = np.nanmedian(means[:, seen], axis=0)
+        found = fit_background(middle.tolist(), self._angles)
+        if found is None or flat:
+            return found
+        # Brighter or darker at its ends, it may still grow with the tilt as slabs do.
+        grows = found.specimen > _GROWS * abs(found.constant + found.specimen)
+        return replace(found, share=_SHARE_OF_UNEVEN) if grows else None

@@ -1,0 +1,308 @@
+"""Looking at all pixels of a tilt series as they pass: what is no measurement, and where."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ddgm_dist.core.geometry import Geometry
+from ddgm_dist.pixels.filled_edges import BESIDE, are_filled, widest
+from ddgm_dist.pixels.hot_pixels import (
+    MARGIN,
+    Pixels,
+    find_hot,
+    may_be_hot,
+    stands_out_in_its_row,
+    surroundings,
+)
+from ddgm_dist.pixels.observed import Places, Seen, runs_of
+from ddgm_dist.pixels.screen import Patch
+from ddgm_dist.pixels.tracks import specimen_rows
+
+__all__ = ["Scan"]
+
+Floats = NDArray[np.float32]
+# Equal columns at an edge that are no chance, and fields too narrow to tell.
+_LEAST_COLUMNS, _NARROWEST = 3, 16
+# Rows that tell what is beside an edge.
+_STRIPS = 16
+# A value that so many of a view's other pixels have is data: vacuum, or few counts.
+_COMMON = 0.1
+_SHOWN = 3
+# Pixels that stand out at most: one in so many, but not fewer or more than these.
+_HOT_SHARE, _LEAST_MOST_HOT, _MOST_HOT = 100, 1000, 2**22
+_NO_HOT = np.empty((3, 0), np.int32)
+
+
+class Scan:
+    """Collects what blocks of a series show, one after the other.
+
+    Blocks must come with their columns in order; other than that in any order, each pixel once.
+
+    Parameters
+    ----------
+    shape
+        ``(tilt, y, u)`` of the series.
+    threshold
+        How far a hot pixel stands out; none is looked for when None. It may be set later.
+    read
+        Reads rows, columns and tilts of the series, ``(tilt, rows, columns)``: for hot pixels at the
+        ends of blocks. Without it these are judged by what their block holds.
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, int, int],
+        threshold: float | None,
+        read: Callable[[slice, slice, slice], Floats] | None = None,
+    ) -> None:
+        self.shape, self.threshold, self._read = shape, threshold, read
+        self._hot, self._count = list[NDArray[np.int32]](), 0
+        share = math.prod(shape) // _HOT_SHARE
+        self._most = min(_MOST_HOT, max(_LEAST_MOST_HOT, share))
+        lines = shape[:2]
+        # Of each row of each view: its end values, and how many columns from each end are equal to them.
+        self._ends = np.zeros((2, *lines), dtype=np.float32)
+        self._runs = np.zeros((2, *lines), dtype=np.int64)
+        # Of some rows what is at either end, from the end inwards.
+        wide = min(shape[2], widest(shape[2]) + BESIDE)
+        self._strip_rows = np.unique(np.linspace(0, shape[1] - 1, _STRIPS).astype(int))
+        self._strips = np.zeros((2, shape[0], len(self._strip_rows), wide), dtype=np.float32)
+
+    def add(self, origin: tuple[int, int, int], block: Floats) -> None:
+        """Look at a block ``(tilt, rows, columns)`` that begins at ``(tilt, y, u)``."""
+        self._add_hot(origin, block)
+        self._add_runs(origin, block)
+        self._add_strips(origin, block)
+
+    def result(self, probes: Sequence[Floats], geometry: Geometry, *, known: bool = True) -> Seen:
+        """What was found.
+
+        Parameters
+        ----------
+        probes
+            Some pixels of each view, from everywhere: a value that many have is data.
+        geometry
+            Of the series: how a specimen moves from view to view. Of an isolated one the edges are
+            vacuum, and rows may be empty.
+        known
+            Whether it is known that the specimen is what the geometry says.
+        """
+        tilts, height, field = self.shape
+        specimen = geometry.specimen if known else None
+        views, rows = list[int](), list[Patch]()
+        # Widths and values of edges, and what of each view they and blank rows do not take.
+        widths, values = np.zeros((2, tilts), dtype=np.int64), np.zeros((2, tilts), np.float32)
+        shut = _shut(probes)
+        for tilt in range(tilts if field >= _NARROWEST else 0):
+            (first, last), (lead, trail) = self._ends[:, tilt], self._runs[:, tilt]
+            equal = lead == field
+            if shut[tilt] or (equal.all() and (first == first[0]).all()):
+                views.append(tilt)
+                continue
+            if specimen == "isolated":
+                continue
+            missing = equal.copy()
+            for v in np.unique(first[equal]):
+                # A value that the other rows have as well is vacuum.
+                blank = equal & (first == v)
+                if _elsewhere(probes[tilt], v, float(blank.mean())) >= _COMMON:
+                    missing &= ~blank
+            rows += [(tilt, tilt + 1, a, b, 0, field) for a, b in runs_of(missing, 0, height)]
+            if equal.all():
+                continue
+            for side, (runs, ends) in enumerate(((lead, first), (trail, last))):
+                one = (ends[~equal] == ends[~equal][0]).all()
+                width = int(runs[~equal].min()) if one else 0
+                values[side, tilt] = ends[~equal][0]
+                widths[side, tilt] = width if width >= _LEAST_COLUMNS else 0
+            taken = 1 - (~equal).mean() * (1 - widths[:, tilt].sum() / field)
+            # Of a specimen that is unknown, margins may be vacuum.
+            taken = 0.0 if specimen is None else min(0.9, float(taken))
+            for side in (0, 1):
+                if _elsewhere(probes[tilt], values[side, tilt], taken) >= _COMMON:
+                    widths[side, tilt] = 0
+        edges, unsure = list[Patch](), list[Patch]()
+        for tilt, side in zip(*np.nonzero(widths.T), strict=True):
+            width = int(widths[side, tilt])
+            columns = (0, width) if side == 0 else (field - width, field)
+            edges.append((int(tilt), int(tilt) + 1, 0, height, *columns))
+        for side in (0, 1):
+            if not are_filled(
+                widths[side], values[side], self._strips[side], list(probes), geometry
+            ):
+                unsure += [e for e in edges if (e[4] == 0) == (side == 0)]
+        value = float(values[int(edges[0][4] > 0), edges[0][0]]) if edges else 0.0
+        hot, kept, spared = self._judged_hot(geometry)
+        return Seen(
+            hot,
+            kept,
+            spared,
+            self._count > self._most,
+            self.threshold,
+            tuple(views),
+            tuple(rows),
+            tuple(edges),
+            tuple(sorted(unsure)),
+            value,
+            self.shape,
+        )
+
+    def _add_hot(self, origin: tuple[int, int, int], block: Floats) -> None:
+        if self.threshold is None:
+            return
+        (t0, y0, u0), threshold = origin, self.threshold
+        near = list[Pixels]()
+        for tilt in range(len(block)):
+            if self._count > self._most:
+                return
+            # View by view: where much varies, those that may be hot are more than the pixels.
+            view = block[tilt : tilt + 1]
+            at = may_be_hot(view, threshold)
+            cut = self._is_cut(origin, block, at)
+            inner = tuple(index[~cut] for index in at)
+            _, row, column = find_hot(view, threshold, (inner[0], inner[1], inner[2]))
+            self._keep(np.full(len(row), t0 + tilt), row + y0, column + u0)
+            if cut.any():
+                near.append((np.full(int(cut.sum()), tilt), at[1][cut], at[2][cut]))
+        if near:
+            self._add_near(origin, block, near)
+
+    def _is_cut(self, origin: tuple[int, int, int], block: Floats, at: Pixels) -> NDArray[np.bool_]:
+        """Pixels that something beyond the block decides on."""
+        cut = np.zeros(len(at[0]), dtype=bool)
+        if self._read is not None:
+            for axis in (1, 2):
+                start, size = origin[axis], block.shape[axis]
+                cut |= (at[axis] < MARGIN) & (start > 0)
+                cut |= (at[axis] >= size - MARGIN) & (start + size < self.shape[axis])
+        return cut
+
+    def _add_near(self, origin: tuple[int, int, int], block: Floats, near: list[Pixels]) -> None:
+        """Judge pixels at a block's ends; only strips there are read again."""
+        assert self._read is not None, "where nothing is read nothing is cut"
+        assert self.threshold is not None, "or none may be hot"
+        (t0, y0, u0), (_, height, field) = origin, self.shape
+        columns = block.shape[2]
+        tilt, row, column = (np.concatenate(indices) for indices in zip(*near, strict=True))
+        left = (column < MARGIN) & (u0 > 0)
+        right = ~left & (column >= columns - MARGIN) & (u0 + columns < field)
+        # Those whose whole row is at hand are few when that has been asked.
+        between = ~(left | right)
+        some = stands_out_in_its_row(
+            block, self.threshold, (tilt[between], row[between], column[between])
+        )
+        top = (some[1] < MARGIN) & (y0 > 0)
+        for at in (
+            (tilt[left], row[left], column[left]),
+            (tilt[right], row[right], column[right]),
+            (some[0][top], some[1][top], some[2][top]),
+            (some[0][~top], some[1][~top], some[2][~top]),
+        ):
+            if not len(at[0]):
+                continue
+            (t, y, u), (t_end, y_end, u_end) = (
+                [int(f(index)) for index in at] for f in (np.min, np.max)
+            )
+            around_y = surroundings(y0 + y, y0 + y_end + 1, height)
+            around_u = surroundings(u0 + u, u0 + u_end + 1, field)
+            wide = self._read(around_y, around_u, slice(t0 + t, t0 + t_end + 1))
+            found_t, found_y, found_u = find_hot(wide, self.threshold)
+            found_t, found_y = found_t + t, found_y + around_y.start - y0
+            found_u = found_u + around_u.start - u0
+            inside = (found_y >= y) & (found_y <= y_end) & (found_u >= u) & (found_u <= u_end)
+            self._keep(found_t[inside] + t0, found_y[inside] + y0, found_u[inside] + u0)
+
+    def _keep(self, *at: NDArray[np.int64]) -> None:
+        self._count += len(at[0])
+        self._hot.append(np.stack(at).astype(np.int32))
+
+    def _judged_hot(self, geometry: Geometry) -> tuple[Places, Places, tuple[tuple[int, int], ...]]:
+        """Pixels that are hot, those that may be the specimen's, and the rows of these."""
+        tilt, row, column = (
+            index.astype(np.int64) for index in np.concatenate([_NO_HOT, *self._hot], axis=1)
+        )
+        spared = np.zeros(self.shape[1], dtype=bool)
+        if self._count <= self._most:
+            spared[specimen_rows(tilt, row, column, geometry)] = True
+        else:
+            spared[:] = True
+        mine = spared[row]
+        hot, kept = (_places(tilt[chosen], row[chosen], column[chosen]) for chosen in (~mine, mine))
+        return hot, kept, tuple(runs_of(spared, 0, len(spared))) if mine.any() else ()
+
+    def _add_runs(self, origin: tuple[int, int, int], block: Floats) -> None:
+        t0, y0, u0 = origin
+        tilts, rows, columns = block.shape
+        lines = slice(t0, t0 + tilts), slice(y0, y0 + rows)
+        (first, last), (lead, trail) = (
+            (ends[0][lines], ends[1][lines]) for ends in (self._ends, self._runs)
+        )
+        if u0 == 0:
+            first[:] = block[..., 0]
+        from_left = _leading(block, first)
+        lead += np.where(lead == u0, from_left, 0)
+        before, last[:] = last.copy(), block[..., -1]
+        from_right = _leading(block[..., ::-1], last)
+        on = (from_right == columns) & (before == last) & (u0 > 0)
+        trail[:] = from_right + np.where(on, trail, 0)
+
+    def _add_strips(self, origin: tuple[int, int, int], block: Floats) -> None:
+        (t0, y0, u0), field = origin, self.shape[2]
+        tilts, rows, columns = block.shape
+        wide = self._strips.shape[3]
+        inside = slice(*np.searchsorted(self._strip_rows, (y0, y0 + rows)).tolist())
+        lines, tilt = self._strip_rows[inside] - y0, slice(t0, t0 + tilts)
+        if not len(lines):
+            return
+        if u0 < wide:
+            part = block[:, lines, : wide - u0]
+            self._strips[0, tilt, inside, u0 : u0 + part.shape[2]] = part
+        from_right = field - u0 - columns
+        if from_right < wide:
+            part = block[:, lines, ::-1][..., : wide - from_right]
+            self._strips[1, tilt, inside, from_right : from_right + part.shape[2]] = part
+
+
+def _leading(block: Floats, value: Floats) -> NDArray[np.int64]:
+    """How many columns from the left on equal their line's value, ``(tilt, rows)``."""
+    few = block[..., :_LEAST_COLUMNS] == value[..., None]
+    count: NDArray[np.int64] = few.cumprod(axis=2).sum(axis=2, dtype=np.int64)
+    long = np.nonzero(few.all(axis=2))
+    equal = block[long] == value[long][:, None]
+    count[long] = np.where(equal.all(axis=1), block.shape[2], equal.argmin(axis=1))
+    return count
+
+
+def _places(tilt: NDArray[np.int64], row: NDArray[np.int64], column: NDArray[np.int64]) -> Places:
+    order = np.lexsort((column, tilt, row))[:_SHOWN]
+    first = zip(tilt[order].tolist(), row[order].tolist(), column[order].tolist(), strict=True)
+    return Places(len(tilt), tuple(first))
+
+
+def _shut(probes: Sequence[Floats]) -> NDArray[np.bool_]:
+    """Views that hold next to nothing of what the others do: recorded without a beam, but for noise.
+
+    Their median is farther from the usual one than half of it, and they vary less than a quarter as
+    much.
+    Where medians are small beside how much the views vary, as in normalised series, they tell nothing.
+    """
+    few = [p.astype(np.float64) if p.size else np.zeros(1) for p in probes]
+    # Of a sparse specimen the median is vacuum in every view, where a mean of some pixels scatters.
+    level = np.array([np.median(p) for p in few])
+    spread = np.array([float(np.subtract(*np.quantile(p, (0.99, 0.01)))) for p in few])
+    usual = float(np.median(level))
+    varies = float(np.median(spread))
+    far = np.abs(level - usual) > 0.5 * max(abs(usual), varies)
+    there = np.array([p.size > 0 for p in probes])
+    found: NDArray[np.bool_] = there & far & (spread < 0.25 * varies)
+    return found
+
+
+def _elsewhere(probes: Floats, value: float, taken: float) -> float:
+    """Share of a view's pixels that are equal to a value, but for a part that is and is taken off."""
+    share = float((probes == np.float32(value)).mean()) if probes.size else 0.0
+    return (share - taken) / (1 - taken) if taken < 1 else 0.0

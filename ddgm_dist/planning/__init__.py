@@ -1,0 +1,1 @@
+"""What is solved and how it is cut: configuration, problem, tiles, memory."""

@@ -1,0 +1,62 @@
+"""How many denoiser calls a plan makes, and how large they are."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from ddgm_dist.algorithm.planes import Plane
+from ddgm_dist.core.window import WindowLattice
+from ddgm_dist.planning.problem import Problem
+from ddgm_dist.planning.tiling import Tile
+
+__all__ = ["call_shape", "calls_by_plane", "denoiser_calls", "largest_call"]
+
+
+def denoiser_calls(tiles: Sequence[Tile], problem: Problem) -> int:
+    """Calls over all tiles and iterations; the mean over lattice shifts, rounded up."""
+    return sum(calls_by_plane(tiles, problem).values())
+
+
+def calls_by_plane(tiles: Sequence[Tile], problem: Problem) -> dict[Plane, int]:
+    """The same for each plane."""
+    planes = problem.config.planes
+    turns = [planes[n % len(planes)] for n in range(problem.config.N)]
+    return {
+        plane: turns.count(plane) * sum(_calls(tile, problem, plane) for tile in tiles)
+        for plane in dict.fromkeys(turns)
+    }
+
+
+def call_shape(problem: Problem, plane: Plane) -> tuple[int, int, int]:
+    """Images, height and width of a denoiser call."""
+    stride = problem.lattice.stride
+    depth = -(-problem.geometry.thickness // stride) * stride
+    across = problem.lattice.width
+    along = 0 if problem.lattice_rows is None else problem.lattice_rows.width
+    images = {"zx": (depth, across), "zy": (depth, along), "yx": (along, across)}
+    return (problem.slices_per_call(plane), *images[plane])
+
+
+def largest_call(problem: Problem) -> int:
+    """Voxels of the largest denoiser call."""
+    return max(math.prod(call_shape(problem, plane)) for plane in problem.config.planes)
+
+
+def _calls(tile: Tile, problem: Problem, plane: Plane) -> int:
+    """Calls of one tile in one iteration: for the rows that it owns, the columns that it reads."""
+    z, _, x = tile.read_box.shape
+    y = tile.write_box.shape[1]
+    slices = {"zx": y, "zy": x, "yx": z}[plane]
+    windows = 1 if plane == "zy" else _windows(problem.lattice, x)
+    if plane != "zx" and problem.lattice_rows is not None:
+        windows *= _windows(problem.lattice_rows, y)
+    return windows * math.ceil(slices / problem.slices_per_call(plane))
+
+
+def _windows(lattice: WindowLattice, extent: int) -> int:
+    """Windows that carry weight within an extent."""
+    if lattice.single:
+        return 1
+    pitch = lattice.width - lattice.overlap
+    return math.ceil((extent + lattice.width - lattice.overlap // 2) / pitch)

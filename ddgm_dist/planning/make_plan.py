@@ -1,0 +1,209 @@
+"""Cut a problem into tiles whose memory fits a budget."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from itertools import groupby
+from typing import Literal
+
+from ddgm_dist.core.geometry import Geometry
+from ddgm_dist.errors import PlanError
+from ddgm_dist.planning.advice import fitting_keys
+from ddgm_dist.planning.calls import denoiser_calls, largest_call
+from ddgm_dist.planning.config import PlanConfig
+from ddgm_dist.planning.memory import ACTIVATION, MemoryModel, shown
+from ddgm_dist.planning.plan import Plan, kept_tiles
+from ddgm_dist.planning.problem import Problem
+from ddgm_dist.planning.tiling import Tile, chunk_columns, columns_and_margin, make_tiles
+from ddgm_dist.planning.traffic import traffic
+
+__all__ = [
+    "COUPLED_VOXELS",
+    "make_plan",
+]
+
+
+# Voxels of a coupled tile, about: an iteration of one takes a GPU a few tenths of a second.
+COUPLED_VOXELS = 2**24
+
+
+def make_plan(
+    problem: Problem,
+    config: PlanConfig,
+    *,
+    length: int,
+    memory: int | None = None,
+    itemsize: int = 4,
+    workers: int = 1,
+    calls: int = 2,
+    activation: float = ACTIVATION["bfloat16"],
+) -> Plan:
+    """Cut a problem into tiles and project its cost.
+
+    How tiles are cut along x belongs to the problem and does not depend on the memory. Rows of
+    coupled tiles, and where their states stay, are chosen so that it holds.
+
+    Parameters
+    ----------
+    problem, config
+        What is solved; plan keys.
+    length
+        Period of the Fourier transform of the widest read box (:func:`widest_read`), columns.
+    memory
+        Bytes one worker may use; unbounded when None.
+    itemsize
+        Bytes per pixel of the stored tilt series.
+    workers, calls
+        How many share the tiles; calls that each takes at a time (a Ray worker takes two).
+    activation
+        Bytes per voxel of a denoiser call.
+
+    Raises
+    ------
+    PlanError
+        If tiles would not be whole shards, or even the smallest tile needs too much memory.
+    """
+    g, block = problem.geometry, problem.rows_per_call
+    tile_columns, margin = columns_and_margin(g, problem.config)
+    if config.tile_rows and config.tile_rows % block:
+        raise PlanError(
+            "tile_rows",
+            config.tile_rows,
+            f"is not a multiple of rows_per_call = {block}: a write box must be whole shards",
+            f"try {block * max(1, round(config.tile_rows / block))}",
+        )
+
+    def model(problem: Problem, length: int, rows: int) -> MemoryModel:
+        return _model(problem, length, rows, calls=calls, activation=activation)
+
+    def needs(problem: Problem, length: int, rows: int) -> int:
+        found = model(problem, length, rows)
+        return found.resident(found.calls) if config.state == "resident" else found.total
+
+    rows = config.tile_rows or _tile_rows(problem, length)
+    if memory is not None:
+        if config.tile_rows is None:
+            while rows > block and needs(problem, length, rows) > memory:
+                rows = max(block, rows // 2 // block * block)
+        if needs(problem, length, rows) > memory:
+            raise _too_large(problem, length, rows, memory, needs, config.tile_rows)
+    tiles = make_tiles(
+        g,
+        tile_rows=rows,
+        tile_columns=tile_columns,
+        margin=margin,
+        halo=problem.halo,
+        samples=problem.config.samples,
+    )
+    samples = tiles.samples
+    volume = 4 * g.thickness * g.rows * g.field
+    groups = [list(same) for _, same in groupby(tiles, key=lambda tile: tile.group)]
+    coupled = any(len(group) > 1 for group in groups)
+    worker = model(problem, length, rows)
+    return Plan(
+        tiles=tiles,
+        shape=(g.thickness, g.rows, g.field),
+        shard=(g.thickness, block, tile_columns),
+        chunk=(g.thickness, block, chunk_columns(g.field)),
+        margin=margin,
+        length=length,
+        order="step-major" if coupled else "tile-major",
+        memory=worker,
+        denoiser_calls=denoiser_calls(tiles, problem),
+        bytes_read=g.tilts * itemsize * _pixels_read(tiles, g)
+        + (volume * samples if samples > 1 else 0),
+        bytes_written=volume * (samples + 2 if samples > 1 else 1),
+        traffic=traffic(groups, g.field, margin, block),
+        iterations=problem.config.N,
+        workers=workers,
+        state=_state(config.state, worker, kept_tiles(tiles, workers), memory)
+        if coupled
+        else "none",
+        budget=memory,
+    )
+
+
+def _state(
+    asked: Literal["auto", "resident", "streamed"],
+    model: MemoryModel,
+    tiles: int,
+    budget: int | None,
+) -> Literal["resident", "streamed"]:
+    if asked != "auto":
+        return asked
+    return "resident" if budget is None or model.resident(tiles) <= budget else "streamed"
+
+
+def _model(
+    problem: Problem, length: int, rows: int, *, calls: int, activation: float
+) -> MemoryModel:
+    g = problem.geometry
+    columns, _ = columns_and_margin(g, problem.config)
+    return MemoryModel(
+        g.thickness,
+        g.tilts,
+        length,
+        problem.rows_per_call,
+        problem.lattice.width,
+        min(rows + 2 * problem.halo, max(rows, g.rows)),
+        largest_call=largest_call(problem),
+        activation=activation,
+        series=4 * g.tilts * g.rows * g.field,
+        calls=calls,
+        coupled=columns < g.field or (problem.halo > 0 and rows < g.rows),
+        planes=problem.halo > 0,
+    )
+
+
+def _too_large(
+    problem: Problem,
+    length: int,
+    rows: int,
+    memory: int,
+    needs: Callable[[Problem, int, int], int],
+    asked_rows: int | None,
+) -> PlanError:
+    """What a worker would need, and the keys with which it would do."""
+    least = needs(problem, length, rows)
+
+    def fits(other: Problem, length: int) -> bool:
+        return needs(other, length, asked_rows or other.rows_per_call) <= memory
+
+    keys = fitting_keys(problem, fits)
+    if asked_rows is not None and needs(problem, length, problem.rows_per_call) <= memory:
+        keys.insert(0, "smaller tile_rows (it is chosen if you leave it out)")
+    fixed = problem.geometry.thickness, problem.geometry.tilts
+    advice = f"no tile of {fixed[0]} slices and {fixed[1]} tilts is small enough; give"
+    if keys:
+        advice = f"what fits is {', or '.join(keys)}; or give"
+    return PlanError(
+        "memory",
+        shown(memory),
+        f"is less than the {shown(least)} that a worker needs for the smallest tile, "
+        f"{problem.geometry.thickness} x {rows} rows x {length} columns, with windows of "
+        f"{problem.lattice.width} columns",
+        f"{advice} at least {shown(math.ceil(least))}",
+    )
+
+
+def _tile_rows(problem: Problem, length: int) -> int:
+    """Rows of a tile if nobody says: a block, or if coupled enough work per exchange.
+
+    That does not depend on the number of workers, so a run that is resumed elsewhere is cut the
+    same way. Tiles that share rows own as many as they read beyond.
+    """
+    g, block = problem.geometry, problem.rows_per_call
+    columns, _ = columns_and_margin(g, problem.config)
+    if columns >= g.field and not problem.halo:
+        return block
+    blocks = max(1, COUPLED_VOXELS // (g.thickness * block * length))
+    rows = block * min(blocks, math.ceil(g.rows / block))
+    return max(rows, min(2 * problem.halo, math.ceil(g.rows / block) * block))
+
+
+def _pixels_read(tiles: Iterable[Tile], geometry: Geometry) -> int:
+    """Per tilt: each tile reads the detector columns that show its columns, at most all."""
+    return sum(
+        tile.read_box.shape[1] * min(geometry.field, tile.read_box.shape[2]) for tile in tiles
+    )

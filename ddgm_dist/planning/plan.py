@@ -1,0 +1,286 @@
+"""The plan: how a problem is cut up, what it will cost, and whether it can work at all."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+from typing import Any, Literal
+
+from ddgm_dist.core.box import Box, Triple
+from ddgm_dist.pixels.findings import Finding
+from ddgm_dist.planning.memory import CUDA_CONTEXT, LEAST_CACHED, MemoryModel, shown
+from ddgm_dist.planning.runtime_estimate import Expectation
+from ddgm_dist.planning.tiling import Tile, Tiles
+from ddgm_dist.planning.traffic import Traffic
+
+__all__ = [
+    "Plan",
+    "kept_tiles",
+]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a problem is computed.
+
+    Attributes
+    ----------
+    tiles
+        All tiles, sample by sample, group by group; tiles of a group are coupled.
+    shape, shard, chunk
+        Of the output volume; write boxes are whole shards.
+    margin
+        Columns a coupled tile reads beyond its own.
+    length
+        Period of the Fourier transform along x, the same for all tiles, columns.
+    order
+        ``tile-major``: each tile runs all iterations in one go. ``step-major``: the tiles of a
+        group exchange halos once per iteration.
+    memory
+        What a worker holds, by parts.
+    denoiser_calls
+        Over all tiles and iterations.
+    bytes_read, bytes_written
+        Input and output of the run; of several samples' volumes, which are written, read again and
+        combined, too.
+    traffic
+        Bytes moved between coupled tiles in one iteration.
+    iterations
+        N.
+    workers
+        That share the tiles, as far as is known.
+    state
+        Whether the states of coupled tiles would stay with so many workers.
+    budget
+        Bytes one worker may use; None if that is unknown.
+    expected
+        How long it will take, if that was calibrated.
+    findings
+        What was noticed in the pixels.
+    """
+
+    tiles: Tiles
+    shape: Triple
+    shard: Triple
+    chunk: Triple
+    margin: int
+    length: int
+    order: Literal["tile-major", "step-major"]
+    memory: MemoryModel
+    denoiser_calls: int
+    bytes_read: int
+    bytes_written: int
+    traffic: Traffic
+    iterations: int
+    workers: int = 1
+    state: Literal["none", "resident", "streamed"] = "none"
+    budget: int | None = None
+    expected: Expectation | None = None
+    findings: tuple[Finding, ...] = ()
+
+    @property
+    def groups(self) -> tuple[tuple[Tile, ...], ...]:
+        """Tiles by coupled group."""
+        return tuple(tuple(g) for _, g in groupby(self.tiles, key=lambda tile: tile.group))
+
+    @property
+    def samples(self) -> int:
+        """Volumes that are solved for."""
+        return self.tiles.samples
+
+    @property
+    def combined(self) -> Sequence[Tile]:
+        """Where mean and standard deviation are made of several samples, when all are done there.
+
+        As many as one sample has tiles, and named as these are when it is the only one.
+        """
+        return () if self.samples == 1 else replace(self.tiles, samples=1)
+
+    @property
+    def units(self) -> int:
+        """Tiles to solve, and to combine."""
+        return len(self.tiles) + len(self.combined)
+
+    @property
+    def voxels(self) -> int:
+        """Voxels solved for in one iteration, halos included, of all samples."""
+        return sum(tile.read_box.size for tile in self.tiles)
+
+    @property
+    def work(self) -> int:
+        """Voxels of all samples' volumes times iterations, which progress is counted in."""
+        return math.prod(self.shape) * self.samples * self.iterations
+
+    @property
+    def halo(self) -> float:
+        """Voxels that are solved twice or lie outside the field, as a fraction of the volume."""
+        return self.voxels / (math.prod(self.shape) * self.samples) - 1
+
+    @property
+    def bytes_exchanged(self) -> int:
+        """Between coupled tiles in one iteration when their states stay with the workers."""
+        return self.traffic.exchanged
+
+    def kept(self, workers: int) -> int:
+        """Coupled tiles that one of so many workers keeps: its share of the widest group."""
+        return kept_tiles(self.tiles, workers)
+
+    def resident(self, workers: int, budget: int) -> bool:
+        """Whether so many workers of a memory can keep the states of all coupled tiles."""
+        return self.memory.resident(self.kept(workers)) <= budget
+
+    def cached(self, budget: int | None) -> int:
+        """Streamed tiles whose measurements a worker of a memory keeps, at most a whole group.
+
+        Any worker may be given any tile: one that keeps too few reads and stretches them again at
+        each iteration.
+        """
+        if budget is None:
+            return LEAST_CACHED
+        room = (budget - self.memory.streamed) // self.memory.data
+        return min(max(LEAST_CACHED, LEAST_CACHED + room), max(LEAST_CACHED, self.kept(1)))
+
+    @property
+    def worker_memory(self) -> int:
+        """Projected bytes of one worker, the way the plan would be run."""
+        if self.state == "resident":
+            return self.memory.resident(self.kept(self.workers))
+        if self.state == "streamed":
+            more = self.cached(self.budget) - LEAST_CACHED
+            return self.memory.streamed + more * self.memory.data
+        return self.memory.total
+
+    def describe(self) -> str:
+        """A page for people."""
+        return _describe(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same as plain JSON values; bytes, voxels, seconds."""
+        return _summary(self)
+
+
+def kept_tiles(tiles: Iterable[Tile], workers: int) -> int:
+    """Tiles of the widest group by workers, and one that moves in when a worker is lost."""
+    sizes: dict[int, int] = {}
+    for tile in tiles:
+        sizes[tile.group] = sizes.get(tile.group, 0) + 1
+    most = max(sizes.values())
+    return min(most, max(2, math.ceil(most / workers)) + 1)
+
+
+def _describe(plan: Plan) -> str:
+    """A page for people."""
+    z, y, x = plan.shape
+    first = plan.tiles[0]
+    along, across = (len({t.write_box.start[axis] for t in plan.tiles}) for axis in (1, 2))
+    lines = {
+        "volume": f"{z} x {y} x {x} voxels (z, y, x), {z * y * x / 1e6:.4g} Mvoxel",
+        **_samples(plan),
+        "tiles": f"{len(plan.tiles)} ({along} along y, {across} along x{_each(plan)})",
+        "first tile": f"writes {_box(first.write_box)}, reads {_box(first.read_box)}",
+        "order": f"{plan.order}: {_coupling(plan, along, across)}",
+        "halo": f"{100 * plan.halo:.1f} % of the volume is solved twice or lies outside the field",
+        "shards": f"{plan.shard} voxels in chunks of {plan.chunk}, one writer each",
+        "iterations": f"{plan.iterations}",
+        "denoiser calls": f"{plan.denoiser_calls}",
+        "bytes": f"{shown(plan.bytes_read)} read, {shown(plan.bytes_written)} written",
+        "per iteration": _moved(plan),
+        "worker memory": _memory(plan),
+        "on a GPU": f"{shown(plan.memory.gpu(plan.kept(plan.workers) if _keeps(plan) else 0))} "
+        f"(of which {shown(CUDA_CONTEXT)} for CUDA itself are an assumption)",
+    }
+    if plan.expected is not None:
+        lines |= plan.expected.describe()
+    noticed = [f"{'noticed':16}{finding.text}" for finding in plan.findings]
+    return "\n".join([*(f"{name:16}{text}" for name, text in lines.items()), *noticed])
+
+
+def _summary(plan: Plan) -> dict[str, Any]:
+    """The same as plain JSON values; bytes, voxels."""
+    first = plan.tiles[0]
+    return {
+        "shape": list(plan.shape),
+        "shard": list(plan.shard),
+        "chunk": list(plan.chunk),
+        "samples": plan.samples,
+        "tiles": len(plan.tiles),
+        "groups": len(plan.groups),
+        "first_tile": {
+            "write_box": [list(first.write_box.start), list(first.write_box.stop)],
+            "read_box": [list(first.read_box.start), list(first.read_box.stop)],
+        },
+        "order": plan.order,
+        "state": plan.state,
+        "workers": plan.workers,
+        "iterations": plan.iterations,
+        "denoiser_calls": plan.denoiser_calls,
+        "voxels_per_iteration": plan.voxels,
+        "halo": plan.halo,
+        "bytes_read": plan.bytes_read,
+        "bytes_written": plan.bytes_written,
+        "bytes_per_iteration": {
+            "exchanged": plan.traffic.exchanged if plan.state == "resident" else 0,
+            "read": plan.traffic.read if plan.state == "streamed" else 0,
+            "written": plan.traffic.written if plan.state == "streamed" else 0,
+        },
+        "memory": {
+            "worker": plan.worker_memory,
+            "gpu": plan.memory.gpu(plan.kept(plan.workers) if _keeps(plan) else 0),
+            "budget": plan.budget,
+            "parts": plan.memory.parts(),
+        },
+        "expected": None if plan.expected is None else plan.expected.to_dict(),
+        "findings": [finding.to_dict() for finding in plan.findings],
+    }
+
+
+def _coupling(plan: Plan, along: int, across: int) -> str:
+    if len(plan.groups) == len(plan.tiles):
+        return "no tile talks to another"
+    if len(plan.groups) < along * plan.samples:
+        return f"all {along} x {across} tiles are coupled, along y and x"
+    return f"{across} coupled tiles along x"
+
+
+def _samples(plan: Plan) -> dict[str, str]:
+    if plan.samples == 1:
+        return {}
+    between = shown(4 * math.prod(plan.shape) * plan.samples)
+    return {
+        "samples": f"{plan.samples}, of which mean and standard deviation are made; until then their "
+        f"volumes take {between}"
+    }
+
+
+def _each(plan: Plan) -> str:
+    return "" if plan.samples == 1 else f", of each of {plan.samples} samples"
+
+
+def _keeps(plan: Plan) -> bool:
+    return plan.state == "resident"
+
+
+def _moved(plan: Plan) -> str:
+    if plan.state == "none":
+        return "nothing is moved between tiles"
+    if plan.state == "resident":
+        return (
+            f"{shown(plan.traffic.exchanged)} through the object store; states are resident, "
+            f"{plan.kept(plan.workers)} tiles on each of {plan.workers} workers"
+        )
+    return (
+        f"{shown(plan.traffic.written)} written and {shown(plan.traffic.read)} read through the "
+        "store; states are streamed"
+    )
+
+
+def _memory(plan: Plan) -> str:
+    parts = ", ".join(f"{name} {shown(size)}" for name, size in plan.memory.parts().items())
+    budget = "" if plan.budget is None else f" of {shown(plan.budget)}"
+    return f"{shown(plan.worker_memory)}{budget} ({parts})"
+
+
+def _box(box: Box) -> str:
+    return " x ".join(f"{a}:{b}" for a, b in zip(box.start, box.stop, strict=True))

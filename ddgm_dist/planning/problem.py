@@ -1,0 +1,202 @@
+"""The problem: everything that fixes the answer, as data, with a hash."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ddgm_dist.algorithm.planes import Plane, halo_rows
+from ddgm_dist.algorithm.schedule import IMPUTED_EVERY, Schedule
+from ddgm_dist.core.geometry import Geometry
+from ddgm_dist.core.intensity import Intensity
+from ddgm_dist.core.window import WindowLattice
+from ddgm_dist.pixels.screen import Screen
+from ddgm_dist.planning.config import ProblemConfig
+
+__all__ = ["Problem", "changes", "differences"]
+
+# Fields that a problem's dictionary lacks when they have these values.
+UNSAID: dict[str, Any] = {
+    "config.samples": 1,
+    "config.schedule": "exponential",
+    "config.despike": True,
+    "imputed_every": None,
+    "screen": None,
+}
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is solved. Two runs of equal problems give equal volumes, whatever plan and engine.
+
+    Attributes
+    ----------
+    config
+        The resolved problem keys.
+    geometry
+        Of the tilt series.
+    intensity
+        The map from the data's unit to the prior's.
+    step_size
+        eta.
+    schedule
+        K_n, sigma_n, s_n.
+    lattice
+        Denoiser windows.
+    lattice_rows
+        Denoiser windows along y; None when all iterations denoise in the plane zx.
+    rows_per_call
+        Rows of one block: the unit of every computation along y. Blocks start at multiples of it.
+    data_digest, denoiser_digest
+        SHA-256 of the tilt series and of the denoiser.
+    screen
+        Which pixels are masked although they are numbers; None when none are.
+    """
+
+    config: ProblemConfig
+    geometry: Geometry
+    intensity: Intensity
+    step_size: float
+    schedule: Schedule
+    lattice: WindowLattice
+    rows_per_call: int
+    data_digest: str
+    denoiser_digest: str
+    lattice_rows: WindowLattice | None = None
+    screen: Screen | None = None
+
+    def seed(self, sample: int) -> int:
+        """The seed of a sample: the only thing in which samples differ."""
+        return self.config.seed + sample
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values.
+
+        What is in `UNSAID` is left out where it is as there: so that problems are those that they were
+        before there could be several samples, another schedule, masked pixels, or more than one
+        imputation in an iteration, and their outputs can be gone on with. How often is imputed is said
+        where it matters.
+        """
+        config = self.config.model_dump(mode="json")
+        for key in ("samples", "schedule", "despike"):
+            if config[key] == UNSAID[f"config.{key}"]:
+                del config[key]
+        often = max(self.schedule.steps, default=0) > IMPUTED_EVERY
+        return {
+            "config": config,
+            **({"imputed_every": IMPUTED_EVERY} if often else {}),
+            **({} if self.screen is None else {"screen": self.screen.to_dict()}),
+            "geometry": asdict(self.geometry),
+            "intensity": asdict(self.intensity),
+            "step_size": self.step_size,
+            "schedule": asdict(self.schedule),
+            "lattice": asdict(self.lattice),
+            "lattice_rows": None if self.lattice_rows is None else asdict(self.lattice_rows),
+            "rows_per_call": self.rows_per_call,
+            "data_digest": self.data_digest,
+            "denoiser_digest": self.denoiser_digest,
+        }
+
+    @property
+    def halo(self) -> int:
+        """Rows that a tile reads beyond its own on each side."""
+        if self.lattice_rows is None:
+            return 0
+        return halo_rows(self.lattice_rows, self.rows_per_call)
+
+    def slices_per_call(self, plane: Plane) -> int:
+        """Slices of one denoiser call, of about as many voxels as a call in the plane zx."""
+        if plane == "zx" or self.lattice_rows is None:
+            return self.rows_per_call
+        height = self.lattice_rows.width
+        across = self.lattice.width if plane == "zy" else self.geometry.thickness
+        return max(1, self.rows_per_call * across // height)
+
+    def digest(self) -> str:
+        """SHA-256 over :meth:`to_dict`."""
+        text = json.dumps(self.to_dict(), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
+    """Fields in which two problems' dictionaries differ, as ``name: old -> new`` lines."""
+    found = []
+    for key in sorted(old.keys() | new.keys()):
+        unsaid = UNSAID.get(f"{prefix}{key}")
+        a, b = old.get(key, unsaid), new.get(key, unsaid)
+        if isinstance(a, dict) and isinstance(b, dict):
+            found += differences(a, b, f"{prefix}{key}.")
+        elif json.dumps(a) != json.dumps(b):
+            shown = [json.dumps(v) for v in (a, b)]
+            cut = [s if len(s) <= 40 else s[:37] + "..." for s in shown]
+            found.append(f"{prefix}{key}: {cut[0]} -> {cut[1]}")
+    return found
+
+
+def changes(old: dict[str, Any], new: dict[str, Any]) -> tuple[list[str], list[str]]:
+    """What a user has changed between two problems: settings, the tilt series, the denoiser.
+
+    What follows from these, such as the schedule of N, is left out. It is only told where nothing that
+    a user gives explains it: then it is the package that has changed.
+
+    Parameters
+    ----------
+    old, new
+        Dictionaries of problems.
+
+    Returns
+    -------
+    tuple[list[str], list[str]]
+        What changed, in words; and ``KEY=VALUE`` of the settings that the old problem has.
+    """
+    a, b = _config(old), _config(new)
+    keys = sorted(key for key in a.keys() | b.keys() if a.get(key) != b.get(key))
+    found = [f"{key}: {_shown(a.get(key))} -> {_shown(b.get(key))}" for key in keys]
+    settings = [f"{key}={_shown(a[key])}" for key in keys if key in a]
+    found += _tilt_series(old, new, thickness="thickness" in keys)
+    if old.get("denoiser_digest") != new.get("denoiser_digest") and "denoiser" not in keys:
+        found.append(f"what is in the denoiser {_shown(b.get('denoiser'))} (weights or source)")
+    if found:
+        return found, settings
+    return [f"{line} (by another version of ddgm_dist)" for line in differences(old, new)], []
+
+
+def _config(problem: dict[str, Any]) -> dict[str, Any]:
+    """The settings of a problem, with those that go without saying."""
+    prefix = "config."
+    unsaid = {k.removeprefix(prefix): v for k, v in UNSAID.items() if k.startswith(prefix)}
+    said: dict[str, Any] = problem.get("config", {})
+    return unsaid | said
+
+
+def _shown(value: Any) -> str:
+    """A setting as it is written after ``--set KEY=``."""
+    if isinstance(value, list):
+        return ",".join(map(str, value))
+    if isinstance(value, float):
+        return repr(value).removesuffix(".0")
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _tilt_series(old: dict[str, Any], new: dict[str, Any], *, thickness: bool) -> list[str]:
+    """What of the tilt series has changed; its thickness only if no setting says so."""
+    a, b = old.get("geometry", {}), new.get("geometry", {})
+    shape = [
+        f"{len(g.get('angles_deg', ()))} tilts of {g.get('rows')} x {g.get('field')} pixels"
+        for g in (a, b)
+    ]
+    found = []
+    if shape[0] != shape[1]:
+        found.append(f"the tilt series: {shape[0]} -> {shape[1]}")
+    elif old.get("data_digest") != new.get("data_digest"):
+        found.append("the pixels of the tilt series")
+    if len(a.get("angles_deg", ())) == len(b.get("angles_deg", ())):
+        for key, name in (("angles_deg", "angles"), ("shifts_px", "shifts")):
+            if json.dumps(a.get(key)) != json.dumps(b.get(key)):
+                found.append(f"the {name} of the tilt series")
+    if a.get("thickness") != b.get("thickness") and not thickness:
+        given = f"{a.get('thickness')} -> {b.get('thickness')}"
+        found.append(f"the thickness that the tilt series has: {given}")
+    return found

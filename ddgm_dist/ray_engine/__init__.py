@@ -1,0 +1,1 @@
+"""The engine on Ray: cluster, workers, and the loop that hands out calls."""

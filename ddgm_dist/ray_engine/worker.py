@@ -1,0 +1,215 @@
+"""The Ray actor: a tile solver behind calls that overlap reading, computing and writing."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import threading
+from collections import deque
+from dataclasses import dataclass
+from functools import cache
+from importlib import metadata
+from typing import Any
+
+import ray
+import torch
+
+from ddgm_dist.engine.processors import processor
+from ddgm_dist.engine.work import Task
+from ddgm_dist.ray_engine.errors import last_line
+from ddgm_dist.ray_engine.once import Once
+from ddgm_dist.tile.blending import Piece
+from ddgm_dist.tile.events import Event, Receipt
+from ddgm_dist.tile.job import Job
+from ddgm_dist.tile.solver import Paused, Stepped, TileSolver
+
+__all__ = ["CONCURRENCY", "Hello", "Pulse", "Worker", "versions"]
+
+# Two calls at a time: while one computes, the other reads its input or writes its output.
+CONCURRENCY = {"calls": 2, "signs": 1}
+_PACKAGES = ("ddgm-dist", "torch", "numpy", "zarr", "tensorstore")
+
+
+@cache
+def versions() -> dict[str, str]:
+    """Versions that must agree between driver and workers, for results to be the same bits."""
+    found = {"python": ".".join(platform.python_version_tuple()[:2])}
+    for package in _PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            found[package] = "unknown"
+    return found
+
+
+@dataclass(frozen=True)
+class Hello:
+    """Who a worker is.
+
+    Attributes
+    ----------
+    node, pid
+        Where.
+    versions
+        Of packages.
+    processor
+        Kind of what it computes with: of another kind results round differently.
+    error
+        Why it cannot work; empty if it can.
+    """
+
+    node: str
+    pid: int
+    versions: dict[str, str]
+    processor: str = ""
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class Pulse:
+    """A sign of life: events since the last one, and how many there ever were."""
+
+    events: list[Event]
+    count: int
+
+
+class Worker:
+    """One actor.
+
+    Parameters
+    ----------
+    job, name
+        What to compute; the worker's name in receipts and events.
+    threads
+        That torch computes with.
+    """
+
+    def __init__(self, job: Job, name: str, threads: int) -> None:
+        self.threads = threads
+        self._events: deque[Event] = deque()
+        self._count = 0
+        self._leaving = threading.Event()
+        torch.set_num_threads(threads)
+        self._once = Once()
+        self._error, self._processor = "", ""
+        # An actor whose constructor raises is gone, and the next one is put in the room that it
+        # leaves, on the node that lacks something. This one stays, and tells where that is.
+        try:
+            self.solver = TileSolver(job, name)
+            self._processor = processor(self.solver.device)
+        except Exception as error:
+            self._error = last_line(error)
+
+    @ray.method(concurrency_group="signs")
+    def hello(self) -> Hello:
+        """Answer once the actor is up."""
+        node = ray.get_runtime_context().get_node_id()
+        return Hello(node, os.getpid(), versions(), self._processor, self._error)
+
+    @ray.method(concurrency_group="signs")
+    def pulse(self) -> Pulse:
+        """Events of tiles that are running; answered while they do."""
+        return Pulse(self._take(), self._count)
+
+    @ray.method(concurrency_group="signs")
+    def leave(self) -> None:
+        """Put running tiles aside: the node is about to go."""
+        self._leaving.set()
+
+    @ray.method(concurrency_group="calls")
+    def drop(self, tiles: list[str]) -> None:
+        """Forget the states of tiles that others solve now."""
+        self.solver.drop(tiles)
+        for tile in tiles:
+            self._once.forget(tile)
+
+    # A driver that got no answer asks again, maybe while the call still goes on: see `Once`.
+
+    @ray.method(concurrency_group="calls")
+    def run(self, task: Task) -> tuple[Receipt | Paused, list[Event]]:
+        """All iterations of an uncoupled tile; with its events that no pulse has told."""
+        answer = self._once(task.tile.name, _call(task), lambda: self._run(task))
+        if isinstance(answer[0], Paused):
+            self._once.forget(task.tile.name)  # it may come back to be gone on with
+        return answer
+
+    def _run(self, task: Task) -> tuple[Receipt | Paused, list[Event]]:
+        self._threads()
+        # Who was lost may have written the tile without anybody hearing of it: a host that is cut off
+        # from the others goes on for a minute.
+        written = self.solver.written(task.tile) if task.retried else None
+        if written is not None:
+            return written, self._take()
+        outcome: Receipt | Paused | None = None
+        for event in self.solver.run(task.tile, task.load, self._leaving.is_set):
+            self._count += 1
+            if isinstance(event, Receipt | Paused):
+                outcome = event
+            else:
+                self._events.append(event)
+        assert outcome is not None
+        return outcome, self._take()
+
+    @ray.method(concurrency_group="calls")
+    def step(self, task: Task, *pieces: Piece) -> Any:
+        """An iteration of a coupled tile: what happened, then a piece for each receiver."""
+        stepped = self._once(task.tile.name, _call(task), lambda: self._step(task, pieces))
+        if not task.receivers:
+            return stepped
+        return [stepped, *self.solver.pieces(task.tile, task.n, task.receivers)]
+
+    def _step(self, task: Task, pieces: tuple[Piece, ...]) -> Stepped:
+        self._threads()
+        stepped = self.solver.step(
+            task.tile,
+            task.n,
+            dict(zip(task.senders, pieces, strict=True)),
+            load=task.load,
+            save=task.save,
+            keep=task.keep,
+        )
+        self._count += 1
+        return stepped
+
+    @ray.method(concurrency_group="calls")
+    def finish(self, task: Task, *pieces: Piece) -> Receipt:
+        """Write a coupled tile."""
+        return self._once(task.tile.name, _call(task), lambda: self._finish(task, pieces))
+
+    def _finish(self, task: Task, pieces: tuple[Piece, ...]) -> Receipt:
+        self._threads()
+        receipt = self.solver.finish(
+            task.tile, dict(zip(task.senders, pieces, strict=True)), task.load
+        )
+        self._count += 1
+        return receipt
+
+    @ray.method(concurrency_group="calls")
+    def combine(self, task: Task) -> Receipt:
+        """Write mean and deviation of a tile's samples."""
+        return self._once(task.tile.name, _call(task), lambda: self._combine(task))
+
+    def _combine(self, task: Task) -> Receipt:
+        writer = self.solver.writer
+        written = writer.written(task.tile, combined=True) if task.retried else None
+        receipt = written or writer.combine(task.tile)
+        self._count += 1
+        return receipt
+
+    def _take(self) -> list[Event]:
+        found = []
+        while self._events:
+            with contextlib.suppress(IndexError):  # the other thread took it
+                found.append(self._events.popleft())
+        return found
+
+    def _threads(self) -> None:
+        # OpenMP keeps the number per thread, and calls come in several.
+        if torch.get_num_threads() != self.threads:
+            torch.set_num_threads(self.threads)
+
+
+def _call(task: Task) -> tuple[str, int, int]:
+    """Which call of its tile a task is."""
+    return task.kind, task.n, task.epoch

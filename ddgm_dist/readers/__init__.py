@@ -1,0 +1,1 @@
+"""Other people's files: volumes, images, MRC, angles, YAML."""

@@ -1,0 +1,92 @@
+"""Where the voxels of an array or of a volume source lie, as far as it shows."""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+
+from ddgm_dist.paths.place import ObjectPath
+from ddgm_dist.paths.zarr_store import ObjectZarr
+from ddgm_dist.readers.dask_array import is_dask_array
+
+__all__ = ["places_of"]
+
+# How deep readers are nested at most: a dask array of a view of a store.
+_DEEP = 4
+
+
+def places_of(volume: object) -> list[str | Path | ObjectPath]:
+    """Files and stores that a volume is read from, so that no output is written over them.
+
+    Parameters
+    ----------
+    volume
+        A path or a URL; an array of numpy, zarr or dask; or a volume source, whose attributes are
+        looked at.
+
+    Returns
+    -------
+    list
+        Paths and URLs; empty for what is in memory, and for what does not show it.
+    """
+    if isinstance(volume, str | Path | ObjectPath):
+        return [volume]
+    return list(dict.fromkeys(_found(volume, _DEEP)))
+
+
+def _found(value: object, depth: int) -> Iterable[str | Path | ObjectPath]:
+    if depth == 0 or value is None:
+        return
+    if isinstance(value, Path | ObjectPath):
+        yield value
+    elif isinstance(value, np.ndarray):
+        yield from _mapped(value)
+    elif isinstance(value, zarr.Array):
+        yield from _stored(value.store, value.path)
+    elif is_dask_array(value):
+        for part in _sources(value):
+            yield from _found(part, depth - 1)
+    elif isinstance(value, list | tuple):
+        for part in value:
+            yield from _found(part, depth - 1)
+    elif hasattr(value, "__dict__"):
+        for part in vars(value).values():
+            yield from _found(part, depth - 1)
+
+
+def _mapped(array: np.ndarray[Any, Any]) -> Iterable[Path]:
+    """The file that an array, or what it is a view of, is mapped from."""
+    base: object = array
+    while base is not None and not isinstance(base, mmap.mmap):
+        name = getattr(base, "filename", None)
+        if isinstance(name, str | Path):
+            yield Path(name)
+            return
+        base = getattr(base, "base", None)
+
+
+def _stored(store: object, path: str) -> Iterable[Path | ObjectPath]:
+    """The store that an array of zarr-python lies in, and the array itself."""
+    root: Any = store.place if isinstance(store, ObjectZarr) else getattr(store, "root", None)
+    if root is None:  # of fsspec
+        root = getattr(store, "path", None)
+    if isinstance(root, str):
+        root = Path(root)
+    if isinstance(root, Path | ObjectPath):
+        yield root
+        if path:
+            yield root / path
+
+
+def _sources(array: Any) -> Iterable[object]:
+    """What a dask array was made of: the values of its graph that are named, not numbered."""
+    graph = array.__dask_graph__()
+    for key in graph:
+        if isinstance(key, str):
+            value = graph[key]
+            yield getattr(value, "value", value)

@@ -1,0 +1,158 @@
+"""Open any supported volume for lazy reading: Zarr, MRC, image folder or ``.npy``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+
+from ddgm_dist.core.box import Box
+from ddgm_dist.core.float32 import as_float32
+from ddgm_dist.errors import InputError, StorageError
+from ddgm_dist.paths.files import is_zarr
+from ddgm_dist.paths.locate import locate
+from ddgm_dist.paths.place import is_url
+from ddgm_dist.paths.safety import inner_name, refuse_links
+from ddgm_dist.paths.zarr_store import refuse_pickles, zarr_store
+from ddgm_dist.readers.arrays import open_npy
+from ddgm_dist.readers.base import Triple, VolumeSource, check_box, check_numbers
+from ddgm_dist.readers.images import open_images
+from ddgm_dist.readers.mrc import MRC_SUFFIXES, open_mrc
+
+__all__ = ["VolumeSource", "ZarrVolume", "open_volume", "open_zarr"]
+
+
+class ZarrVolume:
+    """A Zarr array as a `VolumeSource`; leading axes of extent one (time, channel) are dropped."""
+
+    def __init__(self, array: zarr.Array[Any], name: str) -> None:
+        lead = max(0, array.ndim - 3)
+        if any(n != 1 for n in array.shape[:lead]):
+            raise InputError(
+                "volume", name, f"must have axes (z, y, x), others of extent 1; it is {array.shape}"
+            )
+        refuse_pickles(array, "volume", name)
+        self.shape: Triple = check_numbers(name, array.shape[lead:], np.dtype(array.dtype))
+        self.dtype: np.dtype[Any] = np.dtype(array.dtype)
+        self._array, self._lead, self._name = array, lead, name
+
+    def read(self, box: Box) -> NDArray[np.float32]:
+        """The values of a box.
+
+        Raises
+        ------
+        IndexError
+            The box reaches outside the volume.
+        InputError
+            A value is beyond float32.
+        StorageError
+            Chunks are damaged or unreadable.
+        """
+        check_box(box, self.shape)
+        try:
+            block = self._array[(0,) * self._lead + box.slices()]
+        except StorageError:
+            raise
+        except Exception as error:  # codecs and stores raise their own types
+            raise StorageError(
+                f"reading {box.start}..{box.stop} of {self._name} failed: {error}"
+            ) from error
+        return as_float32(np.asarray(block), "volume", self._name, box.start)
+
+
+def open_volume(path: str | Path) -> VolumeSource:
+    """Open a volume ``(z, y, x)`` by its path or URL; nothing is read but headers.
+
+    A Zarr array; a Zarr group (level 0 of an OME-Zarr image, or its only 3-D array); an MRC file;
+    a folder of PNG or TIFF images in the order of their names, one per z; a ``.npy`` file. In object
+    stores only Zarr is read.
+
+    Raises
+    ------
+    InputError
+        Nothing is there, or it is none of these, or it is not a stack of real numbers.
+    StorageError
+        The object store does not answer.
+    """
+    place = locate(path, "volume") if is_url(path) else Path(path)
+    if not isinstance(place, Path):
+        if is_zarr(place):
+            return open_zarr(path)
+        raise InputError(
+            "volume", str(path), "is not a Zarr store", "other files are read from a disk"
+        )
+    if not place.exists():
+        raise InputError("volume", str(path), "does not exist")
+    if place.is_dir():
+        if is_zarr(place):
+            return open_zarr(place)
+        return open_images(place)
+    if place.suffix.lower() in MRC_SUFFIXES:
+        return open_mrc(place)
+    if place.suffix.lower() == ".npy":
+        return open_npy(place)
+    raise InputError(
+        "volume",
+        str(path),
+        "is not a Zarr store, an MRC file, a folder of PNG or TIFF images, or a .npy file",
+    )
+
+
+def open_zarr(path: str | Path) -> ZarrVolume:
+    """Open a Zarr array, level 0 of an OME-Zarr image (0.4 or 0.5), or a group's only 3-D array.
+
+    Raises
+    ------
+    InputError
+        The store is damaged, holds a tilt series, or it is not clear which array is the volume;
+        or it leads out of itself.
+    """
+    place = locate(path, "volume")
+    refuse_links(place, "volume")
+    try:
+        node = zarr.open(zarr_store(place), mode="r")
+    except StorageError:
+        raise
+    except Exception as error:  # zarr raises many types for damaged metadata
+        raise InputError("volume", str(path), f"is not a Zarr store ({error})") from error
+    if isinstance(node, zarr.Array):
+        return ZarrVolume(node, str(path))
+    attributes: dict[str, Any] = node.attrs.asdict()
+    ours = attributes.get("ddgm_dist")
+    if isinstance(ours, dict) and ours.get("kind") == "tilt-series":
+        raise InputError("volume", str(path), "is a tilt series, not a volume")
+    level = _level_zero(attributes)
+    name = _only_stack(node, str(path)) if level is None else inner_name(level, "volume", path)
+    try:
+        array = node[name]
+    except KeyError as error:
+        raise InputError(
+            "volume", str(path), f"its metadata name a level {name!r} that is not there"
+        ) from error
+    if not isinstance(array, zarr.Array):
+        raise InputError("volume", str(path), f"its level {name!r} is not an array")
+    return ZarrVolume(array, f"{path}/{name}")
+
+
+def _level_zero(attributes: dict[str, Any]) -> str | None:
+    """Path of the finest level by the OME-Zarr metadata, if there are any."""
+    images = attributes.get("ome", attributes)
+    try:
+        return str(images["multiscales"][0]["datasets"][0]["path"])
+    except (KeyError, IndexError, TypeError):
+        return None
+
+
+def _only_stack(group: zarr.Group, path: str) -> str:
+    stacks = [name for name, array in group.arrays() if array.ndim >= 3]
+    if len(stacks) != 1:
+        raise InputError(
+            "volume",
+            path,
+            f"is a group without OME-Zarr metadata and with {len(stacks)} arrays of three axes",
+            "give the path of the array itself",
+        )
+    return stacks[0]

@@ -1,0 +1,56 @@
+"""Receipts of finished tiles: where they lie, and whether a file is one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ddgm_dist.core.box import Box
+from ddgm_dist.paths.place import Place
+from ddgm_dist.records.damage import RecordDamagedError
+
+__all__ = [
+    "RECEIPTS",
+    "SAMPLE_RECEIPTS",
+    "as_receipt",
+    "receipt_box",
+]
+
+
+RECEIPTS = "receipts"
+
+
+# Of the tiles of several samples, and the samples' volumes themselves; mean and deviation made of them.
+SAMPLE_RECEIPTS = "sample-receipts"
+
+
+def as_receipt(path: Place, found: Any, problem: str) -> dict[str, Any] | None:
+    """A receipt, if it is one of this problem; None if there is none.
+
+    Raises
+    ------
+    RecordDamagedError
+        There is something else.
+    """
+    if found is None:
+        return None  # deleted while we look: the output is being replaced
+    good = (
+        isinstance(found, dict)
+        and (found.get("tile"), found.get("problem")) == (path.stem, problem)
+        and all(isinstance(found.get(key), str) for key in ("digest", "worker"))
+        and isinstance(found.get("seconds"), dict)
+        and receipt_box(found) is not None
+    )
+    if not good:
+        raise RecordDamagedError(f"{path} is damaged: it is no receipt of {path.stem}")
+    receipt: dict[str, Any] = found
+    return receipt
+
+
+def receipt_box(receipt: Mapping[str, Any]) -> Box | None:
+    """The voxels that a receipt is for; None if it does not say."""
+    match receipt.get("start"), receipt.get("stop"):
+        case [int(z0), int(y0), int(x0)], [int(z1), int(y1), int(x1)]:
+            if all(0 <= a < b for a, b in ((z0, z1), (y0, y1), (x0, x1))):
+                return Box((z0, y0, x0), (z1, y1, x1))
+    return None

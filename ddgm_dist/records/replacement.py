@@ -1,0 +1,319 @@
+"""Replacing a store: what was there stays whole until the new one is, and is deleted last.
+
+On disk the new store is written to a folder beside the place, which then takes the place in one step
+(`ddgm_dist.paths.exchange`). In an object store nothing can be renamed: there the new store is written
+to a folder of its own within the place, and one write of the place's ``zarr.json`` leads readers to it.
+
+Whoever writes holds the lease of the place, which is made for it if need be. The file ``next.json``
+beside the lease names the folder that is written, or the former store that is to be deleted. Only what
+it names is ever deleted. An unfinished replacement that has a record of a run can be resumed
+(`pending`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import re
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ddgm_dist.errors import StorageError
+from ddgm_dist.paths.array_io import LEASE, NEXT, SIDECAR, is_claim, write_error
+from ddgm_dist.paths.exchange import beside, delete_aside, put_in_place, refuse_in_the_way
+from ddgm_dist.paths.files import delete, delete_folder, names, read_bytes, write_bytes
+from ddgm_dist.paths.place import Place
+from ddgm_dist.records.lease import Lease, is_alive
+
+__all__ = [
+    "Redirect",
+    "Replacement",
+    "abandon",
+    "current",
+    "lease_of",
+    "pending",
+    "sweep",
+    "warn_of_writer",
+]
+
+# Makes the attributes of a group whose arrays lie in one of its folders of those where they lie beside.
+Redirect = Callable[[dict[str, Any], str], dict[str, Any]]
+
+_METADATA, _NEXT = "zarr.json", NEXT
+_FOLDER, _FORMER = "folder", "former"
+_OURS = r"zarr\.json|ddgm_dist|projections|std|[0-9]+b?|new-[0-9a-f]{8}"
+
+log = logging.getLogger("ddgm_dist")
+
+
+class Replacement:
+    """A store that is being written, and the place that it is to take.
+
+    Parameters
+    ----------
+    place
+        Of the store; nothing need be there.
+    held
+        The lease of the place, if it has been taken; the replacement gives it back.
+
+    Attributes
+    ----------
+    work
+        Where the new store is written. No other writer has the same folder.
+    lease
+        Of the place; to be checked before each write.
+    """
+
+    def __init__(self, place: Place, held: Lease | None = None) -> None:
+        self.place, self.work = place, _named(place, f"new-{uuid.uuid4().hex[:8]}")
+        self.lease, self._held = held or Lease(place), held is not None
+        self._published = self._ended = self._new = False
+
+    def begin(self) -> None:
+        """Take the lease, and delete what an unfinished replacement left.
+
+        Raises
+        ------
+        InputError
+            Somebody else writes there.
+        StorageError
+            The place cannot be written.
+        """
+        self._acquire()
+        try:
+            if isinstance(self.place, Path):
+                refuse_in_the_way(self.place)
+            abandon(self.place)
+            self._new = is_claim(self.place)
+            self._point(self.place, _FOLDER)
+        except OSError as error:
+            self.release()
+            raise write_error(self.place, 4096, error) from error
+        except BaseException:
+            self.release()
+            raise
+
+    def resume(self) -> None:
+        """Take the lease, and go on with the unfinished replacement; raises as `begin` does."""
+        self._acquire()
+        left = pending(self.place)
+        if left is None:
+            self.release()
+            raise StorageError(
+                f"{self.place}: what was to replace it is gone; run the command again"
+            )
+        self.work = left
+
+    def _acquire(self) -> None:
+        if not self._held:
+            self.lease.acquire()
+            self._held = True
+
+    def _point(self, place: Place, key: str) -> None:
+        write_bytes(place / SIDECAR / _NEXT, json.dumps({key: self.work.name}).encode())
+
+    def publish(self, redirect: Redirect) -> None:
+        """Put the new store, which is whole, in its place, and delete what was there.
+
+        Parameters
+        ----------
+        redirect
+            For object stores: what the attributes become when the arrays lie in a folder.
+
+        Raises
+        ------
+        StorageError
+            The place was taken by somebody else meanwhile, or cannot be written.
+        """
+        self.lease.check()
+        if self._new and not is_claim(self.place):
+            raise StorageError(
+                f"{self.place} was made by somebody else meanwhile, and is not replaced; choose another "
+                "name"
+            )
+        what = _describe(self.place)
+        if isinstance(self.place, Path) and isinstance(self.work, Path):
+            self._exchange(self.place, self.work)
+        else:
+            self._lead(redirect)
+        if what:
+            log.warning("%s has been replaced; %s that was there is deleted", self.place, what)
+        try:
+            sweep(self.place)
+        except (OSError, StorageError) as error:
+            log.warning(
+                "%s is whole, but what was there before could not be deleted (%s); the next run on "
+                "it tries again",
+                self.place,
+                error,
+            )
+
+    def _exchange(self, place: Path, work: Path) -> None:
+        try:
+            self._point(work, _FORMER)
+            with self.lease.carried(work):
+                put_in_place(work, place)
+                self._published = True
+        except OSError as error:
+            raise write_error(place, 4096, error) from error
+
+    def _lead(self, redirect: Redirect) -> None:
+        folder, document = self.work.name, _table(self.work / _METADATA)
+        document["attributes"] = redirect(document["attributes"], folder)
+        document["attributes"].setdefault(SIDECAR, {})[_FOLDER] = folder
+        # Said before: whatever interrupts the write, what readers may have been led to stays.
+        self._published = True
+        try:
+            write_bytes(self.place / _METADATA, json.dumps(document).encode())
+        except StorageError:
+            # It may have been written, and its answer lost.
+            self._published = current(self.place) == self.work
+            if not self._published:
+                raise
+
+    def discard(self) -> None:
+        """Delete what was written, unless it has been published, and give the lease back."""
+        if self._ended:
+            return
+        if not self._published:
+            delete_folder(self.work, ignore_errors=True)
+            ours = _table(self.place / SIDECAR / _NEXT).get(_FOLDER) == self.work.name
+            if ours and not self.lease.lost:
+                with contextlib.suppress(OSError, StorageError):
+                    delete(self.place / SIDECAR / _NEXT)
+        self.release()
+
+    def release(self) -> None:
+        """Give the lease back; what was written stays, to be resumed."""
+        self._ended = True
+        self.lease.release()
+
+
+def _named(place: Place, name: str) -> Place:
+    """A folder of a replacement: beside the place on disk, else within it."""
+    return beside(place, name) if isinstance(place, Path) else place / name
+
+
+def _pointed(place: Place, key: str) -> Place | None:
+    """The folder that the place's pointer names, if it is one of a replacement."""
+    name = _table(place / SIDECAR / _NEXT).get(key)
+    start = re.escape(f".{place.name}.") if isinstance(place, Path) else ""
+    if not isinstance(name, str) or not re.fullmatch(f"{start}new-[0-9a-f]{{8}}", name):
+        return None
+    return place.with_name(name) if isinstance(place, Path) else place / name
+
+
+def pending(place: Place) -> Place | None:
+    """Where an unfinished replacement of a store lies, if there is one."""
+    found = _pointed(place, _FOLDER)
+    if found is None or found == current(place):
+        return None
+    return found if not isinstance(found, Path) or found.is_dir() else None
+
+
+def current(place: Place) -> Place:
+    """Where the record and the arrays of a store lie: where it does, or in a folder of it."""
+    if isinstance(place, Path):
+        return place
+    attributes = _table(place / _METADATA).get("attributes")
+    ours = attributes.get(SIDECAR) if isinstance(attributes, dict) else None
+    folder = ours.get(_FOLDER) if isinstance(ours, dict) else None
+    return place / folder if isinstance(folder, str) and "/" not in folder else place
+
+
+def abandon(place: Place) -> None:
+    """Delete an unfinished replacement; to be called by whoever holds the lease of the place.
+
+    Raises
+    ------
+    OSError, StorageError
+        It cannot be deleted.
+    """
+    sweep(place)
+    if (left := pending(place)) is not None:
+        delete_folder(left)
+        delete(place / SIDECAR / _NEXT)
+
+
+def sweep(place: Place) -> None:
+    """Delete the former store that a replacement has left, if it was interrupted when it deleted it.
+
+    To be called by whoever holds the lease of the place.
+
+    Raises
+    ------
+    OSError, StorageError
+        It cannot be deleted.
+    """
+    if isinstance(place, Path):
+        delete_aside(place)
+        if (former := _pointed(place, _FORMER)) is not None:
+            delete_folder(former)
+            delete(place / SIDECAR / _NEXT)
+        return
+    if _pointed(place, _FOLDER) == (found := current(place)) != place:
+        _delete_others(place, found.name)
+
+
+def lease_of(place: Place) -> dict[str, Any]:
+    """The lease of whoever writes at a place, or what is to replace it; {} if nobody does."""
+    return _table(place / SIDECAR / LEASE)
+
+
+def warn_of_writer(place: Place) -> None:
+    """Tell whoever reads a store that somebody is writing one that is to replace it."""
+    lease = lease_of(place)
+    with contextlib.suppress(KeyError, TypeError, ValueError):
+        if is_alive(lease):
+            log.warning(
+                "%s is being replaced by process %s on %s; what is read here is what was there before",
+                place,
+                lease["pid"],
+                lease["host"],
+            )
+
+
+def _delete_others(place: Place, folder: str) -> None:
+    """Delete what lies in an object store's place beside the folder that has become its content."""
+    others = [name for name in names(place) if name not in (_METADATA, SIDECAR, folder)]
+    for name in others:  # first what tells a reader of the former arrays that they are gone
+        for inner in ("", *names(place / name)):
+            for metadata in (_METADATA, ".zarray"):
+                delete(place / name / inner / metadata if inner else place / name / metadata)
+    for name in others:
+        delete_folder(place / name)
+        delete(place / name)
+    # What says that there is something to be deleted comes last.
+    sidecar = place / SIDECAR
+    for name in sorted(names(sidecar), key=lambda name: name == _NEXT):
+        if name != LEASE:
+            delete_folder(sidecar / name)
+            delete(sidecar / name)
+
+
+def _describe(place: Place) -> str:
+    """What lies at a place, in words; nothing if it is but claimed."""
+    there = names(place)
+    if is_claim(place) or not there:
+        return ""
+    attributes = _table(place / _METADATA).get("attributes")
+    kinds = {"ome": "the volume", SIDECAR: "the tilt series"}
+    found = [
+        what for key, what in kinds.items() if isinstance(attributes, dict) and key in attributes
+    ]
+    # What this package does not write there is named.
+    others = [name for name in there if not re.fullmatch(_OURS, name)]
+    more = f" (and in it {', '.join(others[:3])}{', ...' * (len(others) > 3)})" if others else ""
+    return f"{found[0] if found else 'the Zarr store'}{more}"
+
+
+def _table(place: Place) -> dict[str, Any]:
+    """A small JSON file that may be missing or damaged; then it says nothing."""
+    try:
+        found = json.loads(read_bytes(place) or b"{}")
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}

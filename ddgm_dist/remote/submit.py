@@ -1,0 +1,220 @@
+"""A reconstruction as a job of a cluster that runs already, asked for from elsewhere.
+
+The job's folder holds this package, the configuration and a denoiser that was named by a relative
+path, unless the cluster's image has the package. Nothing is pickled between here and there.
+"""
+
+from __future__ import annotations
+
+import platform
+import re
+import secrets
+import shlex
+import shutil
+import tempfile
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from ddgm_dist.errors import DdgmError, InputError
+from ddgm_dist.paths.place import is_url
+from ddgm_dist.paths.store_name import check_store_name
+from ddgm_dist.planning.config import Config, parse_config
+
+if TYPE_CHECKING:
+    from ddgm_dist.remote.job_server import JobServer
+
+__all__ = ["LARGEST", "check_versions", "own_versions", "submit"]
+
+LARGEST = 95 * 2**20  # bytes of a job's folder; Ray's dashboard takes requests of 100 MiB
+_CONFIG = "run.yaml"
+_FILES = (".safetensors", ".pt", ".ts", ".torchscript")
+
+
+def submit(
+    server: JobServer,
+    tilts: str | Path,
+    out: str | Path,
+    config: Config | Mapping[str, Any] | None = None,
+    *,
+    workers: int | None = None,
+    memory: int | None = None,
+    overwrite: bool = False,
+    installed: bool = False,
+    any_version: bool = False,
+) -> str:
+    """Start a reconstruction on a cluster; returns at once.
+
+    Parameters
+    ----------
+    server
+        The cluster: :class:`ddgm_dist.remote.job_server.JobServer`.
+    tilts, out
+        As the cluster's nodes see them: absolute paths or URLs.
+    config
+        Configuration keys. A denoiser's relative path is a file here, and is sent along.
+    workers, memory, overwrite
+        As of :func:`ddgm_dist.runs.reconstruct`.
+    installed
+        The cluster has this package; send the configuration alone.
+    any_version
+        Go on where versions differ.
+
+    Returns
+    -------
+    str
+        The job's name.
+
+    Raises
+    ------
+    InputError
+        The input cannot be used, or versions differ.
+    DdgmError
+        The cluster does not take the job.
+    """
+    check_store_name(out)
+    resolved = parse_config(config)
+    words = [*(["ddgm-dist"] if installed else ["python", "-m", "ddgm_dist"]), "reconstruct"]
+    words += [_seen_from_afar("tilts", tilts), _seen_from_afar("out", out)]
+    words += ["--config", _CONFIG, "--address", "auto"]
+    words += [] if workers is None else ["--workers", str(workers)]
+    words += [] if memory is None else ["--memory", str(memory)]
+    words += ["--overwrite"] if overwrite else []
+    job = f"ddgm-{secrets.token_hex(6)}"
+    with tempfile.TemporaryDirectory(prefix="ddgm-job-") as name:
+        folder = Path(name)
+        _send_denoiser(resolved.denoiser, folder)
+        given = resolved.model_dump(mode="json", exclude_unset=True)
+        (folder / _CONFIG).write_text(yaml.safe_dump(given, sort_keys=False), encoding="utf-8")
+        if not installed:
+            _send_package(folder)
+        _check_size(folder)
+        if not any_version:
+            found = dict(server.versions)
+            if installed:
+                found["ddgm-dist"] = _installed_version(server)
+            check_versions(found)
+        server.submit(job, shlex.join(words), folder)
+    return job
+
+
+def own_versions() -> dict[str, str]:
+    """Versions here, of what is compared."""
+    return {
+        "ray": metadata.version("ray"),
+        "python": platform.python_version(),
+        "ddgm-dist": metadata.version("ddgm-dist"),
+    }
+
+
+def check_versions(there: Mapping[str, str]) -> None:
+    """Refuse a cluster that has other versions than this machine.
+
+    Parameters
+    ----------
+    there
+        Version by name, of those that are known. Of Python, the last number may differ.
+
+    Raises
+    ------
+    InputError
+        Names each that differs, and what to do.
+    """
+    here = own_versions()
+    differ = [
+        f"{name} {version} there, {here[name]} here"
+        for name, version in there.items()
+        if _significant(name, version) != _significant(name, here[name])
+    ]
+    if differ:
+        advice = "install the cluster's versions here, or take an image with those of here"
+        if "ddgm-dist" in there:
+            advice += "; without --installed this ddgm-dist is sent along"
+        raise InputError(
+            "versions",
+            ", ".join(differ),
+            "a plan that was tried here may not be what runs there",
+            f"{advice}; --any-version goes on nevertheless",
+        )
+
+
+def _significant(name: str, version: str) -> str:
+    return ".".join(version.split(".")[:2]) if name == "python" else version
+
+
+def _seen_from_afar(argument: str, path: str | Path) -> str:
+    """A place that does not depend on the folder that one is in."""
+    text = str(path)
+    if is_url(text) or PurePosixPath(text).is_absolute():
+        return text
+    raise InputError(
+        argument,
+        text,
+        "is relative to a folder here, which the cluster does not know",
+        "give the absolute path that its nodes see, or a URL such as s3://bucket/path",
+    )
+
+
+def _send_denoiser(name: str, folder: Path) -> None:
+    """Copy a denoiser's file that is named by a relative path, to be found there by the same."""
+    path = Path(name)
+    if path.suffix not in _FILES or path.is_absolute():
+        return
+    if ".." in path.parts:
+        raise InputError(
+            "denoiser", name, "leads out of this folder", "go to its folder, or copy it here"
+        )
+    if not path.is_file():
+        raise InputError(
+            "denoiser",
+            name,
+            "no such file here, from where it would be sent along",
+            "give the absolute path that the cluster's nodes see",
+        )
+    recipe = path.with_suffix(".json")  # beside weights that `ddgm-dist train` wrote
+    for file in (path, recipe) if recipe.is_file() else (path,):
+        copy = folder / file
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, copy)
+
+
+def _send_package(folder: Path) -> None:
+    """Copy this package, with the metadata that tells its version."""
+    package = Path(__file__).parent
+    without = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(package, folder / package.name, ignore=without)
+    found = metadata.distribution("ddgm-dist")
+    about = folder / f"ddgm_dist-{found.version}.dist-info"
+    about.mkdir()
+    text = f"Metadata-Version: 2.1\nName: ddgm-dist\nVersion: {found.version}\n"
+    (about / "METADATA").write_text(text, encoding="utf-8")
+
+
+def _check_size(folder: Path) -> None:
+    size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    if size > LARGEST:
+        raise InputError(
+            "denoiser",
+            f"{size / 2**20:.0f} MiB with what is sent along",
+            f"a job's folder may hold {LARGEST / 2**20:.0f} MiB: the dashboard takes no more than 100",
+            "put the denoiser where the cluster's nodes see it, and give its absolute path",
+        )
+
+
+def _installed_version(server: JobServer) -> str:
+    """What the cluster's ``ddgm-dist`` says it is, asked by a job that does nothing else."""
+    job, told = f"ddgm-version-{secrets.token_hex(4)}", list[str]()
+    server.submit(job, "ddgm-dist --version", None)
+    outcome = server.follow(job, told.append)
+    server.forget(job)
+    found = re.search(r"^ddgm-dist (\S+)$", "".join(told), re.MULTILINE)
+    if outcome.exit_status or not found:
+        last = ("".join(told).strip().splitlines() or [outcome.message])[-1]
+        raise DdgmError(
+            f"{server.address}: `ddgm-dist --version` fails there ({last}); is the package in the "
+            "cluster's image? Without --installed it is sent along"
+        )
+    return found[1]

@@ -1,0 +1,1 @@
+"""From a call to a finished volume: problem, output, progress, event log."""

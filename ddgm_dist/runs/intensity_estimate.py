@@ -1,0 +1,187 @@
+"""Estimate mean, standard deviation and noise of a volume from its tilt series.
+
+Only rays that stay within the field are used: what they would cross outside is unknown.
+
+*mean*: each tilt's mean divided by its path; the median over tilts.
+
+*std*: the power spectrum of a projection is, by the Fourier slice theorem, the volume's power
+spectrum along the ray's normal times the length of the ray, so each tilt measures
+``P(omega) = P_b(omega) cos(theta) / thickness`` on one radial line, after the detector's white noise
+floor sigma_y^2 has been taken off. Tilts leave a wedge out; the specimen's texture is taken to
+have the mean radial spectrum of the measured directions there too. Then
+``std^2 = (1 / 2 pi) * integral of P(omega) omega d omega``.
+
+*sigma_y*: the mixed fourth difference along rows and columns removes the smooth specimen and keeps
+white noise, whose standard deviation is read off the median absolute value (Immerkaer 1996,
+Comput. Vis. Image Underst. 64, 300, with a robust scale).
+
+Lines (a row of one tilt) that are no measurement are left out of all three
+(:mod:`ddgm_dist.pixels.omitted_lines`). So are tilts without a line. Where nothing is left out, nothing
+is changed.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from ddgm_dist.core.geometry import Geometry
+from ddgm_dist.core.intensity import Intensity
+from ddgm_dist.errors import InputError
+from ddgm_dist.pixels.omitted_lines import NARROWEST, inner_columns, measured_lines
+
+__all__ = [
+    "estimate_intensity",
+    "estimate_noise",
+]
+
+
+# Frequencies that the spectrum is kept at.
+_FREQUENCIES = 1024
+
+
+def estimate_noise(projections: Tensor) -> float:
+    """Standard deviation of white noise in projections ``(tilt, rows, field)``, over all tilts."""
+    return _rms([_noise_of_tilt(projection.double()) for projection in projections])
+
+
+def _rms(scales: list[Tensor]) -> float:
+    return float(torch.stack(scales).square().mean().sqrt())
+
+
+def _noise_of_tilt(p: Tensor, rows: Tensor | None = None) -> Tensor:
+    """Standard deviation of white noise in one projection ``(rows, field)``, float64 scalar.
+
+    Of some of its rows, when they are given: differences are taken of neighbours alone.
+    """
+    kept = torch.zeros(len(p), dtype=torch.bool)
+    kept[slice(None) if rows is None else rows] = True
+    threes = kept[:-2] & kept[1:-1] & kept[2:]
+    d = p[..., :-2] - 2 * p[..., 1:-1] + p[..., 2:]
+    norm = math.sqrt(6)
+    if bool(threes.any()):
+        d = d[:-2] - 2 * d[1:-1] + d[2:]
+        d = d if bool(threes.all()) else d[threes]
+        norm = 6.0
+    else:
+        d = d if bool(kept.all()) else d[kept]
+        if p.shape[-1] >= 5:
+            d = d[..., :-2] - 2 * d[..., 1:-1] + d[..., 2:]
+            norm = math.sqrt(70)
+    if d.numel() == 0:
+        return torch.zeros((), dtype=torch.float64)
+    return d.abs().flatten().median() / 0.6744897501960817 / norm
+
+
+def estimate_intensity(
+    projections: Tensor,
+    geometry: Geometry,
+    *,
+    sigma_y: float | None = None,
+    good: Tensor | None = None,
+) -> Intensity:
+    """Estimate the map from sample rows of the tilt series; see the module's docstring.
+
+    Parameters
+    ----------
+    projections
+        Float ``(tilt, rows, field)``, finite.
+    geometry
+        Of the tilt series.
+    sigma_y
+        Noise in projection units when it is known.
+    good
+        Bool, as the projections: which were measured, where not all of them were. The others
+        must have been replaced by something plausible.
+
+    Raises
+    ------
+    InputError
+        If the projections hold no contrast above their noise.
+    """
+    isolated = geometry.specimen == "isolated"
+    used = measured_lines(projections, geometry, good)
+    parts = [projections[u.tilt] if u.rows is None else projections[u.tilt][u.rows] for u in used]
+    noise = sigma_y
+    if noise is None:
+        noise = _rms(
+            [
+                _noise_of_tilt(projections[u.tilt, :, u.first : u.stop].double(), u.rows)
+                for u in used
+            ]
+        )
+    means, lengths = [], []
+    omega = torch.linspace(0, math.pi, _FREQUENCIES + 1, dtype=torch.float64)
+    spectrum = torch.zeros_like(omega)
+    inner = inner_columns(geometry)
+    # Tilt by tilt in float64: samples of wide fields are large.
+    for projection, lines in zip(parts, used, strict=True):
+        # An isolated specimen's mass is the same at each tilt; a slab's path grows with the tilt.
+        angle = geometry.angles[lines.tilt]
+        path = geometry.thickness / (1.0 if isolated else math.cos(angle))
+        first, stop = lines.within(*inner[lines.tilt])
+        part = projection[:, first:stop].double()
+        means.append(float(part.mean()) / path)
+        if stop - first >= NARROWEST:
+            power = (_power(part, omega, whole=isolated) - noise * noise) / path
+            spectrum += power * (stop - first)
+            lengths.append((stop - first, path))
+    total = sum(columns for columns, _ in lengths)
+    variance = 0.0
+    if total:
+        floor = 0.1 * noise * noise * sum(c / path for c, path in lengths) / total
+        radial = _above_floor(spectrum / total, floor)
+        step = math.pi / _FREQUENCIES
+        variance = float((radial * omega).sum()) * step / (2 * math.pi)
+    mean = float(torch.tensor(means).median())
+    if isolated:
+        variance -= mean * mean  # its spectrum is that of the specimen on an empty background
+        # A flat specimen's energy lies where no tilt looks; but no volume varies less than its
+        # means along the rays of a tilt do.
+        along = [
+            # Twice the same: the variance of a single tensor would sum, and round, otherwise.
+            (p.double() / geometry.thickness).repeat(2, 1, 1).var(dim=(1, 2))[0]
+            for p in parts
+        ]
+        least = torch.stack(along).median() - (noise / geometry.thickness) ** 2
+        variance = max(variance, float(least))
+    if not variance > 0:
+        raise InputError(
+            "projections",
+            f"standard deviation {float(projections.double().std()):.3g}",
+            f"hold no contrast above their noise of {noise:.3g}, so their scale cannot be estimated",
+            "give mean and std of the volume explicitly",
+        )
+    return Intensity(mean, math.sqrt(variance), noise)
+
+
+def _power(rows: Tensor, omega: Tensor, *, whole: bool) -> Tensor:
+    """Power spectral density of rows ``(rows, columns)`` at the given frequencies, float64.
+
+    Rows that are cut out of longer ones are centred and tapered; those of a ``whole`` specimen, which
+    end in a vacuum, are taken as they are.
+    """
+    columns = rows.shape[-1]
+    taper = torch.ones(columns, dtype=torch.float64)
+    if not whole:
+        taper = torch.hann_window(columns, periodic=True, dtype=torch.float64)
+    centred = (rows if whole else rows - rows.mean()) * taper
+    power = torch.fft.rfft(centred, n=2 * _FREQUENCIES).abs().square() / taper.square().sum()
+    if columns > 2 * _FREQUENCIES:
+        position = omega / math.pi * (columns // 2)
+        full = torch.fft.rfft(centred).abs().square().mean(dim=0) / taper.square().sum()
+        below = position.floor().long().clamp(max=len(full) - 2)
+        power = torch.lerp(full[below], full[below + 1], position - below)[None]
+    mean: Tensor = power.mean(dim=0)
+    return mean
+
+
+def _above_floor(spectrum: Tensor, floor: float) -> Tensor:
+    """The spectrum up to the first frequency where noise hides the specimen, zero beyond."""
+    below = torch.nonzero(spectrum[2:] < floor).flatten()
+    kept = spectrum.clone()
+    if len(below):
+        kept[2 + int(below[0]) :] = 0
+    return kept.clamp(min=0)

@@ -1,0 +1,140 @@
+"""Parts of a tilt series that its intensity is estimated from."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ddgm_dist.core.geometry import Geometry
+from ddgm_dist.errors import InputError
+from ddgm_dist.operators.slab.stretch import DetectorPart
+from ddgm_dist.pixels.hot_pixels import HotThreshold
+from ddgm_dist.pixels.screen import Screen
+from ddgm_dist.tilts.rows import read_screened, repair
+from ddgm_dist.tilts.series import TiltSeries
+
+__all__ = ["Sample", "probe", "samples"]
+
+# Rows that the intensity is estimated from: groups of neighbours, spread over the field.
+SAMPLE_GROUPS, SAMPLE_ROWS = 8, 8
+# Fields up to this width are sampled over all their columns, wider ones in a few places.
+WHOLE_SAMPLE = 16384
+SAMPLE_PLACES, SAMPLE_COLUMNS = 8, 4096
+_SAMPLE_BYTES = 256 * 2**20
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A part of the series.
+
+    Attributes
+    ----------
+    values
+        ``(tilt, rows, columns)``, with something plausible in the place of what was not measured.
+    good
+        Which of them were; None when all were.
+    geometry
+        That the part would have alone.
+    row
+        Detector row that it begins with.
+    """
+
+    values: Tensor
+    good: Tensor | None
+    geometry: Geometry
+    row: int
+
+
+def samples(
+    series: TiltSeries, geometry: Geometry, screen: Screen | None = None
+) -> Iterator[Sample]:
+    """Parts of the tilt series, without what was not measured.
+
+    Raises
+    ------
+    InputError
+        No part has a measured pixel.
+    """
+    found = False
+    for rows in _sample_rows(geometry):
+        for part, seen in _sample_columns(geometry):
+            raw, good = read_screened(series, rows, part, screen)
+            if not good.any():
+                continue  # there are measured pixels elsewhere
+            whole = bool(good.all())
+            if not whole:
+                raw = repair(raw, good, _typical(raw, good))
+            found = True
+            measured = None if whole else torch.from_numpy(good)
+            yield Sample(torch.from_numpy(raw), measured, seen, rows.start)
+    if not found:
+        raise InputError(
+            "tilts",
+            series.path,
+            "holds no finite pixel where its intensity was to be estimated",
+            "give mean, std and sigma_y",
+        )
+
+
+def probe(series: TiltSeries, geometry: Geometry) -> HotThreshold:
+    """Pixels of all views from those parts, as they are stored."""
+    parts = [(rows, p) for rows in _sample_rows(geometry) for p, _ in _sample_columns(geometry)]
+    found = HotThreshold(len(parts))
+    for rows, part in parts:
+        found.add(series.read_lines(rows, part.first, part.width))
+    return found
+
+
+def _typical(raw: NDArray[np.float32], good: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Median of each tilt's good pixels; of all good ones where a tilt has none."""
+    values = [lines[ok] for lines, ok in zip(raw, good, strict=True)]
+    rest = float(np.median(raw[good]))
+    return np.array([np.median(v) if len(v) else rest for v in values], dtype=np.float32)
+
+
+def _sample_rows(geometry: Geometry) -> list[slice]:
+    """Groups of rows; shorter ones where whole rows of a wide isolated specimen are needed."""
+    rows = geometry.rows
+    together = rows if rows <= SAMPLE_GROUPS * SAMPLE_ROWS else SAMPLE_ROWS
+    if geometry.field > WHOLE_SAMPLE:
+        columns = geometry.field if geometry.specimen == "isolated" else SAMPLE_COLUMNS
+        together = min(together, max(1, _SAMPLE_BYTES // (4 * geometry.tilts * columns)))
+    if together == rows:
+        return [slice(0, rows)]
+    groups = min(SAMPLE_GROUPS, rows // together)
+    starts = np.linspace(0, rows - together, groups).astype(int)
+    return [slice(int(s), int(s) + together) for s in starts]
+
+
+def _sample_columns(geometry: Geometry) -> Iterator[tuple[DetectorPart, Geometry]]:
+    """Columns that are sampled of each tilt.
+
+    A wide slab is sampled in places of the specimen, spread over the field: of each tilt the
+    columns around where it shows the place's middle, ``(x0 - c) cos(theta) + c + dx``. That is what
+    a detector of so many columns would record with the place at its centre, so the rules for a
+    narrow field hold: rays that leave the place are not used. (All of them are inside the wide
+    field.) An isolated specimen is taken whole: its mass says what its mean is.
+    """
+    field = geometry.field
+    if field <= WHOLE_SAMPLE or geometry.specimen == "isolated":
+        yield DetectorPart((0,) * geometry.tilts, field), geometry
+        return
+    # Wide enough that most rays stay within the place.
+    width = min(WHOLE_SAMPLE, max(SAMPLE_COLUMNS, 4 * geometry.reach))
+    moves = [geometry.shift(tilt)[0] for tilt in range(geometry.tilts)]
+    along_y = tuple((dy, 0.0) for dy in moves) if any(moves) else ()
+    seen = replace(geometry, field=width, shifts_px=along_y)
+    centre = field / 2
+    for place in np.linspace(width / 2, field - width / 2, SAMPLE_PLACES):
+        middle = [
+            (place - centre) * math.cos(angle) + centre + geometry.shift(tilt)[1]
+            for tilt, angle in enumerate(geometry.angles)
+        ]
+        first = (min(max(round(m - width / 2), 0), field - width) for m in middle)
+        yield DetectorPart(tuple(first), width), seen

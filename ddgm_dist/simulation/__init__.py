@@ -1,0 +1,1 @@
+"""Tilt series of a known volume: projector, detector, phantoms."""

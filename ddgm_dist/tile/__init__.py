@@ -1,0 +1,1 @@
+"""One tile: state in, state out, and what is written of it for good."""

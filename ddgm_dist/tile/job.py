@@ -1,0 +1,71 @@
+"""What an engine is given: a problem, a plan, and where to read and write."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from ddgm_dist.planning.plan import Plan
+from ddgm_dist.planning.problem import Problem
+
+__all__ = [
+    "Job",
+]
+
+
+@dataclass(frozen=True)
+class Job:
+    """Everything a worker needs, as plain picklable values.
+
+    Attributes
+    ----------
+    problem, plan
+        What and how.
+    tilts, out
+        Paths of the tilt-series store and the output store.
+    digest
+        Hash of the problem.
+    checkpoint_every
+        Seconds between checkpoints of unfinished tiles.
+    state
+        Whether the states of coupled tiles stay with the workers; see :meth:`resident`.
+    memory
+        Bytes one worker may use; None when unknown.
+    reserve
+        Bytes that a scheduler is to set aside for each worker, if the user said.
+    device
+        ``cpu``, ``cuda`` or ``auto``.
+    name
+        Of the output, for people and for metrics; the last part of ``out`` if empty.
+    tilts_identity
+        Of the tilt series that the problem was made of (``TiltSeries.identity``); a worker that finds
+        another one in its place refuses it. None: it is not looked at.
+    """
+
+    problem: Problem
+    plan: Plan
+    tilts: str
+    out: str
+    digest: str
+    checkpoint_every: float = 300.0
+    state: Literal["auto", "resident", "streamed"] = "auto"
+    memory: int | None = None
+    reserve: int | None = None
+    device: str = "auto"
+    name: str = ""
+    tilts_identity: str | None = None
+
+    @property
+    def cache(self) -> int:
+        """Bytes of measurements that a worker keeps of streamed tiles: as many as fit."""
+        return self.plan.cached(self.memory) * self.plan.memory.data
+
+    def resident(self, workers: int) -> bool:
+        """Whether the tiles of the widest group fit the workers' memory all at once.
+
+        Then their states stay there and halos go from worker to worker; otherwise both go through
+        the store at each iteration. The result is the same.
+        """
+        if self.state != "auto" or self.memory is None:
+            return self.state != "streamed"
+        return self.plan.resident(workers, self.memory)

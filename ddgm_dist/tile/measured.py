@@ -1,0 +1,156 @@
+"""The data of tiles, stretched onto the operator's grid, read ahead and kept while there is room."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+
+import torch
+
+from ddgm_dist.core.box import Box
+from ddgm_dist.operators.slab.basis import SlabBasis
+from ddgm_dist.operators.slab.operator import SlabData, SlabOperator
+from ddgm_dist.planning.problem import Problem
+from ddgm_dist.planning.tiling import Tile
+from ddgm_dist.tile.events import Timer
+from ddgm_dist.tilts.rows import read_rows
+from ddgm_dist.tilts.series import TiltSeries
+
+__all__ = ["MeasuredBlocks", "blocks"]
+
+
+def blocks(tile: Tile, rows_per_call: int, *, halo: bool = False) -> list[Box]:
+    """Blocks of a tile's own rows, or of all it reads: ``rows_per_call`` rows over its read box.
+
+    The last one of a volume may reach beyond its end.
+    """
+    rows = tile.read_box if halo else tile.write_box
+    (z0, _, x0), (z1, _, x1) = tile.read_box.start, tile.read_box.stop
+    starts = range(rows.start[1], rows.stop[1], rows_per_call)
+    return [Box((z0, y, x0), (z1, y + rows_per_call, x1)) for y in starts]
+
+
+class MeasuredBlocks:
+    """Loads the stretched measurements of tiles; safe to call from several threads.
+
+    Parameters
+    ----------
+    problem
+        Gives geometry and intensity.
+    length
+        Period of the Fourier transform along x, columns.
+    tilts
+        Open store.
+    device
+        Where the data live.
+    computing
+        What the caller holds while it computes. On a CPU it is held while data are stretched as well:
+        that takes the same cores, and next to the denoiser it would raise the peak of memory.
+    """
+
+    @dataclass(frozen=True)
+    class Loaded:
+        """A tile's operator and data.
+
+        Attributes
+        ----------
+        operator
+            Over the columns of its read box.
+        data
+            By first row of the block, for every block it reads.
+        """
+
+        operator: SlabOperator
+        data: dict[int, SlabData]
+
+        @property
+        def bytes(self) -> int:
+            """Held by the data."""
+            return sum(_nbytes(d) for d in self.data.values())
+
+    def __init__(
+        self,
+        problem: Problem,
+        length: int,
+        tilts: TiltSeries,
+        device: torch.device,
+        computing: contextlib.AbstractContextManager[object] | None = None,
+    ) -> None:
+        self.problem, self.length, self.tilts = problem, length, tilts
+        self.device = device
+        self._stretching: contextlib.AbstractContextManager[object] = contextlib.nullcontext()
+        if computing is not None and device.type == "cpu":
+            self._stretching = computing
+        self._basis: SlabBasis | None = None
+        self._operators: OrderedDict[tuple[int, int], SlabOperator] = OrderedDict()
+        self._loaded: OrderedDict[str, MeasuredBlocks.Loaded] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def load(self, tile: Tile, timer: Timer) -> Loaded:
+        """A tile's data, read unless they are still here."""
+        with self._lock:
+            if tile.name in self._loaded:
+                self._loaded.move_to_end(tile.name)
+                return self._loaded[tile.name]
+            operator = self._operator(tile)
+        part = operator.detector_part
+        timer.lap("setup")
+        data = {}
+        for box in blocks(tile, self.problem.rows_per_call, halo=True):
+            projections, valid = read_rows(
+                self.tilts,
+                self.problem.geometry,
+                self.problem.intensity,
+                box.start[1],
+                box.stop[1],
+                part,
+                screen=self.problem.screen,
+            )
+            timer.lap("read")
+            with self._stretching:
+                timer.lap("wait")
+                data[box.start[1]] = operator.prepare(
+                    projections.to(self.device),
+                    None if valid is None else valid.to(self.device),
+                    part,
+                )
+                timer.lap("setup")
+        loaded = self.Loaded(operator, data)
+        with self._lock:
+            self._loaded[tile.name] = loaded
+        return loaded
+
+    def drop(self, tile: str) -> None:
+        """Forget a tile's data."""
+        with self._lock:
+            self._loaded.pop(tile, None)
+
+    def trim(self, limit: int) -> None:
+        """Forget the data used longest ago until the rest takes at most ``limit`` bytes."""
+        with self._lock:
+            held = sum(loaded.bytes for loaded in self._loaded.values())
+            while self._loaded and held > limit:
+                _, loaded = self._loaded.popitem(last=False)
+                held -= loaded.bytes
+
+    def _operator(self, tile: Tile) -> SlabOperator:
+        """The operator over a tile's columns; tiles share its matrices."""
+        columns = (tile.read_box.start[2], tile.read_box.stop[2])
+        if columns not in self._operators:
+            geometry = self.problem.geometry
+            if self._basis is None:
+                self._basis = SlabBasis(geometry, self.length, self.device)
+            isolated = geometry.specimen == "isolated"
+            self._operators[columns] = SlabOperator(
+                geometry,
+                columns,
+                background=self.problem.intensity.vacuum if isolated else 0.0,
+                basis=self._basis,
+            )
+        return self._operators[columns]
+
+
+def _nbytes(data: SlabData) -> int:
+    return data.stretched.nbytes + data.measured.nbytes

@@ -1,0 +1,185 @@
+"""What a worker writes for good: tiles, each followed by its receipt; mean and deviation of samples."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ddgm_dist.core.box import Box
+from ddgm_dist.errors import InputError, StorageError
+from ddgm_dist.planning.tiling import Tile
+from ddgm_dist.records.json_files import problem_dir
+from ddgm_dist.records.receipts import RECEIPTS, SAMPLE_RECEIPTS, receipt_box
+from ddgm_dist.records.result import sample_place, std_place
+from ddgm_dist.records.run_record import RunRecord
+from ddgm_dist.tile.events import Receipt, Timer
+from ddgm_dist.tile.host import give_back_memory
+from ddgm_dist.tile.job import Job
+from ddgm_dist.tile.moments import Moments
+from ddgm_dist.volumes.store import VolumeStore, open_volume_store
+
+__all__ = ["TileWriter"]
+
+Floats = NDArray[np.float32]
+
+
+class TileWriter:
+    """Writes tiles of one job; safe to call from several threads.
+
+    A single sample is the volume itself. Several have a volume each, and receipts of their own;
+    :meth:`combine` makes mean and standard deviation of them.
+
+    Parameters
+    ----------
+    job
+        Of which.
+    worker
+        Name that goes into receipts.
+    """
+
+    def __init__(self, job: Job, worker: str) -> None:
+        self.job, self.worker = job, worker
+        self.record = RunRecord(job.out)
+        self.out = open_volume_store(job.out, mode="r+")
+        self.several = job.plan.samples > 1
+        self._stores: dict[str, VolumeStore] = {}
+        self._lock = threading.Lock()
+
+    def written(self, tile: Tile, *, combined: bool = False) -> Receipt | None:
+        """The receipt of a tile that is written already, whoever did it; None if it is not.
+
+        Parameters
+        ----------
+        tile
+            Which.
+        combined
+            It is one of mean and deviation.
+        """
+        kind = RECEIPTS if combined else self._kind
+        found, box = self.record.receipt(tile.name, self.job.digest, kind), tile.write_box
+        if found is None or receipt_box(found) != box:  # or of a run that was cut otherwise
+            return None
+        stores = [self.out, self._std()] if combined else [self._store(tile)]
+        if not all(store.has(box) for store in stores):
+            return None
+        work = 0 if combined else box.size * self.job.plan.iterations
+        return Receipt(tile.name, found["digest"], found["seconds"], found["worker"], work=work)
+
+    def write(self, tile: Tile, values: Floats, timer: Timer, began: float) -> Receipt:
+        """Write the voxels a tile owns, in the data's unit, and then the receipt.
+
+        Raises
+        ------
+        OutputReplacedError
+            The output belongs to another problem, which has shards of the same names.
+        """
+        store, box = self._store(tile), tile.write_box
+        self.record.check(self.job.digest)  # as late as can be: nothing locks the shards
+        digest = store.write(box, values)
+        timer.lap("write")
+        work = box.size * self.job.plan.iterations
+        receipt = Receipt(tile.name, digest, timer.seconds, self.worker, began, work)
+        self._record(receipt, box, self._kind, {"sample": tile.sample} if self.several else {})
+        return receipt
+
+    def combine(self, tile: Tile) -> Receipt:
+        """Write mean and standard deviation over all samples of a tile's voxels, then the receipt.
+
+        Samples are added in their order, so it does not matter who combines them, or when. A row of
+        shards at a time: what is held besides the results does not grow with the tile.
+
+        Raises
+        ------
+        StorageError
+            Voxels of a sample are lost or damaged. Their receipts are then revoked, so that the same
+            run begun again solves for them again.
+        OutputReplacedError
+            The output belongs to another problem.
+        """
+        began, timer, box = time.time(), Timer(), tile.write_box
+        mean, std = np.empty(box.shape, np.float32), np.empty(box.shape, np.float32)
+        for part in _strips(box, self.out.layout.shard[1]):
+            moments = Moments(part.shape)
+            for sample in range(self.job.plan.samples):
+                moments.add(self._sample(sample, part))
+                timer.lap("read")
+            inside = part.slices(box.start)
+            mean[inside], std[inside] = moments.mean(), moments.std()
+            timer.lap("other")
+        self.record.check(self.job.digest)
+        deviation = self._std().write(box, std)
+        digest = self.out.write(box, mean)
+        timer.lap("write")
+        receipt = Receipt(tile.name, digest, timer.seconds, self.worker, began)
+        self._record(receipt, box, RECEIPTS, {"std": deviation})
+        give_back_memory()
+        return receipt
+
+    @property
+    def _kind(self) -> str:
+        return SAMPLE_RECEIPTS if self.several else RECEIPTS
+
+    def _record(self, receipt: Receipt, box: Box, kind: str, more: dict[str, int | str]) -> None:
+        self.record.add_receipt(
+            {
+                **receipt.to_dict(),
+                **more,
+                "start": box.start,
+                "stop": box.stop,
+                "problem": self.job.digest,
+            },
+            kind,
+        )
+
+    # -- stores ---------------------------------------------------------------------------------
+
+    def _store(self, tile: Tile) -> VolumeStore:
+        """Where a tile is written."""
+        return self._opened(f"w{tile.sample}") if self.several else self.out
+
+    def _std(self) -> VolumeStore:
+        return self._opened("std")
+
+    def _opened(self, name: str) -> VolumeStore:
+        """A store, opened when it is first asked for: samples to write ``w3`` and to read ``r3``."""
+        with self._lock:
+            if name not in self._stores:
+                out, digest = self.job.out, self.job.digest
+                if name == "std":
+                    store = open_volume_store(std_place(out), "r+")
+                else:
+                    place = sample_place(out, digest, int(name[1:]))
+                    # What was lost must not read as NaN: it would go into the mean.
+                    reading = name[0] == "r"
+                    store = open_volume_store(place, "r" if reading else "r+", complete=reading)
+                self._stores[name] = store
+            return self._stores[name]
+
+    def _sample(self, sample: int, box: Box) -> Floats:
+        try:
+            return self._opened(f"r{sample}").read(box)
+        except (StorageError, InputError) as error:
+            self._revoke(sample, box)
+            raise StorageError(
+                f"sample {sample} cannot be combined with the others: {error}; run the same command "
+                "again, and what is lost is solved for again"
+            ) from error
+
+    def _revoke(self, sample: int, box: Box) -> None:
+        """Delete the receipts of what cannot be read, however it was cut."""
+        with contextlib.suppress(OSError, StorageError):
+            for receipt in self.record.receipts(self.job.digest, SAMPLE_RECEIPTS):
+                there = receipt_box(receipt)
+                if receipt.get("sample") == sample and there and there.intersection(box):
+                    folder = problem_dir(SAMPLE_RECEIPTS, self.job.digest)
+                    self.record.delete(f"{folder}/{receipt['tile']}")
+
+
+def _strips(box: Box, rows: int) -> list[Box]:
+    """The box in parts of so many rows, cut where shards are."""
+    (z0, y0, x0), (z1, y1, x1) = box.start, box.stop
+    return [Box((z0, y, x0), (z1, min(y + rows, y1), x1)) for y in range(y0, y1, rows)]

@@ -1,0 +1,216 @@
+"""Writing a tilt-series store, row block by row block; its attribute comes last."""
+
+from __future__ import annotations
+
+import contextlib
+import uuid
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import zarr
+from numpy.typing import DTypeLike, NDArray
+from zarr.codecs import ZstdCodec
+
+from ddgm_dist.errors import InputError, StorageError
+from ddgm_dist.paths.array_io import SIDECAR, BulkArray, is_claim, prepare_output, write_error
+from ddgm_dist.paths.files import delete, delete_folder, names
+from ddgm_dist.paths.place import ObjectPath, Place
+from ddgm_dist.paths.store_name import check_store_name
+from ddgm_dist.paths.zarr_store import zarr_store
+from ddgm_dist.records.lease import Lease
+from ddgm_dist.records.replacement import Redirect, Replacement
+from ddgm_dist.tilts.metadata import ARRAY, ATTRIBUTE, TiltSeriesMeta, check_meta, dump_meta
+
+__all__ = ["CHUNK_COLUMNS", "CHUNK_ROWS", "TiltSeriesWriter", "create_tilt_series"]
+
+CHUNK_ROWS, CHUNK_COLUMNS = 8, 1024
+
+
+class TiltSeriesWriter:
+    """Writes a new tilt-series store row block by row block; made by `create_tilt_series`.
+
+    Until it is closed, what was at the place before stays there. As a context manager it is closed on
+    leaving the block; an exception deletes what was written.
+    """
+
+    def __init__(
+        self, path: Place, claim: Replacement | _New, group: zarr.Group, meta: TiltSeriesMeta
+    ) -> None:
+        array = group[ARRAY]
+        assert isinstance(array, zarr.Array)
+        self._place, self.path = path, str(path)
+        self._claim, self._group, self._meta = claim, group, meta
+        self._shape = array.shape
+        self._bulk = BulkArray(array, claim.work / ARRAY, writable=True)
+        # By row and chunk of columns.
+        self._chunk_columns = array.chunks[2]
+        chunks = -(-array.shape[2] // self._chunk_columns)
+        self._written = np.zeros((array.shape[1], chunks), dtype=bool)
+
+    def write(self, rows: slice, block: NDArray[Any], columns: slice = slice(None)) -> None:
+        """Write the projections ``(tilt, rows, columns)`` of some rows; best are whole chunks.
+
+        Chunks are 8 rows high; columns must be whole chunks.
+
+        Raises
+        ------
+        ValueError
+            The block has another shape than rows and columns ask for, or the columns cut a chunk.
+        StorageError
+            The write failed, for example because the disk is full.
+        """
+        tilts, height, width = self._shape
+        start, stop, _ = rows.indices(height)
+        left, right, _ = columns.indices(width)
+        if block.shape != (tilts, stop - start, right - left):
+            raise ValueError(f"block {block.shape} is not {(tilts, stop - start, right - left)}")
+        chunk = self._chunk_columns
+        if left % chunk or (right % chunk and right != width):
+            raise ValueError(f"columns {left}:{right} are not whole chunks of {chunk}")
+        self._claim.lease.check()  # a writer that was cut off must not write what another one does
+        self._bulk.write((slice(None), slice(start, stop), slice(left, right)), block)
+        self._written[start:stop, left // chunk : -(-right // chunk)] = True
+
+    def close(self) -> None:
+        """Declare the store complete, and put it in its place.
+
+        Raises
+        ------
+        StorageError
+            Rows were never written (they still can be); or the store cannot be put in its place, and
+            has been deleted.
+        """
+        missing = np.flatnonzero(~self._written.all(axis=1))
+        if missing.size:
+            raise StorageError(
+                f"{self.path} is incomplete: {missing.size} rows were never written whole, "
+                f"the first is {missing[0]}"
+            )
+        try:
+            self._claim.lease.check()
+            # Two series of one shape are told apart by a name that no other has.
+            self._group.attrs[ATTRIBUTE] = {**dump_meta(self._meta), "id": uuid.uuid4().hex}
+            self._claim.publish(_redirect)
+        except OSError as error:
+            self._claim.discard()
+            raise write_error(self._place, 4096, error) from error
+        except BaseException:
+            self._claim.discard()
+            raise
+        self._claim.release()
+
+    def __enter__(self) -> TiltSeriesWriter:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            if kind is None:
+                self.close()
+        except BaseException:
+            self._claim.discard()
+            raise
+        if kind is not None:
+            self._claim.discard()
+
+
+def _redirect(attributes: dict[str, Any], folder: str) -> dict[str, Any]:
+    """What leads to arrays in a folder: the key ``folder``, which is added for all stores."""
+    return attributes
+
+
+class _New:
+    """A store in an object store where there is none: nothing is replaced."""
+
+    def __init__(self, place: ObjectPath, held: Lease) -> None:
+        self.work, self.lease = place, held
+        self._published = self._ended = False
+
+    def publish(self, redirect: Redirect) -> None:
+        """The attribute has made it whole."""
+        self._published = True
+
+    def discard(self) -> None:
+        if self._ended:
+            return
+        with contextlib.suppress(StorageError):
+            self.lease.check()
+            if not self._published:  # but for the lease
+                for name in names(self.work):
+                    if name != SIDECAR:
+                        delete_folder(self.work / name)
+                        delete(self.work / name)
+        self.release()
+
+    def release(self) -> None:
+        self._ended = True
+        self.lease.release()
+
+
+def create_tilt_series(
+    path: str | Path,
+    shape: tuple[int, int, int],
+    meta: TiltSeriesMeta,
+    *,
+    dtype: DTypeLike = "float32",
+    overwrite: bool = False,
+) -> TiltSeriesWriter:
+    """Make an empty store for projections of shape ``(tilt, y, u)``.
+
+    Chunks hold all tilts of 8 rows and at most 1024 columns, compressed with zstd (level 1, with
+    checksum). The fill value of floating-point projections is NaN, so that a lost chunk is loud.
+
+    What is at the place is replaced when the writer is closed, and not before.
+
+    Raises
+    ------
+    InputError
+        The output exists (and ``overwrite`` is false) or is no store, or somebody else writes to
+        it; the metadata fail `check_meta`; the shape or the dtype is unusable.
+    StorageError
+        The store cannot be written.
+    """
+    check_store_name(path)
+    kind = np.dtype(dtype).kind
+    if kind not in "fiu" or len(shape) != 3 or min(shape) < 1:
+        raise InputError("projections", f"{dtype} {shape}", "must be numbers of shape (tilt, y, u)")
+    check_meta(meta, shape[0], str(path))
+    folder = prepare_output(path, "out", overwrite=overwrite)
+    lease = Lease(folder)
+    lease.acquire()
+    swap = Replacement(folder, lease)
+    claim: Replacement | _New = swap
+    try:
+        # Somebody may have made it before it was leased.
+        prepare_output(path, "out", overwrite=overwrite)
+        if isinstance(folder, ObjectPath) and is_claim(folder):
+            claim = _New(folder, lease)
+        else:
+            swap.begin()
+        return TiltSeriesWriter(folder, claim, _create(claim.work, shape, dtype), meta)
+    except BaseException as error:
+        claim.discard()
+        if isinstance(error, OSError):
+            raise write_error(folder, 4096, error) from error
+        raise
+
+
+def _create(place: Place, shape: tuple[int, int, int], dtype: DTypeLike) -> zarr.Group:
+    """The group, without its attribute, and the empty array."""
+    group = zarr.create_group(zarr_store(place), zarr_format=3)
+    group.create_array(
+        ARRAY,
+        shape=shape,
+        chunks=(shape[0], min(CHUNK_ROWS, shape[1]), min(CHUNK_COLUMNS, shape[2])),
+        dtype=np.dtype(dtype),
+        fill_value=float("nan") if np.dtype(dtype).kind == "f" else 0,
+        compressors=ZstdCodec(level=1, checksum=True),
+        dimension_names=("tilt", "y", "u"),
+    )
+    return group

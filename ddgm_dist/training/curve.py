@@ -1,0 +1,40 @@
+"""The picture of a training run: losses against steps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from ddgm_dist.training.training import History
+
+__all__ = ["draw_curve"]
+
+
+def draw_curve(path: Path, history: History) -> None:
+    """Write a PNG of the loss in training, and in validation by noise level, atomically.
+
+    A loss of 1 is that of a network that has learned nothing.
+    """
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    train, judged = figure.subplots(1, 2, sharey=True)
+    for axes, title in ((train, "training (mean of 50 steps)"), (judged, "validation, by sigma")):
+        axes.set(title=title, xlabel="step", yscale="log")
+        axes.grid(alpha=0.3)
+    train.set_ylabel("mean squared error of F")
+    # A run shorter than 50 steps has no figures yet, and a log axis needs some to be drawn.
+    steps, losses = zip(*history.train, strict=True) if history.train else ((0,), (1.0,))
+    train.plot(steps, losses, marker="." if len(steps) < 3 else "")
+    bands = history.validation[-1][1] if history.validation else {}
+    for band in bands:
+        points = [(step, figures[band]) for step, figures in history.validation]
+        steps, losses = zip(*points, strict=True)
+        judged.plot(steps, losses, marker="." if len(steps) < 3 else "", label=band)
+    if bands:
+        figure.legend(loc="outside right center", title="sigma", fontsize="small")
+    partial = path.with_name(path.name + ".partial")
+    # The canvas is chosen here and not through pyplot, whose backend is the caller's own affair.
+    FigureCanvasAgg(figure)
+    figure.savefig(partial, format="png")
+    partial.replace(path)

@@ -1,0 +1,143 @@
+"""What a training was asked for: is it safe to go on from, or to replace, what lies there?"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from ddgm_dist.errors import InputError
+from ddgm_dist.prior.unet import UNetSpec
+from ddgm_dist.training.training import TrainingOptions
+
+__all__ = [
+    "check_checkpoint",
+    "differences",
+    "prepare_checkpoint",
+    "sidecar_of",
+    "training_request",
+]
+
+BUDGET = ("options.steps", "options.minutes")
+
+
+def training_request(
+    spec: UNetSpec,
+    options: TrainingOptions,
+    patch: int,
+    data: Sequence[Mapping[str, Any]],
+    validation_data: Sequence[Mapping[str, Any]],
+) -> dict[str, Any]:
+    """All that fixes a training, as JSON has it; two trainings that share it are the same."""
+    request = {
+        "architecture": asdict(spec),
+        "data": list(data),
+        "validation_data": list(validation_data),
+        "options": {**asdict(options), "patch": patch},
+    }
+    as_read: dict[str, Any] = json.loads(json.dumps(request))
+    return as_read
+
+
+def differences(
+    found: Mapping[str, Any], wanted: Mapping[str, Any], ignoring: Sequence[str] = ()
+) -> str:
+    """Where ``found`` (it may be anything) departs from a request, in words; empty if nowhere."""
+    words = []
+    for key, value in wanted.items():
+        theirs = found.get(key)
+        if not isinstance(value, dict) or not isinstance(theirs, dict):
+            if theirs != value and key not in ignoring:
+                words.append(f"{key} differs")
+            continue
+        words += [
+            f"{name} is {theirs.get(name)}, not {value[name]}"
+            for name in value
+            if theirs.get(name) != value[name] and f"{key}.{name}" not in ignoring
+        ]
+    return ", ".join(words)
+
+
+def sidecar_of(checkpoint: Path) -> Path:
+    """The file beside a checkpoint that says what training it is of."""
+    return checkpoint.with_name(checkpoint.name + ".json")
+
+
+def check_checkpoint(checkpoint: Path, *, resume: bool) -> None:
+    """Refuse to replace or delete files at a checkpoint's place that no training has written.
+
+    Each training writes beside its checkpoint what it is of, so that file shows whose it is.
+
+    Parameters
+    ----------
+    checkpoint
+        ``NAME.ckpt``.
+    resume
+        Whether it would be gone on from. Then a checkpoint with nothing beside it is allowed: it is
+        read, and refused then if it is none.
+
+    Raises
+    ------
+    InputError
+        Names the file.
+    """
+    sidecar = sidecar_of(checkpoint)
+    foreign = sidecar if sidecar.exists() and not _of_a_training(sidecar) else None
+    if foreign is None and not resume and checkpoint.exists() and not sidecar.exists():
+        foreign = checkpoint
+    if foreign is not None:
+        raise InputError(
+            "weights",
+            str(checkpoint.with_suffix(".safetensors")),
+            f"{foreign.name} beside it would be replaced, and no training is known to have written it",
+            "choose another name, or move that file away",
+        )
+
+
+def _of_a_training(sidecar: Path) -> bool:
+    try:
+        found = json.loads(sidecar.read_text())
+    except (OSError, ValueError):
+        return False
+    return isinstance(found, dict) and found.keys() >= {"architecture", "data", "options"}
+
+
+def prepare_checkpoint(checkpoint: Path, request: Mapping[str, Any], *, resume: bool) -> None:
+    """Make the place of a checkpoint ready for a training.
+
+    Parameters
+    ----------
+    checkpoint
+        Removed if it exists, a training has written it and ``resume`` is false.
+    request
+        Written beside the checkpoint. Going on with another budget is allowed, with anything
+        else that differs it is not. A checkpoint with nothing beside it is trusted.
+
+    Raises
+    ------
+    InputError
+        If the checkpoint is of another training, or no training has written it.
+    """
+    check_checkpoint(checkpoint, resume=resume)
+    sidecar = sidecar_of(checkpoint)
+    if not resume:
+        checkpoint.unlink(missing_ok=True)
+    if checkpoint.exists() and sidecar.exists():
+        try:
+            found = json.loads(sidecar.read_text())
+            differing = differences(found, request, BUDGET)
+        except (ValueError, AttributeError):
+            differing = f"{sidecar.name} cannot be read"
+        if differing:
+            raise InputError(
+                "checkpoint",
+                str(checkpoint),
+                f"is of another training: {differing}",
+                "repeat its arguments, start afresh, or write other weights",
+            )
+    checkpoint.parent.mkdir(parents=True, exist_ok=True)
+    partial = sidecar.with_name(sidecar.name + ".partial")
+    partial.write_text(json.dumps(request, indent=1))
+    partial.replace(sidecar)

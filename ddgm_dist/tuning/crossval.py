@@ -1,0 +1,290 @@
+"""Cross-validation over held-out tilts: a block solved from some tilts, judged by the others.
+
+Two kinds of tilts are held out at once. Those *between* the kept ones, every f-th, tell the error in
+the directions that were measured. The outermost, *beyond* the kept ones, stand for the missing wedge:
+they are the nearest to it that anything was measured of. With :mod:`ddgm_dist.tuning.held_out` both are
+mean squared errors per voxel as if all directions were alike, so the estimate of the whole is their
+mean, weighted by the share of directions that were measured and that were not.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from ddgm_dist.algorithm.denoiser import Denoiser
+from ddgm_dist.core.box import Box
+from ddgm_dist.core.geometry import Geometry
+from ddgm_dist.core.window import make_lattice
+from ddgm_dist.errors import InputError
+from ddgm_dist.operators.slab.basis import norm_squared
+from ddgm_dist.operators.slab.operator import SlabOperator
+from ddgm_dist.planning.config import ProblemConfig
+from ddgm_dist.planning.problem import Problem
+from ddgm_dist.planning.tiling import Tile
+from ddgm_dist.runs.build_problem import pose_schedule
+from ddgm_dist.tile.iterate import Iteration
+from ddgm_dist.tile.measured import MeasuredBlocks
+from ddgm_dist.tilts.crop import Cutout
+from ddgm_dist.tuning.held_out import HeldOutError, held_out_error
+from ddgm_dist.tuning.successive_halving import Estimate
+
+__all__ = [
+    "LEAST_TILTS",
+    "BlockScore",
+    "BlockSolver",
+    "Fold",
+    "HeldOut",
+    "make_fold",
+    "measured_share",
+]
+
+LEAST_TILTS = 8
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Indices of tilts, in order of their angles.
+
+    Attributes
+    ----------
+    kept
+        What a block is solved from.
+    between, beyond
+        Held out: within the kept ones' range of angles, and outside it.
+    """
+
+    kept: tuple[int, ...]
+    between: tuple[int, ...]
+    beyond: tuple[int, ...]
+
+
+def make_fold(angles_deg: Sequence[float], folds: int, which: int) -> Fold:
+    """Every ``folds``-th tilt is held out, and the outermost.
+
+    Parameters
+    ----------
+    angles_deg
+        In any order.
+    folds
+        f: about a share 1/f of the tilts is held out between the kept ones, half of that beyond.
+    which
+        0 to f - 1: the first held out; larger ones begin anew.
+
+    Raises
+    ------
+    InputError
+        If f is below 2, or so large that tilts do not make so many folds.
+    """
+    tilts = len(angles_deg)
+    if tilts < LEAST_TILTS:
+        raise InputError(
+            "tilts",
+            f"{tilts} projections",
+            f"cross-validation holds some out and needs at least {LEAST_TILTS}",
+            "use the default settings",
+        )
+    if not 2 <= folds <= tilts // 2:
+        raise InputError(
+            "folds", folds, f"must be 2 to {tilts // 2}, half of the {tilts} tilts there are"
+        )
+    order = sorted(range(tilts), key=lambda t: (angles_deg[t], t))
+    outer = max(1, tilts // (4 * folds))
+    inner = order[outer:-outer]
+    inside = inner[1:-1]  # the ends stay, so that what is between is between
+    between = inside[which % min(folds, len(inside)) :: folds]
+    kept = [t for t in inner if t not in between]
+    return Fold(tuple(kept), tuple(between), (*order[:outer], *order[-outer:]))
+
+
+def measured_share(angles_deg: Sequence[float]) -> float:
+    """Share of all directions that the tilts cover, each for the width of a mean step; at most 1."""
+    span = max(angles_deg) - min(angles_deg)
+    return min(1.0, span * len(angles_deg) / (len(angles_deg) - 1) / 180)
+
+
+class BlockSolver:
+    """Solves one block from its tilts as the engine would, in memory.
+
+    The iteration and the operator are the engine's. The block is denoised in the plane (z, x),
+    whatever ``planes`` says: it has too few rows for the others.
+
+    Parameters
+    ----------
+    cut
+        The block with the tilts to use.
+    domain
+        Columns solved for: those that any of the block's tilts needs, used or not.
+    posed
+        The whole series' problem: intensity, windows, seeds.
+    denoiser, device
+        On it.
+    """
+
+    def __init__(
+        self,
+        cut: Cutout,
+        domain: tuple[int, int],
+        posed: Problem,
+        denoiser: Denoiser,
+        device: torch.device,
+    ) -> None:
+        self.cut, self.posed, self.device = cut, posed, device
+        self.denoiser, self.domain = denoiser, domain
+        operator = _operator(cut, domain, posed, device)
+        data = operator.prepare(
+            cut.projections.to(device), None if cut.valid is None else cut.valid.to(device)
+        )
+        self.loaded = MeasuredBlocks.Loaded(operator, {0: data})
+        g = cut.geometry
+        box = Box((0, 0, domain[0]), (g.thickness, g.rows, domain[1]))
+        self.tile = Tile("block", box, box, 0)
+
+    def __call__(
+        self, config: ProblemConfig, seed: int, on_step: Callable[[], None] = lambda: None
+    ) -> Tensor:
+        """All iterations.
+
+        Parameters
+        ----------
+        config
+            The settings that are tried.
+        seed
+            Of the added noise.
+        on_step
+            Called after each iteration.
+
+        Returns
+        -------
+        Tensor
+            Normalised estimate over the domain, float32 ``(z, rows, columns)``.
+        """
+        problem = self.problem(config, seed)
+        iterate = Iteration(problem, self.denoiser, self.device)
+        x = torch.zeros(self.tile.read_box.shape, device=self.device)
+        for n in range(len(problem.schedule)):
+            x, _ = iterate(self.tile, x, n, self.loaded, "tune", 0.0)
+            on_step()
+        return x
+
+    def problem(self, config: ProblemConfig, seed: int) -> Problem:
+        """The block's problem under some settings.
+
+        Fewer tilts make a larger default step, 1 / ||A||^2, and every singular value smaller by as much:
+        K steps of it do what K steps do with all tilts.
+        """
+        geometry = self.cut.geometry
+        config = config.model_copy(update={"planes": ("zx",), "seed": seed})
+        step_size = config.step_size or 1 / norm_squared(geometry)
+        lattice = make_lattice(
+            self.domain,
+            max_width=config.window,
+            overlap=config.overlap,
+            stride=self.denoiser.stride,
+        )
+        return replace(
+            self.posed,
+            config=config,
+            geometry=geometry,
+            step_size=step_size,
+            schedule=pose_schedule(config, step_size, self.posed.intensity),
+            lattice=lattice,
+            rows_per_call=geometry.rows,
+            lattice_rows=None,
+        )
+
+
+@dataclass(frozen=True)
+class BlockScore:
+    """Of one block under some settings; infinite where the estimate is.
+
+    Attributes
+    ----------
+    between, beyond
+        Mean squared error per voxel, of the volume's variance, told by each held-out tilt of either
+        kind.
+    misfit
+        Squared residual of all held-out tilts over their noise's; None where no noise is known.
+    """
+
+    between: tuple[float, ...]
+    beyond: tuple[float, ...]
+    misfit: float | None
+
+    def error(self, share: float) -> Estimate:
+        """Estimated mean squared error of the whole; ``share`` of the directions were measured."""
+        return Estimate((share, 1 - share), (self.between, self.beyond))
+
+
+class HeldOut:
+    """The held-out tilts of one block.
+
+    Parameters
+    ----------
+    cut
+        The block with all its tilts.
+    fold
+        Which are held out.
+    domain, posed, device
+        As of :class:`BlockSolver`.
+    """
+
+    def __init__(
+        self,
+        cut: Cutout,
+        fold: Fold,
+        domain: tuple[int, int],
+        posed: Problem,
+        device: torch.device,
+    ) -> None:
+        self.between, self.sigma_y = len(fold.between), posed.intensity.relative_noise
+        held = cut.subset((*fold.between, *fold.beyond))
+        self.geometry = held.geometry
+        self.operator = _operator(held, domain, posed, device)
+        self.data = self.operator.prepare(
+            held.projections.to(device), None if held.valid is None else held.valid.to(device)
+        )
+
+    def __call__(self, x: Tensor) -> BlockScore:
+        """Judge an estimate, float32 ``(z, rows, columns)`` over the domain."""
+        if not bool(torch.isfinite(x).all()):
+            return BlockScore((math.inf,), (math.inf,), math.inf)
+        residual = self.operator.residual(x, self.data)
+        found = [
+            held_out_error(
+                residual[t], self.data.measured[t], angle, self.geometry.thickness, self.sigma_y
+            )
+            for t, angle in enumerate(self.geometry.angles)
+        ]
+        misfits = [f.misfit for f in found if f is not None and f.misfit is not None]
+        return BlockScore(
+            between=_errors(found[: self.between]),
+            beyond=_errors(found[self.between :]),
+            misfit=sum(misfits) / len(misfits) if misfits else None,
+        )
+
+
+def _errors(found: Sequence[HeldOutError | None]) -> tuple[float, ...]:
+    errors = tuple(f.error for f in found if f is not None)
+    if not errors:
+        raise InputError(
+            "tilts",
+            "held-out tilts",
+            "show fewer than 16 columns whose rays stay within the field",
+            "the field is too narrow for its thickness to be cross-validated",
+        )
+    return errors
+
+
+def _operator(
+    cut: Cutout, domain: tuple[int, int], posed: Problem, device: torch.device
+) -> SlabOperator:
+    geometry: Geometry = cut.geometry
+    isolated = geometry.specimen == "isolated"
+    return SlabOperator(
+        geometry, domain, background=posed.intensity.vacuum if isolated else 0.0, device=device
+    )

@@ -1,0 +1,1 @@
+"""The result: a volume as an OME-Zarr store, in shards and levels."""

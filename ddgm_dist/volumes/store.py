@@ -1,0 +1,283 @@
+"""The result: an OME-Zarr 0.5 volume, written shard by shard, each shard by one writer.
+
+Level 0 lies at ``0``: float32 ``(z, y, x)``, sharded, zstd level 1 with checksum (plain zstd
+misses a flipped bit). The fill value is NaN: a shard that was never written, or was lost, reads
+as NaN and not as plausible voxels. Files of ours that are no part of OME-Zarr lie in the folder
+``ddgm_dist`` inside the store (`ddgm_dist.records.run_record`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+from zarr.codecs import ZstdCodec
+
+from ddgm_dist.core.box import Box, Triple
+from ddgm_dist.core.float32 import as_float32
+from ddgm_dist.errors import InputError, PlanError, StorageError
+from ddgm_dist.paths.array_io import SIDECAR, BulkArray, prepare_output, write_error
+from ddgm_dist.paths.files import exists, files_below, is_zarr, names
+from ddgm_dist.paths.locate import locate
+from ddgm_dist.paths.place import ObjectPath, Place
+from ddgm_dist.paths.safety import inner_name
+from ddgm_dist.paths.zarr_store import zarr_store
+from ddgm_dist.volumes.layout import VolumeLayout, as_triple, block_digest
+
+if TYPE_CHECKING:
+    import dask.array as da
+
+__all__ = [
+    "AXES",
+    "LEVEL",
+    "VolumeStore",
+    "create_volume",
+    "open_volume_store",
+]
+
+
+LEVEL = "0"
+
+
+AXES = ("z", "y", "x")
+
+
+class VolumeStore:
+    """An open volume; made by `create_volume` or `open_volume_store`.
+
+    Attributes
+    ----------
+    path
+        Absolute path of the OME-Zarr group, or its URL.
+    layout
+        Its shape, shards and chunks.
+    attributes
+        The group's attributes, ``ome`` included.
+    """
+
+    def __init__(
+        self,
+        path: Place,
+        group: zarr.Group,
+        level: str,
+        *,
+        writable: bool,
+        complete: bool = False,
+    ) -> None:
+        array = group[level]
+        assert isinstance(array, zarr.Array)
+        self._place, self.path = path, str(path)
+        self.layout = VolumeLayout(
+            as_triple(array.shape), as_triple(array.shards or array.chunks), as_triple(array.chunks)
+        )
+        self.attributes: dict[str, Any] = group.attrs.asdict()
+        self.dtype: np.dtype[Any] = np.dtype(array.dtype)
+        self._level = level
+        self._writable, self._complete = writable, complete
+        self._bulk = BulkArray(array, path / level, writable=writable, complete=complete)
+
+    @property
+    def shape(self) -> Triple:
+        """Extent ``(z, y, x)``, voxels."""
+        return self.layout.shape
+
+    def shards(self) -> NDArray[np.bool_]:
+        """Which shards are there, by their index ``(z, y, x)``; what they hold is not looked at."""
+        grid = self.layout.grid
+        there = np.zeros(grid, bool)  # a byte each: there may be millions
+        for parts in files_below(self._place / self._level / "c", 3):
+            # Not what a killed writer left, nor a late one of a larger volume that lay here before.
+            if all(part.isdigit() and int(part) < n for part, n in zip(parts, grid, strict=True)):
+                there[tuple(int(part) for part in parts)] = True
+        return there
+
+    def has(self, box: Box) -> bool:
+        """Whether all shards of a box are there; what they hold is not looked at."""
+        zs, ys, xs = (range(part.start, part.stop) for part in self.layout.shards_of(box))
+        folder, wanted = self._place / self._level / "c", {str(x) for x in xs}
+        return all(wanted <= set(names(folder / str(z) / str(y))) for z in zs for y in ys)
+
+    def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:
+        # Workers reopen the store: handles do not cross process borders.
+        return open_volume_store, (self.path, "r+" if self._writable else "r", self._complete)
+
+    def write(self, box: Box, block: NDArray[Any]) -> str:
+        """Write a box of whole shards; on return it is on disk.
+
+        Two writers of one shard lose each other's data without an error, so a box that is not
+        whole shards (clipped by the volume's edge) is refused.
+
+        Parameters
+        ----------
+        box
+            Where, in voxels of the volume.
+        block
+            Voxels of shape ``box.shape``; stored as float32.
+
+        Returns
+        -------
+        str
+            `block_digest` of what was stored.
+
+        Raises
+        ------
+        PlanError
+            The box is not whole shards.
+        ValueError
+            The block is not of the box's shape.
+        StorageError
+            The write failed, for example because the disk is full.
+        """
+        if not self.layout.covers_whole_shards(box):
+            raise PlanError(
+                "box",
+                f"{box.start}..{box.stop}",
+                f"must be whole shards of {self.layout.shard} in a volume of {self.shape}: "
+                "a shard has one writer",
+            )
+        if block.shape != box.shape:
+            raise ValueError(f"block {block.shape} is not of the box's shape {box.shape}")
+        data = np.ascontiguousarray(block, dtype=np.float32)
+        self._bulk.write(box.slices(), data)
+        return block_digest(data)
+
+    def read(self, box: Box) -> NDArray[np.float32]:
+        """The voxels of a box as a fresh float32 array; NaN where nothing was written.
+
+        Of a store that was opened as ``complete``, what was not written is an error.
+
+        Raises
+        ------
+        IndexError
+            The box reaches outside the volume.
+        StorageError
+            Shards are damaged or unreadable.
+        """
+        return as_float32(self._bulk.read(box.slices()), "volume", self.path, box.start)
+
+    def to_dask(self) -> da.Array:
+        """The volume as a lazy dask array of float32, in chunks of whole shards (64 to 128 MiB)."""
+        from ddgm_dist.volumes.dask_view import as_dask
+
+        return as_dask(self)
+
+
+def create_volume(
+    path: str | Path | ObjectPath,
+    layout: VolumeLayout,
+    *,
+    voxel_size_nm: float | None,
+    name: str,
+    attributes: Mapping[str, Any] | None = None,
+    claimed: bool = False,
+    within: bool = False,
+) -> VolumeStore:
+    """Make an OME-Zarr 0.5 group with an empty (NaN) volume, open for writing.
+
+    Parameters
+    ----------
+    path
+        Where; nothing may exist there unless it is ``claimed``.
+    layout
+        Shape, shards and chunks.
+    voxel_size_nm
+        Edge of a voxel, nanometres; None leaves the axes without unit and the scale 1.
+    name
+        Name of the image in the metadata.
+    attributes
+        More attributes for the group, JSON values; the key ``ome`` is taken.
+    claimed
+        The folder is ours already: only the volume in it is made, or made anew.
+    within
+        It lies in another store of ours, which has the record of the run.
+
+    Raises
+    ------
+    InputError
+        The output exists or its folder is not writable; the voxel size is not positive; ``ome``
+        is among the attributes.
+    StorageError
+        The store cannot be written.
+    """
+    if voxel_size_nm is not None and not (math.isfinite(voxel_size_nm) and voxel_size_nm > 0):
+        raise InputError("voxel_size_nm", voxel_size_nm, "must be positive, or None if unknown")
+    more = dict(attributes or {})
+    if "ome" in more:
+        raise InputError("attributes", "ome", "is the key of the OME-Zarr metadata itself")
+    folder = locate(path, "out")
+    if not claimed:
+        prepare_output(path, "out", overwrite=False)
+    try:
+        group = zarr.open_group(zarr_store(folder), mode="a", zarr_format=3)
+        group.attrs.put({"ome": _ome(voxel_size_nm, name), **more})
+        group.create_array(
+            LEVEL,
+            shape=layout.shape,
+            chunks=layout.chunk,
+            shards=layout.shard,
+            dtype="float32",
+            fill_value=float("nan"),
+            compressors=ZstdCodec(level=1, checksum=True),
+            dimension_names=AXES,
+            overwrite=claimed,
+        )
+        if not within:
+            # A group too, so that listing the store's members does not warn about a foreign folder.
+            group.require_group(SIDECAR)
+    except OSError as error:
+        raise write_error(folder, 4096, error) from error
+    return VolumeStore(folder, group, LEVEL, writable=True)
+
+
+def open_volume_store(
+    path: str | Path | ObjectPath, mode: Literal["r", "r+"] = "r", complete: bool = False
+) -> VolumeStore:
+    """Open a volume made by `create_volume`, or any OME-Zarr 0.5 image of axes z, y, x.
+
+    Parameters
+    ----------
+    path, mode
+        Where; to read, or to write as well.
+    complete
+        Reading what was never written, or was lost, is an error: it does not read as NaN.
+
+    Raises
+    ------
+    InputError
+        The store is missing or is no such image.
+    """
+    folder = locate(path, "volume")
+    if not is_zarr(folder):
+        why = "is not a Zarr store" if exists(folder) else "does not exist"
+        raise InputError("volume", str(path), why)
+    try:
+        group = zarr.open_group(zarr_store(folder), mode=mode)
+        ome: Any = group.attrs["ome"]
+        level = inner_name(str(ome["multiscales"][0]["datasets"][0]["path"]), "volume", path)
+        array = group[level]
+    except (StorageError, InputError):
+        raise
+    except Exception as error:  # zarr raises many types for damaged metadata
+        raise InputError(
+            "volume", str(path), f"is not an OME-Zarr 0.5 image ({type(error).__name__}: {error})"
+        ) from error
+    if not isinstance(array, zarr.Array) or array.ndim != 3:
+        raise InputError("volume", str(path), f"its level {level!r} is not an array (z, y, x)")
+    return VolumeStore(folder, group, level, writable=mode == "r+", complete=complete)
+
+
+def _ome(voxel_size_nm: float | None, name: str) -> dict[str, Any]:
+    """OME-Zarr 0.5 metadata of a single-level image; a lone level needs no translation."""
+    unit = {} if voxel_size_nm is None else {"unit": "nanometer"}
+    scale = [1.0 if voxel_size_nm is None else float(voxel_size_nm)] * 3
+    level = {"path": LEVEL, "coordinateTransformations": [{"type": "scale", "scale": scale}]}
+    axes = [{"name": axis, "type": "space", **unit} for axis in AXES]
+    return {
+        "version": "0.5",
+        "multiscales": [{"name": name, "axes": axes, "datasets": [level]}],
+    }

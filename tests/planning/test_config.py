@@ -1,0 +1,129 @@
+"""Configuration: what is refused, and how it is said."""
+
+from typing import Any
+
+import pytest
+
+from ddgm_dist.errors import InputError
+from ddgm_dist.planning.config import _WORDS, Config, PlanConfig, ProblemConfig, parse_config
+
+
+def refused(values: dict[str, Any]) -> InputError:
+    with pytest.raises(InputError) as caught:
+        parse_config(values)
+    assert "\n" not in str(caught.value)
+    return caught.value
+
+
+def test_nothing_given_is_the_defaults() -> None:
+    assert parse_config(None) == parse_config({}) == Config()
+    config = Config(N=3)
+    assert parse_config(config) is config
+
+
+def test_every_key_belongs_to_the_problem_or_the_plan_and_says_what_it_is() -> None:
+    problem, plan = set(ProblemConfig.model_fields), set(PlanConfig.model_fields)
+    assert not problem & plan
+    assert problem | plan == set(Config.model_fields)
+    assert all(field.description for field in Config.model_fields.values())
+    assert set(Config(tile_rows=4).problem().model_dump()) == problem
+
+
+@pytest.mark.parametrize(
+    ("key", "meant"),
+    [
+        ("n", "N"),
+        ("sigma1", "sigma_1"),
+        ("thicknes", "thickness"),
+        ("tile_row", "tile_rows"),
+        ("iterations", "N"),
+        ("iteratons", "N"),
+        ("Gradient_steps", "K"),
+        ("eta", "step_size"),
+    ],
+)
+def test_an_unknown_key_names_the_nearest(key: str, meant: str) -> None:
+    error = refused({key: 3})
+    assert error.argument == key
+    assert f"did you mean {meant}?" in str(error)
+
+
+def test_words_for_keys_lead_to_keys() -> None:
+    assert set(_WORDS.values()) <= set(Config.model_fields)
+    assert not set(_WORDS) & set(Config.model_fields)
+
+
+def test_a_key_like_no_other_gets_no_guess() -> None:
+    assert "did you mean" not in str(refused({"qqqqqq": 1}))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("N", 0),
+        ("samples", 0),
+        ("samples", -3),
+        ("samples", 1.5),
+        ("samples", 20_000),
+        ("N", 2.5),
+        ("N", "many"),
+        ("K", -1),
+        ("K", float("nan")),
+        ("sigma_1", 0),
+        ("sigma_N", -0.1),
+        ("sigma_1", float("inf")),
+        ("s_1", 0),
+        ("s_N", 0),
+        ("step_rule", "boldly"),
+        ("trust", 0),
+        ("step_size", 0),
+        ("sigma_y", -1),
+        ("std", 0),
+        ("mean", float("nan")),
+        ("seed", -1),
+        ("seed", 2**63),
+        ("thickness", 0),
+        ("thickness", 40000),
+        ("specimen", "round"),
+        ("precision", "float16"),
+        ("window", 8),
+        ("overlap", -1),
+        ("rows_per_call", 0),
+        ("tile_columns", 8),
+        ("margin", 0),
+        ("tile_rows", 0),
+        ("planes", ()),
+        ("planes", ""),
+        ("planes", "xz"),
+        ("planes", ["zx", "xy"]),
+        ("planes", 3),
+        ("window_rows", 8),
+        ("overlap_rows", -1),
+    ],
+)
+def test_a_value_out_of_bounds_is_named_in_one_line(key: str, value: Any) -> None:
+    error = refused({key: value})
+    assert error.argument == key
+    meaning = Config.model_fields[key].description
+    assert meaning
+    assert meaning in str(error)
+
+
+@pytest.mark.parametrize("value", ["zx,zy,yx", "zx, zy,yx", ["zx", "zy", "yx"], ("zx", "zy", "yx")])
+def test_planes_are_a_list_or_words_between_commas(value: Any) -> None:
+    assert parse_config({"planes": value}).planes == ("zx", "zy", "yx")
+    assert parse_config({"planes": "yx"}).problem().planes == ("yx",)
+
+
+def test_values_cannot_be_changed_behind_the_back_of_the_hash() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        Config().N = 3  # type: ignore[misc]
+
+
+def test_the_last_sample_has_a_seed_too() -> None:
+    last = 2**63 - 1
+    assert parse_config({"seed": last}).samples == 1
+    assert parse_config({"seed": last - 7, "samples": 8}).samples == 8
+    error = refused({"seed": last, "samples": 2})
+    assert error.argument == "samples"
+    assert str(last) in str(error)
