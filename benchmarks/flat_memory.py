@@ -176,9 +176,7 @@ def main() -> None:
         jobs += [(f"{s} Mvoxel", cropped(whole, ROWS[s]), ROWS[s], FIELD, {}) for s in sizes]
     for width in [int(s) for s in args.slices.split(",") if s]:
         tilts = simulated(args.scratch, (DEPTH, 1, width + 224), f"slice{width}")
-        jobs.append(
-            (f"slice {width}", tilts, 1, width, {"state": "streamed", "checkpoint_every": 60})
-        )
+        jobs.append((f"slice {width}", tilts, 1, width, {"state": "store", "checkpoint_every": 60}))
     for name, tilts, rows, field, more in jobs:
         out = args.scratch / "out.zarr"
         keys = {"N": 2, **more}

@@ -95,7 +95,7 @@ def denoised(case: Case, denoiser, N: int) -> Tensor:
         rule=s.step_rule,
         step_size=case.step_size,
         sigma_y=case.sigma_y,
-        trust=s.trust,
+        data_weight_cap=s.data_weight_cap,
     )
     x = dd.ddgm(
         prior.start(),

@@ -46,14 +46,14 @@ SHAPES = {
         32,
         3000,
         2,
-        {"tile_columns": 1024, "tile_rows": 16, "state": "streamed"},
+        {"tile_columns": 1024, "tile_rows": 16, "state": "store"},
     ),
     "128 thick, coupled, one slice": (
         128,
         1,
         9000,
         2,
-        {"tile_columns": 2048, "rows_per_call": 1, "state": "streamed"},
+        {"tile_columns": 2048, "rows_per_call": 1, "state": "store"},
     ),
 }
 ANGLES = tuple(float(a) for a in range(-60, 61, 3))

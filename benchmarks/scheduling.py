@@ -158,7 +158,7 @@ def main() -> None:
     parser.add_argument("--tiles", type=int, default=4096)
     parser.add_argument("--coupled-tiles", type=int, default=1024)
     parser.add_argument("--seconds", type=float, default=2.0)
-    parser.add_argument("--mode", nargs="*", default=["free", "resident", "streamed"])
+    parser.add_argument("--mode", nargs="*", default=["free", "memory", "store"])
     parser.add_argument("--profile", type=Path)
     args = parser.parse_args()
     os.environ["SLEEP_SECONDS"] = str(args.seconds)

@@ -42,7 +42,7 @@ from ddgm_dist.planning.make_plan import make_plan
 from ddgm_dist.planning.plan import Plan, widest_read
 from ddgm_dist.planning.problem import Problem
 from ddgm_dist.prior.denoisers import load_denoiser
-from ddgm_dist.runs.build_problem import pose_problem, pose_schedule
+from ddgm_dist.runs.build_problem import build_schedule, pose_problem
 from ddgm_dist.runs.calibrate import expect
 from ddgm_dist.tile.grid import TileGrid
 from ddgm_dist.tilts.series import TiltSeriesMeta, write_tilt_series
@@ -147,7 +147,7 @@ def pose(depth: int, rows: int, field: int) -> Problem:
         geometry=geometry,
         intensity=intensity,
         step_size=step,
-        schedule=pose_schedule(config, step, intensity),
+        schedule=build_schedule(config, step, intensity),
         lattice=make_lattice(
             geometry.domain,
             max_width=config.window,
@@ -191,7 +191,7 @@ def simulate(problem: Problem, plan: Plan, workers: int, step: float) -> tuple[f
     grid = TileGrid(plan, problem.geometry, problem.rows_per_call)
     if coupled:
         groups = plan.groups[: wanted // across]
-        work = GroupWork(plan, grid, Nothing(), groups, resident=plan.state == "resident")  # type: ignore[arg-type]
+        work = GroupWork(plan, grid, Nothing(), groups, resident=plan.state == "memory")  # type: ignore[arg-type]
     else:
         work = TileWork([plan.tiles[i] for i in range(wanted)], Nothing())  # type: ignore[arg-type]
     names = [f"w{i}" for i in range(workers)]
@@ -212,7 +212,7 @@ def simulate(problem: Problem, plan: Plan, workers: int, step: float) -> tuple[f
         end, _, name, task = heapq.heappop(events)
         clock = free = max(end, free) + driver  # one message after another
         # Streamed states are on disk after every iteration; what is written is not looked at.
-        streamed = plan.state == "streamed" and task.kind == "step"
+        streamed = plan.state == "store" and task.kind == "step"
         written = dict.fromkeys(grid.chunks(task.tile), "") if streamed else {}
         work.done(task, written, [None] * len(task.receivers))
         for unit, generation in work.commits():

@@ -37,8 +37,8 @@ CASES: dict[str, tuple[float, bool]] = {  # noise, whether vacuum surrounds it
 BASE = {"N": 10}
 GRID = [
     {"K": [25, 400]},
-    {"trust": [1.0, 10.0]},
-    {"K": [25], "trust": [1.0]},
+    {"data_weight_cap": [1.0, 10.0]},
+    {"K": [25], "data_weight_cap": [1.0]},
     {"added_noise": [1.0]},
     {"sigma_1": [1.0]},
     {"sigma_N": [0.5]},

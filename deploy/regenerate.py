@@ -44,7 +44,7 @@ SCRIPTS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "exclusive": ("exclusive", "field", ()),
     "shared": ("shared", "field", ()),
     "gpu": ("gpu", "field", ()),
-    "array": ("gpu", "field", ("--batch", str(SLURM / "batch.txt"), "--at-once", "2")),
+    "array": ("gpu", "field", ("--batch", str(SLURM / "batch.txt"), "--max-parallel", "2")),
 }
 
 
@@ -58,7 +58,7 @@ def cluster_command(out: Path) -> list[str]:
 def data_pod_command(out: Path) -> list[str]:
     """Words of the command that writes the pod to copy data with."""
     site = KUBERNETES / "base" / "site.yaml"
-    return ["manifest", "datapod", "--site", str(site), "--output", str(out)]
+    return ["manifest", "data-pod", "--site", str(site), "--output", str(out)]
 
 
 # Sections of a profile, as their keys are written.

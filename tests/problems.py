@@ -27,7 +27,7 @@ def make_problem() -> MakeProblem:
             thickness=thickness,
             rows=rows,
             field=field,
-            specimen=config.specimen,
+            boundary=config.boundary,
         )
         sigma = exponential(config.sigma_1, config.sigma_N, config.N)
         return Problem(
@@ -43,7 +43,7 @@ def make_problem() -> MakeProblem:
                 rule=config.step_rule,
                 step_size=1e-3,
                 sigma_y=0.1,
-                trust=config.trust,
+                data_weight_cap=config.data_weight_cap,
             ),
             lattice=make_lattice(
                 geometry.domain,

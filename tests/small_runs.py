@@ -257,14 +257,14 @@ def faulty(x, sigma):
 
 def watched_engine(watch: Callable[[Event], None] | None = None, **options: Any) -> Any:
     """A Ray engine that keeps its events in ``seen``, and shows them to somebody."""
-    from ddgm_dist.ray_engine.dispatcher import Patience
+    from ddgm_dist.ray_engine.dispatcher import Timeouts
     from ddgm_dist.ray_engine.engine import RayEngine
 
     class Watched(RayEngine):
         def __init__(self) -> None:
             patience = {"pulse": 0.1, "drain": 0.2, "resize": 0.3, "start": 60.0}
             super().__init__(
-                patience=Patience(**{**patience, **options.pop("patience", {})}), **options
+                patience=Timeouts(**{**patience, **options.pop("patience", {})}), **options
             )
             self.seen: list[Event] = []
 

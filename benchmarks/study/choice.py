@@ -34,7 +34,7 @@ TISSUES = {
 CHANGES: dict[str, dict] = {
     "defaults": {},
     **{f"K = {K}": {"K": float(K)} for K in (25, 50, 100, 200)},
-    **{f"trust = {t}": {"trust": float(t)} for t in (2, 4)},
+    **{f"trust = {t}": {"data_weight_cap": float(t)} for t in (2, 4)},
     **{f"added noise {a}": {"added_noise": a} for a in (0.1, 0.2, 0.5)},
     **{f"sigma_1 = {s}": {"sigma_1": float(s)} for s in (3, 10)},
     **{f"sigma_N = {s}": {"sigma_N": s} for s in (0.1, 0.3)},

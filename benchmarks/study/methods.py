@@ -197,7 +197,7 @@ def _ddgm(slab: Slab, settings: Settings, seed: int) -> Tensor:
         rule="paper" if settings.get("rule") == "paper" else "noise-aware",
         step_size=slab.problem.step_size,
         sigma_y=slab.sigma_y,
-        trust=float(settings.get("trust", 1.0)),
+        data_weight_cap=float(settings.get("data_weight_cap", 1.0)),
     )
 
     def descend(x: Tensor, steps: float) -> Tensor:
@@ -213,7 +213,13 @@ def _ddgm(slab: Slab, settings: Settings, seed: int) -> Tensor:
     )
 
 
-DDGM_DEFAULT = {"K": 100.0, "sigma_1": 5.0, "sigma_N": 0.2, "added_noise": 0.3, "trust": 3.0}
+DDGM_DEFAULT = {
+    "K": 100.0,
+    "sigma_1": 5.0,
+    "sigma_N": 0.2,
+    "added_noise": 0.3,
+    "data_weight_cap": 3.0,
+}
 DDGM_PAPER = {
     "K": 25.0,
     "sigma_1": 3.0,
@@ -282,7 +288,7 @@ METHODS: dict[str, Method] = {
             "sigma_N": _SIGMA_N,
             "K": Real(5.0, 400.0),
             "added_noise": Real(0.0, 1.0, log=False),
-            "trust": Real(0.3, 30.0),
+            "data_weight_cap": Real(0.3, 30.0),
         },
         DDGM_DEFAULT,
         denoises=True,

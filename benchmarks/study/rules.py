@@ -34,7 +34,7 @@ from ddgm_dist.operators.slab.basis import norm_squared, step_factor
 
 SEED = 2
 FILE = RESULTS / "rules.json"
-K, TRUST, ADDED = DDGM_DEFAULT["K"], DDGM_DEFAULT["trust"], DDGM_DEFAULT["added_noise"]
+K, TRUST, ADDED = DDGM_DEFAULT["K"], DDGM_DEFAULT["data_weight_cap"], DDGM_DEFAULT["added_noise"]
 # Of DPIR: the weight of the estimate against the data.
 LAM = 0.25
 

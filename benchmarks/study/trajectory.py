@@ -88,7 +88,7 @@ def follow(slab: Slab, added: float) -> tuple[list[dict], list[np.ndarray]]:
         rule="noise-aware",
         step_size=slab.problem.step_size,
         sigma_y=slab.sigma_y,
-        trust=settings["trust"],
+        data_weight_cap=settings["data_weight_cap"],
     )
     noise, denoise = slab.noise(SEED), slab.denoise(SEED)
     x = torch.zeros(slab.box.shape)

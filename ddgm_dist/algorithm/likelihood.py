@@ -2,8 +2,8 @@ r"""What a prediction of the data is worth: negative log-likelihoods and their s
 
 A descent on a negative log-likelihood has one unit for every kind of noise: data of standard
 deviation sigma_y pull with ``1 / sigma_y^2``. So the cap on flow time of the rule ``noise-aware``
-(:func:`~ddgm_dist.algorithm.schedule.make_schedule`) is ``trust * sigma_n^2`` of it, which is what
-``sigma_y = 1`` asks for, whatever the noise of each sample.
+(:func:`~ddgm_dist.algorithm.schedule.make_schedule`) is ``data_weight_cap * sigma_n^2`` of
+it, which is what ``sigma_y = 1`` asks for, whatever the noise of each sample.
 """
 
 from __future__ import annotations

@@ -205,13 +205,13 @@ def make_schedule(
     rule: StepRule,
     step_size: float,
     sigma_y: float = 0.0,
-    trust: float = 1.0,
+    data_weight_cap: float = 1.0,
 ) -> Schedule:
     """Combine noise levels with a rule for the number of gradient steps.
 
     K steps of size eta are a gradient flow of duration ``K * eta``. The rule ``paper`` always takes
-    K. The rule ``noise-aware`` caps the duration at ``trust * sigma_n^2 / sigma_y^2``: the data are
-    trusted only as far as they are better than the current noise level.
+    K. The rule ``noise-aware`` caps the duration at ``data_weight_cap * sigma_n^2 / sigma_y^2``: the
+    data are trusted only as far as they are better than the current noise level.
 
     Parameters
     ----------
@@ -244,8 +244,12 @@ def make_schedule(
         raise InputError("K", K, "the number of gradient steps cannot be negative")
     if not (step_size > 0 and math.isfinite(step_size)):
         raise InputError("step_size", step_size, "must be positive", "1 / ||A||^2 is safe")
-    if not trust > 0:
-        raise InputError("trust", trust, "must be positive: it is a duration of gradient flow")
+    if not data_weight_cap > 0:
+        raise InputError(
+            "data_weight_cap",
+            data_weight_cap,
+            "must be positive: it is a duration of gradient flow",
+        )
     if not sigma_y >= 0:
         raise InputError("sigma_y", sigma_y, "a standard deviation cannot be negative")
     for n, (step, after) in enumerate(pairwise(denoising_step or ()), start=1):
@@ -258,6 +262,8 @@ def make_schedule(
     steps = tuple(float(K) for _ in sigma)
     if rule == "noise-aware" and sigma_y > 0:
         rate = sigma_y * sigma_y * step_size  # zero where it is too small for a float
-        steps = tuple(min(float(K), trust * s * s / rate if rate else math.inf) for s in sigma)
+        steps = tuple(
+            min(float(K), data_weight_cap * s * s / rate if rate else math.inf) for s in sigma
+        )
     added = tuple(added_noise * s for s in sigma)
     return Schedule(sigma, added, sigma if denoising_step is None else denoising_step, steps)

@@ -86,7 +86,7 @@ def create() -> typer.Typer:
     )
     app.command("rayjob")(rayjob)
     app.command("raycluster")(raycluster)
-    app.command("datapod")(datapod)
+    app.command("data-pod")(data_pod)
     app.command("slurm")(slurm)
     app.command("lint")(lint)
     return app
@@ -102,7 +102,7 @@ def rayjob(
     config: ConfigFile = None,
     overrides: Overrides = None,
     thickness: Thickness = None,
-    mask_bad: MaskBad = False,
+    impute_nonfinite: MaskBad = False,
     no_despike: NoDespike = False,
     workers: Workers = None,
     memory: Memory = None,
@@ -116,8 +116,8 @@ def rayjob(
 
     cluster = load_site(site).on_kubernetes()
     where = config_in_pods(config, cluster)
-    run = Run(tilts, out, where, tuple(overrides or ()), thickness, mask_bad, no_despike)
-    settings = problem_config(config, overrides or [], thickness, mask_bad, no_despike)
+    run = Run(tilts, out, where, tuple(overrides or ()), thickness, impute_nonfinite, no_despike)
+    settings = problem_config(config, overrides or [], thickness, impute_nonfinite, no_despike)
     found = _plan(plan, tilts_here or tilts, settings, workers, cluster.max_workers, memory)
     text = render_rayjob(name, run, kubernetes_resources(found, cluster), cluster)
     _write(output, text, ("--site", site), ("--plan", plan), ("--config", config))
@@ -132,7 +132,7 @@ def raycluster(
     config: ConfigFile = None,
     overrides: Overrides = None,
     thickness: Thickness = None,
-    mask_bad: MaskBad = False,
+    impute_nonfinite: MaskBad = False,
     no_despike: NoDespike = False,
     workers: Workers = None,
     memory: Memory = None,
@@ -146,13 +146,13 @@ def raycluster(
 
     cluster = load_site(site).on_kubernetes()
     check_store("tilts", tilts, cluster)
-    settings = problem_config(config, overrides or [], thickness, mask_bad, no_despike)
+    settings = problem_config(config, overrides or [], thickness, impute_nonfinite, no_despike)
     found = _plan(plan, tilts_here or tilts, settings, workers, cluster.max_workers, memory)
     text = render_raycluster(name, kubernetes_resources(found, cluster), cluster)
     _write(output, text, ("--site", site), ("--plan", plan), ("--config", config))
 
 
-def datapod(site: Site, output: Output = None) -> None:
+def data_pod(site: Site, output: Output = None) -> None:
     """Write a pod that sees the site's volumes: to copy data in and out, and to look."""
     from ddgm_dist.deploy.data_pod import render_data_pod
     from ddgm_dist.deploy.site import load_site
@@ -170,7 +170,7 @@ def slurm(
     config: ConfigFile = None,
     overrides: Overrides = None,
     thickness: Thickness = None,
-    mask_bad: MaskBad = False,
+    impute_nonfinite: MaskBad = False,
     no_despike: NoDespike = False,
     workers: Workers = None,
     memory: Memory = None,
@@ -182,7 +182,7 @@ def slurm(
             show_default=False,
         ),
     ] = None,
-    at_once: Annotated[
+    max_parallel: Annotated[
         int | None,
         typer.Option(
             metavar="N", min=1, help="Jobs of the array that run at a time.", show_default=False
@@ -197,12 +197,12 @@ def slurm(
 
     profile = load_site(site)
     nodes = profile.on_slurm()
-    run = _run(tilts, out, config, overrides, thickness, mask_bad, no_despike)
-    settings = problem_config(config, overrides or [], thickness, mask_bad, no_despike)
+    run = _run(tilts, out, config, overrides, thickness, impute_nonfinite, no_despike)
+    settings = problem_config(config, overrides or [], thickness, impute_nonfinite, no_despike)
     found = _plan(plan, tilts_here or tilts, settings, workers, nodes.max_workers, memory)
     runs = run if batch is None else read_batch(batch, run)
     needs = slurm_resources(found, nodes)
-    text = render_sbatch(runs, needs, profile, name=name, at_once=at_once)
+    text = render_sbatch(runs, needs, profile, name=name, max_parallel=max_parallel)
     inputs = (("--site", site), ("--plan", plan), ("--config", config), ("--batch", batch))
     _write(output, text, *inputs)
 
@@ -257,14 +257,14 @@ def _run(
     config: Path | None,
     overrides: list[str] | None,
     thickness: int | None,
-    mask_bad: bool,
+    impute_nonfinite: bool,
     no_despike: bool,
 ) -> Run:
     """The run on nodes that share this file system."""
     from ddgm_dist.deploy.command import Run
 
     where = "" if config is None else str(config.resolve())
-    return Run(tilts, out, where, tuple(overrides or ()), thickness, mask_bad, no_despike)
+    return Run(tilts, out, where, tuple(overrides or ()), thickness, impute_nonfinite, no_despike)
 
 
 def _plan(

@@ -80,7 +80,8 @@ Thickness = Annotated[
     ),
 ]
 MaskBad = Annotated[
-    bool, typer.Option("--mask-bad", help="Impute NaN and inf pixels instead of refusing them.")
+    bool,
+    typer.Option("--impute-nonfinite", help="Impute NaN and inf pixels instead of refusing them."),
 ]
 NoDespike = Annotated[
     bool,

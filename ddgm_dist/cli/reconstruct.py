@@ -35,7 +35,7 @@ def plan(
     config: ConfigFile = None,
     overrides: Overrides = None,
     thickness: Thickness = None,
-    mask_bad: MaskBad = False,
+    impute_nonfinite: MaskBad = False,
     no_despike: NoDespike = False,
     workers: Workers = None,
     memory: Memory = None,
@@ -46,7 +46,7 @@ def plan(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")] = False,
 ) -> None:
     """Show what a reconstruction would take: tiles, memory, traffic, denoiser calls, time."""
-    resolved = problem_config(config, overrides or [], thickness, mask_bad, no_despike)
+    resolved = problem_config(config, overrides or [], thickness, impute_nonfinite, no_despike)
     limit = None if memory is None else parse_memory(memory)
     from ddgm_dist.runs.reconstruct import plan as run
     from ddgm_dist.tile.host import allocate_as_workers
@@ -82,7 +82,7 @@ def reconstruct(
     workers: Workers = None,
     memory: Memory = None,
     thickness: Thickness = None,
-    mask_bad: MaskBad = False,
+    impute_nonfinite: MaskBad = False,
     no_despike: NoDespike = False,
     overwrite: Overwrite = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
@@ -94,7 +94,7 @@ def reconstruct(
                 raise InputError(
                     option, value, "is for --engine ray", "leave it out or use --engine ray"
                 )
-    resolved = problem_config(config, overrides or [], thickness, mask_bad, no_despike)
+    resolved = problem_config(config, overrides or [], thickness, impute_nonfinite, no_despike)
     limit = None if memory is None else parse_memory(memory)
     from ddgm_dist.paths.overlap import refuse_overlap
     from ddgm_dist.runs.reconstruct import reconstruct as run
@@ -123,7 +123,7 @@ def problem_config(
     path: Path | None,
     overrides: Sequence[str],
     thickness: int | None,
-    mask_bad: bool,
+    impute_nonfinite: bool,
     no_despike: bool,
 ) -> dict[str, Any]:
     """The configuration; options that fix the answer are keys of it, and win."""
@@ -132,8 +132,8 @@ def problem_config(
     config = read_config(path, overrides)
     if thickness is not None:
         config["thickness"] = thickness
-    if mask_bad:
-        config["mask_bad"] = True
+    if impute_nonfinite:
+        config["impute_nonfinite"] = True
     if no_despike:
         config["despike"] = False
     return config

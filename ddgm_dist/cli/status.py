@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["status"]
 
-DAMAGED, INTERRUPTED = 2, 3
+DAMAGED, UNFINISHED = 2, 3
 _SHOWN = 20
 
 
@@ -74,7 +74,7 @@ def status(
     if wrong:
         raise typer.Exit(DAMAGED)
     if found.state == "interrupted":
-        raise typer.Exit(INTERRUPTED)
+        raise typer.Exit(UNFINISHED)
 
 
 def _show(found: Status, wrong: dict[str, str] | None, as_json: bool) -> None:

@@ -69,7 +69,7 @@ def submit(
     workers: Workers = None,
     memory: Memory = None,
     thickness: Thickness = None,
-    mask_bad: MaskBad = False,
+    impute_nonfinite: MaskBad = False,
     no_despike: NoDespike = False,
     overwrite: Overwrite = False,
     installed: Annotated[
@@ -78,8 +78,11 @@ def submit(
             "--installed", help="The cluster's image has this package; it is sent along otherwise."
         ),
     ] = False,
-    any_version: Annotated[
-        bool, typer.Option("--any-version", help="Go on where versions here and there differ.")
+    ignore_version_mismatch: Annotated[
+        bool,
+        typer.Option(
+            "--ignore-version-mismatch", help="Submit although versions here and there differ."
+        ),
     ] = False,
     detach: Annotated[
         bool, typer.Option("--detach", help="Do not wait for it; print the job's name.")
@@ -116,7 +119,7 @@ def submit(
     """
     _check_one_thing(tilts, out, attach, cancel)
     limit = None if memory is None else parse_memory(memory)
-    keys = problem_config(config, overrides or [], thickness, mask_bad, no_despike)
+    keys = problem_config(config, overrides or [], thickness, impute_nonfinite, no_despike)
     from ddgm_dist.remote.job_server import JobServer
     from ddgm_dist.remote.submit import submit as run
 
@@ -134,7 +137,7 @@ def submit(
             memory=limit,
             overwrite=overwrite,
             installed=installed,
-            any_version=any_version,
+            ignore_version_mismatch=ignore_version_mismatch,
         )
         if detach:
             typer.echo(job)

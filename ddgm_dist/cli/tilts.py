@@ -156,7 +156,7 @@ def ingest(
         float | None,
         typer.Option(help="Value of vacuum, to subtract.", show_default=False),
     ] = None,
-    mask_bad: MaskBad = False,
+    impute_nonfinite: MaskBad = False,
     description: Annotated[str, typer.Option(help="What it is; kept with the data.")] = "",
     overwrite: Overwrite = False,
 ) -> None:
@@ -176,7 +176,7 @@ def ingest(
         rows=part_y,
         columns=part_u,
         dark=dark,
-        mask_bad=mask_bad,
+        impute_nonfinite=impute_nonfinite,
         description=description,
         overwrite=overwrite,
     )

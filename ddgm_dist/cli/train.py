@@ -58,7 +58,7 @@ def train(
     batch: Annotated[int, typer.Option(min=1, help="Patches per step.")] = 8,
     learning_rate: Annotated[float, typer.Option(min=0, help="Peak learning rate.")] = 1e-3,
     seed: Seed = 0,
-    variety: Annotated[
+    augment: Annotated[
         float,
         typer.Option(
             min=0,
@@ -91,7 +91,7 @@ def train(
         batch=batch,
         learning_rate=learning_rate,
         seed=seed,
-        variety=variety,
+        augment=augment,
         attribution=attribution,
         resume=not fresh,
         overwrite=overwrite,

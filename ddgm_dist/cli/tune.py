@@ -27,7 +27,7 @@ def tune(
     config: ConfigFile = None,
     overrides: Overrides = None,
     thickness: Thickness = None,
-    mask_bad: MaskBad = False,
+    impute_nonfinite: MaskBad = False,
     no_despike: NoDespike = False,
     grid: Annotated[
         Path | None,
@@ -65,7 +65,7 @@ def tune(
     from ddgm_dist.cli.config import read_yaml
     from ddgm_dist.cli.reconstruct import problem_config
 
-    resolved = problem_config(config, overrides or [], thickness, mask_bad, no_despike)
+    resolved = problem_config(config, overrides or [], thickness, impute_nonfinite, no_despike)
     values = None if grid is None else read_yaml(grid, "--grid")
     from ddgm_dist.errors import InputError
     from ddgm_dist.paths.overlap import refuse_overlap

@@ -8,9 +8,9 @@ from typing import Literal
 
 from ddgm_dist.errors import InputError
 
-__all__ = ["MAX_ANGLE_DEG", "MAX_COLUMN", "MAX_ROWS", "MAX_THICKNESS", "Geometry", "Specimen"]
+__all__ = ["MAX_ANGLE_DEG", "MAX_COLUMN", "MAX_ROWS", "MAX_THICKNESS", "Boundary", "Geometry"]
 
-Specimen = Literal["slab", "isolated"]
+Boundary = Literal["extended", "vacuum"]
 MAX_ANGLE_DEG = 85.0
 # What the addresses of the noise hold (ddgm_dist.core.noise): beyond, voxels would share theirs.
 MAX_THICKNESS, MAX_ROWS, MAX_COLUMN = 1 << 15, 1 << 16, 1 << 30
@@ -46,7 +46,7 @@ class Geometry:
     rows: int
     field: int
     shifts_px: tuple[tuple[float, float], ...] = ()
-    specimen: Specimen = "slab"
+    boundary: Boundary = "extended"
 
     def __post_init__(self) -> None:
         if not self.angles_deg:
@@ -103,7 +103,7 @@ class Geometry:
         A slab goes on beyond the field, so its domain is padded by ``reach``. An isolated specimen
         is known to end.
         """
-        pad = self.reach if self.specimen == "slab" else 0
+        pad = self.reach if self.boundary == "extended" else 0
         return (-pad, self.field + pad)
 
     def shift(self, tilt: int) -> tuple[float, float]:

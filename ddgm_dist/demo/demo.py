@@ -28,7 +28,7 @@ SHAPE = (64, 8, 512)
 FIELD = 400
 NOISE = "gaussian:0.3"
 WORKERS = 2
-NEEDLE = {"specimen": "isolated"}
+NEEDLE = {"boundary": "vacuum"}
 NEEDLE_THICKNESS = 96
 NEEDLE_STOPS = (25,)
 

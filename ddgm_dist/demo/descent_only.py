@@ -43,7 +43,7 @@ def descend_only(
     """
     problem, series = pose_problem(tilts, parse_config(config).problem())
     geometry, intensity = problem.geometry, problem.intensity
-    vacuum = intensity.vacuum if geometry.specimen == "isolated" else 0.0
+    vacuum = intensity.vacuum if geometry.boundary == "vacuum" else 0.0
     operator = SlabOperator(geometry, background=vacuum)
     projections, valid = read_rows(
         series, geometry, intensity, 0, geometry.rows, screen=problem.screen

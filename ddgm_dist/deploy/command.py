@@ -26,7 +26,7 @@ class Run:
         ``key=value`` for ``--set``, in order.
     thickness
         Voxels, if neither the tilt series nor the configuration says.
-    mask_bad
+    impute_nonfinite
         Impute pixels that are not finite.
     no_despike
         Mask no others.
@@ -37,7 +37,7 @@ class Run:
     config: str = ""
     overrides: tuple[str, ...] = ()
     thickness: int | None = None
-    mask_bad: bool = False
+    impute_nonfinite: bool = False
     no_despike: bool = False
 
     def __post_init__(self) -> None:
@@ -82,8 +82,8 @@ def reconstruct_command(
         words += ["--set", override]
     if run.thickness is not None:
         words += ["--thickness", str(run.thickness)]
-    if run.mask_bad:
-        words += ["--mask-bad"]
+    if run.impute_nonfinite:
+        words += ["--impute-nonfinite"]
     if run.no_despike:
         words += ["--no-despike"]
     words += ["--engine", "ray"]

@@ -85,7 +85,7 @@ def render_data_pod(site: Kubernetes) -> str:
             "metadata.labels": "No NetworkPolicy but DNS knows it.",
             "spec.activeDeadlineSeconds": "Gone after a day, should it be forgotten.",
         },
-        head="Written by `ddgm-dist manifest datapod`. A pod that sees the data and does nothing:\n"
+        head="Written by `ddgm-dist manifest data-pod`. A pod that sees the data and does nothing:\n"
         f"kubectl -n {where} cp tilts.zarr data:{path}/tilts.zarr\n"
         f"kubectl -n {where} exec data -- ddgm-dist status {path}/volume.zarr\n"
         f"kubectl -n {where} delete pod data",

@@ -47,7 +47,7 @@ def render_sbatch(
     site: SiteProfile,
     *,
     name: str = "ddgm",
-    at_once: int | None = None,
+    max_parallel: int | None = None,
 ) -> str:
     """The script to give to ``sbatch``.
 
@@ -62,7 +62,7 @@ def render_sbatch(
         Its section ``slurm`` counts.
     name
         Of the job.
-    at_once
+    max_parallel
         Of an array: most jobs that run at a time.
 
     Raises
@@ -73,10 +73,10 @@ def render_sbatch(
     runs = [run] if isinstance(run, Run) else list(run)
     array = not isinstance(run, Run)
     slurm = site.on_slurm()
-    _check(runs, array, needs, slurm, name, at_once)
+    _check(runs, array, needs, slurm, name, max_parallel)
     kind = "exclusive" if slurm.exclusive else "shared"
     parts = [
-        _header(runs, array, needs, slurm, name, at_once),
+        _header(runs, array, needs, slurm, name, max_parallel),
         "set -euo pipefail\n",
         _setup(slurm),
         _work(runs, array, needs, slurm),
@@ -129,7 +129,7 @@ def _header(
     needs: Resources,
     slurm: Slurm,
     name: str,
-    at_once: int | None,
+    max_parallel: int | None,
 ) -> str:
     directives = {
         "job-name": name,
@@ -142,7 +142,7 @@ def _header(
         else f"{math.ceil(_node_memory(needs, slurm) / MIB)}M",
         "gres": _gres(needs, slurm),
         "exclusive": True if slurm.exclusive else None,
-        "array": _array(runs, at_once) if array else None,
+        "array": _array(runs, max_parallel) if array else None,
         "partition": slurm.partition,
         "account": slurm.account,
         "qos": slurm.qos,
@@ -180,8 +180,8 @@ def seconds_of(limit: str) -> int:
     return 86400 * int(days or 0) + sum(n * unit for n, unit in zip(parts, units, strict=False))
 
 
-def _array(runs: list[Run], at_once: int | None) -> str:
-    return f"0-{len(runs) - 1}" + (f"%{at_once}" if at_once else "")
+def _array(runs: list[Run], max_parallel: int | None) -> str:
+    return f"0-{len(runs) - 1}" + (f"%{max_parallel}" if max_parallel else "")
 
 
 def _gres(needs: Resources, slurm: Slurm) -> str | None:
@@ -285,14 +285,21 @@ def _node_memory(needs: Resources, slurm: Slurm) -> int:
 
 
 def _check(
-    runs: list[Run], array: bool, needs: Resources, slurm: Slurm, name: str, at_once: int | None
+    runs: list[Run],
+    array: bool,
+    needs: Resources,
+    slurm: Slurm,
+    name: str,
+    max_parallel: int | None,
 ) -> None:
     if not _NAME.fullmatch(name) or len(name) > 63:
         raise InputError(
             "name", name, "is not of at most 63 lower-case letters, digits and -", "try ddgm"
         )
-    if at_once is not None and (not array or at_once < 1):
-        raise InputError("at_once", at_once, "is for arrays, and at least 1", "leave it out")
+    if max_parallel is not None and (not array or max_parallel < 1):
+        raise InputError(
+            "max_parallel", max_parallel, "is for arrays, and at least 1", "leave it out"
+        )
     _check_runs(runs)
     _check_node(needs, slurm)
     least = slurm.signal_seconds + slurm.wait_seconds

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-__all__ = ["Action", "Decision", "Fault", "Limits", "Past", "decide"]
+__all__ = ["Action", "Decision", "Fault", "Limits", "RetryHistory", "decide"]
 
 
 class Fault(StrEnum):
@@ -68,7 +68,7 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Past:
+class RetryHistory:
     """What happened before.
 
     Attributes
@@ -124,7 +124,7 @@ _MEMORY = (
 )
 
 
-def decide(fault: Fault, past: Past, limits: Limits) -> Decision:
+def decide(fault: Fault, past: RetryHistory, limits: Limits) -> Decision:
     """The error policy."""
     decision = Decision(Action.FAIL)  # of a bug, of bad input, of a first worker that is unfit
     match fault:
@@ -160,7 +160,7 @@ def decide(fault: Fault, past: Past, limits: Limits) -> Decision:
     return decision
 
 
-def _loss(past: Past, limits: Limits) -> Decision:
+def _loss(past: RetryHistory, limits: Limits) -> Decision:
     if past.tile_losses >= limits.tile_losses:
         return Decision(Action.FAIL, advice=f"if the kernel killed it, {_MEMORY}; {_AGAIN}")
     if past.losses >= limits.losses:

@@ -26,7 +26,14 @@ from ddgm_dist.readers.dask_array import DaskVolume
 from ddgm_dist.readers.volumes import open_volume
 from ddgm_dist.volumes.store import VolumeStore
 
-__all__ = ["FileVolume", "Moments", "Pair", "Readable", "measure_moments", "measure_similarity"]
+__all__ = [
+    "FileVolume",
+    "JointMoments",
+    "Pair",
+    "Readable",
+    "measure_moments",
+    "measure_similarity",
+]
 
 Readable = VolumeSource | VolumeStore
 Floats = NDArray[np.float64]
@@ -128,7 +135,7 @@ def _chunk_rows(source: Readable) -> int:
 
 
 @dataclass(frozen=True)
-class Moments:
+class JointMoments:
     """Figures of a region, of float64.
 
     Attributes
@@ -165,7 +172,7 @@ class _Bad(NamedTuple):
     box: Box
 
 
-def measure_moments(pair: Pair, run: Runner) -> Moments:
+def measure_moments(pair: Pair, run: Runner) -> JointMoments:
     """Mean squared difference, and variance and range of the reference.
 
     Raises
@@ -185,7 +192,7 @@ def measure_moments(pair: Pair, run: Runner) -> Moments:
     total = sum(part.voxels for part in parts)
     mean = math.fsum(part.voxels * part.mean for part in parts) / total
     between = math.fsum(part.voxels * (part.mean - mean) ** 2 for part in parts)
-    return Moments(
+    return JointMoments(
         mse=math.fsum(part.error for part in parts) / total,
         variance=(math.fsum(part.square for part in parts) + between) / total,
         span=max(part.high for part in parts) - min(part.low for part in parts),

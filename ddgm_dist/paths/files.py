@@ -23,18 +23,18 @@ from ddgm_dist.paths.object_store import bucket_store, kvstore, list_keys, plain
 from ddgm_dist.paths.place import ObjectPath, Place
 
 __all__ = [
+    "compare_and_swap",
     "delete",
     "delete_folder",
     "exclusive",
     "exists",
     "files_below",
+    "get_with_etag",
     "is_zarr",
     "names",
     "read_all",
     "read_bytes",
-    "read_stamped",
     "write_bytes",
-    "write_if",
 ]
 
 
@@ -87,7 +87,7 @@ def write_bytes(place: Place, data: bytes) -> None:
         raise
 
 
-def read_stamped(place: Place) -> tuple[bytes | None, bytes]:
+def get_with_etag(place: Place) -> tuple[bytes | None, bytes]:
     """A whole file, or None, and a stamp that no other content at any other time has.
 
     Raises as `read_bytes` does.
@@ -97,7 +97,7 @@ def read_stamped(place: Place) -> tuple[bytes | None, bytes]:
     return bytes(found.value) if found.state == "value" else None, found.stamp.generation
 
 
-def write_if(place: Place, data: bytes, stamp: bytes) -> bool:
+def compare_and_swap(place: Place, data: bytes, stamp: bytes) -> bool:
     """Write as `write_bytes` does, if the file is still the one of the stamp; tells whether it was.
 
     A server may have written what it says it has not, if its first answer was lost: look again.

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 from torch import Tensor
 
-from ddgm_dist.core.geometry import Geometry, Specimen
+from ddgm_dist.core.geometry import Boundary, Geometry
 from ddgm_dist.pixels.background import Background, edge_level, fit_background, is_flat
 from ddgm_dist.pixels.findings import Finding, constant
 from ddgm_dist.pixels.omitted_lines import view_means
@@ -29,8 +29,8 @@ class LevelCheck:
         unknown: then what is as bright at its ends as in the middle is a slab.
     """
 
-    def __init__(self, specimen: Specimen | None) -> None:
-        self.specimen = specimen
+    def __init__(self, boundary: Boundary | None) -> None:
+        self.boundary = boundary
         self._means = list[list[float]]()
         self._flat = list[bool]()
         self._edges = list[Background]()
@@ -64,10 +64,10 @@ class LevelCheck:
         if not self._means:
             return None
         flat = 2 * sum(self._flat) > len(self._flat)
-        slab = None if self.specimen == "isolated" else self._slab(flat=flat)
+        slab = None if self.boundary == "vacuum" else self._slab(flat=flat)
         if flat or slab is not None:
             return slab
-        if self.specimen == "slab":
+        if self.boundary == "extended":
             return None  # not as the slab that it is said to be: its means say nothing
         level, specimen, error = (
             float(np.median([getattr(e, name) for e in self._edges]))

@@ -26,7 +26,7 @@ __all__ = ["NARROWEST", "Lines", "inner_columns", "measured_lines", "omitted_lin
 NARROWEST = 16
 # A line whose variance exceeds this many times that quantile of all lines is suspected, unless so
 # many of the other views show as much in its row. Of an isolated specimen most lines may be vacuum.
-_EXCESS, _MOST_LINES, _ALIKE = 16.0, {"slab": 0.9, "isolated": 0.99}, 0.2
+_EXCESS, _MOST_LINES, _ALIKE = 16.0, {"extended": 0.9, "vacuum": 0.99}, 0.2
 # A value that so many pixels of the view's other lines have is vacuum; equal but for rounding.
 _COMMON, _ROUNDING = 0.01, 1e-6
 # Columns that a specimen would move by, and how much of a pattern may differ if it has not.
@@ -92,7 +92,7 @@ def inner_columns(geometry: Geometry) -> list[tuple[int, int]]:
         half = (geometry.field / 2 - spread) * math.cos(angle)
         centre = geometry.field / 2 + geometry.shift(tilt)[1]
         first, stop = max(0, math.ceil(centre - half)), min(geometry.field, int(centre + half))
-        usable = geometry.specimen == "slab" and stop - first >= NARROWEST
+        usable = geometry.boundary == "extended" and stop - first >= NARROWEST
         found.append((first, stop) if usable else (0, geometry.field))
     return found
 
@@ -123,13 +123,13 @@ def _judged(
     omitted = torch.zeros_like(kept)
     if not bool(varying.any()):
         return spans, kept, omitted
-    if geometry.specimen == "slab":
+    if geometry.boundary == "extended":
         for tilt, (first, stop) in enumerate(columns_of):
             constant = torch.nonzero(kept[tilt] & ~varying[tilt]).flatten()
             others = projections[tilt, varying[tilt], first:stop]
             for row in constant.tolist():
                 omitted[tilt, row] = not _is_common(float(projections[tilt, row, first]), others)
-    usual = float(varies[varying].quantile(_MOST_LINES[geometry.specimen]))
+    usual = float(varies[varying].quantile(_MOST_LINES[geometry.boundary]))
     wild = varying & (varies > _EXCESS * usual)
     fixed: dict[int, bool] = {}
     for tilt, row in torch.nonzero(wild).tolist():

@@ -92,7 +92,7 @@ class Scan:
             Whether it is known that the specimen is what the geometry says.
         """
         tilts, height, field = self.shape
-        specimen = geometry.specimen if known else None
+        boundary = geometry.boundary if known else None
         views, rows = list[int](), list[Patch]()
         # Widths and values of edges, and what of each view they and blank rows do not take.
         widths, values = np.zeros((2, tilts), dtype=np.int64), np.zeros((2, tilts), np.float32)
@@ -103,7 +103,7 @@ class Scan:
             if shut[tilt] or (equal.all() and (first == first[0]).all()):
                 views.append(tilt)
                 continue
-            if specimen == "isolated":
+            if boundary == "vacuum":
                 continue
             missing = equal.copy()
             for v in np.unique(first[equal]):
@@ -121,7 +121,7 @@ class Scan:
                 widths[side, tilt] = width if width >= _LEAST_COLUMNS else 0
             taken = 1 - (~equal).mean() * (1 - widths[:, tilt].sum() / field)
             # Of a specimen that is unknown, margins may be vacuum.
-            taken = 0.0 if specimen is None else min(0.9, float(taken))
+            taken = 0.0 if boundary is None else min(0.9, float(taken))
             for side in (0, 1):
                 if _elsewhere(probes[tilt], values[side, tilt], taken) >= _COMMON:
                     widths[side, tilt] = 0

@@ -42,6 +42,20 @@ _WORDS = {
 }
 
 
+# Keys and values of former versions, and what they are called now.
+_RENAMED = {
+    "mask_bad": "impute_nonfinite",
+    "trust": "data_weight_cap",
+    "specimen": "boundary",
+}
+_RENAMED_VALUES = {
+    "slab": "extended",
+    "isolated": "vacuum",
+    "resident": "memory",
+    "streamed": "store",
+}
+
+
 class ProblemConfig(BaseModel):
     """What is solved; changing any of these changes the answer."""
 
@@ -64,7 +78,9 @@ class ProblemConfig(BaseModel):
     step_rule: Literal["paper", "noise-aware"] = Field(
         "noise-aware", description="always K steps, or capped by the noise of the data"
     )
-    trust: float = Field(3.0, gt=0, description="c of the noise-aware cap")
+    data_weight_cap: float = Field(
+        3.0, gt=0, description="weight of the data at most, c of the noise-aware cap"
+    )
     step_size: float | None = Field(None, gt=0, description="eta; 1/||A||^2 if null")
     sigma_y: float | None = Field(
         None,
@@ -94,10 +110,12 @@ class ProblemConfig(BaseModel):
     thickness: int | None = Field(
         None, ge=1, le=32768, description="voxels along the beam; from the tilt series if null"
     )
-    specimen: Literal["slab", "isolated"] = Field(
-        "slab", description="part of a wider slab, or surrounded by vacuum"
+    boundary: Literal["extended", "vacuum"] = Field(
+        "extended", description="what lies beyond the field: more of the specimen, or vacuum"
     )
-    mask_bad: bool = Field(False, description="impute NaN and infinite pixels, do not refuse them")
+    impute_nonfinite: bool = Field(
+        False, description="impute NaN and infinite pixels instead of refusing"
+    )
     despike: bool = Field(
         True,
         description="mask hot and dead pixels, blank views and what fills views at their edges",
@@ -157,8 +175,9 @@ class PlanConfig(BaseModel):
     checkpoint_every: float = Field(
         300.0, ge=0, description="seconds between checkpoints of unfinished tiles"
     )
-    state: Literal["auto", "resident", "streamed"] = Field(
-        "auto", description="keep coupled tiles with the workers, or in the store, or as they fit"
+    state: Literal["auto", "memory", "store"] = Field(
+        "auto",
+        description="where coupled tiles are kept: in the workers' memory, in the store, or as they fit",
     )
     keep_samples: bool = Field(
         False, description="keep every sample's volume, not only their mean and deviation"
@@ -186,7 +205,10 @@ def parse_config(values: Config | Mapping[str, Any] | None) -> Config:
     if isinstance(values, Config):
         return values
     values = dict(values or {})
-    for key in values:
+    for key, value in values.items():
+        if key in _RENAMED:
+            kept = _RENAMED_VALUES.get(str(value), value)
+            raise InputError(key, value, "was renamed", f"write {_RENAMED[key]}: {kept}")
         if key not in Config.model_fields:
             known = {name.lower(): name for name in Config.model_fields} | _WORDS
             word = str(key).lower()
@@ -195,7 +217,7 @@ def parse_config(values: Config | Mapping[str, Any] | None) -> Config:
             hint = f"did you mean {guess}?" if guess else ""
             raise InputError(
                 str(key),
-                values[key],
+                value,
                 f"is not a configuration key; there are {', '.join(Config.model_fields)}",
                 hint,
             )
@@ -205,6 +227,9 @@ def parse_config(values: Config | Mapping[str, Any] | None) -> Config:
         first = error.errors()[0]
         key = str(first["loc"][0]) if first["loc"] else "config"
         meaning = Config.model_fields[key].description if key in Config.model_fields else ""
+        renamed = _RENAMED_VALUES.get(str(values.get(key)))
+        if renamed and first["type"] == "literal_error":
+            raise InputError(key, values[key], "was renamed", f"write {key}: {renamed}") from error
         raise InputError(
             key, values.get(key), f"{first['msg'][0].lower()}{first['msg'][1:]}", f"{meaning}"
         ) from error

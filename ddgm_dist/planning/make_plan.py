@@ -79,7 +79,7 @@ def make_plan(
 
     def needs(problem: Problem, length: int, rows: int) -> int:
         found = model(problem, length, rows)
-        return found.resident(found.calls) if config.state == "resident" else found.total
+        return found.resident(found.calls) if config.state == "memory" else found.total
 
     rows = config.tile_rows or _tile_rows(problem, length)
     if memory is not None:
@@ -125,14 +125,14 @@ def make_plan(
 
 
 def _state(
-    asked: Literal["auto", "resident", "streamed"],
+    asked: Literal["auto", "memory", "store"],
     model: MemoryModel,
     tiles: int,
     budget: int | None,
-) -> Literal["resident", "streamed"]:
+) -> Literal["memory", "store"]:
     if asked != "auto":
         return asked
-    return "resident" if budget is None or model.resident(tiles) <= budget else "streamed"
+    return "memory" if budget is None or model.resident(tiles) <= budget else "store"
 
 
 def _model(

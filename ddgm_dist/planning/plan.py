@@ -11,7 +11,7 @@ from typing import Any, Literal
 from ddgm_dist.core.box import Box, Triple
 from ddgm_dist.pixels.findings import Finding
 from ddgm_dist.planning.memory import CUDA_CONTEXT, LEAST_CACHED, MemoryModel, shown
-from ddgm_dist.planning.runtime_estimate import Expectation
+from ddgm_dist.planning.runtime_estimate import RuntimeEstimate
 from ddgm_dist.planning.tiling import Tile, Tiles
 from ddgm_dist.planning.traffic import Traffic
 
@@ -75,9 +75,9 @@ class Plan:
     traffic: Traffic
     iterations: int
     workers: int = 1
-    state: Literal["none", "resident", "streamed"] = "none"
+    state: Literal["none", "memory", "store"] = "none"
     budget: int | None = None
-    expected: Expectation | None = None
+    expected: RuntimeEstimate | None = None
     findings: tuple[Finding, ...] = ()
 
     @property
@@ -145,9 +145,9 @@ class Plan:
     @property
     def worker_memory(self) -> int:
         """Projected bytes of one worker, the way the plan would be run."""
-        if self.state == "resident":
+        if self.state == "memory":
             return self.memory.resident(self.kept(self.workers))
-        if self.state == "streamed":
+        if self.state == "store":
             more = self.cached(self.budget) - LEAST_CACHED
             return self.memory.streamed + more * self.memory.data
         return self.memory.total
@@ -221,9 +221,9 @@ def _summary(plan: Plan) -> dict[str, Any]:
         "bytes_read": plan.bytes_read,
         "bytes_written": plan.bytes_written,
         "bytes_per_iteration": {
-            "exchanged": plan.traffic.exchanged if plan.state == "resident" else 0,
-            "read": plan.traffic.read if plan.state == "streamed" else 0,
-            "written": plan.traffic.written if plan.state == "streamed" else 0,
+            "exchanged": plan.traffic.exchanged if plan.state == "memory" else 0,
+            "read": plan.traffic.read if plan.state == "store" else 0,
+            "written": plan.traffic.written if plan.state == "store" else 0,
         },
         "memory": {
             "worker": plan.worker_memory,
@@ -259,13 +259,13 @@ def _each(plan: Plan) -> str:
 
 
 def _keeps(plan: Plan) -> bool:
-    return plan.state == "resident"
+    return plan.state == "memory"
 
 
 def _moved(plan: Plan) -> str:
     if plan.state == "none":
         return "nothing is moved between tiles"
-    if plan.state == "resident":
+    if plan.state == "memory":
         return (
             f"{shown(plan.traffic.exchanged)} through the object store; states are resident, "
             f"{plan.kept(plan.workers)} tiles on each of {plan.workers} workers"

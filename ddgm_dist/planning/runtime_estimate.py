@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["EFFICIENCY", "Expectation"]
+__all__ = ["EFFICIENCY", "RuntimeEstimate"]
 
 # Of several workers on one machine, against one: they share memory and caches. The engine is tested to
 # reach it (two workers of one thread, 1.8 times one).
@@ -15,7 +15,7 @@ EFFICIENCY = 0.9
 
 
 @dataclass(frozen=True)
-class Expectation:
+class RuntimeEstimate:
     """Seconds that a run will take.
 
     Attributes

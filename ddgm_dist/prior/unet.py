@@ -101,7 +101,7 @@ class ResidualBlock(nn.Module):
         return out
 
 
-class Level(nn.ModuleList):
+class Resolution(nn.ModuleList):
     """A run of residual blocks at one resolution."""
 
     def __init__(self, channels: int, blocks: int, embedding: int) -> None:
@@ -129,14 +129,14 @@ class UNet(nn.Module):
         self.embed = nn.Sequential(nn.Linear(32, e), nn.SiLU(), nn.Linear(e, e), nn.SiLU())
         self.head = nn.Conv2d(2, widths[0], 3, padding=1)
         self.encoder = nn.ModuleList(
-            Level(c, n, e) for c, n in zip(widths, spec.encoder_blocks, strict=False)
+            Resolution(c, n, e) for c, n in zip(widths, spec.encoder_blocks, strict=False)
         )
         self.down = nn.ModuleList(nn.Conv2d(a, b, 2, stride=2) for a, b in pairwise(widths))
-        self.middle = Level(widths[-1], spec.middle_blocks, e)
+        self.middle = Resolution(widths[-1], spec.middle_blocks, e)
         # A 1x1 convolution and a pixel shuffle: cheaper on CPU than a transposed convolution.
         self.up = nn.ModuleList(nn.Conv2d(b, 4 * a, 1) for a, b in pairwise(widths))
         self.decoder = nn.ModuleList(
-            Level(c, n, e) for c, n in zip(widths, spec.decoder_blocks, strict=False)
+            Resolution(c, n, e) for c, n in zip(widths, spec.decoder_blocks, strict=False)
         )
         self.tail = nn.Conv2d(widths[0], 1, 3, padding=1)
         nn.init.zeros_(self.tail.weight)

@@ -17,12 +17,12 @@ from typing import Any
 import ray
 from ray.exceptions import RayError, RayTaskError
 
-from ddgm_dist.engine.faults import Action, Decision, Fault, Limits, Past, decide
+from ddgm_dist.engine.faults import Action, Decision, Fault, Limits, RetryHistory, decide
 from ddgm_dist.engine.processors import mixture
 from ddgm_dist.engine.work import Task, Work
 from ddgm_dist.errors import DdgmError, StorageError
 from ddgm_dist.ray_engine.errors import fault_of, last_line
-from ddgm_dist.ray_engine.pool import Member, Pool, Refusal
+from ddgm_dist.ray_engine.pool import Pool, Refusal, WorkerHandle
 from ddgm_dist.ray_engine.private_api import draining_nodes
 from ddgm_dist.records.checkpoint import CheckpointDamagedError, Generation
 from ddgm_dist.records.run_record import RunRecord
@@ -39,11 +39,11 @@ from ddgm_dist.tile.history import History
 from ddgm_dist.tile.job import Job
 from ddgm_dist.tile.solver import Paused, Stepped
 
-__all__ = ["Dispatcher", "Patience"]
+__all__ = ["Dispatcher", "Timeouts"]
 
 
 @dataclass(frozen=True)
-class Patience:
+class Timeouts:
     """Times of the driver, seconds.
 
     Attributes
@@ -76,7 +76,7 @@ class Patience:
 class _Call:
     """A call in flight."""
 
-    member: Member
+    member: WorkerHandle
     task: Task
     mail: tuple[Any, ...]
     pieces: list[Any] = field(default_factory=list)
@@ -128,7 +128,7 @@ class Dispatcher:
         history: History,
         report: Report,
         limits: Limits,
-        patience: Patience,
+        patience: Timeouts,
     ) -> None:
         self.job, self.pool, self.work, self.history = job, pool, work, history
         self.report, self.limits, self.patience = report, limits, patience
@@ -271,7 +271,7 @@ class Dispatcher:
             try:
                 return self.history.commit(unit, generation)
             except StorageError as error:
-                decision = decide(Fault.STORAGE, Past(attempts=attempts), self.limits)
+                decision = decide(Fault.STORAGE, RetryHistory(attempts=attempts), self.limits)
                 self._tell(Fault.STORAGE, "", "", decision.action, last_line(error))
                 if decision.action is Action.FAIL:
                     raise
@@ -332,9 +332,9 @@ class Dispatcher:
             self._setbacks[unit].losses.pop(tile, None)
             self._setbacks[unit].rollbacks = 0
 
-    def _past(self, call: _Call) -> Past:
+    def _past(self, call: _Call) -> RetryHistory:
         setbacks = self._setbacks.get(self.work.unit(call.task.tile.name), _Setbacks())
-        return Past(
+        return RetryHistory(
             losses=self._losses,
             tile_losses=setbacks.losses[call.task.tile.name],
             attempts=call.attempts,
@@ -361,7 +361,7 @@ class Dispatcher:
         elif not self.work.void(call.task):
             self._call(call)
 
-    def _lose(self, member: Member, fault: Fault, call: _Call | None) -> None:
+    def _lose(self, member: WorkerHandle, fault: Fault, call: _Call | None) -> None:
         """A worker is gone: others redo what it held, and a new one is started.
 
         A node that is gone takes all its workers along. They are lost together, so that groups go
@@ -469,7 +469,7 @@ class Dispatcher:
 
     def _refuse(self, refusal: Refusal) -> None:
         """Go on without a worker that is unfit, unless all may be: then nothing was done yet."""
-        past = Past(admitted=bool(self._processors))
+        past = RetryHistory(admitted=bool(self._processors))
         decision = decide(refusal.fault, past, self.limits)
         if decision.action is not Action.FAIL:
             if self.pool.refuse(refusal):  # once per node, not for each worker there
@@ -486,7 +486,7 @@ class Dispatcher:
                 "ddgm-dist in it, on every node?"
             )
 
-    def _compare(self, joined: list[Member]) -> None:
+    def _compare(self, joined: list[WorkerHandle]) -> None:
         """Tell when workers of a second kind of processor take part: the bits are then by chance."""
         found = {m.hello.processor: m.hello.node[:8] for m in joined if m.hello is not None}
         new = {kind: node for kind, node in found.items() if kind not in self._processors}
@@ -532,11 +532,11 @@ class Dispatcher:
             if now - member.probed > self.patience.probe or idle > 3 * bound:
                 self._give_up(member, idle)
 
-    def _give_up(self, member: Member, idle: float) -> None:
+    def _give_up(self, member: WorkerHandle, idle: float) -> None:
         call = next((self._calls[ref] for ref in member.calls if ref in self._calls), None)
         tile = call.task.tile.name if call else ""
         error = TimeoutError(f"{member.name} has not progressed for {idle:.0f} s")
-        decision = decide(Fault.STALLED, self._past(call) if call else Past(), self.limits)
+        decision = decide(Fault.STALLED, self._past(call) if call else RetryHistory(), self.limits)
         self._tell(Fault.STALLED, member.name, tile, decision.action, str(error))
         if decision.action is Action.FAIL:
             raise _failure(error, Fault.STALLED, tile, decision)

@@ -16,7 +16,7 @@ from ddgm_dist.engine.stages import Stages
 from ddgm_dist.engine.work import TileWork, Work
 from ddgm_dist.errors import InputError
 from ddgm_dist.ray_engine.cluster import connected, memory_per_worker, nodes, shares
-from ddgm_dist.ray_engine.dispatcher import Dispatcher, Patience
+from ddgm_dist.ray_engine.dispatcher import Dispatcher, Timeouts
 from ddgm_dist.ray_engine.metrics import RayMetrics
 from ddgm_dist.ray_engine.pool import Pool
 from ddgm_dist.records.checkpoint import Checkpoints
@@ -53,12 +53,12 @@ class RayEngine:
         workers: int | None = None,
         *,
         limits: Limits | None = None,
-        patience: Patience | None = None,
+        patience: Timeouts | None = None,
     ) -> None:
         if workers is not None and workers < 1:
             raise InputError("workers", workers, "must be at least 1")
         self.address, self._workers = address, workers
-        self.limits, self.patience = limits or Limits(), patience or Patience()
+        self.limits, self.patience = limits or Limits(), patience or Timeouts()
         self.last: Dispatcher | None = None
 
     @property

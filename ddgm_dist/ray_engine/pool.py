@@ -21,11 +21,11 @@ from ddgm_dist.engine.faults import Fault
 from ddgm_dist.errors import DdgmError
 from ddgm_dist.ray_engine.cluster import Shares, alive, nodes, shares
 from ddgm_dist.ray_engine.errors import fault_of, last_line
-from ddgm_dist.ray_engine.worker import CONCURRENCY, Hello, Worker, versions
+from ddgm_dist.ray_engine.worker import CONCURRENCY, Handshake, Worker, versions
 from ddgm_dist.tile.host import ALLOCATION
 from ddgm_dist.tile.job import Job
 
-__all__ = ["Member", "Pool", "Refusal"]
+__all__ = ["Pool", "Refusal", "WorkerHandle"]
 
 # Seconds after which a worker that could not start makes room for another try: as long as such tries
 # have been in vain on its node, but within these bounds.
@@ -33,7 +33,7 @@ _AGAIN = (30.0, 600.0)
 
 
 @dataclass(eq=False)
-class Member:
+class WorkerHandle:
     """One actor as the driver sees it.
 
     Attributes
@@ -63,7 +63,7 @@ class Member:
     name: str
     actor: Any
     asked: Any
-    hello: Hello | None = None
+    hello: Handshake | None = None
     calls: list[Any] = field(default_factory=list)
     mark: float = field(default_factory=time.monotonic)
     count: int = 0
@@ -90,7 +90,7 @@ class Refusal:
         Where it is; empty where it could not even tell that.
     """
 
-    member: Member
+    member: WorkerHandle
     fault: Fault
     why: str
     node: str = ""
@@ -123,7 +123,7 @@ class Pool:
         self.job, self.asked, self.useful = job, workers, useful
         self.shares: Shares = shares(nodes(), workers, useful, job.reserve)
         self.run = uuid.uuid4().hex[:8]
-        self.members: dict[str, Member] = {}
+        self.members: dict[str, WorkerHandle] = {}
         self._started = 0
         # Nodes (or causes, where a node is unknown) that had no fit worker, since when.
         self._unfit_since: dict[str, float] = {}
@@ -146,7 +146,7 @@ class Pool:
         self.grow()
 
     @property
-    def ready(self) -> list[Member]:
+    def ready(self) -> list[WorkerHandle]:
         """Those that take calls."""
         return [m for m in self.members.values() if m.hello is not None and m.refused is None]
 
@@ -174,7 +174,7 @@ class Pool:
             actor = self._actor.options(name=f"ddgm-{self.run}-{name}").remote(
                 self._job, name, self.shares.threads
             )
-            self.members[name] = Member(name, actor, actor.hello.remote())
+            self.members[name] = WorkerHandle(name, actor, actor.hello.remote())
 
     def resize(self) -> None:
         """Follow a cluster that grows or shrinks, unless the user said how many."""
@@ -192,13 +192,13 @@ class Pool:
                     )
         self.grow()
 
-    def admit(self) -> tuple[list[Member], list[Refusal]]:
+    def admit(self) -> tuple[list[WorkerHandle], list[Refusal]]:
         """Those that have come up since the last call, and those that are not fit to work."""
         waiting = {m.asked: m for m in self.members.values() if m.hello is None and not m.refused}
         if not waiting:
             return [], []
         refs, _ = ray.wait(list(waiting), num_returns=len(waiting), timeout=0)
-        found: list[Member] = []
+        found: list[WorkerHandle] = []
         refusals: list[Refusal] = []
         for ref in refs:
             member = waiting[ref]
@@ -244,7 +244,7 @@ class Pool:
             if refusal.node in nodes:
                 self.remove(refusal.member)
 
-    def gone_with(self, member: Member) -> list[Member]:
+    def gone_with(self, member: WorkerHandle) -> list[WorkerHandle]:
         """A member that was lost, and all others of its node if that is gone."""
         if member.hello is None or member.hello.node in alive():
             return [member]
@@ -252,7 +252,7 @@ class Pool:
         others = [m for m in self.ready if m.hello and m.hello.node == node and m is not member]
         return [member, *others]
 
-    def remove(self, member: Member) -> None:
+    def remove(self, member: WorkerHandle) -> None:
         """End an actor, dead or alive."""
         self.members.pop(member.name, None)
         with contextlib.suppress(RayError):
@@ -264,7 +264,7 @@ class Pool:
             self.remove(member)
 
 
-def _unfit(member: Member, hello: Hello) -> Refusal | None:
+def _unfit(member: WorkerHandle, hello: Handshake) -> Refusal | None:
     ours = versions()
     other = [
         f"{package} {theirs} (here {ours.get(package)})"

@@ -24,7 +24,7 @@ from ddgm_dist.tile.events import Event, Receipt
 from ddgm_dist.tile.job import Job
 from ddgm_dist.tile.solver import Paused, Stepped, TileSolver
 
-__all__ = ["CONCURRENCY", "Hello", "Pulse", "Worker", "versions"]
+__all__ = ["CONCURRENCY", "Handshake", "Heartbeat", "Worker", "versions"]
 
 # Two calls at a time: while one computes, the other reads its input or writes its output.
 CONCURRENCY = {"calls": 2, "signs": 1}
@@ -44,7 +44,7 @@ def versions() -> dict[str, str]:
 
 
 @dataclass(frozen=True)
-class Hello:
+class Handshake:
     """Who a worker is.
 
     Attributes
@@ -67,7 +67,7 @@ class Hello:
 
 
 @dataclass(frozen=True)
-class Pulse:
+class Heartbeat:
     """A sign of life: events since the last one, and how many there ever were."""
 
     events: list[Event]
@@ -102,15 +102,15 @@ class Worker:
             self._error = last_line(error)
 
     @ray.method(concurrency_group="signs")
-    def hello(self) -> Hello:
+    def hello(self) -> Handshake:
         """Answer once the actor is up."""
         node = ray.get_runtime_context().get_node_id()
-        return Hello(node, os.getpid(), versions(), self._processor, self._error)
+        return Handshake(node, os.getpid(), versions(), self._processor, self._error)
 
     @ray.method(concurrency_group="signs")
-    def pulse(self) -> Pulse:
+    def pulse(self) -> Heartbeat:
         """Events of tiles that are running; answered while they do."""
-        return Pulse(self._take(), self._count)
+        return Heartbeat(self._take(), self._count)
 
     @ray.method(concurrency_group="signs")
     def leave(self) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from ddgm_dist.errors import StorageError
 from ddgm_dist.paths.array_io import write_error
-from ddgm_dist.paths.files import read_bytes, write_bytes, write_if
+from ddgm_dist.paths.files import compare_and_swap, read_bytes, write_bytes
 from ddgm_dist.paths.place import Place
 from ddgm_dist.records.damage import RecordDamagedError
 
@@ -61,7 +61,7 @@ def replace_text(path: Place, text: str) -> None:
 def replace_text_if(path: Place, text: str, stamp: bytes) -> bool:
     """Write as `replace_text` does, if the file is still the one of the stamp; tells whether it was."""
     try:
-        return write_if(path, text.encode(), stamp)
+        return compare_and_swap(path, text.encode(), stamp)
     except OSError as error:
         raise write_error(path, len(text), error) from error
 

@@ -20,7 +20,7 @@ from typing import Any
 
 from ddgm_dist.errors import StorageError
 from ddgm_dist.paths.array_io import SIDECAR
-from ddgm_dist.paths.files import delete, delete_folder, names, read_all, read_stamped
+from ddgm_dist.paths.files import delete, delete_folder, get_with_etag, names, read_all
 from ddgm_dist.paths.locate import locate
 from ddgm_dist.paths.place import ObjectPath, Place
 from ddgm_dist.records.damage import OutputReplacedError, RecordDamagedError, damage_told
@@ -128,7 +128,7 @@ class RunRecord:
         path = self._path(name)
         for _ in range(_LOOKS):
             try:
-                data, stamp = read_stamped(path)
+                data, stamp = get_with_etag(path)
             except OSError as error:
                 raise StorageError(f"{path} cannot be read: {error}") from error
             found = None

@@ -44,7 +44,7 @@ def submit(
     memory: int | None = None,
     overwrite: bool = False,
     installed: bool = False,
-    any_version: bool = False,
+    ignore_version_mismatch: bool = False,
 ) -> str:
     """Start a reconstruction on a cluster; returns at once.
 
@@ -60,7 +60,7 @@ def submit(
         As of :func:`ddgm_dist.runs.reconstruct`.
     installed
         The cluster has this package; send the configuration alone.
-    any_version
+    ignore_version_mismatch
         Go on where versions differ.
 
     Returns
@@ -92,7 +92,7 @@ def submit(
         if not installed:
             _send_package(folder)
         _check_size(folder)
-        if not any_version:
+        if not ignore_version_mismatch:
             found = dict(server.versions)
             if installed:
                 found["ddgm-dist"] = _installed_version(server)
@@ -137,7 +137,7 @@ def check_versions(there: Mapping[str, str]) -> None:
             "versions",
             ", ".join(differ),
             "a plan that was tried here may not be what runs there",
-            f"{advice}; --any-version goes on nevertheless",
+            f"{advice}; --ignore-version-mismatch goes on nevertheless",
         )
 
 

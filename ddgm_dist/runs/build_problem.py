@@ -30,13 +30,13 @@ from ddgm_dist.runs.intensity_estimate import estimate_intensity, estimate_noise
 from ddgm_dist.runs.sampled_rows import probe, samples
 from ddgm_dist.tilts.series import BadPixels, TiltSeries, open_tilt_series
 
-__all__ = ["Posed", "check_levels", "pose", "pose_problem", "pose_schedule"]
+__all__ = ["BuiltProblem", "build_schedule", "check_levels", "pose", "pose_problem"]
 
 log = logging.getLogger("ddgm_dist")
 
 
 @dataclass(frozen=True)
-class Posed:
+class BuiltProblem:
     """A problem, where its data are, and what was noticed in them.
 
     Attributes
@@ -60,7 +60,7 @@ def pose_problem(tilts: str | Path, config: ProblemConfig) -> tuple[Problem, Til
     return posed.problem, posed.series
 
 
-def pose(tilts: str | Path, config: ProblemConfig) -> Posed:
+def pose(tilts: str | Path, config: ProblemConfig) -> BuiltProblem:
     """Open the data, look at them, estimate what was not given, and check that it all fits together.
 
     What is noticed in the pixels is warned of in the log as well.
@@ -76,7 +76,7 @@ def pose(tilts: str | Path, config: ProblemConfig) -> Posed:
     scan = Scan(series.shape, probes.value(), series.read)
     fingerprint, bad = series.survey(watch=scan.add)
     if bad.count and series.meta.bad_pixels == "unmeasured":
-        config = config.model_copy(update={"mask_bad": True})
+        config = config.model_copy(update={"impute_nonfinite": True})
     _check_pixels(series, bad, config)
     seen = scan.result(probes.probes, geometry)
     screen = seen.screen() if config.despike else None
@@ -89,12 +89,12 @@ def pose(tilts: str | Path, config: ProblemConfig) -> Posed:
         raise InputError(
             "step_size", step_size, f"must be below 2/||A||^2 = {2 / norm:.4g}, or descent diverges"
         )
-    level = LevelCheck(config.specimen)
+    level = LevelCheck(config.boundary)
     omitted = set[tuple[int, int]]()
     intensity = _intensity(series, geometry, config, screen, level, omitted)
     if omitted:
         findings += _told(series, (left_out(sorted(omitted)),))
-    schedule = pose_schedule(config, step_size, intensity)
+    schedule = build_schedule(config, step_size, intensity)
     lattice = make_lattice(
         geometry.domain,
         max_width=config.window,
@@ -130,7 +130,7 @@ def pose(tilts: str | Path, config: ProblemConfig) -> Posed:
     )
     if constant is not None:
         findings += _told(series, (constant,))
-    return Posed(problem, series, findings)
+    return BuiltProblem(problem, series, findings)
 
 
 def _pixels(series: TiltSeries, config: ProblemConfig, seen: Seen) -> tuple[Finding, ...]:
@@ -147,7 +147,7 @@ def _told(series: TiltSeries, findings: tuple[Finding, ...]) -> tuple[Finding, .
     return findings
 
 
-def pose_schedule(config: ProblemConfig, step_size: float, intensity: Intensity) -> Schedule:
+def build_schedule(config: ProblemConfig, step_size: float, intensity: Intensity) -> Schedule:
     """The schedule that a configuration asks for, with a resolved step size and intensity."""
     return make_schedule(
         N=config.N,
@@ -158,7 +158,7 @@ def pose_schedule(config: ProblemConfig, step_size: float, intensity: Intensity)
         rule=config.step_rule,
         step_size=step_size,
         sigma_y=intensity.relative_noise,
-        trust=config.trust,
+        data_weight_cap=config.data_weight_cap,
     )
 
 
@@ -183,17 +183,17 @@ def _geometry(series: TiltSeries, config: ProblemConfig) -> Geometry:
         rows=rows,
         field=field,
         shifts_px=series.meta.shifts_px or (),
-        specimen=config.specimen,
+        boundary=config.boundary,
     )
 
 
 def _check_pixels(series: TiltSeries, bad: BadPixels, config: ProblemConfig) -> None:
-    if bad.count and not config.mask_bad:
+    if bad.count and not config.impute_nonfinite:
         raise InputError(
             "tilts",
             series.path,
             f"holds {bad.describe()}",
-            "mend the data, or have those pixels imputed with --mask-bad",
+            "mend the data, or have those pixels imputed with --impute-nonfinite",
         )
     tilts, rows, field = series.shape
     if bad.count == tilts * rows * field:

@@ -20,7 +20,7 @@ from ddgm_dist.core.noise import addressed_noise
 from ddgm_dist.planning.calls import call_shape, calls_by_plane
 from ddgm_dist.planning.plan import Plan
 from ddgm_dist.planning.problem import Problem
-from ddgm_dist.planning.runtime_estimate import Expectation
+from ddgm_dist.planning.runtime_estimate import RuntimeEstimate
 from ddgm_dist.planning.tiling import Tile
 from ddgm_dist.prior.denoisers import load_denoiser
 from ddgm_dist.records.checkpoint import Checkpoints, Generation
@@ -38,7 +38,9 @@ __all__ = ["expect"]
 _SECONDS, _TIMES = 1.5, 5
 
 
-def expect(problem: Problem, plan: Plan, series: TiltSeries, *, posing: float = 0.0) -> Expectation:
+def expect(
+    problem: Problem, plan: Plan, series: TiltSeries, *, posing: float = 0.0
+) -> RuntimeEstimate:
     """Try the steps of a plan and add them up.
 
     Takes a few seconds: a few denoiser calls, the operator's basis, one block read and written. The
@@ -77,7 +79,7 @@ def expect(problem: Problem, plan: Plan, series: TiltSeries, *, posing: float = 
         "exchange": (blending * each + through_store) * plan.iterations if coupled else 0.0,
         "write": written * plan.bytes_written / 4,
     }
-    return Expectation(
+    return RuntimeEstimate(
         seconds=found,
         posing=posing,
         start=start,
@@ -89,7 +91,7 @@ def expect(problem: Problem, plan: Plan, series: TiltSeries, *, posing: float = 
 
 def _readings(plan: Plan) -> int:
     """How often a tile is read: streamed tiles are, wherever they are not kept."""
-    if plan.state != "streamed":
+    if plan.state != "store":
         return 1
     whole = plan.cached(plan.budget) >= plan.kept(1)
     return min(plan.iterations, plan.workers) if whole else plan.iterations
@@ -186,7 +188,7 @@ class _Trial:
 
     def store(self, folder: Path) -> float:
         """Seconds of one iteration's way through the store, if states are streamed."""
-        if self.plan.state != "streamed":
+        if self.plan.state != "store":
             return 0.0
         grid = TileGrid(self.plan, self.problem.geometry, self.problem.rows_per_call)
         layout = replace(grid.layout, columns=1, rows=self.problem.rows_per_call)

@@ -101,7 +101,7 @@ def estimate_intensity(
     InputError
         If the projections hold no contrast above their noise.
     """
-    isolated = geometry.specimen == "isolated"
+    isolated = geometry.boundary == "vacuum"
     used = measured_lines(projections, geometry, good)
     parts = [projections[u.tilt] if u.rows is None else projections[u.tilt][u.rows] for u in used]
     noise = sigma_y

@@ -103,7 +103,7 @@ def _sample_rows(geometry: Geometry) -> list[slice]:
     rows = geometry.rows
     together = rows if rows <= SAMPLE_GROUPS * SAMPLE_ROWS else SAMPLE_ROWS
     if geometry.field > WHOLE_SAMPLE:
-        columns = geometry.field if geometry.specimen == "isolated" else SAMPLE_COLUMNS
+        columns = geometry.field if geometry.boundary == "vacuum" else SAMPLE_COLUMNS
         together = min(together, max(1, _SAMPLE_BYTES // (4 * geometry.tilts * columns)))
     if together == rows:
         return [slice(0, rows)]
@@ -122,7 +122,7 @@ def _sample_columns(geometry: Geometry) -> Iterator[tuple[DetectorPart, Geometry
     field.) An isolated specimen is taken whole: its mass says what its mean is.
     """
     field = geometry.field
-    if field <= WHOLE_SAMPLE or geometry.specimen == "isolated":
+    if field <= WHOLE_SAMPLE or geometry.boundary == "vacuum":
         yield DetectorPart((0,) * geometry.tilts, field), geometry
         return
     # Wide enough that most rays stay within the place.

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ddgm_dist.errors import InputError
 
 __all__ = [
-    "NOISE_STREAM",
+    "DETECTOR_STREAM",
     "SHIFT_STREAM",
     "Detector",
     "Exposure",
@@ -24,7 +24,7 @@ Floats = NDArray[np.float32]
 NoiseKind = Literal["none", "gaussian", "poisson"]
 
 # Streams of random numbers; part of the key, so that they never meet.
-NOISE_STREAM, SHIFT_STREAM = 1, 2
+DETECTOR_STREAM, SHIFT_STREAM = 1, 2
 # Float32 resolves no more, and numpy draws no counts near 2^63.
 MAX_DOSE = 1e12
 
@@ -117,7 +117,7 @@ class Exposure:
             if detector.kind == "none"
             else [
                 [
-                    addressed_random(detector.seed, NOISE_STREAM, tilt, row)
+                    addressed_random(detector.seed, DETECTOR_STREAM, tilt, row)
                     for row in range(rows.start, rows.stop)
                 ]
                 for tilt in range(tilts)

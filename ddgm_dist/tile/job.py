@@ -48,7 +48,7 @@ class Job:
     out: str
     digest: str
     checkpoint_every: float = 300.0
-    state: Literal["auto", "resident", "streamed"] = "auto"
+    state: Literal["auto", "memory", "store"] = "auto"
     memory: int | None = None
     reserve: int | None = None
     device: str = "auto"
@@ -67,5 +67,5 @@ class Job:
         the store at each iteration. The result is the same.
         """
         if self.state != "auto" or self.memory is None:
-            return self.state != "streamed"
+            return self.state != "store"
         return self.plan.resident(workers, self.memory)

@@ -142,7 +142,7 @@ class MeasuredBlocks:
             geometry = self.problem.geometry
             if self._basis is None:
                 self._basis = SlabBasis(geometry, self.length, self.device)
-            isolated = geometry.specimen == "isolated"
+            isolated = geometry.boundary == "vacuum"
             self._operators[columns] = SlabOperator(
                 geometry,
                 columns,

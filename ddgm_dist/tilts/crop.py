@@ -22,7 +22,7 @@ from ddgm_dist.pixels.screen import Screen
 from ddgm_dist.tilts.rows import read_rows
 from ddgm_dist.tilts.series import TiltSeries
 
-__all__ = ["Cutout", "Place", "cut_out", "default_columns", "spread_places"]
+__all__ = ["Crop", "Place", "crop", "default_columns", "spread_places"]
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Cutout:
+class Crop:
     """A block of a tilt series.
 
     Attributes
@@ -63,7 +63,7 @@ class Cutout:
     projections: Tensor
     valid: Tensor | None
 
-    def subset(self, tilts: Sequence[int]) -> Cutout:
+    def subset(self, tilts: Sequence[int]) -> Crop:
         """The block with some of its tilts."""
         g, chosen = self.geometry, list(tilts)
         geometry = replace(
@@ -72,12 +72,12 @@ class Cutout:
             shifts_px=tuple(g.shift(t) for t in chosen),
         )
         valid = None if self.valid is None else self.valid[chosen]
-        return Cutout(geometry, self.projections[chosen], valid)
+        return Crop(geometry, self.projections[chosen], valid)
 
 
 def default_columns(geometry: Geometry) -> int:
     """Columns of a block: most of its rays stay within; the whole field where that is narrower."""
-    if geometry.specimen == "isolated":
+    if geometry.boundary == "vacuum":
         return geometry.field
     return min(geometry.field, max(256, 8 * geometry.reach))
 
@@ -106,13 +106,13 @@ def spread_places(geometry: Geometry, count: int, rows: int, seed: int) -> list[
     return places
 
 
-def cut_out(
+def crop(
     series: TiltSeries,
     geometry: Geometry,
     intensity: Intensity,
     place: Place,
     screen: Screen | None = None,
-) -> Cutout:
+) -> Crop:
     """Read a block; pixels that the screen masks are not trusted."""
     width, field = place.columns, geometry.field
     offset = place.middle - (field - 1) / 2
@@ -132,4 +132,4 @@ def cut_out(
         screen=screen,
     )
     own = replace(geometry, rows=place.rows, field=width, shifts_px=tuple(shifts))
-    return Cutout(own, projections, valid)
+    return Crop(own, projections, valid)

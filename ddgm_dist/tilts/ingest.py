@@ -72,7 +72,7 @@ def ingest(
     rows: slice | None = None,
     columns: slice | None = None,
     dark: float | None = None,
-    mask_bad: bool = False,
+    impute_nonfinite: bool = False,
     overwrite: bool = False,
     description: str = "",
 ) -> TiltSeries:
@@ -106,7 +106,7 @@ def ingest(
         shift of ``x0 (cos - 1)`` is added for it.
     dark
         Value of vacuum, subtracted; by default what an ``.npz`` says in ``dark_level``, or 0.
-    mask_bad
+    impute_nonfinite
         Store NaN and infinite pixels as NaN, to be imputed by the reconstruction. The store says so,
         and nobody need say it again.
     overwrite
@@ -124,8 +124,8 @@ def ingest(
     ------
     InputError
         The source cannot be read; angles are missing, not one per tilt, NaN or too steep; there
-        are NaN or infinite pixels and ``mask_bad`` is false; the output exists, or is, contains or
-        lies in the source.
+        are NaN or infinite pixels and ``impute_nonfinite`` is false; the output exists, or is,
+        contains or lies in the source.
     StorageError
         The store cannot be written.
     """
@@ -154,12 +154,12 @@ def ingest(
     # Before anything is written or overwritten, so that a refused source leaves no trace.
     projections.refuse_lost_contrast(str(source))
     bad = projections.count_bad()
-    if bad.count and not mask_bad:
+    if bad.count and not impute_nonfinite:
         raise InputError(
             "source",
             str(source),
             f"has {bad.describe()}",
-            "give --mask-bad to treat them as unmeasured",
+            "give --impute-nonfinite to treat them as unmeasured",
         )
     dtype = projections.store_dtype()
     if bad.count:

@@ -7,12 +7,12 @@ from pathlib import Path
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from ddgm_dist.training.training import History
+from ddgm_dist.training.training import TrainingHistory
 
 __all__ = ["draw_curve"]
 
 
-def draw_curve(path: Path, history: History) -> None:
+def draw_curve(path: Path, history: TrainingHistory) -> None:
     """Write a PNG of the loss in training, and in validation by noise level, atomically.
 
     A loss of 1 is that of a network that has learned nothing.

@@ -9,11 +9,11 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from ddgm_dist.training.training import History
+from ddgm_dist.training.training import TrainingHistory
 
 __all__ = ["show_progress"]
 
-OnStep = Callable[[History, float], None]
+OnStep = Callable[[TrainingHistory, float], None]
 
 _LINE_SECONDS = 60.0
 
@@ -46,7 +46,7 @@ def show_progress(batch: int, console: Console, *, enabled: bool = True) -> Iter
 def _lines(figures: _Figures, console: Console) -> OnStep:
     said = float("-inf")
 
-    def on_step(history: History, done: float) -> None:
+    def on_step(history: TrainingHistory, done: float) -> None:
         nonlocal said
         text = figures(history)
         if done >= 1 or time.monotonic() - said > _LINE_SECONDS:
@@ -63,7 +63,7 @@ class _Figures:
         self.batch = batch
         self.first: tuple[int, float] | None = None
 
-    def __call__(self, history: History) -> str:
+    def __call__(self, history: TrainingHistory) -> str:
         step, seconds = self.first = self.first or (history.step, history.seconds)
         took = history.seconds - seconds
         speed = f"{(history.step - step) * self.batch / took:.1f}" if took > 0 else "-"

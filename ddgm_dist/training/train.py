@@ -29,7 +29,7 @@ from ddgm_dist.training.resume import (
     sidecar_of,
     training_request,
 )
-from ddgm_dist.training.training import History, TrainingOptions, train_network
+from ddgm_dist.training.training import TrainingHistory, TrainingOptions, train_network
 
 __all__ = ["TrainingResult", "describe_data", "read_images", "train", "write_trained"]
 
@@ -87,7 +87,7 @@ def train(
     batch: int = 8,
     learning_rate: float = 1e-3,
     seed: int = 0,
-    variety: float = 0.0,
+    augment: float = 0.0,
     attribution: str = "",
     spec: UNetSpec | None = None,
     resume: bool = True,
@@ -118,7 +118,7 @@ def train(
         Edge of a patch in pixels; patches per step.
     learning_rate, seed
         See :class:`ddgm_dist.training.training.TrainingOptions`.
-    variety
+    augment
         Probability, from 0 to 1, that a patch is shown as another microscope might: at another
         pixel size, on a bent intensity scale, and (half as often) less sharp. What other data gain
         by it, data like ``images`` lose a little.
@@ -156,12 +156,12 @@ def train(
     options = TrainingOptions(
         steps=steps, minutes=minutes, batch=batch, learning_rate=learning_rate, seed=seed
     )
-    if not 0 <= variety <= 1:
-        raise InputError("variety", variety, "is a probability, from 0 to 1", "try 0.2")
+    if not 0 <= augment <= 1:
+        raise InputError("augment", augment, "is a probability, from 0 to 1", "try 0.2")
     sampler, data = _sampler("images", images, planes, z_range, patch, seed)
-    if variety:
-        sampler = replace(sampler, zoom=variety, tone=variety, blur=variety / 2)
-        data = [{**described, "variety": variety} for described in data]
+    if augment:
+        sampler = replace(sampler, zoom=augment, tone=augment, blur=augment / 2)
+        data = [{**described, "augment": augment} for described in data]
     judge, judged = None, Data()
     if validation:
         judge, judged = _sampler("validation", validation, planes, None, patch, _VALIDATION_SEED)
@@ -195,7 +195,7 @@ def train(
 def write_trained(
     weights_path: str | Path,
     net: UNet,
-    history: History,
+    history: TrainingHistory,
     options: TrainingOptions,
     data_description: Data,
     attribution: str,

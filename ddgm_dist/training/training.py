@@ -21,7 +21,7 @@ from ddgm_dist.prior.precision import has_bfloat16
 from ddgm_dist.prior.unet import UNet, UNetSpec
 from ddgm_dist.training.patches import PatchSampler
 
-__all__ = ["History", "TrainingOptions", "train_network", "validation_bands"]
+__all__ = ["TrainingHistory", "TrainingOptions", "train_network", "validation_bands"]
 
 SIGMA_BANDS = (
     (0.01, 0.03),
@@ -81,7 +81,7 @@ class TrainingOptions:
 
 
 @dataclass
-class History:
+class TrainingHistory:
     """Figures of a training run; saved in the recipe and drawn as the training curve."""
 
     step: int = 0
@@ -98,8 +98,8 @@ def train_network(
     spec: UNetSpec | None = None,
     checkpoint: Path | None = None,
     device: str = "cpu",
-    on_step: Callable[[History, float], None] | None = None,
-) -> tuple[UNet, History]:
+    on_step: Callable[[TrainingHistory, float], None] | None = None,
+) -> tuple[UNet, TrainingHistory]:
     """Train a denoiser; returns the averaged network and the figures.
 
     Parameters
@@ -125,7 +125,7 @@ def train_network(
     net = _initial_network(spec, options.seed, device)
     average = _initial_network(spec, options.seed, device)
     optimizer = torch.optim.AdamW(net.parameters(), lr=0.0, betas=(0.9, 0.99), weight_decay=1e-4)
-    history = History()
+    history = TrainingHistory()
     if checkpoint is not None and checkpoint.exists():
         history = _load(checkpoint, spec, net, average, optimizer)
     saved, recent = time.monotonic(), []
@@ -164,7 +164,7 @@ def _initial_network(spec: UNetSpec, seed: int, device: str) -> UNet:
     return laid_out
 
 
-def _progress(history: History, options: TrainingOptions) -> float:
+def _progress(history: TrainingHistory, options: TrainingOptions) -> float:
     by_steps = history.step / options.steps if options.steps else 0.0
     by_time = history.seconds / (60 * options.minutes) if options.minutes else 0.0
     return max(by_steps, by_time)
@@ -250,7 +250,7 @@ def _save(
     net: UNet,
     average: UNet,
     optimizer: torch.optim.Optimizer,
-    history: History,
+    history: TrainingHistory,
 ) -> None:
     state = {
         "spec": asdict(spec),
@@ -266,7 +266,7 @@ def _save(
 
 def _load(
     path: Path, spec: UNetSpec, net: UNet, average: UNet, optimizer: torch.optim.Optimizer
-) -> History:
+) -> TrainingHistory:
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         found = dict(state["spec"])
@@ -283,7 +283,7 @@ def _load(
         net.load_state_dict(state["net"])
         average.load_state_dict(state["average"])
         optimizer.load_state_dict(state["optimizer"])
-        return History(**state["history"])
+        return TrainingHistory(**state["history"])
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise _damaged(path) from error
 

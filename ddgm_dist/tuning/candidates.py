@@ -23,14 +23,14 @@ TUNABLE = (
     "sigma_N",
     "schedule",
     "step_rule",
-    "trust",
+    "data_weight_cap",
     "added_noise",
     "s_1",
     "s_N",
 )
 
 DEFAULT_GRID: Grid = (
-    {"K": [25, 100, 400], "trust": [1, 3, 10]},
+    {"K": [25, 100, 400], "data_weight_cap": [1, 3, 10]},
     {"added_noise": [0.0, 0.6, 1.0]},
     {"sigma_1": [2.0, 15.0]},
     {"sigma_N": [0.1, 0.4]},
@@ -66,7 +66,7 @@ class Candidate:
 
     @property
     def name(self) -> str:
-        """``K=100 trust=1``, for people."""
+        """``K=100 data_weight_cap=1``, for people."""
         words = [f"{k}={v:g}" if isinstance(v, float) else f"{k}={v}" for k, v in self.settings]
         return " ".join(words) or "as given"
 
@@ -74,7 +74,7 @@ class Candidate:
 def expand_grid(grid: Grid, base: Config) -> list[Candidate]:
     """The candidates of a grid on top of a configuration, which is the first; each once.
 
-    ``trust`` tells nothing apart where the rule is ``paper``.
+    ``data_weight_cap`` tells nothing apart where the rule is ``paper``.
 
     Raises
     ------
@@ -95,7 +95,7 @@ def expand_grid(grid: Grid, base: Config) -> list[Candidate]:
                 (k, getattr(config, k)) for k in TUNABLE if getattr(config, k) != getattr(base, k)
             )
             if config.step_rule == "paper":
-                changed = tuple((k, v) for k, v in changed if k != "trust")
+                changed = tuple((k, v) for k, v in changed if k != "data_weight_cap")
             found.setdefault(_identity(config), Candidate(changed, config))
     if len(found) < 2:
         raise InputError(
@@ -152,5 +152,5 @@ def _product(part: object) -> list[dict[str, Any]]:
 
 
 def _identity(config: Config) -> tuple[Any, ...]:
-    unused = ("trust",) if config.step_rule == "paper" else ()
+    unused = ("data_weight_cap",) if config.step_rule == "paper" else ()
     return tuple(None if k in unused else getattr(config, k) for k in TUNABLE)

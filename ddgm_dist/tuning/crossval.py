@@ -26,10 +26,10 @@ from ddgm_dist.operators.slab.operator import SlabOperator
 from ddgm_dist.planning.config import ProblemConfig
 from ddgm_dist.planning.problem import Problem
 from ddgm_dist.planning.tiling import Tile
-from ddgm_dist.runs.build_problem import pose_schedule
+from ddgm_dist.runs.build_problem import build_schedule
 from ddgm_dist.tile.iterate import Iteration
 from ddgm_dist.tile.measured import MeasuredBlocks
-from ddgm_dist.tilts.crop import Cutout
+from ddgm_dist.tilts.crop import Crop
 from ddgm_dist.tuning.held_out import HeldOutError, held_out_error
 from ddgm_dist.tuning.successive_halving import Estimate
 
@@ -127,7 +127,7 @@ class BlockSolver:
 
     def __init__(
         self,
-        cut: Cutout,
+        cut: Crop,
         domain: tuple[int, int],
         posed: Problem,
         denoiser: Denoiser,
@@ -191,7 +191,7 @@ class BlockSolver:
             config=config,
             geometry=geometry,
             step_size=step_size,
-            schedule=pose_schedule(config, step_size, self.posed.intensity),
+            schedule=build_schedule(config, step_size, self.posed.intensity),
             lattice=lattice,
             rows_per_call=geometry.rows,
             lattice_rows=None,
@@ -235,7 +235,7 @@ class HeldOut:
 
     def __init__(
         self,
-        cut: Cutout,
+        cut: Crop,
         fold: Fold,
         domain: tuple[int, int],
         posed: Problem,
@@ -281,10 +281,10 @@ def _errors(found: Sequence[HeldOutError | None]) -> tuple[float, ...]:
 
 
 def _operator(
-    cut: Cutout, domain: tuple[int, int], posed: Problem, device: torch.device
+    cut: Crop, domain: tuple[int, int], posed: Problem, device: torch.device
 ) -> SlabOperator:
     geometry: Geometry = cut.geometry
-    isolated = geometry.specimen == "isolated"
+    isolated = geometry.boundary == "vacuum"
     return SlabOperator(
         geometry, domain, background=posed.intensity.vacuum if isolated else 0.0, device=device
     )

@@ -19,7 +19,7 @@ from ddgm_dist.planning.config import Config, parse_config
 from ddgm_dist.planning.problem import Problem
 from ddgm_dist.prior.denoisers import load_denoiser, weight_files
 from ddgm_dist.runs.build_problem import check_levels, pose_problem
-from ddgm_dist.tilts.crop import Cutout, cut_out, spread_places
+from ddgm_dist.tilts.crop import Crop, crop, spread_places
 from ddgm_dist.tilts.series import TiltSeries, open_tilt_series
 from ddgm_dist.tuning.candidates import (
     DEFAULT_GRID,
@@ -234,7 +234,7 @@ class _Trials:
         """
         cut = self._cut(0)
         domain, reach, field = cut.geometry.domain, cut.geometry.reach, cut.geometry.field
-        trim = reach if cut.geometry.specimen == "slab" else 0
+        trim = reach if cut.geometry.boundary == "extended" else 0
         order = sorted(range(len(self.angles)), key=lambda t: (self.angles[t], t))
         halves = []
         for half in (0, 1):
@@ -278,9 +278,9 @@ class _Trials:
             )
         return self._ready[block]
 
-    def _cut(self, block: int) -> Cutout:
+    def _cut(self, block: int) -> Crop:
         problem = self.problem
-        return cut_out(
+        return crop(
             self.series,
             problem.geometry,
             problem.intensity,
@@ -288,7 +288,7 @@ class _Trials:
             problem.screen,
         )
 
-    def _solver(self, cut: Cutout, tilts: Sequence[int], domain: tuple[int, int]) -> BlockSolver:
+    def _solver(self, cut: Crop, tilts: Sequence[int], domain: tuple[int, int]) -> BlockSolver:
         return BlockSolver(cut.subset(tilts), domain, self.problem, self.denoiser, self.device)
 
 

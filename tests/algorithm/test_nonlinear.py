@@ -46,7 +46,13 @@ def test_linear_and_gaussian_it_is_explicit_descent(steps: float, sigma_y: float
 
 
 def test_the_cap_on_flow_time_is_that_of_the_linear_rule():
-    common = {"N": 9, "K": 25, "sigma": exponential(3, 0.03, 9), "rule": "noise-aware", "trust": 2}
+    common = {
+        "N": 9,
+        "K": 25,
+        "sigma": exponential(3, 0.03, 9),
+        "rule": "noise-aware",
+        "data_weight_cap": 2,
+    }
     linear = make_schedule(**common, step_size=ETA, sigma_y=0.4)
     likely = make_schedule(**common, step_size=ETA * 0.4**2, sigma_y=1.0)
     assert likely.steps == pytest.approx(linear.steps)

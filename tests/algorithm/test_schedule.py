@@ -92,8 +92,8 @@ def test_denoising_steps_may_stay_but_not_increase(shape: ScheduleShape):
         ("sigma", (float("inf"), 1.0)),
         ("step_size", 0.0),
         ("step_size", float("nan")),
-        ("trust", -1.0),
-        ("trust", 0.0),
+        ("data_weight_cap", -1.0),
+        ("data_weight_cap", 0.0),
         ("sigma_y", -0.1),
         ("added_noise", float("nan")),
     ],
@@ -117,7 +117,7 @@ def test_an_unknown_schedule_is_refused():
 def test_the_papers_rule_always_takes_K_steps():
     sigma = exponential(3.0, 0.03, 5)
     schedule = make_schedule(
-        N=5, K=25, sigma=sigma, rule="paper", step_size=1e-4, sigma_y=100.0, trust=0.01
+        N=5, K=25, sigma=sigma, rule="paper", step_size=1e-4, sigma_y=100.0, data_weight_cap=0.01
     )
     assert schedule.steps == (25.0,) * 5
     assert schedule.sigma == sigma
@@ -144,14 +144,20 @@ def test_added_noise_is_a_fraction_of_the_noise_level_and_all_of_it_in_the_paper
 
 
 def test_the_noise_aware_rule_caps_the_duration_of_the_flow():
-    sigma, eta, sigma_y, trust = exponential(3.0, 0.03, 30), 9e-5, 1.7, 0.8
+    sigma, eta, sigma_y, data_weight_cap = exponential(3.0, 0.03, 30), 9e-5, 1.7, 0.8
     schedule = make_schedule(
-        N=30, K=25, sigma=sigma, rule="noise-aware", step_size=eta, sigma_y=sigma_y, trust=trust
+        N=30,
+        K=25,
+        sigma=sigma,
+        rule="noise-aware",
+        step_size=eta,
+        sigma_y=sigma_y,
+        data_weight_cap=data_weight_cap,
     )
     capped = [k for k in schedule.steps if k < 25]
     assert 0 < len(capped) < 30, "both regimes must occur for this test to say anything"
     for s, k in zip(sigma, schedule.steps, strict=True):
-        assert k * eta == pytest.approx(min(25 * eta, trust * s**2 / sigma_y**2))
+        assert k * eta == pytest.approx(min(25 * eta, data_weight_cap * s**2 / sigma_y**2))
 
 
 def test_without_noise_in_the_data_nothing_is_capped():

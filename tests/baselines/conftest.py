@@ -12,7 +12,7 @@ from ddgm_dist.operators.slab.operator import SlabData, SlabOperator
 
 FAN = tuple(float(a) for a in range(-60, 61, 15))
 SHORT = Geometry(FAN, 4, 2, 16)
-ISOLATED = replace(SHORT, specimen="isolated")
+ISOLATED = replace(SHORT, boundary="vacuum")
 ROWS, WIDTH = 2, 16
 
 
@@ -63,7 +63,7 @@ CASES = {
     "whole": (SHORT, 0.0, 0.0),
     "masked": (SHORT, 0.0, 0.3),
     "cropped, masked": (SHORT, 0.0, 0.3, 24),
-    "isolated": (ISOLATED, -0.7, 0.0),
+    "vacuum": (ISOLATED, -0.7, 0.0),
     "isolated, masked": (ISOLATED, -0.7, 0.3),
 }
 

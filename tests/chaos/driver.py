@@ -15,7 +15,7 @@ from typing import Any
 from unittest import mock
 
 from ddgm_dist.engine.faults import Limits
-from ddgm_dist.ray_engine.dispatcher import Patience
+from ddgm_dist.ray_engine.dispatcher import Timeouts
 from ddgm_dist.ray_engine.engine import RayEngine
 from ddgm_dist.records.checkpoint import Generation
 from ddgm_dist.runs.reconstruct import reconstruct
@@ -59,7 +59,7 @@ def main() -> None:
     if not given.get("calm"):
         options |= {
             "limits": Limits(losses=20, tile_losses=20),
-            "patience": Patience(start=90, stall=60, probe=10, pulse=0.1, drain=0.2, resize=0.5),
+            "patience": Timeouts(start=90, stall=60, probe=10, pulse=0.1, drain=0.2, resize=0.5),
         }
     engine = Logged(given["events"], **options)
     reconstruct(given["tilts"], given["out"], given["config"], engine)

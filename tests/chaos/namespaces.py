@@ -84,11 +84,11 @@ class Trial:
 
 
 TRIALS = (
-    Trial("undisturbed", "resident", rows=8, N=6),
+    Trial("undisturbed", "memory", rows=8, N=6),
     Trial("uncoupled, cut", "free", rows=24, N=20, cut=1),
-    Trial("coupled, cut", "resident", rows=8, N=20, cut=2),
+    Trial("coupled, cut", "memory", rows=8, N=20, cut=2),
     Trial("uncoupled, cut, prompt", "free", rows=24, N=20, cut=1, prompt=True),
-    Trial("coupled, cut, prompt", "resident", rows=8, N=20, cut=2, prompt=True),
+    Trial("coupled, cut, prompt", "memory", rows=8, N=20, cut=2, prompt=True),
 )
 
 

@@ -24,9 +24,9 @@ from tests.small_runs import ANGLES, project, specimen
 
 KINDS: dict[str, dict[str, Any]] = {
     "free": {},
-    "resident": {"tile_columns": 48, "margin": 24, "state": "resident"},
-    "streamed": {"tile_columns": 48, "margin": 24, "state": "streamed"},
-    "planes": {"planes": ("zx", "zy"), "window_rows": 16, "overlap_rows": 4, "state": "resident"},
+    "memory": {"tile_columns": 48, "margin": 24, "state": "memory"},
+    "store": {"tile_columns": 48, "margin": 24, "state": "store"},
+    "planes": {"planes": ("zx", "zy"), "window_rows": 16, "overlap_rows": 4, "state": "memory"},
 }
 
 # A weak prior that takes its time and leaves a line per call: when it began, at which noise level.
@@ -140,7 +140,7 @@ class Case:
     @property
     def interval(self) -> float:
         """Seconds between checkpoints, as asked."""
-        return 0.0 if self.kind == "streamed" else float(self.config["checkpoint_every"])
+        return 0.0 if self.kind == "store" else float(self.config["checkpoint_every"])
 
 
 class _Counting(LocalEngine):

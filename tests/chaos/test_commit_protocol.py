@@ -36,8 +36,8 @@ KEYS: dict[str, Any] = {
 }  # fmt: skip
 CUTS = {
     "free": {},
-    "resident": {"tile_columns": 48, "margin": 24, "state": "resident"},
-    "streamed": {"tile_columns": 48, "margin": 24, "state": "streamed"},
+    "memory": {"tile_columns": 48, "margin": 24, "state": "memory"},
+    "store": {"tile_columns": 48, "margin": 24, "state": "store"},
     "samples": {"samples": 2, "N": 2},
 }
 

@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.chaos, pytest.mark.filterwarnings("ignore:unclosed:Res
 PATIENCE, BOUND = 5, 120.0
 
 
-@pytest.mark.parametrize("kind", ["free", "resident"])
+@pytest.mark.parametrize("kind", ["free", "memory"])
 def test_the_driver_ends_with_the_head_and_another_cluster_goes_on(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

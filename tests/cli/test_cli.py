@@ -123,7 +123,7 @@ def test_simulate_takes_the_angles_of_a_file(replace: Replace, tmp_path: Path) -
 
 def test_ingest(replace: Replace) -> None:
     got = replace("ingest", "ingest", SERIES)
-    words = "ingest needle.npz t.zarr --thickness 96 --tilt-axis columns --mask-bad"
+    words = "ingest needle.npz t.zarr --thickness 96 --tilt-axis columns --impute-nonfinite"
     words += " --rows 8: --columns 4:252 --dark 860"
     assert main([*words.split(), "--angles", "-60,0,60", "--description", "a needle"]) == 0
     assert got == {
@@ -136,7 +136,7 @@ def test_ingest(replace: Replace) -> None:
         "rows": slice(8, None),
         "columns": slice(4, 252),
         "dark": 860.0,
-        "mask_bad": True,
+        "impute_nonfinite": True,
         "description": "a needle",
         "overwrite": False,
     }
@@ -172,7 +172,7 @@ def test_reconstruct(replace: Replace, capsys: pytest.CaptureFixture[str], tmp_p
     config = tmp_path / "run.yaml"
     config.write_text("N: 50\nthickness: 32\nprior: {weights: mine.safetensors}\n")
     words = f"reconstruct t.zarr o.zarr --config {config} --set N=10 --set prior.window=128"
-    words += " --thickness 64 --mask-bad --no-despike --address h:6379"
+    words += " --thickness 64 --impute-nonfinite --no-despike --address h:6379"
     words += " --workers 4 --memory 2G --overwrite -q"
     assert call(words) == 0
     assert capsys.readouterr().out == "what happened\n"
@@ -182,7 +182,7 @@ def test_reconstruct(replace: Replace, capsys: pytest.CaptureFixture[str], tmp_p
         "config": {
             "N": 10,
             "thickness": 64,
-            "mask_bad": True,
+            "impute_nonfinite": True,
             "despike": False,
             "prior": {"weights": "mine.safetensors", "window": 128},
         },
@@ -215,9 +215,12 @@ def test_tune(replace: Replace, capsys: pytest.CaptureFixture[str], tmp_path: Pa
     words = (
         f"tune t.zarr --grid {grid} --budget 5 --blocks 2 --rows 3 --folds 6 --seed 9 --set N=20"
     )
-    assert call(words + " --thickness 64 --mask-bad --no-despike --out c.yaml --overwrite -q") == 0
+    assert (
+        call(words + " --thickness 64 --impute-nonfinite --no-despike --out c.yaml --overwrite -q")
+        == 0
+    )
     assert capsys.readouterr().out == "a table\nwritten: c.yaml\n"
-    assert got["config"] == {"N": 20, "thickness": 64, "mask_bad": True, "despike": False}
+    assert got["config"] == {"N": 20, "thickness": 64, "impute_nonfinite": True, "despike": False}
     assert (got["grid"], got["budget"], got["progress"]) == ({"K": [10.0, 25]}, 5.0, False)
     assert (got["blocks"], got["rows"], got["folds"], got["seed"]) == (2, 3, 6, 9)
     assert (got["out"], got["overwrite"]) == (Path("c.yaml"), True)

@@ -89,7 +89,7 @@ def test_memory_that_lacks_is_no_defect_of_the_program(
 def test_noise_too_small_for_a_float_caps_no_steps() -> None:
     found = make_schedule(
         N=2, K=7, sigma=(2.0, 1.0), added_noise=0.3, denoising_step=None, rule="noise-aware",
-        step_size=1e-3, sigma_y=1e-200, trust=3.0,
+        step_size=1e-3, sigma_y=1e-200, data_weight_cap=3.0,
     )  # fmt: skip
     assert found.steps == (7.0, 7.0)
     assert math.isfinite(sum(found.added))

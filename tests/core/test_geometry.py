@@ -17,7 +17,7 @@ def test_reach_is_how_far_the_steepest_ray_spreads():
 def test_a_slab_is_padded_by_its_reach_and_an_isolated_specimen_is_not():
     slab = Geometry((-45.0, 45.0), 20, 4, 100)
     assert slab.domain == (-slab.reach, 100 + slab.reach)
-    isolated = Geometry((-45.0, 45.0), 20, 4, 100, specimen="isolated")
+    isolated = Geometry((-45.0, 45.0), 20, 4, 100, boundary="vacuum")
     assert isolated.domain == (0, 100)
 
 

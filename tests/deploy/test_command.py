@@ -28,7 +28,7 @@ def test_the_command_line_takes_it_as_it_is_meant(run: Run) -> None:
     assert (found["engine"], found["address"], found["workers"]) == ("ray", "auto", 8)
     assert str(found["config"] or "") == run.config
     assert tuple(found["overrides"] or ()) == run.overrides
-    assert (found["thickness"], found["mask_bad"]) == (run.thickness, run.mask_bad)
+    assert (found["thickness"], found["impute_nonfinite"]) == (run.thickness, run.impute_nonfinite)
     assert found["no_despike"] == run.no_despike
     # A retry is the same command: it must never begin anew.
     assert found["overwrite"] is False

@@ -126,7 +126,7 @@ def test_directives() -> None:
 def test_array() -> None:
     runs = [replace(RUN, tilts=f"/data/{i}", out=f"/out/{i}") for i in range(5)]
     assert directives(render_sbatch(runs, NEEDS, site()))["array"] == "0-4"
-    assert directives(render_sbatch(runs, NEEDS, site(), at_once=2))["array"] == "0-4%2"
+    assert directives(render_sbatch(runs, NEEDS, site(), max_parallel=2))["array"] == "0-4%2"
     assert "array" not in directives(render_sbatch(RUN, NEEDS, site()))
 
 
@@ -194,7 +194,7 @@ def test_array_that_cannot() -> None:
     with pytest.raises(InputError, match="at least one run"):
         render_sbatch([], NEEDS, site())
     with pytest.raises(InputError, match="is for arrays"):
-        render_sbatch(RUN, NEEDS, site(), at_once=2)
+        render_sbatch(RUN, NEEDS, site(), max_parallel=2)
     with pytest.raises(InputError, match="name = "):
         render_sbatch(RUN, NEEDS, site(), name="a job; rm")
 

@@ -59,7 +59,7 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Case]]:
     """Two problems, each with its volume as the for-loop gives it."""
     folder = tmp_path_factory.mktemp("denoiser")
     write_denoiser(folder)
-    kinds = ("free", "resident")
+    kinds = ("free", "memory")
     yield [
         make_case(kind, tmp_path_factory.mktemp(kind), field=96, rows=8, N=N, every=2.0, seed=seed)
         for seed, kind in enumerate(kinds, start=1)

@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import pytest
 
-from ddgm_dist.engine.faults import Action, Fault, Limits, Past, decide
+from ddgm_dist.engine.faults import Action, Fault, Limits, RetryHistory, decide
 
 LIMITS = Limits(losses=3, tile_losses=2, attempts=2, rollbacks=2)
-FRESH = Past()
-SPENT = Past(losses=3, tile_losses=2, attempts=2, rollbacks=2, light=True, streamed=True)
+FRESH = RetryHistory()
+SPENT = RetryHistory(losses=3, tile_losses=2, attempts=2, rollbacks=2, light=True, streamed=True)
 
 # By fault: the first time, and when all patience is spent.
 POLICY = {
@@ -30,19 +30,22 @@ POLICY = {
 }
 # What alone makes a fault final.
 SPENDS = {
-    Fault.STORAGE: [Past(attempts=2)],
-    Fault.LOST: [Past(losses=3), Past(tile_losses=2)],
-    Fault.STALLED: [Past(losses=3), Past(tile_losses=2)],
-    Fault.UNAVAILABLE: [Past(attempts=2, losses=3), Past(attempts=2, tile_losses=2)],
-    Fault.OBJECT_LOST: [Past(rollbacks=2)],
-    Fault.STALE: [Past(rollbacks=2)],
-    Fault.CHECKPOINT_DAMAGED: [Past(rollbacks=2)],
-    Fault.OUT_OF_MEMORY: [Past(light=True)],
-    Fault.STORE_FULL: [Past(streamed=True)],
+    Fault.STORAGE: [RetryHistory(attempts=2)],
+    Fault.LOST: [RetryHistory(losses=3), RetryHistory(tile_losses=2)],
+    Fault.STALLED: [RetryHistory(losses=3), RetryHistory(tile_losses=2)],
+    Fault.UNAVAILABLE: [
+        RetryHistory(attempts=2, losses=3),
+        RetryHistory(attempts=2, tile_losses=2),
+    ],
+    Fault.OBJECT_LOST: [RetryHistory(rollbacks=2)],
+    Fault.STALE: [RetryHistory(rollbacks=2)],
+    Fault.CHECKPOINT_DAMAGED: [RetryHistory(rollbacks=2)],
+    Fault.OUT_OF_MEMORY: [RetryHistory(light=True)],
+    Fault.STORE_FULL: [RetryHistory(streamed=True)],
 }
 FINAL = (Fault.BUG, Fault.INPUT, Fault.START, Fault.VERSIONS)
 PASTS = [
-    Past(losses, tile_losses, attempts, rollbacks, light, streamed)
+    RetryHistory(losses, tile_losses, attempts, rollbacks, light, streamed)
     for losses, tile_losses, attempts, rollbacks, light, streamed in itertools.product(
         (0, 2, 3, 9), (0, 1, 2, 9), (0, 1, 2, 9), (0, 1, 2, 9), (False, True), (False, True)
     )
@@ -80,7 +83,7 @@ def test_a_worker_that_is_unfit_is_refused_alone_once_another_was_fit(fault: Fau
         assert decide(fault, replace(past, admitted=True), LIMITS).action is Action.REFUSE
 
 
-def _reaches(past: Past, limit: Past) -> bool:
+def _reaches(past: RetryHistory, limit: RetryHistory) -> bool:
     return all(getattr(past, name) >= value for name, value in vars(limit).items())
 
 
@@ -96,14 +99,14 @@ def test_pauses_are_short_and_grow() -> None:
         assert 0 <= decision.delay <= 15
         assert decision.delay == 0 or decision.action is not Action.FAIL
     for fault in (Fault.STORAGE, Fault.UNAVAILABLE):
-        first, second = (decide(fault, Past(attempts=n), Limits()) for n in (0, 1))
+        first, second = (decide(fault, RetryHistory(attempts=n), Limits()) for n in (0, 1))
         assert first.delay < second.delay
 
 
-def after(past: Past, action: Action, fault: Fault) -> Past:
+def after(past: RetryHistory, action: Action, fault: Fault) -> RetryHistory:
     """What the dispatcher counts when it has acted and nothing came of it."""
     loss = action in (Action.REPLACE, Action.LIGHTEN) and fault is not Fault.PREEMPTED
-    return Past(
+    return RetryHistory(
         losses=past.losses + loss,
         tile_losses=past.tile_losses + loss,
         attempts=past.attempts + (action in (Action.REDO, Action.RESUBMIT)),
@@ -119,9 +122,9 @@ def test_any_sequence_of_faults_without_progress_ends() -> None:
     """
     faults = [f for f in Fault if f is not Fault.PREEMPTED]
     # Each count only grows, so the longest way from here to the end is what is left of all of them.
-    left: dict[Past, int] = {}
+    left: dict[RetryHistory, int] = {}
 
-    def longest(past: Past) -> int:
+    def longest(past: RetryHistory) -> int:
         if past not in left:
             left[past] = -1  # on the way: to come back here would be a loop
             ways = [0]
@@ -139,6 +142,6 @@ def test_any_sequence_of_faults_without_progress_ends() -> None:
 
 
 def test_a_worker_lost_by_one_tile_again_and_again_points_to_memory() -> None:
-    advice = decide(Fault.LOST, Past(tile_losses=2), LIMITS).advice
+    advice = decide(Fault.LOST, RetryHistory(tile_losses=2), LIMITS).advice
     assert "more memory" in advice
-    assert "memory" not in decide(Fault.LOST, Past(losses=3), LIMITS).advice
+    assert "memory" not in decide(Fault.LOST, RetryHistory(losses=3), LIMITS).advice

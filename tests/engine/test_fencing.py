@@ -110,18 +110,18 @@ class TwoCommits:
 @pytest.mark.parametrize("lost_after", [0, 1])
 def test_a_driver_that_has_lost_the_output_commits_nothing_more(lost_after: int) -> None:
     """The commit before may have taken long, so whoever listens is asked before each."""
-    from ddgm_dist.ray_engine.dispatcher import Dispatcher, Limits, Patience
+    from ddgm_dist.ray_engine.dispatcher import Dispatcher, Limits, Timeouts
 
     all_in_one: Any = TwoCommits(lost_after)
     dispatcher = Dispatcher(
-        *[all_in_one] * 4, report=all_in_one.report, limits=Limits(), patience=Patience()
+        *[all_in_one] * 4, report=all_in_one.report, limits=Limits(), patience=Timeouts()
     )
     with pytest.raises(Lost):
         dispatcher._commit()
     assert len(all_in_one.done) == lost_after
 
 
-@pytest.mark.parametrize("state", ["resident", "streamed"])
+@pytest.mark.parametrize("state", ["memory", "store"])
 def test_the_local_engine_reports_before_each_commit(
     state: str,
     make_tilts: Callable[..., Any],

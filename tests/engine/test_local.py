@@ -18,8 +18,8 @@ MakeTilts = Callable[..., Path]
 
 # Scales given, not estimated: what is tested is what comes after.
 SPECIMENS = [
-    {"specimen": "slab"},
-    {"specimen": "isolated", "mean": 60.0, "std": 50.0},
+    {"boundary": "extended"},
+    {"boundary": "vacuum", "mean": 60.0, "std": 50.0},
 ]
 COUPLED = {"tile_columns": 48, "margin": 24}
 SHIFTS = tuple((0.25 * (t % 5) - 0.5, 0.5 * (t % 3)) for t in range(11))
@@ -29,16 +29,16 @@ def psnr(a: np.ndarray, b: np.ndarray) -> float:
     return float(20 * np.log10((b.max() - b.min()) / np.sqrt(np.mean((a - b) ** 2))))
 
 
-@pytest.mark.parametrize("specimen", SPECIMENS, ids=["slab", "isolated"])
+@pytest.mark.parametrize("boundary", SPECIMENS, ids=["extended", "vacuum"])
 @pytest.mark.parametrize("shifts", [None, SHIFTS], ids=["aligned", "shifted"])
 def test_cuts_along_y_do_not_change_a_bit(
-    make_tilts: MakeTilts, solve: Solve, specimen: dict[str, Any], shifts: Any
+    make_tilts: MakeTilts, solve: Solve, boundary: dict[str, Any], shifts: Any
 ) -> None:
-    tilts = make_tilts(rows=7, isolated=specimen["specimen"] == "isolated", shifts=shifts)
-    whole, _ = solve(tilts, **specimen, tile_rows=8)
+    tilts = make_tilts(rows=7, isolated=boundary["boundary"] == "vacuum", shifts=shifts)
+    whole, _ = solve(tilts, **boundary, tile_rows=8)
     assert whole.shape == (12, 7, 100)
     for rows in (2, 4):
-        split, result = solve(tilts, **specimen, tile_rows=rows)
+        split, result = solve(tilts, **boundary, tile_rows=rows)
         assert len(result.plan.tiles) == -(-7 // rows)
         np.testing.assert_array_equal(split, whole)
 
@@ -66,12 +66,12 @@ def test_the_volume_is_near_the_truth(
     assert np.corrcoef(volume[inner].ravel(), truth[inner].ravel())[0, 1] > 0.8
 
 
-@pytest.mark.parametrize("specimen", SPECIMENS, ids=["slab", "isolated"])
+@pytest.mark.parametrize("boundary", SPECIMENS, ids=["extended", "vacuum"])
 def test_cuts_along_x_change_next_to_nothing(
-    make_tilts: MakeTilts, solve: Solve, specimen: dict[str, Any]
+    make_tilts: MakeTilts, solve: Solve, boundary: dict[str, Any]
 ) -> None:
-    tilts = make_tilts(field=144, rows=4, isolated=specimen["specimen"] == "isolated")
-    keys = {**specimen, "N": 20, "K": 20}
+    tilts = make_tilts(field=144, rows=4, isolated=boundary["boundary"] == "vacuum")
+    keys = {**boundary, "N": 20, "K": 20}
     whole, _ = solve(tilts, **keys)
     # With a margin as short as the reach it is the exchange between tiles that does it.
     for margin, least in ((8, 36), (24, 44)):
@@ -104,7 +104,7 @@ def test_windows_do_not_depend_on_tiles(make_tilts: MakeTilts, solve: Solve) -> 
 
 
 @pytest.mark.parametrize(
-    ("key", "value"), [("seed", 1), ("N", 2), ("K", 4), ("sigma_1", 2.0), ("trust", 0.01)]
+    ("key", "value"), [("seed", 1), ("N", 2), ("K", 4), ("sigma_1", 2.0), ("data_weight_cap", 0.01)]
 )
 def test_another_problem_has_another_answer(
     tilts: Path, solve: Solve, key: str, value: float

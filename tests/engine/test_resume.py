@@ -20,7 +20,7 @@ MakeTilts = Callable[..., Path]
 COUPLED = {"tile_columns": 48, "margin": 24}
 KEYS: dict[str, Any] = {"N": 4, "K": 5, "rows_per_call": 2, "denoiser": "smoother:smooth"}
 CUTS = pytest.mark.parametrize(
-    "cut", [{}, COUPLED, {**COUPLED, "state": "streamed"}], ids=["free", "resident", "streamed"]
+    "cut", [{}, COUPLED, {**COUPLED, "state": "store"}], ids=["free", "memory", "store"]
 )
 
 
@@ -127,8 +127,8 @@ def test_a_damaged_checkpoint_costs_one_generation(
 
 @pytest.mark.usefixtures("denoisers")
 def test_streamed_is_resident(tilts: Path, solve: Solve) -> None:
-    resident, _ = solve(tilts, **KEYS, **COUPLED, state="resident")
-    streamed, _ = solve(tilts, **KEYS, **COUPLED, state="streamed")
+    resident, _ = solve(tilts, **KEYS, **COUPLED, state="memory")
+    streamed, _ = solve(tilts, **KEYS, **COUPLED, state="store")
     np.testing.assert_array_equal(streamed, resident)
 
 

@@ -31,7 +31,7 @@ def test_cuts_along_y_do_not_change_a_bit(tilts: Path, solve: Solve, cut: dict[s
         assert result.plan.order == "step-major"
         assert [len(group) for group in result.plan.groups] == [columns * -(-26 // rows)]
         np.testing.assert_array_equal(split, whole)
-    streamed, _ = solve(tilts, **PLANES, **cut, tile_rows=10, state="streamed")
+    streamed, _ = solve(tilts, **PLANES, **cut, tile_rows=10, state="store")
     np.testing.assert_array_equal(streamed, whole)
 
 
@@ -58,6 +58,6 @@ def test_ray_gives_the_same_bits(tilts: Path, solve: Solve) -> None:
     from ddgm_dist.ray_engine.engine import RayEngine
 
     whole, _ = solve(tilts, **PLANES, tile_rows=26)
-    for state in ("resident", "streamed"):
+    for state in ("memory", "store"):
         split, _ = solve(tilts, RayEngine(workers=2), **PLANES, tile_rows=6, state=state)
         np.testing.assert_array_equal(split, whole)

@@ -27,8 +27,8 @@ KEYS: dict[str, Any] = {
 }  # fmt: skip
 CUTS = {
     "free": {},
-    "resident": COUPLED,
-    "streamed": {**COUPLED, "state": "streamed"},
+    "memory": COUPLED,
+    "store": {**COUPLED, "state": "store"},
     "planes": {"planes": ["zx", "zy"], "window_rows": 16, "overlap_rows": 2},
 }
 
@@ -99,7 +99,7 @@ def test_mean_and_deviation_of_single_runs(tilts: Path, solve: Solve, cut: str) 
 
 
 @pytest.mark.usefixtures("denoisers")
-@pytest.mark.parametrize("cut", ["free", "resident"])
+@pytest.mark.parametrize("cut", ["free", "memory"])
 def test_resumed_is_uninterrupted(tilts: Path, tmp_path: Path, cut: str) -> None:
     """At any event: of a sample's steps, or of what is made of them."""
     rows = 4 if cut == "free" else 6

@@ -53,7 +53,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
 
 
 @pytest.mark.parametrize("keys", KEYS, ids=["x", "far", "planes"])
-@pytest.mark.parametrize("state", ["resident", "streamed"])
+@pytest.mark.parametrize("state", ["memory", "store"])
 def test_bytes_moved_are_those_of_the_plan(
     solve: Callable[..., Any],
     make_tilts: MakeTilts,
@@ -66,7 +66,7 @@ def test_bytes_moved_are_those_of_the_plan(
     _, result = solve(tilts, N=iterations, state=state, **keys)
     plan = result.plan
     assert len(plan.groups[0]) > 1
-    resident = state == "resident"
+    resident = state == "memory"
     assert counted["exchanged"] == (iterations * plan.traffic.exchanged if resident else 0)
     assert counted["written"] == (0 if resident else iterations * plan.traffic.written)
     # All iterations but the first read, and so does the last blend.

@@ -70,7 +70,7 @@ def out(bucket: str) -> str:
 
 
 @pytest.mark.parametrize(
-    "keys", [{}, COUPLED, {**COUPLED, "state": "streamed"}], ids=["free", "coupled", "streamed"]
+    "keys", [{}, COUPLED, {**COUPLED, "state": "store"}], ids=["free", "coupled", "store"]
 )
 def test_the_bits_and_the_metadata_are_those_of_files(
     solve: Solve, tilts: Path, far_tilts: str, out: str, keys: dict[str, Any]

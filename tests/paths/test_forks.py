@@ -14,7 +14,7 @@ import pytest
 import zarr
 
 from ddgm_dist.paths.array_io import BulkArray
-from ddgm_dist.paths.files import read_stamped, write_if
+from ddgm_dist.paths.files import compare_and_swap, get_with_etag
 from ddgm_dist.paths.forks import ForkedError, used
 from ddgm_dist.paths.object_store import kvstore
 from ddgm_dist.records.lease import Lease
@@ -57,14 +57,14 @@ def array(tmp_path: Path) -> BulkArray:
 def test_every_way_into_a_store_tells_a_forked_child(array: BulkArray, tmp_path: Path) -> None:
     whole = (slice(0, 2), slice(0, 3), slice(0, 4))
     file = tmp_path / "file"
-    _, stamp = read_stamped(file)
+    _, stamp = get_with_etag(file)
     ways: list[Callable[[], object]] = [
         lambda: array.read(whole).sum(),
         lambda: [block.sum() for block in array.read_each([whole], in_flight=2)],
         lambda: array.write(whole, np.zeros((2, 3, 4), np.float32)),
         lambda: kvstore(tmp_path) is None,
-        lambda: read_stamped(file),
-        lambda: write_if(file, b"x", stamp),
+        lambda: get_with_etag(file),
+        lambda: compare_and_swap(file, b"x", stamp),
         lambda: Lease(tmp_path / "out.zarr").owner,
     ]
     for number, way in enumerate(ways):
@@ -98,9 +98,9 @@ def test_a_child_that_runs_another_program_or_was_forked_before_is_not_affected(
     script = (
         "import os\n"
         "from pathlib import Path\n"
-        "from ddgm_dist.paths.locate import read_stamped\n"
+        "from ddgm_dist.paths.locate import get_with_etag\n"
         "child = os.fork()\n"
-        f"found = read_stamped(Path({str(tmp_path / 'none')!r}))\n"
+        f"found = get_with_etag(Path({str(tmp_path / 'none')!r}))\n"
         "if child == 0: os._exit(7 if found[0] is None else 8)\n"
         "print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))\n"
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ddgm_dist.paths import lock as file_lock
-from ddgm_dist.paths.files import read_stamped, write_if
+from ddgm_dist.paths.files import compare_and_swap, get_with_etag
 from ddgm_dist.paths.lock import locked
 
 HOLDER = """
@@ -67,20 +67,24 @@ def test_what_a_killed_writer_left_is_not_gone_on_with(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     for name in ("a.json.__lock", "a.json.tmp", ".a.json.tmp"):
         (tmp_path / name).write_bytes(b"x" * 4096)
-    _, stamp = read_stamped(path)
-    assert write_if(path, b"first", stamp)
+    _, stamp = get_with_etag(path)
+    assert compare_and_swap(path, b"first", stamp)
     assert path.read_bytes() == b"first"
-    assert not write_if(path, b"second", stamp)
+    assert not compare_and_swap(path, b"second", stamp)
     assert path.read_bytes() == b"first"
 
 
 def test_of_many_that_replace_the_same_file_one_does(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     for n in range(20):
-        _, stamp = read_stamped(path)
+        _, stamp = get_with_etag(path)
         done: list[bool] = []
         threads = [
-            threading.Thread(target=lambda k=k: done.append(write_if(path, b"%d" % k, stamp)))  # noqa: B023
+            threading.Thread(
+                target=lambda k=k, done=done, stamp=stamp: done.append(
+                    compare_and_swap(path, b"%d" % k, stamp)
+                )
+            )
             for k in range(4)
         ]
         for thread in threads:

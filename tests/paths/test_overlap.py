@@ -528,6 +528,6 @@ def test_a_manifest_is_not_written_over_what_it_is_made_from(tmp_path: Path) -> 
         (Path(__file__).parents[2] / "deploy/kubernetes/base/site.yaml").read_text(encoding="utf-8")
     )
     before = digest(tmp_path)
-    assert main(["manifest", "datapod", "--site", str(site), "--output", str(site)]) == 2
-    assert main(["manifest", "datapod", "--site", str(site), "--output", str(tmp_path)]) == 2
+    assert main(["manifest", "data-pod", "--site", str(site), "--output", str(site)]) == 2
+    assert main(["manifest", "data-pod", "--site", str(site), "--output", str(tmp_path)]) == 2
     assert digest(tmp_path) == before

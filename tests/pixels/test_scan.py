@@ -22,7 +22,7 @@ def series(seed: int = 0) -> np.ndarray:
     return (100 + 5 * r.standard_normal((TILTS, ROWS, FIELD))).astype(np.float32)
 
 
-def look(data: np.ndarray, specimen="slab", steps=(TILTS, ROWS, FIELD), read=True) -> Seen:
+def look(data: np.ndarray, boundary="extended", steps=(TILTS, ROWS, FIELD), read=True) -> Seen:
     probes = HotThreshold(1)
     probes.add(data)
     scan = Scan(data.shape, probes.value(), (lambda y, u, t: data[t, y, u]) if read else None)
@@ -32,8 +32,8 @@ def look(data: np.ndarray, specimen="slab", steps=(TILTS, ROWS, FIELD), read=Tru
                 block = data[t : t + steps[0], y : y + steps[1], u : u + steps[2]]
                 scan.add((t, y, u), block)
     tilts, rows, field = data.shape
-    geometry = Geometry(ANGLES[:tilts], 6, rows, field, specimen=specimen or "slab")
-    return scan.result(probes.probes, geometry, known=specimen is not None)
+    geometry = Geometry(ANGLES[:tilts], 6, rows, field, boundary=boundary or "extended")
+    return scan.result(probes.probes, geometry, known=boundary is not None)
 
 
 def kinds(seen: Seen) -> dict[str, int]:
@@ -92,15 +92,15 @@ def test_at_the_ends_of_rows_vacuum_is_data() -> None:
     data = series()
     data[:, :, :15] = data[:, :, -15:] = 0
     data[:, :4] = 0
-    assert kinds(look(data, "isolated")) == {}
+    assert kinds(look(data, "vacuum")) == {}
     assert kinds(look(data, None)) == {}  # what half of the pixels are is no fault
-    assert "filled-edges" in kinds(look(data, "slab"))
+    assert "filled-edges" in kinds(look(data, "extended"))
 
 
-@pytest.mark.parametrize("specimen", ["slab", "isolated", None])
-def test_counts_of_zero_are_data(specimen) -> None:
+@pytest.mark.parametrize("boundary", ["extended", "vacuum", None])
+def test_counts_of_zero_are_data(boundary) -> None:
     counts = np.random.default_rng(0).poisson(0.02, (TILTS, ROWS, FIELD)).astype(np.float32)
-    assert look(counts, specimen).screen() is None
+    assert look(counts, boundary).screen() is None
 
 
 def test_a_view_without_a_beam_is_blank_although_it_is_noisy() -> None:

@@ -32,9 +32,9 @@ def rays(share: float, g: Geometry, seed: int = 0):
     return np.nonzero(draw)
 
 
-@pytest.mark.parametrize("specimen", ["slab", "isolated"])
-def test_points_are_found_wherever_they_are(specimen) -> None:
-    g = geometry(specimen=specimen)
+@pytest.mark.parametrize("boundary", ["extended", "vacuum"])
+def test_points_are_found_wherever_they_are(boundary) -> None:
+    g = geometry(boundary=boundary)
     r = np.random.default_rng(1)
     for _ in range(20):
         place = (r.uniform(-19, 19), int(r.integers(60)), r.uniform(-200, 200))

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+import yaml
 
 from ddgm_dist.errors import InputError
 from ddgm_dist.planning.config import _WORDS, Config, PlanConfig, ProblemConfig, parse_config
@@ -53,6 +54,25 @@ def test_words_for_keys_lead_to_keys() -> None:
     assert not set(_WORDS) & set(Config.model_fields)
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "now"),
+    [
+        ("mask_bad", True, "impute_nonfinite: True"),
+        ("trust", 2.0, "data_weight_cap: 2.0"),
+        ("specimen", "isolated", "boundary: vacuum"),
+        ("specimen", "slab", "boundary: extended"),
+        ("boundary", "isolated", "boundary: vacuum"),
+        ("state", "resident", "state: memory"),
+        ("state", "streamed", "state: store"),
+    ],
+)
+def test_a_former_name_leads_to_the_present_one(key: str, value: object, now: str) -> None:
+    error = str(refused({key: value}))
+    assert "was renamed" in error
+    assert f"write {now}" in error
+    assert parse_config(yaml.safe_load(now))
+
+
 def test_a_key_like_no_other_gets_no_guess() -> None:
     assert "did you mean" not in str(refused({"qqqqqq": 1}))
 
@@ -75,7 +95,7 @@ def test_a_key_like_no_other_gets_no_guess() -> None:
         ("s_1", 0),
         ("s_N", 0),
         ("step_rule", "boldly"),
-        ("trust", 0),
+        ("data_weight_cap", 0),
         ("step_size", 0),
         ("sigma_y", -1),
         ("std", 0),
@@ -84,7 +104,7 @@ def test_a_key_like_no_other_gets_no_guess() -> None:
         ("seed", 2**63),
         ("thickness", 0),
         ("thickness", 40000),
-        ("specimen", "round"),
+        ("boundary", "round"),
         ("precision", "float16"),
         ("window", 8),
         ("overlap", -1),

@@ -20,9 +20,8 @@ from ddgm_dist.planning.config import PlanConfig
 from ddgm_dist.planning.make_plan import make_plan
 from ddgm_dist.planning.memory import CACHE, MIB, shown
 from ddgm_dist.planning.plan import Plan
-from ddgm_dist.planning.tiling import widest_read
 from ddgm_dist.planning.problem import Problem
-from ddgm_dist.planning.tiling import blend_half_width
+from ddgm_dist.planning.tiling import blend_half_width, widest_read
 from ddgm_dist.volumes.layout import VolumeLayout
 
 MakeProblem = Callable[..., Problem]
@@ -45,7 +44,7 @@ def problems(draw: st.DrawFn) -> dict[str, Any]:
         "rows": draw(st.integers(1, 40)),
         "field": draw(st.one_of(st.integers(1, 400), st.integers(1000, 1500))),
         "tilt": draw(st.sampled_from([5.0, 45.0, 70.0, 84.0])),
-        "specimen": draw(st.sampled_from(["slab", "isolated"])),
+        "boundary": draw(st.sampled_from(["extended", "vacuum"])),
         "rows_per_call": draw(st.integers(1, 6)),
         "tile_columns": draw(st.one_of(st.none(), st.integers(16, 500))),
         "margin": draw(st.one_of(st.none(), st.integers(1, 200))),
@@ -184,14 +183,14 @@ def test_what_is_chosen_for_the_memory_never_changes_the_problem(make_problem: M
 def test_states_go_to_the_store_where_they_do_not_fit(make_problem: MakeProblem) -> None:
     problem = make_problem(rows=64, field=9000, tile_columns=1024, thickness=64)
     free = planned(problem)
-    assert free.state == "resident"
+    assert free.state == "memory"
     everything = free.memory.resident(len(free.groups[0]))
-    assert planned(problem, memory=everything).state == "resident"
+    assert planned(problem, memory=everything).state == "memory"
     tight = planned(problem, memory=everything - 1)
-    assert tight.state == "streamed"
+    assert tight.state == "store"
     assert tight.worker_memory <= everything - 1
     # Several workers keep a share each.
-    assert planned(problem, memory=everything - 1, workers=4).state == "resident"
+    assert planned(problem, memory=everything - 1, workers=4).state == "memory"
 
 
 def test_a_slice_a_million_wide_is_planned_in_seconds(make_problem: MakeProblem) -> None:

@@ -48,11 +48,11 @@ def test_a_worker_of_ray_takes_more_and_other_planes_too() -> None:
         (64, 4, 600, 1, {}),
         pytest.param((32, 4, 600, 1, {"precision": "float32"}), marks=pytest.mark.slow),
         pytest.param(
-            (64, 4, 600, 1, {"tile_columns": 320, "rows_per_call": 2, "state": "streamed"}),
+            (64, 4, 600, 1, {"tile_columns": 320, "rows_per_call": 2, "state": "store"}),
             marks=pytest.mark.slow,
         ),
     ],
-    ids=["uncoupled", "float32", "streamed"],
+    ids=["uncoupled", "float32", "store"],
 )
 def test_the_projection_is_within_a_fifth_of_a_real_peak(
     pytestconfig: pytest.Config, shape: tuple[object, ...]

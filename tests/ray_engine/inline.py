@@ -19,9 +19,9 @@ from ray.exceptions import ActorDiedError, RayTaskError
 from ddgm_dist.engine.faults import Limits
 from ddgm_dist.engine.work import Work
 from ddgm_dist.ray_engine import dispatcher as ray_dispatch
-from ddgm_dist.ray_engine.dispatcher import Dispatcher, Patience
+from ddgm_dist.ray_engine.dispatcher import Dispatcher, Timeouts
 from ddgm_dist.ray_engine.engine import _work
-from ddgm_dist.ray_engine.pool import Member
+from ddgm_dist.ray_engine.pool import WorkerHandle
 from ddgm_dist.ray_engine.worker import Worker
 from ddgm_dist.tile.events import Event, FaultEvent, Report
 from ddgm_dist.tile.history import History
@@ -186,31 +186,31 @@ class InlinePool:
 
     def __init__(self, make: Callable[[str], Any], workers: int) -> None:
         self.make, self.workers, self.started = make, workers, 0
-        self.members: dict[str, Member] = {}
+        self.members: dict[str, WorkerHandle] = {}
         self.refused: list[Any] = []
         self.grow()
 
     @property
-    def ready(self) -> list[Member]:
+    def ready(self) -> list[WorkerHandle]:
         return [m for m in self.members.values() if m.hello is not None]
 
     def grow(self) -> None:
         while len(self.members) < self.workers:
             name = f"worker-{self.started}"
             self.started += 1
-            self.members[name] = Member(name, Actor(self.make(name)), None)
+            self.members[name] = WorkerHandle(name, Actor(self.make(name)), None)
 
-    def admit(self) -> tuple[list[Member], list[Any]]:
+    def admit(self) -> tuple[list[WorkerHandle], list[Any]]:
         found = [m for m in self.members.values() if m.hello is None]
         for member in found:
             hello: Any = SimpleNamespace(node="n", processor="p")
             member.hello = hello
         return found, []
 
-    def gone_with(self, member: Member) -> list[Member]:
+    def gone_with(self, member: WorkerHandle) -> list[WorkerHandle]:
         return [member]
 
-    def remove(self, member: Member) -> None:
+    def remove(self, member: WorkerHandle) -> None:
         self.members.pop(member.name, None)
 
     def resize(self) -> None:
@@ -250,10 +250,10 @@ class InlineEngine:
         workers: int = 2,
         watch: Callable[[Event], None] | None = None,
         make: Callable[[Job, str], Any] = lambda job, name: Worker(job, name, 1),
-        patience: Patience | None = None,
+        patience: Timeouts | None = None,
     ) -> None:
         self.workers, self.watch, self.make = workers, watch, make
-        self.patience = patience or Patience()
+        self.patience = patience or Timeouts()
         self.seen: list[Event] = []
         self.clock = Clock()
         self.ray = Inline(self.clock)

@@ -17,8 +17,8 @@ from ddgm_dist.engine.coupled import GroupWork
 from ddgm_dist.engine.work import Task, TileWork
 from ddgm_dist.errors import DdgmError, StorageError
 from ddgm_dist.planning.tiling import Tile
-from ddgm_dist.ray_engine.dispatcher import Patience
-from ddgm_dist.ray_engine.worker import Pulse
+from ddgm_dist.ray_engine.dispatcher import Timeouts
+from ddgm_dist.ray_engine.worker import Heartbeat
 from ddgm_dist.records.checkpoint import Checkpoints, Generation
 from ddgm_dist.runs.reconstruct import Result
 from ddgm_dist.tile.events import FaultEvent, PoolEvent, Receipt, StepEvent
@@ -28,7 +28,7 @@ from tests.ray_engine.inline import DiesError, InlineEngine
 
 Solve = Callable[..., tuple[np.ndarray, Result]]
 
-COUPLED: dict[str, Any] = {"tile_columns": 64, "margin": 24, "state": "resident"}
+COUPLED: dict[str, Any] = {"tile_columns": 64, "margin": 24, "state": "memory"}
 KEYS: dict[str, Any] = {"N": 4, "tile_rows": 4, "checkpoint_every": 0}
 
 
@@ -143,8 +143,8 @@ class Scripted:
         self.fail(task)
         return Receipt(task.tile.name, "", {}, "")
 
-    def pulse(self) -> Pulse:
-        return Pulse([], 0)
+    def pulse(self) -> Heartbeat:
+        return Heartbeat([], 0)
 
     def drop(self, tiles: list[str]) -> None:
         """There is nothing to drop."""
@@ -172,7 +172,7 @@ class Slow:
     def run(self, task: Task) -> Any:
         return Receipt(task.tile.name, "", {}, ""), []
 
-    def pulse(self) -> Pulse:
+    def pulse(self) -> Heartbeat:
         passed, ended = self.engine.clock.now - self.began, 0
         while ended < len(self.seconds) and sum(self.seconds[: ended + 1]) <= passed:
             ended += 1
@@ -181,7 +181,7 @@ class Slow:
             for n in range(self.told, ended)
         ]
         self.told = ended
-        return Pulse(list(events), ended)
+        return Heartbeat(list(events), ended)
 
 
 @pytest.mark.parametrize(
@@ -291,7 +291,7 @@ def test_the_last_signs_of_life_are_waited_for_together(monkeypatch: pytest.Monk
         monkeypatch,
         5,
         make=lambda job, name: Silent(lambda task: None),
-        patience=Patience(pulse=0.0),
+        patience=Timeouts(pulse=0.0),
     )
     tiles = [tile for group in Row(1, 12).groups for tile in group]
     told = dispatch(engine, TileWork(tiles, Commits()), Commits())  # type: ignore[arg-type]

@@ -146,7 +146,7 @@ class Unavailable:
         import ray
 
         answer = None if self.running and not self.failed else ray.get(ref)
-        if self.failed or type(answer).__name__ == "Pulse":
+        if self.failed or type(answer).__name__ == "Heartbeat":
             return answer
         self.failed = True
         raise ray.exceptions.ActorUnavailableError("planted", b"a" * 16)
@@ -327,7 +327,7 @@ def test_a_commit_that_fails_is_tried_again(
     history: Any = SimpleNamespace(commit=commit)
     monkeypatch.setattr(ray_dispatch, "time", Clock())
     dispatcher = ray_dispatch.Dispatcher(
-        begin(), pool, pool, history, told.append, Limits(), ray_dispatch.Patience()
+        begin(), pool, pool, history, told.append, Limits(), ray_dispatch.Timeouts()
     )
     generation = Generation(1, {})
     if failures > 2:

@@ -16,7 +16,7 @@ from ddgm_dist.tile.job import Job
 from tests.ray_engine.inline import InlineEngine
 
 Solve = Callable[..., tuple[np.ndarray, Result]]
-COUPLED: dict[str, Any] = {"tile_columns": 64, "margin": 24, "state": "resident"}
+COUPLED: dict[str, Any] = {"tile_columns": 64, "margin": 24, "state": "memory"}
 KEYS: dict[str, Any] = {"N": 3, "K": 5, "rows_per_call": 2, "tile_rows": 2, "checkpoint_every": 0}
 
 

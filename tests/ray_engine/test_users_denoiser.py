@@ -14,7 +14,7 @@ from tests.ray_engine.inline import InlineEngine
 from tests.ray_engine.test_full_disk import Local
 
 Solve = Callable[..., tuple[np.ndarray, Result]]
-COUPLED: dict[str, Any] = {"tile_columns": 64, "margin": 24, "state": "resident"}
+COUPLED: dict[str, Any] = {"tile_columns": 64, "margin": 24, "state": "memory"}
 KEYS: dict[str, Any] = {"N": 3, "K": 5, "rows_per_call": 2, "tile_rows": 2}
 SOURCE = """
 from pathlib import Path

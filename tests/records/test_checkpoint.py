@@ -211,15 +211,15 @@ def test_of_two_at_the_same_moment_the_newer_commit_stays(
     older = Generation(1, checkpoints.write(1, 0, 0, state(1)))
     newer = Generation(2, checkpoints.write(2, 0, 0, state(2)))
     other = Checkpoints(str(tmp_path / "out.zarr"), LAYOUT, "problem")
-    read = run_record.read_stamped
+    read = run_record.get_with_etag
 
     def interrupted(path: Any) -> Any:
         found = read(path)
-        monkeypatch.setattr(run_record, "read_stamped", read)
+        monkeypatch.setattr(run_record, "get_with_etag", read)
         other.commit("unit", newer)
         return found
 
-    monkeypatch.setattr(run_record, "read_stamped", interrupted)
+    monkeypatch.setattr(run_record, "get_with_etag", interrupted)
     checkpoints.commit("unit", older)
     assert [g.iteration for g in checkpoints.generations("unit")] == [2]
 
@@ -230,13 +230,13 @@ def test_a_commit_whose_answer_is_lost_still_drops_what_it_replaces(
     """The server has written, and says to the request that is repeated that it has not."""
     for n in (1, 2):
         checkpoints.commit("unit", Generation(n, checkpoints.write(n, 0, 0, state(n))))
-    write = run_record.write_if
+    write = run_record.compare_and_swap
 
     def unheard(*asked: Any) -> bool:
         write(*asked)
         return False
 
-    monkeypatch.setattr(run_record, "write_if", unheard)
+    monkeypatch.setattr(run_record, "compare_and_swap", unheard)
     dropped = checkpoints.commit("unit", Generation(3, checkpoints.write(3, 0, 0, state(3))))
     assert [g.iteration for g in dropped] == [1]
     assert [g.iteration for g in checkpoints.generations("unit")] == [3, 2]

@@ -56,7 +56,7 @@ def mortal_bucket(mortal: Mortal) -> Iterator[None]:
     """Every write and every deletion in an object store is one of `mortal`'s operations."""
     with pytest.MonkeyPatch.context() as patch:
         for module in (run_record, replacement, tilt_writer, checkpoint):
-            for name in ("write_bytes", "write_if", "delete", "delete_folder"):
+            for name in ("write_bytes", "compare_and_swap", "delete", "delete_folder"):
                 if hasattr(module, name):
                     patch.setattr(module, name, _counted(mortal, getattr(module, name)))
         write = BulkArray.write

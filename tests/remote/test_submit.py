@@ -245,7 +245,7 @@ def test_another_ray_or_python_is_told_before_anything_is_submitted(
     assert f"ray {ours['ray']} there, 2.49.0 here" in told
     assert f"python {ours['python']} there, 3.10.1 here" in told
     assert jobs(cluster) == before
-    assert main([*asked, "--any-version"]) == 0
+    assert main([*asked, "--ignore-version-mismatch"]) == 0
     job = capfd.readouterr().out.strip()
     assert main(words(cluster, "--attach", job)) == 0
 

@@ -129,14 +129,14 @@ def test_bad_pixels_are_counted_or_masked(tmp_path: Path) -> None:
     error = refused(path)
     assert error.argument == "tilts"
     assert "4 NaN or infinite pixels, first at (tilt, y, u) = (1, 2, 3)" in str(error)
-    assert "--mask-bad" in str(error)
-    found = pose(path, mask_bad=True).intensity
+    assert "--impute-nonfinite" in str(error)
+    found = pose(path, impute_nonfinite=True).intensity
     assert (found.mean, found.std) == pytest.approx((clean.mean, clean.std), rel=0.02)
 
 
 def test_a_series_without_a_finite_pixel_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path, np.full((len(ANGLES), 4, 8), np.nan, np.float32))
-    assert "no finite pixel" in str(refused(path, mask_bad=True))
+    assert "no finite pixel" in str(refused(path, impute_nonfinite=True))
 
 
 def test_a_series_without_contrast_is_refused_unless_scaled(tmp_path: Path) -> None:
@@ -283,11 +283,11 @@ def test_a_wide_isolated_specimen_is_sampled_whole(
     volume = np.zeros((12, 4, 600), np.float32)
     volume[:, :, 50:-50] = 100 + np.random.default_rng(5).standard_normal((12, 4, 500)) * 20
     path = write(tmp_path, project(volume, ANGLES, n_u=600))
-    whole = pose(path, specimen="isolated").intensity
+    whole = pose(path, boundary="vacuum").intensity
     monkeypatch.setattr("ddgm_dist.runs.sampled_rows.WHOLE_SAMPLE", 100)
-    assert pose(path, specimen="isolated").intensity == whole
+    assert pose(path, boundary="vacuum").intensity == whole
     monkeypatch.setattr("ddgm_dist.runs.sampled_rows._SAMPLE_BYTES", 0)
-    rows = pose(path, specimen="isolated").intensity
+    rows = pose(path, boundary="vacuum").intensity
     assert (rows.mean, rows.std) == pytest.approx((whole.mean, whole.std), rel=0.05)
 
 
@@ -297,8 +297,8 @@ def test_a_series_whose_samples_are_all_bad_says_so(
     data = np.full((len(ANGLES), 100, 24), np.nan, np.float32)
     data[:, 9:11] = 1
     path = write(tmp_path, data)
-    assert "no finite pixel where" in str(refused(path, mask_bad=True))
-    pose(path, mask_bad=True, mean=0.1, std=1.0, sigma_y=0.1)
+    assert "no finite pixel where" in str(refused(path, impute_nonfinite=True))
+    pose(path, impute_nonfinite=True, mean=0.1, std=1.0, sigma_y=0.1)
 
 
 def test_a_part_without_contrast_spoils_nothing(tmp_path: Path) -> None:
@@ -387,9 +387,9 @@ def test_a_constant_is_told_and_kept(tmp_path: Path, caplog: pytest.LogCaptureFi
 def test_a_store_that_says_its_bad_pixels_are_unmeasured_needs_no_flag(tmp_path: Path) -> None:
     data = noisy_data()
     data[1, 2, 3] = np.nan
-    assert "--mask-bad" in str(refused(write(tmp_path, data)))
+    assert "--impute-nonfinite" in str(refused(write(tmp_path, data)))
     path = write(tmp_path, data, bad_pixels="unmeasured")
-    assert pose(path).digest() == pose(path, mask_bad=True).digest()
+    assert pose(path).digest() == pose(path, impute_nonfinite=True).digest()
     assert "bad_pixels" not in dict(zarr.open_group(str(write(tmp_path))).attrs["ddgm_dist"])  # type: ignore[call-overload]
 
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from ddgm_dist.cli.entry import main
-from ddgm_dist.planning.runtime_estimate import EFFICIENCY, Expectation
+from ddgm_dist.planning.runtime_estimate import EFFICIENCY, RuntimeEstimate
 from ddgm_dist.runs.reconstruct import plan
 from ddgm_dist.tilts.series import TiltSeriesMeta, write_tilt_series
 
@@ -32,7 +32,7 @@ def tilts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 def test_more_workers_take_less_time_and_the_same_work() -> None:
-    one = Expectation({"denoise": 90.0, "read": 10.0}, 1.0, 2.0, workers=1, threads=2, units=10)
+    one = RuntimeEstimate({"denoise": 90.0, "read": 10.0}, 1.0, 2.0, workers=1, threads=2, units=10)
     assert one.total == 100
     assert one.wall == 103
     two = replace(one, workers=2, threads=1)
@@ -48,10 +48,10 @@ def test_more_workers_take_less_time_and_the_same_work() -> None:
     [
         {},
         {"tile_columns": 80, "margin": 32},
-        {"tile_columns": 80, "margin": 32, "state": "streamed"},
+        {"tile_columns": 80, "margin": 32, "state": "store"},
         {"planes": "zx,zy,yx", "window_rows": 16, "overlap_rows": 4, "tile_rows": 4},
     ],
-    ids=["uncoupled", "resident", "streamed", "planes"],
+    ids=["uncoupled", "memory", "store", "planes"],
 )
 def test_every_phase_of_any_plan_is_tried(tilts: Path, keys: dict[str, Any]) -> None:
     threads, before = torch.get_num_threads(), sorted(tilts.parent.iterdir())

@@ -23,7 +23,7 @@ ANGLES = tuple(torch.linspace(-60, 60, 13).tolist())
 SLAB = Geometry(ANGLES, thickness=32, rows=24, field=200)
 # Columns that rays to the detector's ends cross at 60 degrees.
 WIDE = (-130, 330)
-NEEDLE = Geometry(ANGLES, thickness=40, rows=12, field=120, specimen="isolated")
+NEEDLE = Geometry(ANGLES, thickness=40, rows=12, field=120, boundary="vacuum")
 
 
 def texture(shape: tuple[int, int, int], width: float, seed: int) -> Tensor:
@@ -117,25 +117,25 @@ def test_a_few_bad_pixels_do_not_spoil_the_noise():
 def test_an_isolated_specimen_is_measured_within_its_vacuum():
     z = torch.arange(40)[:, None] - 19.5
     x = torch.arange(120) - 59.5
-    specimen = ((z**2 + x**2) < 16**2)[:, None] * (2 + 0.5 * texture((40, 12, 120), 2.5, 0))
-    clean = InterpolatedOperator(NEEDLE).A(specimen.float())
+    boundary = ((z**2 + x**2) < 16**2)[:, None] * (2 + 0.5 * texture((40, 12, 120), 2.5, 0))
+    clean = InterpolatedOperator(NEEDLE).A(boundary.float())
     projections, sigma_y = add_noise(clean, 0.1)
     found = estimate_intensity(projections, NEEDLE)
-    assert found.mean == pytest.approx(float(specimen.mean()), rel=0.01)
-    assert found.std == pytest.approx(float(specimen.std()), rel=0.15)
+    assert found.mean == pytest.approx(float(boundary.mean()), rel=0.01)
+    assert found.std == pytest.approx(float(boundary.std()), rel=0.15)
     assert found.sigma_y == pytest.approx(sigma_y, rel=0.05)
 
 
 def test_the_normalised_truth_in_vacuum_explains_the_normalised_data():
     # The map moves vacuum away from zero; the operator's background says where to.
     z, x = torch.arange(40)[:, None] - 19.5, torch.arange(120) - 59.5
-    specimen = (10 * torch.exp(-((z / 4) ** 2 + (x / 6) ** 2) / 2))[:, None]
+    boundary = (10 * torch.exp(-((z / 4) ** 2 + (x / 6) ** 2) / 2))[:, None]
     intensity = Intensity(mean=2.0, std=3.0, sigma_y=0.0)
     assert intensity.restore(torch.tensor(intensity.vacuum)) == pytest.approx(0.0, abs=1e-6)
     operator = SlabOperator(NEEDLE, background=intensity.vacuum)
-    projections = InterpolatedOperator(NEEDLE).A(specimen)
+    projections = InterpolatedOperator(NEEDLE).A(boundary)
     data = operator.prepare(intensity.normalise(projections, NEEDLE))
-    left = operator.residual((specimen - 2) / 3, data)
+    left = operator.residual((boundary - 2) / 3, data)
     assert left.norm() < 2e-3 * data.stretched.norm()
 
 

@@ -203,7 +203,7 @@ def test_bad_pixels_are_imputed_when_asked(data: np.ndarray, tmp_path: Path) -> 
     path = write(tmp_path, holed)
     assert "3 NaN or infinite pixels" in str(refused(path, tmp_path / "no.zarr"))
     assert not (tmp_path / "no.zarr").exists()
-    mended = run(path, tmp_path / "mended.zarr", mask_bad=True).to_dask().compute()
+    mended = run(path, tmp_path / "mended.zarr", impute_nonfinite=True).to_dask().compute()
     assert np.isfinite(mended).all()
     assert np.sqrt(np.mean((mended - whole) ** 2)) < 0.2 * whole.std()
     assert np.abs(mended - whole).max() > 0
@@ -288,7 +288,7 @@ def test_another_problem_is_refused_and_told_apart(tilts: Path, tmp_path: Path) 
     assert told in str(error)  # and no level or step that follows from these
     assert "--overwrite" in str(error)
     # Of many the first are told, and none of what was typed is advised to be taken back in part.
-    many = str(refused(tilts, out, seed=1, K=5, N=9, trust=2.0, added_noise=0.5))
+    many = str(refused(tilts, out, seed=1, K=5, N=9, data_weight_cap=2.0, added_noise=0.5))
     assert "; N: " in many
     assert "and 1 more; choose another name" in many
     first = open_result(out).to_dask().compute()

@@ -10,7 +10,7 @@ import torch
 from ddgm_dist.core.geometry import Geometry
 from ddgm_dist.core.intensity import Intensity
 from ddgm_dist.pixels.screen import Screen
-from ddgm_dist.tilts.crop import Place, cut_out, default_columns, spread_places
+from ddgm_dist.tilts.crop import Place, crop, default_columns, spread_places
 from ddgm_dist.tilts.series import TiltSeriesMeta, open_tilt_series, write_tilt_series
 
 ANGLES = (-50.0, -20.0, 0.0, 35.0, 60.0)
@@ -38,7 +38,7 @@ def series(tmp_path_factory: pytest.TempPathFactory):
 
 @pytest.mark.parametrize("middle", [199.5, 240.0, 260.75])
 def test_a_point_lands_where_the_geometry_of_the_block_says(series, middle: float) -> None:
-    cut = cut_out(series, GEOMETRY, UNIT, Place(1, 2, middle, 128))
+    cut = crop(series, GEOMETRY, UNIT, Place(1, 2, middle, 128))
     assert cut.projections.shape == (5, 2, 128)
     assert (cut.geometry.rows, cut.geometry.field) == (2, 128)
     u = torch.arange(128.0)
@@ -50,7 +50,7 @@ def test_a_point_lands_where_the_geometry_of_the_block_says(series, middle: floa
 
 
 def test_the_whole_field_is_what_was_recorded(series) -> None:
-    cut = cut_out(series, GEOMETRY, UNIT, Place(0, 3, 399 / 2, 400))
+    cut = crop(series, GEOMETRY, UNIT, Place(0, 3, 399 / 2, 400))
     assert cut.geometry == GEOMETRY
     assert torch.equal(
         cut.projections, torch.from_numpy(series.read_lines(slice(0, 3), (0,) * 5, 400))
@@ -81,12 +81,12 @@ def test_places_lie_in_the_field_and_spread(count: int, rows: int) -> None:
 def test_a_narrow_field_and_an_isolated_specimen_are_taken_whole() -> None:
     (place,) = spread_places(replace(GEOMETRY, field=90), 1, 9, seed=0)
     assert place == Place(0, 3, 89 / 2, 90)
-    assert default_columns(replace(GEOMETRY, field=5000, specimen="isolated")) == 5000
+    assert default_columns(replace(GEOMETRY, field=5000, boundary="vacuum")) == 5000
 
 
 def test_what_is_masked_in_the_series_is_in_the_block(series) -> None:
     masked = Screen(patches=((3, 4, 0, 3, 0, 400),))
-    cut = cut_out(series, GEOMETRY, UNIT, Place(0, 2, 399 / 2, 128), masked)
+    cut = crop(series, GEOMETRY, UNIT, Place(0, 2, 399 / 2, 128), masked)
     assert cut.valid is not None
     assert bool((cut.valid[3] == 0).all())
     assert bool((cut.valid[[0, 1, 2, 4]] == 1).all())

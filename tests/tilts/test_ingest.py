@@ -129,7 +129,7 @@ def bad_source(path, dtype=np.float32):
 def test_bad_pixels_are_refused_with_their_number_and_place(tmp_path):
     source, _ = bad_source(tmp_path)
     with pytest.raises(
-        InputError, match=r"2 NaN or infinite .*\(2, 5, 7\), \(0, 12, 1\).*mask-bad"
+        InputError, match=r"2 NaN or infinite .*\(2, 5, 7\), \(0, 12, 1\).*impute-nonfinite"
     ):
         ingest(source, tmp_path / "t.zarr")
     assert not (tmp_path / "t.zarr").exists()
@@ -145,14 +145,14 @@ def test_bad_pixels_outside_the_part_kept_do_not_matter(tmp_path):
 
 def test_masked_pixels_become_nan(tmp_path):
     source, data = bad_source(tmp_path, np.float64)
-    series = ingest(source, tmp_path / "t.zarr", mask_bad=True)
+    series = ingest(source, tmp_path / "t.zarr", impute_nonfinite=True)
     expected = data.astype(np.float32)
     expected[~np.isfinite(expected)] = np.nan
     np.testing.assert_array_equal(series.read(ALL), expected)
     assert series.count_bad().count == 2
     # Said once, it need not be said to reconstruct again.
     assert series.meta.bad_pixels == "unmeasured"
-    whole = ingest(source, tmp_path / "u.zarr", mask_bad=True, rows=slice(6, 12))
+    whole = ingest(source, tmp_path / "u.zarr", impute_nonfinite=True, rows=slice(6, 12))
     assert whole.meta.bad_pixels is None
 
 
@@ -274,7 +274,7 @@ def test_values_that_float32_does_not_hold_are_refused_with_their_place(tmp_path
     data = DATA.astype(np.float64)
     data[2, 5, 7] = 4e40
     np.save(tmp_path / "s.npy", data)
-    for options in ({}, {"mask_bad": True}):
+    for options in ({}, {"impute_nonfinite": True}):
         with pytest.raises(InputError, match=r"4e\+40 at \(2, 5, 7\), beyond float32's 3\.4e\+38"):
             ingest(tmp_path / "s.npy", tmp_path / "t.zarr", angles=ANGLES, **options)
     assert not (tmp_path / "t.zarr").exists()

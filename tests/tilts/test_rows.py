@@ -9,7 +9,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ddgm_dist.core.geometry import Geometry, Specimen
+from ddgm_dist.core.geometry import Boundary, Geometry
 from ddgm_dist.core.intensity import Intensity
 from ddgm_dist.operators.slab.operator import SlabOperator
 from ddgm_dist.operators.slab.stretch import DetectorPart
@@ -174,7 +174,7 @@ def test_bad_pixels_are_bridged_along_the_row(line: list[Any], mended: list[Any]
     np.testing.assert_array_equal(raw, before)
 
 
-@pytest.mark.parametrize("specimen", ["slab", "isolated"])
+@pytest.mark.parametrize("boundary", ["extended", "vacuum"])
 @settings(
     max_examples=25,
     deadline=None,
@@ -183,13 +183,13 @@ def test_bad_pixels_are_bridged_along_the_row(line: list[Any], mended: list[Any]
 )
 @given(data=st.data())
 def test_reading_only_what_is_needed_changes_no_bit(
-    tmp_path: Path, specimen: Specimen, data: st.DataObject
+    tmp_path: Path, boundary: Boundary, data: st.DataObject
 ) -> None:
     """Over tilts, shifts along both axes, edges of field and detector, and bad pixels."""
     angles, field, rows = (-70.0, -35.0, 0.0, 12.5, 60.0), 900, 6
     shift = st.one_of(st.just(0.0), st.integers(-3, 3).map(float), st.floats(-40, 40))
     moves = data.draw(st.lists(st.tuples(shift, shift), min_size=5, max_size=5), "shifts")
-    g = Geometry(angles, 10, rows, field, tuple(moves), specimen)
+    g = Geometry(angles, 10, rows, field, tuple(moves), boundary)
     pixels = np.random.default_rng(0).standard_normal((5, rows, field)).astype(np.float32)
     run = st.tuples(
         st.integers(0, 4), st.integers(0, rows - 1), st.integers(0, field - 1), st.integers(1, 300)

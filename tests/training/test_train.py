@@ -24,7 +24,7 @@ from ddgm_dist.prior.unet import UNet, UNetSpec
 from ddgm_dist.prior.weights import load_weights
 from ddgm_dist.training.progress import show_progress
 from ddgm_dist.training.train import TrainingResult, read_images, train, write_trained
-from ddgm_dist.training.training import History, TrainingOptions
+from ddgm_dist.training.training import TrainingHistory, TrainingOptions
 
 # The attribute ddgm_dist.training.train is the function, which hides the module of its name.
 MODULE = importlib.import_module("ddgm_dist.training.train")
@@ -105,8 +105,10 @@ def test_reading_goes_block_by_block(folder: Path, monkeypatch: pytest.MonkeyPat
 
 
 @contextmanager
-def stop_at_step_three(*_: object, **__: object) -> Iterator[Callable[[History, float], None]]:
-    def on_step(history: History, done: float) -> None:
+def stop_at_step_three(
+    *_: object, **__: object
+) -> Iterator[Callable[[TrainingHistory, float], None]]:
+    def on_step(history: TrainingHistory, done: float) -> None:
         if history.step == 3:
             raise KeyboardInterrupt
 
@@ -231,7 +233,7 @@ def test_a_checkpoint_can_be_turned_into_weights(
     result = write_trained(
         tmp_path / "shipped.safetensors",
         net,
-        History(**state["history"]),
+        TrainingHistory(**state["history"]),
         TrainingOptions(steps=2),
         trained.recipe["data"],
         "somebody",
@@ -244,7 +246,9 @@ def test_weights_that_diverged_are_not_written(tmp_path: Path) -> None:
     net = UNet(TINY).requires_grad_(False)
     net.tail.bias.fill_(1e6)  # infinite in half precision
     with pytest.raises(InputError, match="training diverged"):
-        write_trained(tmp_path / "w.safetensors", net, History(), TrainingOptions(steps=1), [], "")
+        write_trained(
+            tmp_path / "w.safetensors", net, TrainingHistory(), TrainingOptions(steps=1), [], ""
+        )
     assert not list(tmp_path.iterdir())
 
 
@@ -252,7 +256,7 @@ def test_weights_that_diverged_are_not_written(tmp_path: Path) -> None:
 def test_progress_shows_step_loss_and_speed(terminal: bool, tmp_path: Path) -> None:
     log = (tmp_path / "log").open("w+")
     console = Console(file=log, force_terminal=terminal, width=120)
-    history = History(step=100, seconds=50.0)
+    history = TrainingHistory(step=100, seconds=50.0)
     with log:
         with show_progress(8, console) as on_step:
             for _ in range(3):
@@ -284,12 +288,12 @@ def test_from_the_command_line(
 
 def test_variety_is_another_training(folder: Path, tmp_path: Path) -> None:
     plain, varied = tmp_path / "plain.safetensors", tmp_path / "varied.safetensors"
-    first, second = run(folder, plain), run(folder, varied, variety=1.0)
+    first, second = run(folder, plain), run(folder, varied, augment=1.0)
     assert first.digest != second.digest
-    assert "variety" not in first.recipe["data"][0]
-    assert second.recipe["data"][0]["variety"] == 1.0
-    for weights, variety in ((plain, 1.0), (varied, 0.0)):
+    assert "augment" not in first.recipe["data"][0]
+    assert second.recipe["data"][0]["augment"] == 1.0
+    for weights, augment in ((plain, 1.0), (varied, 0.0)):
         with pytest.raises(InputError, match="data differs"):
-            run(folder, weights, variety=variety)
-    with pytest.raises(InputError, match="variety"):
-        run(folder, tmp_path / "no.safetensors", variety=1.5)
+            run(folder, weights, augment=augment)
+    with pytest.raises(InputError, match="augment"):
+        run(folder, tmp_path / "no.safetensors", augment=1.5)

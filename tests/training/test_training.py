@@ -13,7 +13,7 @@ from ddgm_dist.prior.unet import UNet, UNetSpec
 from ddgm_dist.training.patches import PatchSampler
 from ddgm_dist.training.training import (
     SIGMA_BANDS,
-    History,
+    TrainingHistory,
     TrainingOptions,
     _loss,
     train_network,
@@ -108,7 +108,7 @@ def test_interrupted_and_resumed_is_uninterrupted(
 ) -> None:
     checkpoint = tmp_path / "w.ckpt"
 
-    def stop(history: History, done: float) -> None:
+    def stop(history: TrainingHistory, done: float) -> None:
         if history.step == at:
             raise Interrupted
 

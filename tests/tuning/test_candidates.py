@@ -16,7 +16,12 @@ def names(grid: Any, base: Config = BASE) -> list[str]:
 
 
 def test_a_mapping_is_a_product_and_a_list_a_union() -> None:
-    assert names({"K": [5, 100], "trust": [1, 3]}) == ["as given", "K=5 trust=1", "K=5", "trust=1"]
+    assert names({"K": [5, 100], "data_weight_cap": [1, 3]}) == [
+        "as given",
+        "K=5 data_weight_cap=1",
+        "K=5",
+        "data_weight_cap=1",
+    ]
     assert names([{"K": [5]}, {"N": 20}]) == ["as given", "K=5", "N=20"]
 
 
@@ -26,7 +31,7 @@ def test_a_candidate_keeps_what_was_given() -> None:
 
 
 def test_settings_that_cannot_differ_are_tried_once() -> None:
-    paper = {"step_rule": ["paper"], "trust": [1, 2, 10]}
+    paper = {"step_rule": ["paper"], "data_weight_cap": [1, 2, 10]}
     assert names(paper) == ["as given", "step_rule=paper"]
     assert len(names([DEFAULT_GRID[0], *DEFAULT_GRID])) == len(names(DEFAULT_GRID))
 
@@ -47,7 +52,7 @@ def test_any_number_of_the_drawn_is_the_given_one_and_some_others() -> None:
         ([], "nothing is left to choose"),
         ({"K": [100]}, "nothing is left to choose"),
         ({"K": []}, "has no values"),
-        ({"TRUST": [1]}, "did you mean trust?"),
+        ({"DATA_WEIGHT_CAP": [1]}, "did you mean data_weight_cap?"),
         ({"denoiser": ["fibsem"]}, "cannot be tuned"),
         ({"K": [-1]}, "greater than or equal to 0"),
         ({"sigma_N": [5.0]}, "must decrease"),

@@ -16,7 +16,7 @@ from ddgm_dist.prior.denoisers import load_denoiser
 from ddgm_dist.runs.build_problem import pose_problem
 from ddgm_dist.runs.reconstruct import reconstruct
 from ddgm_dist.simulation.simulate import simulate
-from ddgm_dist.tilts.crop import Place, cut_out
+from ddgm_dist.tilts.crop import Place, crop
 from ddgm_dist.tuning.crossval import BlockSolver, HeldOut, make_fold, measured_share
 
 ANGLES = (0.0, -40.0, 40.0, -20.0, 20.0, -50.0, 50.0, -10.0, 10.0, -30.0, 30.0)
@@ -84,7 +84,7 @@ def test_a_block_of_all_tilts_and_columns_is_solved_as_the_engine_does(
     config = parse_config({**CONFIG, "rows_per_call": 3})
     result = reconstruct(tilts, tmp_path / "out.zarr", config, "local")
     problem, series = pose_problem(tilts, config.problem())
-    cut = cut_out(series, problem.geometry, problem.intensity, Place(0, 3, 79 / 2, 80))
+    cut = crop(series, problem.geometry, problem.intensity, Place(0, 3, 79 / 2, 80))
     first = -problem.geometry.domain[0]
     solver = BlockSolver(
         cut, problem.geometry.domain, problem, load_denoiser(config.denoiser).denoiser, CPU
@@ -99,7 +99,7 @@ def test_a_block_of_all_tilts_and_columns_is_solved_as_the_engine_does(
 def test_the_truth_predicts_what_was_held_out_best(tilts: Path) -> None:
     """Held-out tilts of a solution's own projections: it, and not a blurred one, leaves no error."""
     problem, series = pose_problem(tilts, parse_config(CONFIG).problem())
-    cut = cut_out(series, problem.geometry, problem.intensity, Place(0, 2, 79 / 2, 80))
+    cut = crop(series, problem.geometry, problem.intensity, Place(0, 2, 79 / 2, 80))
     domain = cut.geometry.domain
     fold = make_fold(cut.geometry.angles_deg, 3, 0)
     judge = HeldOut(cut, fold, domain, problem, CPU)

@@ -18,8 +18,8 @@ from ddgm_dist.runs.reconstruct import reconstruct
 from ddgm_dist.simulation.simulate import simulate
 from ddgm_dist.tuning.tune import Tuning, tune
 
-BASE = {"N": 5, "K": 25, "trust": 0.02, "denoiser": "tune_wiener:wiener"}
-GRID = {"trust": [0.02, 2.0, 200.0], "added_noise": [0.3, 3.0]}
+BASE = {"N": 5, "K": 25, "data_weight_cap": 0.02, "denoiser": "tune_wiener:wiener"}
+GRID = {"data_weight_cap": [0.02, 2.0, 200.0], "added_noise": [0.3, 3.0]}
 SIZE: dict[str, Any] = {"blocks": 3, "rows": 2, "folds": 4}
 # The denoiser that is exact for the Gaussian texture of the specimen below.
 WIENER = """

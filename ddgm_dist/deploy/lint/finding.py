@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Check", "Finding", "Problem", "Rule"]
+__all__ = ["Check", "Finding", "Rule", "Violation"]
 
 
 @dataclass(frozen=True)
-class Problem:
+class Violation:
     """What is wrong at a place of a document, and how it is mended."""
 
     path: str
@@ -18,7 +18,7 @@ class Problem:
     mend: str
 
 
-Check = Callable[[Mapping[str, Any]], Iterator[Problem]]
+Check = Callable[[Mapping[str, Any]], Iterator[Violation]]
 
 
 @dataclass(frozen=True)

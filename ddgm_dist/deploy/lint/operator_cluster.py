@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from ddgm_dist.deploy.lint.finding import Problem, Rule
+from ddgm_dist.deploy.lint.finding import Rule, Violation
 from ddgm_dist.deploy.lint.reading import Node, as_list, as_map, pods, ray_cluster, text_of
 
 __all__ = ["RULES"]
 
-Problems = Iterator[Problem]
+Problems = Iterator[Violation]
 
 _TAKEN_BY_RAY = ("num-cpus", "num-gpus", "memory", "resources")
 
@@ -18,7 +18,7 @@ _TAKEN_BY_RAY = ("num-cpus", "num-gpus", "memory", "resources")
 def containers(document: Node) -> Problems:
     for pod in pods(document):
         if pod.role in ("head", "worker") and not as_list(pod.spec.get("containers")):
-            yield Problem(
+            yield Violation(
                 f"{pod.path}.spec.containers",
                 "needs a container",
                 "add one that has Ray in its image",
@@ -39,14 +39,14 @@ def autoscaler(document: Node) -> Problems:
     )
     if cluster.get("enableInTreeAutoscaling") is not True:
         if "RAY_enable_autoscaler_v2" in named:
-            yield Problem(
+            yield Violation(
                 f"{path}.enableInTreeAutoscaling",
                 "RAY_enable_autoscaler_v2 is set in the head, but the autoscaler is off",
                 "write enableInTreeAutoscaling: true, or delete the variable",
             )
         return
     if "version" in options and "RAY_enable_autoscaler_v2" in named:
-        yield Problem(
+        yield Violation(
             f"{path}.autoscalerOptions.version",
             "excludes the variable RAY_enable_autoscaler_v2 of the head",
             "delete the variable",
@@ -55,13 +55,13 @@ def autoscaler(document: Node) -> Problems:
         policy = pod.spec.get("restartPolicy", "Never")
         restarts = pod.role in ("head", "worker") and policy not in ("", "Never")
         if restarts and options.get("version", "v2") == "v2":
-            yield Problem(
+            yield Violation(
                 f"{pod.path}.spec.restartPolicy",
                 f"{policy!r} does not go with autoscaler v2, which replaces pods itself",
                 "write Never, or delete it",
             )
         if pod.role == "worker" and pod.group.get("suspend") is True:
-            yield Problem(
+            yield Violation(
                 f"{pod.place}.suspend",
                 "a group cannot be suspended with the autoscaler on",
                 "delete it",
@@ -73,13 +73,13 @@ def resources_twice(document: Node) -> Problems:
         params = pod.params
         both = [key for key in _TAKEN_BY_RAY if params.get(key)]
         if both and pod.group.get("resources"):
-            yield Problem(
+            yield Violation(
                 f"{pod.place}.resources",
                 f"excludes {', '.join(both)} in rayStartParams",
                 "keep rayStartParams, and the container's own resources",
             )
         if "labels" in params:
-            yield Problem(
+            yield Violation(
                 f"{pod.place}.rayStartParams.labels",
                 "is not for rayStartParams",
                 "move them to the group's own labels",
@@ -95,13 +95,13 @@ def token_version(document: Node) -> Problems:
     numbers = re.match(r"(\d+)\.(\d+)", text_of(cluster.get("rayVersion")))
     version = (int(numbers[1]), int(numbers[2])) if numbers else None
     if options.get("mode") == "token" and (version is None or version < (2, 52)):
-        yield Problem(
+        yield Violation(
             f"{path}.rayVersion",
             f"{cluster.get('rayVersion')!r}: tokens (authOptions) need Ray 2.52.0 or newer, said here",
             "write the version of Ray in the image, 2.52.0 or newer",
         )
     if options.get("enableK8sTokenAuth") is True and document.get("kind") == "RayJob":
-        yield Problem(
+        yield Violation(
             f"{path}.authOptions.enableK8sTokenAuth", "is refused for a RayJob", "delete it"
         )
 
@@ -112,13 +112,13 @@ def feature_gates(document: Node) -> Problems:
         return
     path, cluster = found
     if "networkPolicy" in cluster:
-        yield Problem(
+        yield Violation(
             f"{path}.networkPolicy",
             "is refused: the operator's gate RayClusterNetworkPolicy is off by default",
             "delete it and apply a NetworkPolicy, as deploy/kubernetes/around does",
         )
     if as_map(cluster.get("tlsOptions")).get("enabled") is True:
-        yield Problem(
+        yield Violation(
             f"{path}.tlsOptions",
             "is refused: the operator's gate RayClusterMTLS is off by default",
             "delete it, or switch the gate on",
@@ -136,14 +136,14 @@ def redis(document: Node) -> Problems:
         for number, each in enumerate(as_list(container.get("env"))):
             called = as_map(each).get("name")
             if called in ("RAY_REDIS_ADDRESS", "REDIS_PASSWORD", "REDIS_USERNAME"):
-                yield Problem(
+                yield Violation(
                     f"{path}.env.{number}",
                     f"{called} is for gcsFaultToleranceOptions alone",
                     "delete it: a lost head is a new cluster, and the run resumes",
                 )
         for key in ("redis-password", "redis-username"):
             if key in pod.params:
-                yield Problem(
+                yield Violation(
                     f"{pod.place}.rayStartParams.{key}",
                     "is for gcsFaultToleranceOptions alone",
                     "delete it",

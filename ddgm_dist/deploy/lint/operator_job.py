@@ -6,13 +6,13 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from ddgm_dist.deploy.lint.finding import Problem, Rule
+from ddgm_dist.deploy.lint.finding import Rule, Violation
 from ddgm_dist.deploy.lint.reading import Node, as_list, as_map, pods, ray_cluster, text_of
 from ddgm_dist.readers import strict_yaml
 
 __all__ = ["RULES"]
 
-Problems = Iterator[Problem]
+Problems = Iterator[Violation]
 
 _LONGEST = {"RayJob": 47, "RayCluster": 53}
 _MODES = ("K8sJobMode", "HTTPMode", "SidecarMode", "InteractiveMode")
@@ -33,7 +33,7 @@ def name(document: Node) -> Problems:
     if longest is None:
         return
     if len(called) > longest or not re.fullmatch(r"[a-z]([-a-z0-9]*[a-z0-9])?", called):
-        yield Problem(
+        yield Violation(
             "metadata.name",
             f"{called!r} ({len(called)} characters) is not a name of at most {longest} small "
             "letters, digits and dashes that starts with a letter",
@@ -47,11 +47,11 @@ def submission_mode(document: Node) -> Problems:
         return
     mode = job.get("submissionMode", "K8sJobMode")
     if mode not in _MODES:
-        yield Problem(
+        yield Violation(
             "spec.submissionMode", f"{mode!r} is none of {', '.join(_MODES)}", "write K8sJobMode"
         )
     if mode == "InteractiveMode" and _count(job.get("backoffLimit")) > 0:
-        yield Problem(
+        yield Violation(
             "spec.backoffLimit",
             "a job in InteractiveMode is not retried",
             "write submissionMode: K8sJobMode, or backoffLimit: 0",
@@ -59,7 +59,7 @@ def submission_mode(document: Node) -> Problems:
     if mode == "SidecarMode":
         for key in ("submitterPodTemplate", "submitterConfig"):
             if key in job:
-                yield Problem(
+                yield Violation(
                     f"spec.{key}",
                     "SidecarMode has no submitter of its own",
                     f"delete {key}, or write submissionMode: K8sJobMode",
@@ -72,9 +72,9 @@ def ttl_needs_shutdown(document: Node) -> Problems:
         return
     ttl = _count(job.get("ttlSecondsAfterFinished"))
     if ttl < 0:
-        yield Problem("spec.ttlSecondsAfterFinished", f"{ttl} is negative", "write 600")
+        yield Violation("spec.ttlSecondsAfterFinished", f"{ttl} is negative", "write 600")
     if ttl > 0 and job.get("shutdownAfterJobFinishes") is not True:
-        yield Problem(
+        yield Violation(
             "spec.ttlSecondsAfterFinished",
             "has no meaning without shutdownAfterJobFinishes: true, and the cluster would stay",
             "write shutdownAfterJobFinishes: true",
@@ -89,15 +89,15 @@ def deletion(document: Node) -> Problems:
     rules = "deletionRules" in strategy
     legacy = [key for key in ("onSuccess", "onFailure") if key in strategy]
     if rules and job.get("shutdownAfterJobFinishes") is True:
-        yield Problem(
+        yield Violation(
             f"{path}.deletionRules",
             "excludes shutdownAfterJobFinishes: true",
             "delete one of the two",
         )
     if rules and legacy:
-        yield Problem(path, f"deletionRules excludes {', '.join(legacy)}", "keep deletionRules")
+        yield Violation(path, f"deletionRules excludes {', '.join(legacy)}", "keep deletionRules")
     if not rules and len(legacy) != 2:
-        yield Problem(
+        yield Violation(
             path,
             "needs deletionRules, or both onSuccess and onFailure",
             "delete deletionStrategy and write shutdownAfterJobFinishes: true",
@@ -105,7 +105,7 @@ def deletion(document: Node) -> Problems:
     for number, each in enumerate(as_list(strategy.get("deletionRules"))):
         condition = as_map(as_map(each).get("condition"))
         if len({"jobStatus", "jobDeploymentStatus"} & set(condition)) != 1:
-            yield Problem(
+            yield Violation(
                 f"{path}.deletionRules.{number}.condition",
                 "needs exactly one of jobStatus and jobDeploymentStatus",
                 "write jobStatus: FAILED, for instance",
@@ -117,13 +117,13 @@ def suspend(document: Node) -> Problems:
     if job is None or job.get("suspend") is not True:
         return
     if job.get("shutdownAfterJobFinishes") is not True:
-        yield Problem(
+        yield Violation(
             "spec.suspend",
             "a job that is to be suspended must give its cluster back when it finishes",
             "write shutdownAfterJobFinishes: true",
         )
     if job.get("clusterSelector"):
-        yield Problem(
+        yield Violation(
             "spec.suspend",
             "a job on a cluster that exists (clusterSelector) cannot be suspended",
             "delete clusterSelector",
@@ -136,19 +136,19 @@ def cluster_selector(document: Node) -> Problems:
         return
     selector = job.get("clusterSelector")
     if not selector and "rayClusterSpec" not in job:
-        yield Problem(
+        yield Violation(
             "spec",
             "needs rayClusterSpec or clusterSelector",
             "describe a cluster in rayClusterSpec",
         )
     if selector and _count(job.get("backoffLimit")) > 0:
-        yield Problem(
+        yield Violation(
             "spec.backoffLimit",
             "a retry makes a new cluster, which clusterSelector excludes",
             "delete clusterSelector, or write backoffLimit: 0",
         )
     if selector and job.get("submissionMode") == "SidecarMode":
-        yield Problem(
+        yield Violation(
             "spec.clusterSelector",
             "SidecarMode needs a cluster of its own",
             "write submissionMode: K8sJobMode",
@@ -160,11 +160,11 @@ def deadlines(document: Node) -> Problems:
     if job is None:
         return
     if "activeDeadlineSeconds" in job and _count(job["activeDeadlineSeconds"]) <= 0:
-        yield Problem(
+        yield Violation(
             "spec.activeDeadlineSeconds", "must be positive", "write seconds, such as 86400"
         )
     if _count(job.get("backoffLimit")) < 0:
-        yield Problem("spec.backoffLimit", "must not be negative", "write 2")
+        yield Violation("spec.backoffLimit", "must not be negative", "write 2")
 
 
 def runtime_env(document: Node) -> Problems:
@@ -174,10 +174,10 @@ def runtime_env(document: Node) -> Problems:
     try:
         found: Any = strict_yaml.load(job["runtimeEnvYAML"])
     except strict_yaml.YamlError as error:
-        yield Problem("spec.runtimeEnvYAML", str(error), "correct or delete it")
+        yield Violation("spec.runtimeEnvYAML", str(error), "correct or delete it")
         return
     if not isinstance(found, dict):
-        yield Problem("spec.runtimeEnvYAML", "is not a mapping", "write env_vars: {NAME: value}")
+        yield Violation("spec.runtimeEnvYAML", "is not a mapping", "write env_vars: {NAME: value}")
 
 
 def managed_by(document: Node) -> Problems:
@@ -185,7 +185,7 @@ def managed_by(document: Node) -> Problems:
     places = [("spec", as_map(document.get("spec")))] if _job(document) is not None else []
     for path, spec in [*places, *([found] if found else [])]:
         if "managedBy" in spec and spec["managedBy"] not in _MANAGERS:
-            yield Problem(
+            yield Violation(
                 f"{path}.managedBy",
                 f"{spec['managedBy']!r} is none of {', '.join(_MANAGERS)}",
                 "delete it: it is for MultiKueue, and cannot be changed later",
@@ -198,7 +198,7 @@ def restart_policy(document: Node) -> Problems:
         return
     for pod in pods(document):
         if pod.role == "head" and pod.spec.get("restartPolicy", "Never") not in ("", "Never"):
-            yield Problem(
+            yield Violation(
                 f"{pod.path}.spec.restartPolicy",
                 "SidecarMode needs a head that is not restarted",
                 "write Never, or delete it",

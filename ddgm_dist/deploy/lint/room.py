@@ -11,7 +11,7 @@ from itertools import pairwise
 
 from pydantic import ByteSize, TypeAdapter, ValidationError
 
-from ddgm_dist.deploy.lint.finding import Problem, Rule
+from ddgm_dist.deploy.lint.finding import Rule, Violation
 from ddgm_dist.deploy.lint.reading import (
     Node,
     Pod,
@@ -26,7 +26,7 @@ from ddgm_dist.deploy.lint.reading import (
 
 __all__ = ["RULES"]
 
-Problems = Iterator[Problem]
+Problems = Iterator[Violation]
 
 
 def _bytes(text: str | None) -> int | None:
@@ -46,7 +46,7 @@ def requests_are_limits(document: Node) -> Problems:
         for kind in sorted({"cpu", "memory"} | set(requests) | set(limits)):
             asked, given = number_of(requests.get(kind)), number_of(limits.get(kind))
             if asked is None or asked != given:
-                yield Problem(
+                yield Violation(
                     f"{where}.resources",
                     f"{kind}: requests {requests.get(kind)!r}, limits {limits.get(kind)!r}: what "
                     "the plan counts on may not be there",
@@ -63,7 +63,7 @@ def gpus_agree(document: Node) -> Problems:
         )
         said = number_of(pod.params.get("num-gpus"))
         if said is not None and said != has:
-            yield Problem(
+            yield Violation(
                 f"{pod.place}.rayStartParams.num-gpus",
                 f"{said} GPUs are announced, and the container has {has}",
                 "delete it: the operator takes the number from the container's limits",
@@ -78,13 +78,13 @@ def object_store(document: Node) -> Problems:
         tasks = number_of(pod.params.get("memory")) or Decimal(0)
         path = f"{pod.place}.rayStartParams.object-store-memory"
         if store is None:
-            yield Problem(
+            yield Violation(
                 path,
                 "is missing: Ray takes 30 % of the memory, which the plan gives to workers",
                 'write bytes, such as "2147483648"',
             )
         elif limit is not None and store + tasks >= limit:
-            yield Problem(
+            yield Violation(
                 path,
                 f"with memory: {tasks} it comes to {store + tasks} bytes, and the container has "
                 f"{limit}: nothing is left for Ray itself, and the kernel kills what is over",
@@ -97,7 +97,7 @@ def spilling(document: Node) -> Problems:
         directory = text_of(pod.params.get("object-spilling-directory"))
         path = f"{pod.place}.rayStartParams.object-spilling-directory"
         if not directory:
-            yield Problem(
+            yield Violation(
                 path,
                 "is missing: objects would be spilt to Ray's log directory",
                 "mount an emptyDir with a sizeLimit and name it here",
@@ -114,7 +114,7 @@ def spilling(document: Node) -> Problems:
         }
         volume = volumes.get(mounts.get(directory, ""), {})
         if "sizeLimit" not in as_map(volume.get("emptyDir")):
-            yield Problem(
+            yield Violation(
                 path,
                 f"{directory} is not an emptyDir with a sizeLimit: spilling could fill the node's disk",
                 "mount an emptyDir with a sizeLimit there",
@@ -128,13 +128,13 @@ def volumes(document: Node) -> Problems:
         for number, each in enumerate(as_list(pod.spec.get("volumes"))):
             empty = as_map(each).get("emptyDir")
             if empty is not None and "sizeLimit" not in as_map(empty):
-                yield Problem(
+                yield Violation(
                     f"{lead}.volumes.{number}", "has no limit", "write emptyDir: {sizeLimit: 5Gi}"
                 )
         for where, container in pod.containers:
             for number, each in enumerate(as_list(container.get("volumeMounts"))):
                 if text_of(as_map(each).get("name")) not in known:
-                    yield Problem(
+                    yield Violation(
                         f"{where}.volumeMounts.{number}",
                         f"there is no volume {as_map(each).get('name')!r}: the operator would drop "
                         "the mount without a word",
@@ -147,7 +147,7 @@ def volumes(document: Node) -> Problems:
                     if isinstance(value := as_map(each).get(key), str)
                 )
                 for value in (value for value, count in counts.items() if count > 1):
-                    yield Problem(f"{where}.{kind}", f"{value} is there twice", "keep one")
+                    yield Violation(f"{where}.{kind}", f"{value} is there twice", "keep one")
 
 
 def fits(document: Node) -> Problems:
@@ -158,7 +158,7 @@ def fits(document: Node) -> Problems:
     try:
         words = shlex.split(text_of(as_map(document.get("spec")).get("entrypoint")))
     except ValueError:
-        yield Problem("spec.entrypoint", "is not a shell's line: a quote is open", "close it")
+        yield Violation("spec.entrypoint", "is not a shell's line: a quote is open", "close it")
         return
     asked = dict(pairwise(words))
     workers, memory = number_of(asked.get("--workers")), _bytes(asked.get("--memory"))
@@ -174,14 +174,14 @@ def fits(document: Node) -> Problems:
         room += each * (number_of(pod.group.get("replicas")) or Decimal(0))
         node = number_of(pod.params.get("memory")) or number_of(limits.get("memory"))
         if memory is not None and node is not None and memory * each > node:
-            yield Problem(
+            yield Violation(
                 f"{pod.place}.rayStartParams.memory",
                 f"{node} bytes are less than {each} workers of --memory {asked['--memory']} take: "
                 "the run would be refused",
                 "write the manifest again from the plan, or give the pods more",
             )
     if workers is not None and workers > room:
-        yield Problem(
+        yield Violation(
             "spec.entrypoint",
             f"--workers {workers} are more than the {room} that the worker groups have room for",
             "raise replicas, or ask for fewer",
@@ -189,7 +189,7 @@ def fits(document: Node) -> Problems:
 
 
 # Options of the command that take no value.
-_FLAGS = ("--mask-bad", "--overwrite", "--quiet", "-q")
+_FLAGS = ("--impute-nonfinite", "--overwrite", "--quiet", "-q")
 
 
 def stores(document: Node) -> Problems:
@@ -213,7 +213,7 @@ def stores(document: Node) -> Problems:
             mount = _mount_of(path, pod)
             where = f"{pod.ray[0]}.volumeMounts"
             if mount is None:
-                yield Problem(
+                yield Violation(
                     where,
                     f"none holds {called} {store} of the entrypoint, so the {pod.role} does not "
                     "see it, or loses it with the pod",
@@ -221,7 +221,7 @@ def stores(document: Node) -> Problems:
                     "correct the path",
                 )
             elif called == "out" and mount.get("readOnly") is True:
-                yield Problem(
+                yield Violation(
                     where,
                     f"out {store} of the entrypoint is on {mount.get('mountPath')}, which is "
                     "readOnly",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator
 
-from ddgm_dist.deploy.lint.finding import Problem, Rule
+from ddgm_dist.deploy.lint.finding import Rule, Violation
 from ddgm_dist.deploy.lint.reading import (
     Node,
     as_list,
@@ -19,7 +19,7 @@ from ddgm_dist.deploy.lint.reading import (
 
 __all__ = ["RULES"]
 
-Problems = Iterator[Problem]
+Problems = Iterator[Violation]
 
 # Labels and taints by which clouds mark nodes that may be taken away.
 _SPOT = (
@@ -40,7 +40,7 @@ def driver_on_head(document: Node) -> Problems:
     spec = as_map(document.get("spec"))
     for key in ("entrypointNumCpus", "entrypointNumGpus", "entrypointResources"):
         if spec.get(key):
-            yield Problem(
+            yield Violation(
                 f"spec.{key}",
                 "puts the driver on a worker: when that node is taken away, the run ends",
                 f"delete {key}, so that the driver stays on the head",
@@ -50,7 +50,7 @@ def driver_on_head(document: Node) -> Problems:
 def head_computes_nothing(document: Node) -> Problems:
     for pod in pods(document):
         if pod.role == "head" and str(pod.params.get("num-cpus", "")) != "0":
-            yield Problem(
+            yield Violation(
                 f"{pod.place}.rayStartParams.num-cpus",
                 f"{pod.params.get('num-cpus')!r}: workers may be put beside the driver, and take "
                 "its memory",
@@ -64,7 +64,7 @@ def head_stays(document: Node) -> Problems:
             continue
         for key, value in as_map(pod.spec.get("nodeSelector")).items():
             if key in _SPOT and str(value).lower() not in _STAYS:
-                yield Problem(
+                yield Violation(
                     f"{pod.path}.spec.nodeSelector",
                     f"{key}: {value} puts the head on nodes that may be taken away, and the driver "
                     "dies with it",
@@ -72,7 +72,7 @@ def head_stays(document: Node) -> Problems:
                 )
         for number, each in enumerate(as_list(pod.spec.get("tolerations"))):
             if as_map(each).get("key") in _SPOT:
-                yield Problem(
+                yield Violation(
                     f"{pod.path}.spec.tolerations.{number}",
                     f"lets the head onto spot nodes ({as_map(each)['key']})",
                     "delete it; only workers may be on spot nodes",
@@ -84,7 +84,7 @@ def ends_gracefully(document: Node) -> Problems:
         path = f"{pod.path}.spec.terminationGracePeriodSeconds"
         grace = number_of(pod.spec.get("terminationGracePeriodSeconds"))
         if grace is None or grace < _GRACE:
-            yield Problem(
+            yield Violation(
                 path,
                 f"{'30 (the default)' if grace is None else grace} s is too short for a tile to be "
                 "put aside before the pod is killed",
@@ -96,7 +96,7 @@ def ends_gracefully(document: Node) -> Problems:
             for number, each in enumerate(as_list(container.get("env")))
         }
         if _DRAIN not in drains:
-            yield Problem(
+            yield Violation(
                 f"{where}.env",
                 f"{_DRAIN} is missing: Ray drains for 30 s only",
                 f"write {_DRAIN}, value 90",
@@ -104,7 +104,7 @@ def ends_gracefully(document: Node) -> Problems:
         else:
             number, drain = drains[_DRAIN]
             if drain is None or (grace is not None and drain >= grace):
-                yield Problem(
+                yield Violation(
                     f"{where}.env.{number}",
                     f"Ray drains for {drain} s, and the pod is killed after {grace} s",
                     "keep about 30 s between them",
@@ -119,7 +119,7 @@ def retries(document: Node) -> Problems:
         return
     limit = spec.get("backoffLimit", 0)
     if not isinstance(limit, int) or limit < 1:
-        yield Problem(
+        yield Violation(
             "spec.backoffLimit",
             f"{limit!r}: a head that is lost ends the job, though the run could go on",
             "write backoffLimit: 2",
@@ -130,13 +130,13 @@ def retries(document: Node) -> Problems:
     except ValueError:
         words = []
     if "reconstruct" not in words:
-        yield Problem(
+        yield Violation(
             "spec.backoffLimit",
             f"{limit} retries of an entrypoint that is not known to resume would do all again",
             "let the entrypoint be ddgm-dist reconstruct, or write backoffLimit: 0",
         )
     elif "--overwrite" in words:
-        yield Problem(
+        yield Violation(
             "spec.entrypoint",
             "--overwrite makes a job that is handed in again compute a finished volume anew",
             "delete --overwrite; choose another output, or delete the old one beforehand",
@@ -150,13 +150,13 @@ def gives_back(document: Node) -> Problems:
     if spec.get("clusterSelector"):
         return
     if spec.get("shutdownAfterJobFinishes") is not True and "deletionStrategy" not in spec:
-        yield Problem(
+        yield Violation(
             "spec.shutdownAfterJobFinishes",
             "is not true: the cluster keeps its nodes when the run has ended",
             "write shutdownAfterJobFinishes: true",
         )
     if "activeDeadlineSeconds" not in spec:
-        yield Problem(
+        yield Violation(
             "spec.activeDeadlineSeconds",
             "is missing: a run that stands still keeps its nodes for ever",
             "write seconds, such as 604800",
@@ -174,13 +174,13 @@ def autoscaler(document: Node) -> Problems:
     ]
     elastic = cluster.get("enableInTreeAutoscaling") is True
     if elastic and queues:
-        yield Problem(
+        yield Violation(
             f"{path}.enableInTreeAutoscaling",
             f"{queues[0]} admits the job as a whole, and the autoscaler would change its size",
             "write enableInTreeAutoscaling: false, and minReplicas as replicas",
         )
     if elastic and as_map(cluster.get("autoscalerOptions")).get("version") != "v2":
-        yield Problem(
+        yield Violation(
             f"{path}.autoscalerOptions.version",
             "is not v2: v1 takes nodes away without draining them",
             "write autoscalerOptions: {version: v2}",
@@ -188,7 +188,7 @@ def autoscaler(document: Node) -> Problems:
     start = number_of(as_map(document.get("spec")).get("preRunningDeadlineSeconds"))
     idle = number_of(as_map(cluster.get("autoscalerOptions")).get("idleTimeoutSeconds")) or 60
     if elastic and document.get("kind") == "RayJob" and (start is None or idle < start):
-        yield Problem(
+        yield Violation(
             f"{path}.autoscalerOptions.idleTimeoutSeconds",
             f"{idle} s: while the last nodes are awaited (preRunningDeadlineSeconds: {start}), those "
             "that are there stand idle, and would be taken away",
@@ -200,7 +200,7 @@ def autoscaler(document: Node) -> Problems:
             number_of(group.get(k)) for k in ("minReplicas", "replicas", "maxReplicas")
         )
         if low is None or now is None or high is None or not low <= now <= high:
-            yield Problem(
+            yield Violation(
                 f"{path}.workerGroupSpecs.{number}.replicas",
                 f"{group.get('replicas')!r} is not between minReplicas {group.get('minReplicas')!r} "
                 f"and maxReplicas {group.get('maxReplicas')!r}",
@@ -214,7 +214,7 @@ def dashboard(document: Node) -> Problems:
             continue
         host = text_of(pod.params.get("dashboard-host", "0.0.0.0"))
         if host not in ("0.0.0.0", "::"):
-            yield Problem(
+            yield Violation(
                 f"{pod.place}.rayStartParams.dashboard-host",
                 f"{host!r}: neither the submitter nor the operator reaches the head's dashboard "
                 "there, so the command is never handed over",
@@ -227,7 +227,7 @@ def probes(document: Node) -> Problems:
         where, container = pod.ray
         for key in ("readinessProbe", "livenessProbe"):
             if key not in container:
-                yield Problem(
+                yield Violation(
                     f"{where}.{key}",
                     "is missing: the operator's own runs wget, which the image may not have",
                     "write httpGet: {path: /api/local_raylet_healthz, port: 52365}",

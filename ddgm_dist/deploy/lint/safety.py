@@ -6,12 +6,12 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from ddgm_dist.deploy.lint.finding import Problem, Rule
+from ddgm_dist.deploy.lint.finding import Rule, Violation
 from ddgm_dist.deploy.lint.reading import Node, as_list, as_map, pods, ray_cluster, text_of
 
 __all__ = ["RULES"]
 
-Problems = Iterator[Problem]
+Problems = Iterator[Violation]
 
 _SECRET = re.compile(r"(TOKEN|SECRET|PASSWORD|PASSWD|ACCESS_KEY|API_KEY|CREDENTIAL)", re.IGNORECASE)
 # Names that look like it, but hold a place or a mode.
@@ -24,14 +24,14 @@ def auth(document: Node) -> Problems:
         return
     path, cluster = found
     if "authOptions" not in cluster:
-        yield Problem(
+        yield Violation(
             f"{path}.authOptions",
             "is missing: the cluster has no token, and whoever reaches it runs any code on it",
             "write authOptions: {mode: token}",
         )
     # The operator's default, once there are options.
     elif as_map(cluster["authOptions"]).get("mode", "token") != "token":
-        yield Problem(
+        yield Violation(
             f"{path}.authOptions.mode",
             f"{as_map(cluster['authOptions'])['mode']!r} asks nobody for a token: whoever reaches "
             "the cluster runs any code on it",
@@ -42,7 +42,7 @@ def auth(document: Node) -> Problems:
             for number, each in enumerate(as_list(container.get("env"))):
                 entry = as_map(each)
                 if entry.get("name") == "RAY_AUTH_MODE" and entry.get("value") != "token":
-                    yield Problem(
+                    yield Violation(
                         f"{where}.env.{number}",
                         f"RAY_AUTH_MODE: {entry.get('value')!r} overrides authOptions",
                         "delete it: the operator sets it from authOptions",
@@ -63,13 +63,13 @@ def exposed_head(document: Node) -> Problems:
         (f"{path}.headGroupSpec.headService.spec.type", service),
     ):
         if kind not in ("", "ClusterIP"):
-            yield Problem(
+            yield Violation(
                 where,
                 f"{kind!r} lets the world in, and no token is asked for",
                 "write ClusterIP and use kubectl port-forward, or switch authOptions to token",
             )
     if head.get("enableIngress") is True:
-        yield Problem(
+        yield Violation(
             f"{path}.headGroupSpec.enableIngress",
             "lets the world in, and no token is asked for",
             "delete it and use kubectl port-forward, or switch authOptions to token",
@@ -78,7 +78,7 @@ def exposed_head(document: Node) -> Problems:
 
 def literal_secret(document: Node) -> Problems:
     if document.get("kind") == "Secret" and (document.get("data") or document.get("stringData")):
-        yield Problem(
+        yield Violation(
             "data" if document.get("data") else "stringData",
             "a secret in a manifest is a secret in every copy of it",
             "make it with kubectl create secret or your secret store, and refer to its name",
@@ -90,7 +90,7 @@ def literal_secret(document: Node) -> Problems:
                 called = text_of(entry.get("name"))
                 secret = _SECRET.search(called) and not _NO_SECRET.search(called)
                 if entry.get("value") and (secret or called == "AWS_ACCESS_KEY_ID"):
-                    yield Problem(
+                    yield Violation(
                         f"{where}.env.{number}",
                         f"{called} is written out",
                         "refer to a Secret: valueFrom: {secretKeyRef: {name: ..., key: ...}}",
@@ -119,22 +119,22 @@ def _rights(where: str, own: Node, whole: Node) -> Problems:
         return own.get(key, whole.get(key))
 
     if either("runAsNonRoot") is not True or either("runAsUser") == 0:
-        yield Problem(where, "lets the container run as root", "write runAsNonRoot: true")
+        yield Violation(where, "lets the container run as root", "write runAsNonRoot: true")
     if own.get("allowPrivilegeEscalation") is not False or own.get("privileged") is True:
-        yield Problem(
+        yield Violation(
             where,
             "lets a process gain rights",
             "write allowPrivilegeEscalation: false, no privileged",
         )
     capabilities = as_map(own.get("capabilities"))
     if "ALL" not in as_list(capabilities.get("drop")) or as_list(capabilities.get("add")):
-        yield Problem(where, "keeps capabilities", "write capabilities: {drop: [ALL]}, no add")
+        yield Violation(where, "keeps capabilities", "write capabilities: {drop: [ALL]}, no add")
     if as_map(either("seccompProfile")).get("type") not in ("RuntimeDefault", "Localhost"):
-        yield Problem(
+        yield Violation(
             where, "has no seccomp profile", "write seccompProfile: {type: RuntimeDefault}"
         )
     if own.get("readOnlyRootFilesystem") is not True:
-        yield Problem(
+        yield Violation(
             where,
             "lets the image's files be written",
             "write readOnlyRootFilesystem: true, and mount an emptyDir at /tmp",
@@ -148,7 +148,7 @@ def service_account(document: Node) -> Problems:
         if pod.role == "other" or (pod.role == "head" and elastic):
             continue  # the autoscaler asks the API server for pods
         if pod.spec.get("automountServiceAccountToken") is not False:
-            yield Problem(
+            yield Violation(
                 f"{pod.path}.spec.automountServiceAccountToken",
                 f"the {pod.role} is given a token for the API server, and has no use for it",
                 "write automountServiceAccountToken: false",
@@ -161,7 +161,7 @@ def image(document: Node) -> Problems:
             called = text_of(container.get("image"))
             tag = called.rpartition("/")[2].partition("@")[0].partition(":")[2]
             if "@sha256:" not in called and tag in ("", "latest"):
-                yield Problem(
+                yield Violation(
                     f"{where}.image",
                     f"{called!r} may be another image tomorrow: head and workers must be the same",
                     "name a version, such as :0.1.0, or a digest",
@@ -175,7 +175,7 @@ def image(document: Node) -> Problems:
             continue
         first = first or called
         if called != first:
-            yield Problem(
+            yield Violation(
                 f"{where}.image",
                 f"{called!r} is not the head's {first!r}: head, workers and submitter must be the "
                 "same",
@@ -188,10 +188,10 @@ def host(document: Node) -> Problems:
         lead = f"{pod.path}.spec" if pod.path else "spec"
         for key in ("hostNetwork", "hostPID", "hostIPC"):
             if pod.spec.get(key) is True:
-                yield Problem(f"{lead}.{key}", "shares the node with the pod", "delete it")
+                yield Violation(f"{lead}.{key}", "shares the node with the pod", "delete it")
         for number, each in enumerate(as_list(pod.spec.get("volumes"))):
             if "hostPath" in as_map(each):
-                yield Problem(
+                yield Violation(
                     f"{lead}.volumes.{number}",
                     "hands out a directory of the node",
                     "use a PersistentVolumeClaim or an emptyDir with a sizeLimit",
@@ -204,14 +204,14 @@ def network_policy(document: Node) -> Problems:
     spec = as_map(document.get("spec"))
     for number, each in enumerate(as_list(spec.get("ingress"))):
         if not as_list(as_map(each).get("from")):
-            yield Problem(
+            yield Violation(
                 f"spec.ingress.{number}",
                 "lets everybody in: it says from whom to nobody",
                 "name pods or namespaces under from",
             )
     for number, each in enumerate(as_list(spec.get("egress"))):
         if not as_list(as_map(each).get("to")):
-            yield Problem(
+            yield Violation(
                 f"spec.egress.{number}",
                 "lets traffic out to everywhere: it says to whom to nobody",
                 "name pods, namespaces or an ipBlock under to",

@@ -54,7 +54,7 @@ def fast_length(columns: int) -> int:
 
 def period_margin(geometry: Geometry) -> int:
     """Empty columns on each side that keep an isolated specimen's projections from wrapping."""
-    return geometry.reach if geometry.specimen == "isolated" else 0
+    return geometry.reach if geometry.boundary == "vacuum" else 0
 
 
 def period(geometry: Geometry, columns: int) -> int:

@@ -112,7 +112,7 @@ class InterpolatedOperator:
             x = x / math.cos(angle) + (g.field - 1) / 2
             spread = (g.thickness - 1) / 2 * abs(math.tan(angle))
             inside = (x - spread >= self.columns[0]) & (x + spread <= self.columns[1] - 1)
-            rows.append(inside | (g.specimen == "isolated"))
+            rows.append(inside | (g.boundary == "vacuum"))
         return torch.stack(rows)[:, None].to(self.device, torch.float32)
 
     def descend(self, x: Tensor, data: Tensor, steps: float, step_size: float) -> Tensor:

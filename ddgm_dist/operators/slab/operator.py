@@ -201,9 +201,9 @@ class SlabOperator:
         s = torch.arange(self.grid_start, stop, dtype=torch.float64)
         # Beyond an isolated specimen's domain is vacuum, which is known; beyond a cut is not.
         first, last = g.domain
-        if g.specimen == "slab" or self.columns[0] > first:
+        if g.boundary == "extended" or self.columns[0] > first:
             hit &= s - spread >= self.columns[0]
-        if g.specimen == "slab" or self.columns[1] < last:
+        if g.boundary == "extended" or self.columns[1] < last:
             hit &= s + spread <= self.columns[1] - 1
         return hit.to(self.device, torch.float32)
 

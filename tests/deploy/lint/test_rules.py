@@ -535,7 +535,10 @@ MISTAKES: list[tuple[str, str, str, str, dict[str, Any]]] = [
         f"{HEAD_RAY}.volumeMounts",
         "none holds out /tmp/volume.zarr",
         "correct the path",
-        {f"{SPEC}.entrypoint": "ddgm-dist reconstruct --mask-bad /data/t.zarr /tmp/volume.zarr"},
+        {
+            f"{SPEC}.entrypoint": "ddgm-dist reconstruct --impute-nonfinite "
+            "/data/t.zarr /tmp/volume.zarr"
+        },
     ),
     (
         "run/stores",

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ddgm_dist.core.geometry import Geometry, Specimen
+from ddgm_dist.core.geometry import Boundary, Geometry
 from ddgm_dist.operators.slab.basis import norm_squared
 from ddgm_dist.operators.slab.interpolated import InterpolatedOperator
 from ddgm_dist.operators.slab.operator import SlabOperator
@@ -52,12 +52,12 @@ ANGLES = (-70.0, -52.5, -31.0, 0.0, 12.0, 45.0, 60.0, 70.0)
 SHIFTS = tuple((0.0, s) for s in (3.25, -2.5, 0.4, -0.5, 1.0, 0.0, -3.7, 2.2))
 
 
-@pytest.mark.parametrize("specimen", ["slab", "isolated"])
+@pytest.mark.parametrize("boundary", ["extended", "vacuum"])
 @pytest.mark.parametrize("shifts", [(), SHIFTS], ids=["aligned", "shifted"])
 def test_the_projectors_agree_with_each_other_and_with_calculus(
-    specimen: Specimen, shifts: tuple[tuple[float, float], ...]
+    boundary: Boundary, shifts: tuple[tuple[float, float], ...]
 ):
-    geometry = Geometry(ANGLES, THICKNESS, 1, FIELD, shifts, specimen)
+    geometry = Geometry(ANGLES, THICKNESS, 1, FIELD, shifts, boundary)
     spatial, slab = InterpolatedOperator(geometry), SlabOperator(geometry)
     x, truth = volume(geometry), analytic(geometry)
     projected = spatial.A(x)
@@ -80,10 +80,10 @@ def smooth(x: Tensor, width: float) -> Tensor:
     )
 
 
-def descents(steepest: float, specimen: Specimen, steps: int, times: int) -> tuple[Tensor, Tensor]:
+def descents(steepest: float, boundary: Boundary, steps: int, times: int) -> tuple[Tensor, Tensor]:
     """Slab and spatial descent from zero on analytic data; the domain's columns."""
     angles = tuple(torch.linspace(-steepest, steepest, 15).tolist())
-    geometry = Geometry(angles, THICKNESS, 1, FIELD, specimen=specimen)
+    geometry = Geometry(angles, THICKNESS, 1, FIELD, boundary=boundary)
     slab, spatial, data = SlabOperator(geometry), InterpolatedOperator(geometry), analytic(geometry)
     eta = 1 / norm_squared(geometry)
     prepared, x = slab.prepare(data), torch.zeros_like(volume(geometry))
@@ -100,17 +100,17 @@ def difference(got: Tensor, reference: Tensor, width: float = 0.0) -> float:
     return float((a - b).norm() / b.norm())
 
 
-@pytest.mark.parametrize("specimen", ["slab", "isolated"])
-def test_descents_agree_up_to_30_degrees(specimen: Specimen):
-    assert difference(*descents(30, specimen, steps=4, times=5)) < 2e-2
+@pytest.mark.parametrize("boundary", ["extended", "vacuum"])
+def test_descents_agree_up_to_30_degrees(boundary: Boundary):
+    assert difference(*descents(30, boundary, steps=4, times=5)) < 2e-2
 
 
-@pytest.mark.parametrize("specimen", ["slab", "isolated"])
-def test_the_smooth_part_of_descents_agrees_up_to_45_degrees(specimen: Specimen):
-    assert difference(*descents(45, specimen, steps=4, times=5), width=1.0) < 2e-2
+@pytest.mark.parametrize("boundary", ["extended", "vacuum"])
+def test_the_smooth_part_of_descents_agrees_up_to_45_degrees(boundary: Boundary):
+    assert difference(*descents(45, boundary, steps=4, times=5), width=1.0) < 2e-2
 
 
-@pytest.mark.parametrize("specimen", ["slab", "isolated"])
+@pytest.mark.parametrize("boundary", ["extended", "vacuum"])
 @pytest.mark.parametrize("steepest", [60.0, 70.0])
-def test_the_smooth_part_of_gradients_agrees_at_any_angle(specimen: Specimen, steepest: float):
-    assert difference(*descents(steepest, specimen, steps=1, times=1), width=2.0) < 1e-2
+def test_the_smooth_part_of_gradients_agrees_at_any_angle(boundary: Boundary, steepest: float):
+    assert difference(*descents(steepest, boundary, steps=1, times=1), width=2.0) < 1e-2

@@ -21,7 +21,7 @@ CASES = {
     "steep": Geometry((-70.0, 0.0, 70.0), 12, 3, 40),
     "unequal": Geometry((-61.0, -12.0, 3.0, 33.3), 12, 3, 40),
     "shifted": Geometry(FAN, 12, 3, 40, SHIFTS),
-    "isolated": Geometry(FAN, 12, 3, 40, SHIFTS, "isolated"),
+    "vacuum": Geometry(FAN, 12, 3, 40, SHIFTS, "vacuum"),
 }
 cases = pytest.mark.parametrize("geometry", CASES.values(), ids=CASES.keys())
 

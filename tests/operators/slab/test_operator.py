@@ -30,15 +30,15 @@ CASES = {
     "steep": Geometry((-70.0, 0.0, 70.0), 12, 3, 40),
     "unequal": Geometry(UNEQUAL, 12, 3, 40),
     "shifted": Geometry(FAN, 12, 3, 40, SHIFTS),
-    "isolated": Geometry(FAN, 12, 3, 40, specimen="isolated"),
-    "isolated, odd, shifted": Geometry(FAN, 13, 3, 41, SHIFTS, "isolated"),
-    "isolated, steep": Geometry((-70.0, 5.0, 70.0), 12, 3, 40, specimen="isolated"),
+    "vacuum": Geometry(FAN, 12, 3, 40, boundary="vacuum"),
+    "isolated, odd, shifted": Geometry(FAN, 13, 3, 41, SHIFTS, "vacuum"),
+    "isolated, steep": Geometry((-70.0, 5.0, 70.0), 12, 3, 40, boundary="vacuum"),
 }
 cases = pytest.mark.parametrize("geometry", CASES.values(), ids=CASES.keys())
 slabs = pytest.mark.parametrize(
     "geometry",
-    [g for g in CASES.values() if g.specimen == "slab"],
-    ids=[name for name, g in CASES.items() if g.specimen == "slab"],
+    [g for g in CASES.values() if g.boundary == "extended"],
+    ids=[name for name, g in CASES.items() if g.boundary == "extended"],
 )
 
 
@@ -57,7 +57,7 @@ def projections(operator: SlabOperator, seed: int = 1) -> Tensor:
 
 def whole_period(geometry: Geometry, length: int = 48) -> SlabOperator:
     """An operator whose columns are its whole period, so that nothing is cropped."""
-    operator = SlabOperator(replace(geometry, specimen="slab"), (-3, length - 3))
+    operator = SlabOperator(replace(geometry, boundary="extended"), (-3, length - 3))
     assert operator.length == length
     return operator
 
@@ -229,7 +229,7 @@ def test_measured_rays_see_nothing_outside_the_columns():
 
 
 def test_an_isolated_specimen_counts_every_ray_on_the_detector():
-    geometry = Geometry((-60.0, 0.0, 45.0), 16, 1, 80, specimen="isolated")
+    geometry = Geometry((-60.0, 0.0, 45.0), 16, 1, 80, boundary="vacuum")
     data = SlabOperator(geometry).prepare(torch.zeros(3, 1, 80))
     for t, theta in enumerate(geometry.angles):
         # Columns of s under the detector, or all there are.
@@ -238,7 +238,7 @@ def test_an_isolated_specimen_counts_every_ray_on_the_detector():
 
 
 def test_a_projection_of_an_isolated_specimen_does_not_wrap():
-    geometry = Geometry((-65.0, 65.0), 20, 1, 30, specimen="isolated")
+    geometry = Geometry((-65.0, 65.0), 20, 1, 30, boundary="vacuum")
     operator = SlabOperator(geometry)
     x = torch.zeros(20, 1, 30)
     x[19, 0, 26:29] = 1  # leaves the columns on one side, and must not enter on the other
