@@ -36,7 +36,7 @@ def peak(pid: int) -> int:
 
 
 def phantom(shape):
-    from ddgm_dist import TissuePhantom
+    from ddgm_dist.simulation.phantom import TissuePhantom
 
     return TissuePhantom(shape, seed=1)
 

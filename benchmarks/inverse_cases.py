@@ -12,10 +12,18 @@ import torch
 from scipy.interpolate import griddata
 from torch import Tensor
 
-import ddgm_dist as dd
+from ddgm_dist.algorithm.likelihood import GaussianLikelihood, PoissonLikelihood
+from ddgm_dist.algorithm.nonlinear import Linear, nonlinear_descent
+from ddgm_dist.core.box import Box
 from ddgm_dist.core.geometry import Geometry
+from ddgm_dist.operators.blur import Blur, disc_kernel, gaussian_kernel
+from ddgm_dist.operators.fourier import MaskedFourier
+from ddgm_dist.operators.fourier_masks import cartesian_mask, variable_density_mask
+from ddgm_dist.operators.inpainting import Inpainting
 from ddgm_dist.operators.slab.basis import norm_squared
 from ddgm_dist.operators.slab.interpolated import InterpolatedOperator
+from ddgm_dist.operators.transmission import Transmission, log_linearise
+from ddgm_dist.readers.volumes import open_volume
 from ddgm_dist.runs.intensity_estimate import estimate_noise
 from ddgm_dist.simulation.projector import Projector
 
@@ -69,8 +77,8 @@ class Case:
 
 def tissue(data: Path, count: int, size: int) -> Tensor:
     """FIB-SEM images that the denoiser was not trained on, ``(z, rows, x)`` in the prior's unit."""
-    volume = dd.open_volume(data / "fibsem_medulla" / "val").read(
-        dd.Box((0, 40, 40), (250, 40 + size, 40 + size))
+    volume = open_volume(data / "fibsem_medulla" / "val").read(
+        Box((0, 40, 40), (250, 40 + size, 40 + size))
     )
     slices = volume[np.linspace(40, 200, count).astype(int)]
     return (torch.from_numpy(slices.transpose(1, 0, 2).copy()).float() - GREY_MEAN) / GREY_STD
@@ -94,8 +102,8 @@ def mri(data: Path, quick: bool) -> Iterator[Case]:
 
 def _mri(image_name: str, image: Tensor, mask_name: str, acceleration: int, noise: float) -> Case:
     shape = (image.shape[0], image.shape[2])
-    draw = {"lines": dd.cartesian_mask, "points": dd.variable_density_mask}[mask_name]
-    fourier = dd.MaskedFourier(draw(shape, acceleration, seed=1), shape)
+    draw = {"lines": cartesian_mask, "points": variable_density_mask}[mask_name]
+    fourier = MaskedFourier(draw(shape, acceleration, seed=1), shape)
     noise_of = torch.complex(normal(image.shape, 2), normal(image.shape, 3))
     kspace = fourier.mask * (fourier.A(image) + noise * noise_of)
     # The data tell the scale: the mean is sample zero, and nearly all variance is measured.
@@ -121,14 +129,14 @@ def _mri(image_name: str, image: Tensor, mask_name: str, acceleration: int, nois
 def deblurring(data: Path, quick: bool) -> Iterator[Case]:
     size, count = (64, 1) if quick else (96, 2)
     kernels = {
-        "Gaussian, 2 px": dd.gaussian_kernel(2.0),
-        "disc, radius 4 px": dd.disc_kernel(4.0),
+        "Gaussian, 2 px": gaussian_kernel(2.0),
+        "disc, radius 4 px": disc_kernel(4.0),
     }
     for noise in (0.05, 0.3):
         for name, kernel in kernels.items():
             if quick and (noise, name) != (0.05, "Gaussian, 2 px"):
                 continue
-            blur = dd.Blur(kernel, (size, size))
+            blur = Blur(kernel, (size, size))
             wide = tissue(data, count, size + 2 * blur.margin[0])
             b = blur.A(wide) + noise * normal((size, count, size), 4)
             truth, eta = blur.crop(wide), 1 / blur.norm_squared
@@ -157,7 +165,7 @@ def inpainting(data: Path, quick: bool) -> Iterator[Case]:
     plans = [("80% of pixels missing", random, 0.05), ("3 of 4 lines missing", lines, 0.05)]
     plans += [("80% of pixels missing", random, 0.5)]
     for name, mask, noise in plans[: 1 if quick else 3]:
-        paint = dd.Inpainting(mask, (size, size))
+        paint = Inpainting(mask, (size, size))
         b = paint.A(truth + noise * normal(tuple(truth.shape), 6))
         yield Case(
             f"{name}, noise {noise:.0%}",
@@ -191,8 +199,8 @@ def transmission(data: Path, quick: bool) -> Iterator[Case]:
     thickness, rows, columns = (32, 1, 96) if quick else (64, 1, 200)
     tilts = np.linspace(-60, 60, 21 if quick else 41)
     geometry = Geometry(tuple(tilts.tolist()), thickness, rows, columns)
-    whole = dd.open_volume(data / "fibsem_medulla" / "val").read(
-        dd.Box((93, 121, 0), (93 + thickness, 121 + rows, 250))
+    whole = open_volume(data / "fibsem_medulla" / "val").read(
+        Box((93, 121, 0), (93 + thickness, 121 + rows, 250))
     )
     # Tissue goes on beyond what is recorded: mirrored until no ray leaves it sideways.
     pad = max(0, math.ceil((columns / math.cos(math.pi / 3) + thickness * 1.74 + 4 - 250) / 2))
@@ -214,30 +222,30 @@ def _transmission(
 ) -> Iterator[Case]:
     projector = InterpolatedOperator(geometry)
     background = INTEGRAL / torch.cos(torch.tensor(geometry.angles))[:, None, None]
-    operator = dd.Transmission(projector, blank, background=background, scale=scale)
+    operator = Transmission(projector, blank, background=background, scale=scale)
     generator = torch.Generator().manual_seed(7)
     counts = torch.poisson(blank * torch.exp(-integrals), generator=generator)
     norm = norm_squared(geometry)
     first, stop = reach - projector.columns[0], geometry.field - reach - projector.columns[0]
     extent = (geometry.thickness, geometry.rows, projector.columns[1] - projector.columns[0])
 
-    logs, sigma = dd.log_linearise(counts, blank)
+    logs, sigma = log_linearise(counts, blank)
     logs, sigma = (logs - background) / scale, sigma / abs(scale)
-    line = dd.Linear(projector.A, projector.T)
+    line = Linear(projector.A, projector.T)
     even = estimate_noise(logs)
     terms = {
-        "log": (line, dd.GaussianLikelihood(logs, even), even**2 / norm),
+        "log": (line, GaussianLikelihood(logs, even), even**2 / norm),
         "weighted log": (
             line,
-            dd.GaussianLikelihood(logs, sigma),
+            GaussianLikelihood(logs, sigma),
             float(sigma.square().mean(dim=(1, 2)).min()) / norm,
         ),
-        "Poisson": (operator, dd.PoissonLikelihood(counts), operator.step_size(counts, norm)),
+        "Poisson": (operator, PoissonLikelihood(counts), operator.step_size(counts, norm)),
     }
     for name, (forward, likelihood, eta) in terms.items():
 
         def descend(x, K, forward=forward, likelihood=likelihood, eta=eta):
-            return dd.nonlinear_descent(forward, likelihood, x, K, eta)
+            return nonlinear_descent(forward, likelihood, x, K, eta)
 
         def gradient(x, forward=forward, likelihood=likelihood):
             prediction, pull = forward.vjp(x)

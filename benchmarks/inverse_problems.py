@@ -25,9 +25,12 @@ from PIL import Image
 from skimage.metrics import structural_similarity
 from torch import Tensor
 
-import ddgm_dist as dd
+from ddgm_dist.algorithm.ddgm import ddgm
+from ddgm_dist.algorithm.image_prior import ImagePrior
+from ddgm_dist.algorithm.schedule import make_schedule, noise_levels
 from ddgm_dist.baselines.tv_descent import tv_descent
 from ddgm_dist.planning.config import ProblemConfig
+from ddgm_dist.prior.denoisers import load_denoiser
 
 mpl.use("agg")
 import matplotlib.pyplot as plt  # after the backend is chosen
@@ -86,18 +89,18 @@ def variation(case: Case, iterations: int) -> tuple[str, Tensor]:
 def denoised(case: Case, denoiser, N: int) -> Tensor:
     """DDGM."""
     s = DEFAULTS
-    prior = dd.ImagePrior(denoiser, case.extent, seed=0)
-    schedule = dd.make_schedule(
+    prior = ImagePrior(denoiser, case.extent, seed=0)
+    schedule = make_schedule(
         N=N,
         K=s.K,
-        sigma=dd.noise_levels(s.schedule, s.sigma_1, s.sigma_N, N),
+        sigma=noise_levels(s.schedule, s.sigma_1, s.sigma_N, N),
         added_noise=s.added_noise,
         rule=s.step_rule,
         step_size=case.step_size,
         sigma_y=case.sigma_y,
         data_weight_cap=s.data_weight_cap,
     )
-    x = dd.ddgm(
+    x = ddgm(
         prior.start(),
         schedule=schedule,
         descend=case.descend,
@@ -180,7 +183,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="small images, first condition only")
     parser.add_argument("--only", default="", help="conditions that contain this text")
     args = parser.parse_args()
-    denoiser = dd.load_denoiser("fibsem").denoiser
+    denoiser = load_denoiser("fibsem").denoiser
     for problem in PROBLEMS if args.problem == "all" else (args.problem,):
         rows: list[dict] = []
         shown = []

@@ -20,7 +20,9 @@ from quality import inner, surround
 from skimage.metrics import structural_similarity
 
 import ddgm_dist as dd
+from ddgm_dist.core.box import Box
 from ddgm_dist.planning.config import ProblemConfig
+from ddgm_dist.readers.volumes import open_volume
 
 HERE = Path(__file__).resolve().parent
 N = ProblemConfig().N
@@ -100,7 +102,7 @@ def case(truth: np.ndarray, noise: float, work: Path, done: list[dict], out: Pat
             continue
         started, spent = time.perf_counter(), time.process_time()
         result = dd.reconstruct(tilts, work / "out.zarr", keys, "local", overwrite=True)
-        found = result.volume().read(dd.Box((0, 0, 0), result.plan.shape))
+        found = result.volume().read(Box((0, 0, 0), result.plan.shape))
         row = {
             **what,
             "seconds": time.perf_counter() - started,
@@ -135,9 +137,9 @@ def main() -> None:
     args = parser.parse_args()
     for name in set(EXPERIMENTS) - set(args.only or EXPERIMENTS):
         del EXPERIMENTS[name]
-    cube = dd.open_volume(args.data / "fibsem_medulla" / "val")
+    cube = open_volume(args.data / "fibsem_medulla" / "val")
     first = (250 - args.rows) // 2
-    truth = cube.read(dd.Box((93, first, 0), (157, first + args.rows, 250)))
+    truth = cube.read(Box((93, first, 0), (157, first + args.rows, 250)))
     done = json.loads(args.out.read_text()) if args.out.exists() else []
     with tempfile.TemporaryDirectory(prefix="ddgm-planes-") as work:
         for noise in args.noise:

@@ -20,7 +20,10 @@ from pathlib import Path
 import numpy as np
 
 import ddgm_dist as dd
+from ddgm_dist.core.box import Box
 from ddgm_dist.demo.descent_only import descend_only
+from ddgm_dist.readers.volumes import open_volume
+from ddgm_dist.tilts.series import open_tilt_series
 
 HERE = Path(__file__).resolve().parent
 PAPER = {
@@ -43,10 +46,10 @@ def specimens(data: Path) -> dict[str, tuple[list[np.ndarray], int]]:
 
 
 def _specimens(data: Path) -> Iterator[tuple[str, list[np.ndarray], int]]:
-    train = dd.open_volume(data / "fibsem_medulla" / "train")
-    val = dd.open_volume(data / "fibsem_medulla" / "val")
-    kept_out = train.read(dd.Box((352, 0, 0), (416, 520, 520)))
-    cube = val.read(dd.Box((0, 0, 0), (250, 250, 250)))
+    train = open_volume(data / "fibsem_medulla" / "train")
+    val = open_volume(data / "fibsem_medulla" / "val")
+    kept_out = train.read(Box((352, 0, 0), (416, 520, 520)))
+    cube = val.read(Box((0, 0, 0), (250, 250, 250)))
     thick = kept_out.transpose(1, 0, 2)  # thickness along the volume's y, rows along its z
     # The field's inner part is only 88 columns wide in the cube: one slab says little.
     slabs = [cube[z : z + 64, 121:129] for z in (0, 93, 186)]
@@ -119,7 +122,7 @@ def surround(volume: np.ndarray, field: int) -> np.ndarray:
 
 def inner(tilts: Path) -> str:
     """The region whose rays are all measured: x trimmed by the reach on each side."""
-    series = dd.open_tilt_series(tilts)
+    series = open_tilt_series(tilts)
     _, rows, field = series.shape
     thickness = series.meta.thickness_px
     steepest = np.deg2rad(max(abs(a) for a in series.meta.angles_deg))

@@ -14,6 +14,8 @@ from pathlib import Path
 import numpy as np
 
 import ddgm_dist as dd
+from ddgm_dist.core.box import Box
+from ddgm_dist.simulation.phantom import TissuePhantom
 
 HERE = Path(__file__).resolve().parent
 
@@ -21,10 +23,10 @@ HERE = Path(__file__).resolve().parent
 def wide(work: Path) -> dict:
     """The paper's width, on procedural tissue that goes on beyond the field."""
     thickness, rows, field = 128, 16, 1568
-    truth = dd.TissuePhantom((thickness, rows, field + 240), seed=3)
+    truth = TissuePhantom((thickness, rows, field + 240), seed=3)
     tilts, out = work / "wide-tilts.zarr", work / "wide.zarr"
     dd.simulate(truth, tilts, noise="gaussian:0.05", field=field, overwrite=True)
-    print(dd.make_plan(tilts).describe())
+    print(dd.plan(tilts).describe())
     result = dd.reconstruct(tilts, out, engine="local", overwrite=True, progress=True)
     print(result.describe())
     scores = dd.evaluate(out, truth).to_dict()
@@ -46,13 +48,13 @@ def seams(work: Path, noise: float = 0.05) -> list[dict]:
     what it is for one tile in the same columns. Columns whose rays are not all measured are left out.
     """
     thickness, rows, field = 128, 4, 1568
-    truth = dd.TissuePhantom((thickness, rows, field + 240), seed=4)
+    truth = TissuePhantom((thickness, rows, field + 240), seed=4)
     tilts = work / "seam-tilts.zarr"
     dd.simulate(truth, tilts, noise=f"gaussian:{noise}", field=field, overwrite=True)
     config = {"rows_per_call": 1}
     whole = dd.reconstruct(tilts, work / "whole.zarr", config, "local", overwrite=True)
     one = read(whole)
-    tissue = truth.read(dd.Box((0, 0, 120), (thickness, rows, 120 + field)))
+    tissue = truth.read(Box((0, 0, 120), (thickness, rows, 120 + field)))
     reach = int(np.ceil(thickness / 2 * np.tan(np.deg2rad(60))))
     inner = np.zeros(field, dtype=bool)
     inner[reach : field - reach] = True
@@ -88,7 +90,7 @@ def nmse(volume: np.ndarray, truth: np.ndarray, columns: np.ndarray) -> float:
 
 def read(result) -> np.ndarray:
     z, y, x = result.plan.shape
-    return result.volume().read(dd.Box((0, 0, 0), (z, y, x)))
+    return result.volume().read(Box((0, 0, 0), (z, y, x)))
 
 
 def main() -> None:

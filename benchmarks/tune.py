@@ -22,7 +22,9 @@ import torch
 from quality import inner, surround
 
 import ddgm_dist as dd
+from ddgm_dist.core.box import Box
 from ddgm_dist.planning.config import parse_config
+from ddgm_dist.readers.volumes import open_volume
 from ddgm_dist.tuning.candidates import expand_grid
 
 HERE = Path(__file__).resolve().parent
@@ -57,11 +59,11 @@ GRID = [
 def specimen(data: Path, *, vacuum: bool) -> tuple[np.ndarray, int]:
     """A slab (z, y, x) 64 thick whose rows lie apart, and the field."""
     if vacuum:  # rays of the field leave it 25 columns beyond
-        val = dd.open_volume(data / "fibsem_medulla" / "val")
-        cube = val.read(dd.Box((93, 0, 0), (157, 250, 250)))
+        val = open_volume(data / "fibsem_medulla" / "val")
+        cube = val.read(Box((93, 0, 0), (157, 250, 250)))
         return np.stack([cube[:, row] for row in (30, 90, 150, 220)], axis=1), 200
-    train = dd.open_volume(data / "fibsem_medulla" / "train")
-    kept_out = train.read(dd.Box((352, 0, 0), (416, 520, 520)))
+    train = open_volume(data / "fibsem_medulla" / "train")
+    kept_out = train.read(Box((352, 0, 0), (416, 520, 520)))
     return surround(np.stack([kept_out[:, row] for row in ROWS], axis=1), FIELD), FIELD
 
 

@@ -30,8 +30,10 @@ from ddgm_dist.baselines.gradient import gradient_descent
 from ddgm_dist.baselines.sirt import sirt
 from ddgm_dist.baselines.total_variation import total_variation
 from ddgm_dist.baselines.wbp import weighted_back_projection
+from ddgm_dist.core.box import Box
 from ddgm_dist.operators.slab.operator import SlabOperator
 from ddgm_dist.planning.config import parse_config
+from ddgm_dist.readers.volumes import open_volume
 from ddgm_dist.runs.build_problem import pose_problem
 from ddgm_dist.tilts.rows import read_rows
 
@@ -53,8 +55,8 @@ WEIGHTS, TV_STEPS = tuple(10.0 ** (k / 4) for k in range(-2, 11)), 100
 
 def slab(data: Path, row: int) -> np.ndarray:
     """64 thick, two rows, mirrored beyond the volume's ends."""
-    train = dd.open_volume(data / "fibsem_medulla" / "train")
-    return surround(train.read(dd.Box((352, row, 0), (416, row + 2, 520))), FIELD)
+    train = open_volume(data / "fibsem_medulla" / "train")
+    return surround(train.read(Box((352, row, 0), (416, row + 2, 520))), FIELD)
 
 
 def estimates(tilts: Path) -> Iterator[tuple[str, float, np.ndarray]]:

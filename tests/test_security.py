@@ -17,7 +17,11 @@ import zarr
 import ddgm_dist as dd
 from ddgm_dist.cli import main
 from ddgm_dist.errors import DdgmError, InputError
+from ddgm_dist.evaluation.pyramid import build_pyramid
 from ddgm_dist.inspection.verify import verify
+from ddgm_dist.readers.volumes import open_volume
+from ddgm_dist.simulation.phantom import TissuePhantom
+from ddgm_dist.tilts.series import open_tilt_series
 
 PACKAGE = Path(dd.__file__).parent
 
@@ -218,7 +222,7 @@ def test_a_pickle_in_any_input_is_refused_and_does_not_run(
 @pytest.fixture(scope="module")
 def tilts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("tilts") / "tilts.zarr"
-    dd.simulate(dd.TissuePhantom((12, 4, 96), seed=0), path, noise="gaussian:0.05", field=64)
+    dd.simulate(TissuePhantom((12, 4, 96), seed=0), path, noise="gaussian:0.05", field=64)
     return path
 
 
@@ -249,9 +253,9 @@ def test_a_link_out_of_a_tilt_series_is_not_followed(
     tilts: Path, tmp_path: Path, inside: str
 ) -> None:
     store = copied(tilts, tmp_path)
-    dd.open_tilt_series(store)
+    open_tilt_series(store)
     moved_out(store, inside)
-    for use in (dd.open_tilt_series, dd.make_plan):
+    for use in (open_tilt_series, dd.plan):
         with pytest.raises(InputError, match=OUTWARD) as caught:
             use(store)
         assert f"the link {inside} " in str(caught.value)
@@ -264,8 +268,8 @@ def test_a_link_to_the_store_and_links_within_it_are_followed(tilts: Path, tmp_p
     (tmp_path / "link.zarr").symlink_to(store)
     rows = slice(0, 4)
     np.testing.assert_array_equal(
-        dd.open_tilt_series(tmp_path / "link.zarr").read(rows),
-        dd.open_tilt_series(tilts).read(rows),
+        open_tilt_series(tmp_path / "link.zarr").read(rows),
+        open_tilt_series(tilts).read(rows),
     )
 
 
@@ -279,8 +283,8 @@ def test_a_link_out_of_a_result_is_neither_read_nor_written_through(
     (store / "ddgm_dist" / "state.json").exists()
     uses: list[Callable[[], Any]] = [
         lambda: dd.open_result(store),
-        lambda: dd.evaluate(store, dd.TissuePhantom((12, 4, 64), seed=0)),
-        lambda: dd.build_pyramid(store),
+        lambda: dd.evaluate(store, TissuePhantom((12, 4, 64), seed=0)),
+        lambda: build_pyramid(store),
         lambda: verify(store),
         lambda: dd.reconstruct(tilts, store, {"N": 2, "K": 2}, engine="local"),
         lambda: dd.reconstruct(tilts, store, {"N": 3, "K": 2}, engine="local", overwrite=True),
@@ -296,7 +300,7 @@ def test_what_is_neither_file_nor_folder_is_not_opened(tilts: Path, tmp_path: Pa
     store = copied(tilts, tmp_path)
     os.mkfifo(store / "projections" / "c" / "9")
     with pytest.raises(InputError, match="neither a file nor a folder"):
-        dd.open_tilt_series(store)
+        open_tilt_series(store)
 
 
 @pytest.mark.parametrize(
@@ -316,7 +320,7 @@ def test_a_level_is_within_its_image(
     about = json.loads((store / "zarr.json").read_text())
     about["attributes"]["ome"]["multiscales"][0]["datasets"][0]["path"] = level
     (store / "zarr.json").write_text(json.dumps(about))
-    for use in (dd.open_result, dd.open_volume, dd.build_pyramid, verify):
+    for use in (dd.open_result, open_volume, build_pyramid, verify):
         with pytest.raises(InputError):
             use(store)
     assert main(["evaluate", str(store), "phantom:12,4,64"]) == 2
@@ -332,7 +336,7 @@ def test_a_coarse_level_is_within_its_image(result: Path, tmp_path: Path) -> Non
     levels.append({**levels[0], "path": "../precious"})
     (store / "zarr.json").write_text(json.dumps(about))
     with pytest.raises(InputError, match="leads out of it"):
-        dd.build_pyramid(store, levels=1, overwrite=True)
+        build_pyramid(store, levels=1, overwrite=True)
     assert zarr.open_array(other, mode="r").shape == (12, 4, 64)
 
 
@@ -350,7 +354,7 @@ def test_the_problem_of_a_record_names_no_folder_elsewhere(
         lambda: dd.open_result(store),
         lambda: dd.open_result(store, what=0),
         lambda: verify(store),
-        lambda: dd.read_status(store),
+        lambda: dd.status(store),
     ]
     for use in uses:
         with pytest.raises(DdgmError, match="no hash of a problem"):

@@ -31,10 +31,11 @@ from scipy.ndimage import gaussian_filter, zoom
 from skimage import color, data
 from slabs import DATA, NOISES, RESULTS, SCORE_ROWS, Cell, Slab, make_slab, pose, surround, unfolded
 
-import ddgm_dist as dd
+from ddgm_dist.core.box import Box
 from ddgm_dist.prior.denoisers import UNetDenoiser
 from ddgm_dist.prior.unet import UNet
 from ddgm_dist.prior.weights import load_weights, shipped_weights
+from ddgm_dist.readers.volumes import open_volume
 from ddgm_dist.training.patches import PatchSampler
 from ddgm_dist.training.train import read_images
 from ddgm_dist.training.training import TrainingOptions, train_network
@@ -114,11 +115,11 @@ def coarser(noise: float, work: Path) -> Slab:
     """At 1.5 times the pixel size, which no prior here was trained at."""
     planes = (12_412, 130_404, 260_396, 400_388)  # 1000 y + z; the thickness is along y
     cell = Cell(noise, planes, "coarser", field=220)
-    source = dd.open_volume(DATA / "fibsem_medulla" / "train")
+    source = open_volume(DATA / "fibsem_medulla" / "train")
     slices = []
     for plane in planes:
         y, z = divmod(plane, 1000)
-        fine = source.read(dd.Box((z, y, 0), (z + 1, y + 96, 520)))[0].astype(np.float32)
+        fine = source.read(Box((z, y, 0), (z + 1, y + 96, 520)))[0].astype(np.float32)
         slices.append(zoom(gaussian_filter(fine, 0.5), 2 / 3, order=1)[:, :346])
     volume = surround(np.stack(slices, axis=1), cell)
     return pose(cell, volume, work / cell.key / "tilts.zarr")

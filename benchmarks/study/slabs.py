@@ -31,9 +31,11 @@ from ddgm_dist.operators.slab.operator import SlabData, SlabOperator
 from ddgm_dist.planning.config import ProblemConfig
 from ddgm_dist.planning.problem import Problem
 from ddgm_dist.prior.denoisers import load_denoiser
+from ddgm_dist.readers.volumes import open_volume
 from ddgm_dist.runs.build_problem import pose_problem
 from ddgm_dist.runs.intensity_estimate import estimate_noise
 from ddgm_dist.tilts.rows import read_rows
+from ddgm_dist.tilts.series import open_tilt_series
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
@@ -132,22 +134,19 @@ def unfolded(cell: Cell) -> NDArray[np.float32]:
     if not (DATA / "fibsem_medulla").is_dir():
         raise SystemExit(f"no folder fibsem_medulla in {DATA}: set DDGM_DIST_DATA to where it is")
     if cell.specimen == "medulla":
-        source = dd.open_volume(DATA / "fibsem_medulla" / "train")
-        block = source.read(dd.Box((352, 0, 0), (352 + cell.thickness, 520, 520)))
+        source = open_volume(DATA / "fibsem_medulla" / "train")
+        block = source.read(Box((352, 0, 0), (352 + cell.thickness, 520, 520)))
         slices = block[:, list(cell.rows)]
     elif cell.specimen == "thick":
-        source = dd.open_volume(DATA / "fibsem_medulla" / "train")
+        source = open_volume(DATA / "fibsem_medulla" / "train")
         planes = [divmod(row, 1000) for row in cell.rows]  # row = 1000 y + z
         slices = np.stack(
-            [
-                source.read(dd.Box((z, y, 0), (z + 1, y + cell.thickness, 520)))[0]
-                for y, z in planes
-            ],
+            [source.read(Box((z, y, 0), (z + 1, y + cell.thickness, 520)))[0] for y, z in planes],
             axis=1,
         )
     elif cell.specimen == "cube":
-        source = dd.open_volume(DATA / "fibsem_medulla" / "val")
-        cube = source.read(dd.Box((0, 0, 0), (250, 250, 250)))
+        source = open_volume(DATA / "fibsem_medulla" / "val")
+        cube = source.read(Box((0, 0, 0), (250, 250, 250)))
         starts = [divmod(row, 250) for row in cell.rows]  # row = 250 z + y
         slices = np.stack([cube[z : z + cell.thickness, y] for z, y in starts], axis=1)
     else:
@@ -294,13 +293,13 @@ def pose(cell: Cell, volume: NDArray[np.float32], tilts: Path) -> Slab:
         if cell.poisson:
             clean = tilts.with_name("clean.zarr")
             dd.simulate(volume, clean, field=cell.field, angles=angles, overwrite=True)
-            projections = dd.open_tilt_series(clean).read(slice(0, volume.shape[1]))
+            projections = open_tilt_series(clean).read(slice(0, volume.shape[1]))
             untilted = float(projections[int(np.argmin(np.abs(angles)))].mean())
             variance = cell.noise**2 * float(projections.var(axis=(1, 2)).mean())
             noise = f"poisson:{untilted * float(projections.mean()) / variance}"
         dd.simulate(volume, tilts, noise=noise, field=cell.field, angles=angles, overwrite=True)
     rows = len(cell.rows)
-    recorded = torch.from_numpy(dd.open_tilt_series(tilts).read(slice(0, rows)))
+    recorded = torch.from_numpy(open_tilt_series(tilts).read(slice(0, rows)))
     estimates = np.array(
         [
             [estimate_noise(recorded[t : t + 1, r : r + 1]) for r in range(rows)]

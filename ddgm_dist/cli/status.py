@@ -52,7 +52,7 @@ def status(
     Exit status 0 when it is complete or running, 3 when it was interrupted, 2 when it is no result
     or is damaged.
     """
-    from ddgm_dist.inspection.status import read_status
+    from ddgm_dist.inspection.status import status as read_status
 
     found = read_status(out)
     wrong = None

@@ -23,7 +23,7 @@ from ddgm_dist.records.replacement import lease_of
 from ddgm_dist.records.result import written_at
 from ddgm_dist.records.run_record import COMPLETE, RunRecord
 
-__all__ = ["CheckpointStatus", "Status", "read_status"]
+__all__ = ["CheckpointStatus", "Status", "status"]
 
 State = Literal["complete", "running", "interrupted"]
 
@@ -182,7 +182,7 @@ class Status:
         return f"{len(self.checkpoints)} at {span}, the oldest {age} ago"
 
 
-def read_status(out: str | Path) -> Status:
+def status(out: str | Path) -> Status:
     """Read how far a run is.
 
     Raises

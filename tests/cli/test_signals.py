@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from ddgm_dist.cli import main
-from ddgm_dist.inspection.status import read_status
+from ddgm_dist.inspection.status import status
 from ddgm_dist.records.lease import LEASE
 from ddgm_dist.records.run_record import RunRecord
 from ddgm_dist.tilts.series import TiltSeriesMeta, write_tilt_series
@@ -56,7 +56,7 @@ def test_a_run_gives_its_output_back(number: signal.Signals, code: int, tmp_path
     assert run.returncode == code, said
     assert said == f"ddgm-dist: {'terminated' if code == 143 else 'interrupted'}\n"
     assert not record.has(LEASE)
-    assert read_status(out).state == "interrupted"
+    assert status(out).state == "interrupted"
 
 
 def test_signals_are_as_before_when_a_command_is_done() -> None:

@@ -26,6 +26,7 @@ import ddgm_dist as dd
 from ddgm_dist.core.box import Box
 from ddgm_dist.deploy.lint.reading import number_of
 from ddgm_dist.deploy.start import OPEN_FILES, environment, head_start_command, worker_start_command
+from ddgm_dist.simulation.phantom import TissuePhantom
 from tests.chaos.network import Network, UnavailableError, network
 
 MANIFEST = Path(__file__).parents[2] / "deploy/kubernetes/overlays/cpu-local/rayjob.yaml"
@@ -177,7 +178,7 @@ def pods(manifest: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> 
 def _make_data(pods: Pods) -> None:
     data = pods.folder / "data"
     data.mkdir()
-    volume = dd.TissuePhantom((12, 8, 96), seed=0)
+    volume = TissuePhantom((12, 8, 96), seed=0)
     dd.simulate(volume, data / "tilts.zarr", noise="gaussian:0.05", field=64)
     user = pods.spec(HEAD)["securityContext"]
     for path in (data, *data.rglob("*")):  # fsGroup
@@ -260,7 +261,7 @@ def test_the_entrypoint_runs_to_its_end(pods: Pods, manifest: dict[str, Any]) ->
     status = job(pods, "status", name)
     assert "succeeded" in status.stdout + status.stderr, logs.stdout + logs.stderr
     data = pods.folder / "data"
-    assert dd.read_status(data / "volume.zarr").state == "complete"
+    assert dd.status(data / "volume.zarr").state == "complete"
     dd.reconstruct(data / "tilts.zarr", pods.folder / "here.zarr", engine="local")
     volume, here = dd.open_result(data / "volume.zarr"), dd.open_result(pods.folder / "here.zarr")
     whole = Box((0, 0, 0), volume.shape)

@@ -19,6 +19,7 @@ import pytest
 import yaml
 
 import ddgm_dist as dd
+from ddgm_dist.simulation.phantom import TissuePhantom
 from tests.ray_cluster import Cluster, free_ports, head, started
 
 HERE = Path(__file__).parents[2] / "deploy" / "monitoring"
@@ -223,7 +224,7 @@ def prometheus(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> It
 def run(cluster: Cluster, site: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """A reconstruction under way, in its third tile of four; a worker has been lost in the first."""
     folder = tmp_path_factory.mktemp("run")
-    volume = dd.TissuePhantom((12, 8, 96), seed=0)
+    volume = TissuePhantom((12, 8, 96), seed=0)
     dd.simulate(volume, folder / "tilts.zarr", noise="gaussian:0.05", field=64)
     keys = {
         "N": 8, "K": 5, "rows_per_call": 2, "tile_rows": 2, "checkpoint_every": 0.5,

@@ -19,7 +19,7 @@ from ddgm_dist.deploy.resources import MIB, Resources
 from ddgm_dist.deploy.site import SiteProfile, parse_site
 from ddgm_dist.deploy.slurm import _SOCKET, render_sbatch
 from ddgm_dist.errors import DdgmError
-from ddgm_dist.inspection.status import Status, read_status
+from ddgm_dist.inspection.status import Status, status
 from ddgm_dist.records.result import open_result
 from ddgm_dist.runs.reconstruct import reconstruct
 from tests.chaos.problem import CallLog, Case, make_case, write_denoiser
@@ -111,7 +111,7 @@ class Work:
 
     def status(self) -> Status | None:
         try:
-            return read_status(self.out)
+            return status(self.out)
         except DdgmError:
             return None
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import ddgm_dist as dd
+from ddgm_dist.simulation.phantom import TissuePhantom
 from tests.ray_cluster import Cluster, head
 
 MAKE = Path(__file__).parents[2] / "deploy" / "tls" / "certificates.sh"
@@ -59,7 +60,7 @@ def cluster(certificates: Path) -> Iterator[Cluster]:
 
 
 def reconstruct(cluster: Cluster, folder: Path, environment: dict[str, str]) -> tuple[int, str]:
-    volume = dd.TissuePhantom((12, 4, 96), seed=0)
+    volume = TissuePhantom((12, 4, 96), seed=0)
     if not (folder / "tilts.zarr").exists():
         dd.simulate(volume, folder / "tilts.zarr", noise="gaussian:0.05", field=64)
     words = ["reconstruct", "tilts.zarr", "out.zarr", "--set=N=2", "--set=K=5", "--workers=1"]
@@ -96,7 +97,7 @@ def test_a_run_goes_through_with_a_certificate_of_the_same_authority(
         cluster, tmp_path, {**cluster.environment, **make(certificates, "driver")}
     )
     assert status == 0, told
-    assert dd.read_status(tmp_path / "out.zarr").state == "complete"
+    assert dd.status(tmp_path / "out.zarr").state == "complete"
 
 
 @pytest.mark.parametrize(

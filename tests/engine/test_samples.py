@@ -9,7 +9,7 @@ import pytest
 
 from ddgm_dist.engine.local import LocalEngine
 from ddgm_dist.errors import InputError, StorageError
-from ddgm_dist.inspection.status import read_status
+from ddgm_dist.inspection.status import status
 from ddgm_dist.inspection.verify import verify
 from ddgm_dist.records.result import open_result
 from ddgm_dist.runs.reconstruct import Result, reconstruct
@@ -94,8 +94,8 @@ def test_mean_and_deviation_of_single_runs(tilts: Path, solve: Solve, cut: str) 
     assert verify(other.path) == verify(result.path) == {}
     left = {path.name for path in (Path(other.path) / "ddgm_dist").iterdir()}
     assert not left & {"samples", "sample-receipts", "commits", "generations"}
-    status = read_status(result.path)
-    assert (status.tiles_done, status.samples) == (result.plan.units, 3)
+    found = status(result.path)
+    assert (found.tiles_done, found.samples) == (result.plan.units, 3)
 
 
 @pytest.mark.usefixtures("denoisers")
@@ -112,9 +112,9 @@ def test_resumed_is_uninterrupted(tilts: Path, tmp_path: Path, cut: str) -> None
         first, second = Stopped(after), Stopped()
         with pytest.raises(StoppedError):
             reconstruct(tilts, out, keys, first)
-        status = read_status(out)
-        assert status.tiles_done == first.count(Receipt)
-        if status.tiles_done < status.tiles:
+        found = status(out)
+        assert found.tiles_done == first.count(Receipt)
+        if found.tiles_done < found.tiles:
             with pytest.raises(StorageError, match="not whole"):
                 open_result(out, what="std")
         assert verify(out) == {}

@@ -13,7 +13,7 @@ import pytest
 import ddgm_dist
 from ddgm_dist.engine.local import LocalEngine
 from ddgm_dist.errors import InputError, StorageError
-from ddgm_dist.inspection.status import read_status
+from ddgm_dist.inspection.status import status
 from ddgm_dist.inspection.verify import verify
 from ddgm_dist.paths.files import delete, files_below, names, read_bytes
 from ddgm_dist.paths.locate import locate
@@ -91,7 +91,7 @@ def test_the_bits_and_the_metadata_are_those_of_files(
     }
     assert ours == theirs
     assert verify(out) == {}
-    assert read_status(out).state == "complete"
+    assert status(out).state == "complete"
 
 
 @pytest.mark.usefixtures("denoisers")
@@ -106,8 +106,8 @@ def test_an_interrupted_run_goes_on(
     with pytest.raises(InterruptedError):
         reconstruct(far_tilts, out, every, first)
     assert first.count(SaveEvent) > 0
-    status = read_status(out)
-    assert (status.state, len(status.checkpoints)) == ("interrupted", 1)
+    found = status(out)
+    assert (found.state, len(found.checkpoints)) == ("interrupted", 1)
     with pytest.raises(StorageError, match="not whole"):
         open_result(out)
     result = reconstruct(far_tilts, out, every, second)
@@ -165,7 +165,7 @@ def test_a_second_driver_is_refused(far_tilts: str, out: str) -> None:
     first.start()
     try:
         assert engine.begun.wait(60)
-        assert read_status(out).state == "running"
+        assert status(out).state == "running"
         began = time.monotonic()
         with pytest.raises(InputError, match="is being written by process"):
             reconstruct(far_tilts, out, KEYS, "local")
@@ -173,7 +173,7 @@ def test_a_second_driver_is_refused(far_tilts: str, out: str) -> None:
     finally:
         engine.go_on.set()
         first.join()
-    assert read_status(out).state == "complete"
+    assert status(out).state == "complete"
 
 
 @pytest.mark.usefixtures("denoisers")

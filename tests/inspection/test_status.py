@@ -17,7 +17,7 @@ from ddgm_dist.cli import status as inspect
 from ddgm_dist.engine.local import LocalEngine
 from ddgm_dist.errors import InputError
 from ddgm_dist.inspection.activity import activities
-from ddgm_dist.inspection.status import Status, read_status
+from ddgm_dist.inspection.status import Status, status
 from ddgm_dist.records.lease import LEASE
 from ddgm_dist.records.run_record import COMPLETE, RUNNING, RunRecord
 from ddgm_dist.runs.reconstruct import reconstruct
@@ -45,7 +45,7 @@ class Stopping(LocalEngine):
             report(event)
             self.steps -= isinstance(event, StepEvent)
             if self.steps == 0:
-                self.while_running = read_status(self.out)
+                self.while_running = status(self.out)
                 raise Stopped
 
         super().run(job, done, listen)
@@ -77,7 +77,7 @@ def test_running_interrupted_complete(
         reconstruct(tilts, out, keys, engine)
     assert engine.while_running.state == "running"
     assert engine.while_running.holder is not None
-    found = read_status(out)
+    found = status(out)
     assert found.state == "interrupted"
     assert found.holder is None
     assert found.tiles == (6 if cut else 3)
@@ -91,7 +91,7 @@ def test_running_interrupted_complete(
     assert main(["status", str(out)]) == 3
     assert "go on" in capsys.readouterr().out
     reconstruct(tilts, out, keys, "local")
-    found = read_status(out)
+    found = status(out)
     assert (found.state, found.fraction, found.tiles_done) == ("complete", 1.0, found.tiles)
     assert found.checkpoints == ()
     assert main(["status", str(out), "--json"]) == 0
@@ -106,8 +106,8 @@ def test_it_works_while_files_come_and_go(tilts: Path, tmp_path: Path) -> None:
     record = RunRecord(out)
     for name in ("plan", "progress", "state"):
         record.delete(name)
-        assert read_status(out).state == "interrupted"
-        read_status(out).describe()
+        assert status(out).state == "interrupted"
+        status(out).describe()
 
 
 def test_a_dead_or_expired_lease_is_an_interrupted_run(tilts: Path, tmp_path: Path) -> None:
@@ -117,13 +117,13 @@ def test_a_dead_or_expired_lease_is_an_interrupted_run(tilts: Path, tmp_path: Pa
     held = {"owner": "x", "host": "elsewhere", "pid": 3, "process_started": ""}
     for expires, state in ((4e9, "running"), (1.0, "interrupted")):
         RunRecord(out).write_json(LEASE, {**held, "expires": expires})
-        assert read_status(out).state == state
+        assert status(out).state == state
 
 
 def test_what_is_no_output_is_refused(tilts: Path, tmp_path: Path) -> None:
     for path in (tilts, tmp_path / "none.zarr"):
         with pytest.raises(InputError, match="holds no record"):
-            read_status(path)
+            status(path)
 
 
 def test_a_timeline_is_drawn_from_the_command_line(tilts: Path, tmp_path: Path) -> None:
@@ -185,7 +185,7 @@ def record(tmp_path: Path) -> RunRecord:
 
 
 def read(record: RunRecord) -> Status:
-    return read_status(record.folder.parent)
+    return status(record.folder.parent)
 
 
 def test_everything_that_the_files_tell(record: RunRecord) -> None:
@@ -258,7 +258,7 @@ def test_a_damaged_record_is_told(record: RunRecord, name: str) -> None:
 
 def test_a_run_that_has_only_just_begun(tmp_path: Path) -> None:
     RunRecord(tmp_path / "out.zarr").write_json(LEASE, ELSEWHERE)
-    found = read_status(tmp_path / "out.zarr")
+    found = status(tmp_path / "out.zarr")
     assert (found.state, found.fraction, found.tiles) == ("running", 0.0, 0)
     assert "running" in found.describe()
 

@@ -19,6 +19,7 @@ from PIL import Image
 
 import ddgm_dist as dd
 from ddgm_dist.cli import main
+from ddgm_dist.demo.demo import run_demo
 from ddgm_dist.errors import InputError
 from ddgm_dist.paths.exchange import beside, set_aside
 from ddgm_dist.paths.files import files_below, read_bytes
@@ -27,7 +28,9 @@ from ddgm_dist.paths.overlap import refuse_overlap
 from ddgm_dist.paths.place import ObjectPath
 from ddgm_dist.paths.zarr_store import zarr_store
 from ddgm_dist.readers.provenance import places_of
+from ddgm_dist.readers.volumes import open_volume
 from ddgm_dist.samples import sample_path
+from ddgm_dist.simulation.phantom import TissuePhantom
 from ddgm_dist.tilts.series import TiltSeriesMeta, write_tilt_series
 
 META = TiltSeriesMeta((-20.0, 0.0, 20.0), thickness_px=4)
@@ -449,12 +452,12 @@ def test_arrays_that_are_read_from_a_store_show_it(tmp_path: Path) -> None:
         array,
         da.from_zarr(str(store)),
         da.from_zarr(str(store))[1:] * 2,
-        dd.open_volume(store),
+        open_volume(store),
     ):
         assert store in [Path(str(place)) for place in places_of(value)]
-    for value in (mapped, mapped[1:, ::2], dd.open_volume(file)):
+    for value in (mapped, mapped[1:, ::2], open_volume(file)):
         assert places_of(value) == [file]
-    assert places_of(np.zeros(3)) == places_of(dd.TissuePhantom((2, 2, 2))) == []
+    assert places_of(np.zeros(3)) == places_of(TissuePhantom((2, 2, 2))) == []
     for value, out in ((da.from_zarr(str(store)), store), (mapped, tmp_path)):
         before = digest(out)
         with pytest.raises(InputError, match="which writing it would destroy"):
@@ -517,7 +520,7 @@ def test_the_demo_replaces_only_what_a_demo_has_written(tmp_path: Path) -> None:
     (mine / "precious").write_text("keep")
     before = digest(tmp_path)
     with pytest.raises(InputError, match=r"holds tissue\.zarr, which no demo has written"):
-        dd.run_demo(tmp_path, report=print)
+        run_demo(tmp_path, report=print)
     assert main(["demo", str(sample_path("needle").parent)]) == 2
     assert digest(tmp_path) == before
 

@@ -13,6 +13,8 @@ from ddgm_dist.deploy.command import Run
 from ddgm_dist.errors import InputError
 from ddgm_dist.paths.store_name import check_store_name
 from ddgm_dist.remote.submit import submit
+from ddgm_dist.tilts.metadata import TiltSeriesMeta
+from ddgm_dist.tilts.series import write_tilt_series
 
 FOREIGN = [
     "mrc", "mrcs", "rec", "st", "ali", "map", "MRC", "tif", "tiff", "TIFF", "h5", "hdf5", "nxs",
@@ -43,8 +45,8 @@ WRITERS: dict[str, Callable[[Path], Any]] = {
     "ingest": lambda out: dd.ingest("absent.mrc", out),
     "simulate": lambda out: dd.simulate("absent.npy", out),
     "reconstruct": lambda out: dd.reconstruct("absent.zarr", out, engine="local"),
-    "write_tilt_series": lambda out: dd.write_tilt_series(
-        out, np.zeros((1, 8, 8), np.float32), dd.TiltSeriesMeta((0.0,))
+    "write_tilt_series": lambda out: write_tilt_series(
+        out, np.zeros((1, 8, 8), np.float32), TiltSeriesMeta((0.0,))
     ),
     "submit": lambda out: submit(None, "/absent.zarr", out),  # type: ignore[arg-type]
     "manifest": lambda out: Run("/absent.zarr", str(out)),

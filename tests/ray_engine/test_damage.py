@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from ddgm_dist.errors import StorageError
-from ddgm_dist.inspection.status import read_status
+from ddgm_dist.inspection.status import status
 from ddgm_dist.records.json_files import problem_dir
 from ddgm_dist.records.run_record import RunRecord
 from ddgm_dist.runs.reconstruct import Result, reconstruct
@@ -120,9 +120,9 @@ def test_a_damaged_piece_of_the_input_is_told_with_its_place(
     assert found is not None
     row = int(found[1])
     assert (int(found[2]), int(found[3])) == (8 * row, 8 * row + 7)
-    status = read_status(out)
-    assert (status.state, status.tiles) == ("interrupted", 8)
-    assert 1 <= status.tiles_done < 8
+    found = status(out)
+    assert (found.state, found.tiles) == ("interrupted", 8)
+    assert 1 <= found.tiles_done < 8
     # With a good copy in its place the run goes on, and does nothing twice.
     shutil.rmtree(tilts)
     shutil.copytree(whole, tilts)

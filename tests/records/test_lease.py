@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 
 from ddgm_dist.errors import InputError, StorageError
-from ddgm_dist.inspection.status import read_status
+from ddgm_dist.inspection.status import status
 from ddgm_dist.paths.files import read_bytes, write_bytes
 from ddgm_dist.paths.locate import locate
 from ddgm_dist.records import lease as module
@@ -436,7 +436,7 @@ def test_a_stopped_process_of_this_machine_is_called_stopped(
             Lease(folder).acquire()
         assert f"`kill -CONT {process.pid}`" in str(told.value)
         assert "renews" not in str(told.value)
-        assert read_status(folder).holder == (
+        assert status(folder).holder == (
             f"process {process.pid} on {socket.gethostname()}, which is stopped (SIGSTOP)"
         )
         # Its last renewal was long ago: it is watched, as it may be continued, and taken over.

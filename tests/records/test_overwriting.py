@@ -14,7 +14,7 @@ from ddgm_dist.core.box import Box
 from ddgm_dist.engine.local import LocalEngine
 from ddgm_dist.errors import InputError, StorageError
 from ddgm_dist.evaluation.pyramid import build_pyramid
-from ddgm_dist.inspection.status import read_status
+from ddgm_dist.inspection.status import status
 from ddgm_dist.paths.array_io import InputReplacedError
 from ddgm_dist.paths.files import is_zarr
 from ddgm_dist.paths.locate import locate
@@ -272,8 +272,8 @@ def test_a_reconstruction_that_fails_leaves_the_old_result_and_goes_on(tmp_path:
     kept = {name: data for name, data in files(out).items() if name != "ddgm_dist/next.json"}
     assert kept == before
     np.testing.assert_array_equal(open_result(out).to_dask().compute(), old)
-    status = read_status(out)
-    assert (status.replaces, status.state, status.tiles_done) == (True, "interrupted", 1)
+    found = status(out)
+    assert (found.replaces, found.state, found.tiles_done) == (True, "interrupted", 1)
     work = pending(out)
     assert isinstance(work, Path)
     (first,) = [p for p in (work / "0/c").rglob("*") if p.is_file()][:1]
@@ -283,7 +283,7 @@ def test_a_reconstruction_that_fails_leaves_the_old_result_and_goes_on(tmp_path:
     assert (out / first.relative_to(work)).stat().st_ino == inode  # not written again
     alone = reconstruct(tilts, tmp_path / "alone.zarr", KEYS, "local").to_dask().compute()
     np.testing.assert_array_equal(result.to_dask().compute(), alone)
-    assert read_status(out).replaces is False
+    assert status(out).replaces is False
     assert {p.name for p in tmp_path.iterdir()} == {"tilts.zarr", "out.zarr", "alone.zarr"}
     # The old problem is now the other one.
     with pytest.raises(InputError, match="another problem's result"):

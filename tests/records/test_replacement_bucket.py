@@ -12,7 +12,7 @@ import zarr
 
 from ddgm_dist.errors import InputError, StorageError
 from ddgm_dist.evaluation.pyramid import build_pyramid
-from ddgm_dist.inspection.status import read_status
+from ddgm_dist.inspection.status import status
 from ddgm_dist.inspection.verify import verify
 from ddgm_dist.paths import locate as location
 from ddgm_dist.paths.array_io import BulkArray, InputReplacedError
@@ -161,11 +161,11 @@ def test_a_result_is_replaced_by_one_write(bucket: str, samples: int) -> None:
         assert any(np.array_equal(found, right) for right in expected)
         # What was begun with --overwrite is finished without it.
         begun = pending(locate(out, "out")) is not None or np.array_equal(found, expected[1])
-        begun = begun and read_status(out).replaces
+        begun = begun and status(out).replaces
         with mortal_bucket(Mortal()):
             again = reconstruct(tilts, out, new, "local", overwrite=at % 2 == 0 or not begun)
         np.testing.assert_array_equal(again.to_dask().compute(), expected[1])
-        assert read_status(out).state == "complete"
+        assert status(out).state == "complete"
         assert len(names(locate(out, "out"))) == 2
     # Anybody finds the volume by the metadata; and it can be gone on with, be given levels, be replaced.
     store = open_volume(out)

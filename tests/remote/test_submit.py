@@ -23,6 +23,7 @@ import ddgm_dist as dd
 from ddgm_dist.cli import main
 from ddgm_dist.errors import InputError
 from ddgm_dist.records.run_record import RunRecord
+from ddgm_dist.simulation.phantom import TissuePhantom
 from tests.ray_cluster import Cluster, free_ports, head
 
 pytestmark = [
@@ -82,7 +83,7 @@ def token(cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.fixture(scope="module")
 def tilts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("tilts") / "tilts.zarr"
-    dd.simulate(dd.TissuePhantom((12, 4, 96), seed=0), path, noise="gaussian:0.05", field=64)
+    dd.simulate(TissuePhantom((12, 4, 96), seed=0), path, noise="gaussian:0.05", field=64)
     return path
 
 
@@ -142,7 +143,7 @@ def test_what_is_sent_along_is_what_runs(
     assert status == 0, shown
     assert re.search(r"\d %  sigma .*, residual .*voxel/s", shown.out)  # progress
     assert "wall time" in shown.out
-    assert dd.read_status(tmp_path / "out.zarr").state == "complete"
+    assert dd.status(tmp_path / "out.zarr").state == "complete"
     made = RunRecord(tmp_path / "out.zarr").read_json("provenance")
     assert made["versions"]["ddgm-dist"] == dd.__version__
     assert (made["config"]["N"], made["config"]["denoiser"]) == (2, name)
@@ -186,7 +187,7 @@ def test_ctrl_c_detaches_and_the_job_can_be_followed_again(
     (site / "pause").unlink()
     assert main(words(cluster, "--attach", job[1])) == 0
     assert "wall time" in capfd.readouterr().out
-    assert dd.read_status(tmp_path / "o.zarr").state == "complete"
+    assert dd.status(tmp_path / "o.zarr").state == "complete"
 
 
 def test_a_cancelled_job_has_stopped_and_its_output_can_be_gone_on_with(
@@ -203,9 +204,9 @@ def test_a_cancelled_job_has_stopped_and_its_output_can_be_gone_on_with(
     assert jobs(cluster)[job] == "STOPPED"
     (site / "pause").unlink()
     assert main(words(cluster, "--attach", job)) == 143
-    assert dd.read_status(tmp_path / "o.zarr").state != "complete"
+    assert dd.status(tmp_path / "o.zarr").state != "complete"
     assert main(words(cluster, *asked)) == 0
-    assert dd.read_status(tmp_path / "o.zarr").state == "complete"
+    assert dd.status(tmp_path / "o.zarr").state == "complete"
 
 
 @pytest.mark.usefixtures("old_image")
@@ -225,7 +226,7 @@ def test_what_the_image_has_is_used_when_asked_to(
     cluster: Cluster, tilts: Path, tmp_path: Path
 ) -> None:
     assert main(words(cluster, tilts, tmp_path / "o.zarr", *SMALL, "--installed")) == 0
-    assert dd.read_status(tmp_path / "o.zarr").state == "complete"
+    assert dd.status(tmp_path / "o.zarr").state == "complete"
 
 
 def test_another_ray_or_python_is_told_before_anything_is_submitted(

@@ -14,7 +14,9 @@ import table
 import torch
 
 import ddgm_dist as dd
+from ddgm_dist.core.box import Box
 from ddgm_dist.prior.denoisers import FunctionDenoiser
+from ddgm_dist.readers.volumes import open_volume
 
 CELL = slabs.Cell(0.05, (0, 1), "toy", thickness=16, tilts=13, max_tilt=45.0, field=48)
 N = 3
@@ -70,7 +72,7 @@ def test_ddgm_of_the_study_is_what_reconstruct_does(posed, tilts: Path, tmp_path
         "sigma_y": posed.problem.intensity.sigma_y,
     }
     dd.reconstruct(tilts, tmp_path / "out.zarr", config, "local")
-    stored = dd.open_volume(tmp_path / "out.zarr").read(dd.Box((0, 0, 0), posed.truth.shape))
+    stored = open_volume(tmp_path / "out.zarr").read(Box((0, 0, 0), posed.truth.shape))
     np.testing.assert_allclose(posed.restore(x), stored, rtol=1e-5)
 
 

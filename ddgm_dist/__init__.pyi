@@ -1,0 +1,43 @@
+"""The public names: the one list that both type checkers and ``__init__.py`` read."""
+
+from .errors import DdgmError, InputError, PlanError, StorageError
+from .evaluation.evaluate import Scores, evaluate
+from .inspection.status import Status, status
+from .planning.plan import Plan
+from .records.result import open_result
+from .remote.submit import submit
+from .runs.reconstruct import Result, plan, reconstruct
+from .simulation.simulate import simulate
+from .tilts.ingest import ingest
+from .tilts.series import TiltSeries
+from .training.train import TrainingResult, train
+from .tuning.tune import Tuning, tune
+from .volumes.store import VolumeStore
+
+__version__: str
+
+__all__ = [
+    "DdgmError",
+    "InputError",
+    "Plan",
+    "PlanError",
+    "Result",
+    "Scores",
+    "Status",
+    "StorageError",
+    "TiltSeries",
+    "TrainingResult",
+    "Tuning",
+    "VolumeStore",
+    "__version__",
+    "evaluate",
+    "ingest",
+    "open_result",
+    "plan",
+    "reconstruct",
+    "simulate",
+    "status",
+    "submit",
+    "train",
+    "tune",
+]
