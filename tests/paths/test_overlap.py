@@ -470,7 +470,7 @@ def test_objects_are_compared_by_bucket_and_key() -> None:
         return ObjectPath("s3", bucket, key)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("ddgm_dist.paths.object_store.probe_bucket", lambda *a: None)
+        patch.setattr("ddgm_dist.paths.locate.probe_bucket", lambda *a: None)
         same = [("a/b", "a/b"), ("a", "a/b"), ("a/b/c", "a/b"), ("a//b/", "a/b")]
         for out, source in [*same, ("./a/./b/.", "a/b"), ("a/b", "a/./b")]:
             with pytest.raises(InputError, match="the input tilts"):

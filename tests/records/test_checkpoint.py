@@ -8,7 +8,7 @@ import pytest
 import zarr
 
 from ddgm_dist.errors import StorageError
-from ddgm_dist.records import run_record
+from ddgm_dist.records import json_files, run_record
 from ddgm_dist.records.checkpoint import (
     CheckpointDamagedError,
     CheckpointLayout,
@@ -230,13 +230,13 @@ def test_a_commit_whose_answer_is_lost_still_drops_what_it_replaces(
     """The server has written, and says to the request that is repeated that it has not."""
     for n in (1, 2):
         checkpoints.commit("unit", Generation(n, checkpoints.write(n, 0, 0, state(n))))
-    write = run_record.compare_and_swap
+    write = json_files.compare_and_swap
 
     def unheard(*asked: Any) -> bool:
         write(*asked)
         return False
 
-    monkeypatch.setattr(run_record, "compare_and_swap", unheard)
+    monkeypatch.setattr(json_files, "compare_and_swap", unheard)
     dropped = checkpoints.commit("unit", Generation(3, checkpoints.write(3, 0, 0, state(3))))
     assert [g.iteration for g in dropped] == [1]
     assert [g.iteration for g in checkpoints.generations("unit")] == [3, 2]

@@ -14,9 +14,8 @@ from ddgm_dist.errors import InputError, StorageError
 from ddgm_dist.evaluation.pyramid import build_pyramid
 from ddgm_dist.inspection.status import status
 from ddgm_dist.inspection.verify import verify
-from ddgm_dist.paths import locate as location
 from ddgm_dist.paths.array_io import BulkArray, InputReplacedError
-from ddgm_dist.paths.files import names
+from ddgm_dist.paths.files import delete, names
 from ddgm_dist.paths.locate import locate
 from ddgm_dist.paths.zarr_store import ObjectZarr, zarr_store
 from ddgm_dist.readers.volumes import open_volume
@@ -221,7 +220,7 @@ def test_a_new_series_whose_writer_lost_its_lease_is_not_deleted(bucket: str) ->
     lease = first._claim.lease
     lease._stop.set()
     lease._thread.join()
-    location.delete(locate(url, "out") / "ddgm_dist/lease.json")
+    delete(locate(url, "out") / "ddgm_dist/lease.json")
     write_tilt_series(url, stack(2), META, overwrite=True)
     lease._renew_once()
     first._claim.discard()

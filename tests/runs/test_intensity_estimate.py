@@ -218,7 +218,7 @@ def plain(projections: Tensor, geometry: Geometry, monkeypatch: pytest.MonkeyPat
     """What the formulas give of all lines."""
     with monkeypatch.context() as patch:
         every = [Lines(t, None, 0, geometry.field) for t in range(geometry.tilts)]
-        patch.setattr("ddgm_dist.core.intensity.measured_lines", lambda *_: every)
+        patch.setattr("ddgm_dist.runs.intensity_estimate.measured_lines", lambda *_: every)
         return estimate_intensity(projections, geometry)
 
 
