@@ -39,8 +39,9 @@ from ddgm_dist.engine.work import Task, TileWork, Work
 from ddgm_dist.operators.slab.basis import fast_length, norm_squared
 from ddgm_dist.planning.config import ProblemConfig, parse_config
 from ddgm_dist.planning.make_plan import make_plan
-from ddgm_dist.planning.plan import Plan, widest_read
+from ddgm_dist.planning.plan import Plan
 from ddgm_dist.planning.problem import Problem
+from ddgm_dist.planning.tiling import widest_read
 from ddgm_dist.prior.denoisers import load_denoiser
 from ddgm_dist.runs.build_problem import build_schedule, pose_problem
 from ddgm_dist.runs.calibrate import expect
