@@ -42,7 +42,7 @@ def phantom(shape):
 
 
 def simulated(scratch: Path, shape, name: str) -> Path:
-    from ddgm_dist.simulation import simulate
+    from ddgm_dist import simulate
 
     path = scratch / f"{name}.zarr"
     if not path.exists():
@@ -107,7 +107,7 @@ def small_denoiser(scratch: Path) -> str:
 def run(tilts: Path, out: Path, keys: dict) -> dict:
     """One reconstruction in this process: peaks of its workers and of itself."""
     from ddgm_dist.ray_engine.engine import RayEngine
-    from ddgm_dist.runs import reconstruct
+    from ddgm_dist import reconstruct
 
     peaks: dict[int, int] = {}
     over_time = []
@@ -203,7 +203,7 @@ def main() -> None:
 
 
 def score(out: Path, rows: int, field: int, some: int) -> dict:
-    from ddgm_dist.evaluation import evaluate
+    from ddgm_dist import evaluate
 
     source = phantom((DEPTH, rows, field + 224))
     began = time.time()

@@ -63,7 +63,7 @@ def measure(mode: str, actors: int, tiles: int, seconds: float, folder: Path) ->
     import ray
 
     from ddgm_dist.ray_engine.engine import RayEngine
-    from ddgm_dist.runs import reconstruct
+    from ddgm_dist import reconstruct
     from ddgm_dist.tile.events import PoolEvent, StepEvent
 
     rows, columns, keys = problem(mode, tiles)
