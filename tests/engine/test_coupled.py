@@ -281,7 +281,7 @@ def test_any_order_and_any_loss_give_the_for_loop(
     assert not simulation.store.commits  # a finished group leaves none behind
 
 
-@pytest.mark.parametrize("memory", [True, False])
+@pytest.mark.parametrize("resident", [True, False])
 def test_without_faults_every_step_is_done_once(resident: bool) -> None:
     row = Row(5, 3, planes=False)
     simulation = Simulation(row, 7, resident, random.Random(1), faults=0)
