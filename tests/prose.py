@@ -135,7 +135,7 @@ def blocks(lines: Iterable[Line]) -> Iterator[tuple[int, str]]:
             yield number, line.lstrip("# ")
         elif line:
             start = start if held else number
-            held.append(_ITEM.sub("", text, count=1).strip() if not held else line)
+            held.append(line if held else re.sub(rf"^{_ITEM.pattern}", "", text).strip())
     if held:
         yield start, " ".join(held)
 

@@ -72,6 +72,7 @@ def test_a_full_stop_of_an_abbreviation_or_a_number_ends_no_sentence(root: Path)
     half = "to " * 15
     assert len(found(root, f"{half} e.g. It is 2.5 of {half}\n")) == 1
     assert found(root, f"{half}. It is 2.5 of {half}\n") == []
+    assert found(root, f"**{half}.** It is 2.5 of {half}\n") == []
 
 
 def test_a_long_line_is_reported(root: Path) -> None:
