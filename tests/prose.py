@@ -108,12 +108,10 @@ def lines_of(text: str) -> list[Line]:
             indented = blank = False
             continue
         if line.strip():
-            if _ITEM.match(line):
-                listed = True
-            elif not line.startswith(" "):
-                listed = False
             depth = len(line) - len(line.lstrip())
             indented = depth >= (6 if listed else 4) and (indented or blank)
+            if not indented:
+                listed = bool(_ITEM.match(line)) or (listed and depth > 0)
         found.append(Line(number, line, indented and bool(line.strip())))
         blank = not line.strip()
     return found

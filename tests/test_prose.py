@@ -68,6 +68,12 @@ def test_a_sentence_runs_on_over_lines_and_links_but_not_into_the_next_item(root
     assert one.startswith("1: a sentence of 31 words")
 
 
+def test_a_list_in_a_block_of_code_is_code_and_so_is_code_in_a_list(root: Path) -> None:
+    assert found(root, f"Code:\n\n    - {'to ' * 31}\n    {'to ' * 31}\n") == []
+    assert found(root, f"- Code:\n\n      {'to ' * 31}\n") == []
+    assert len(found(root, f"- Text.\n\n  {'to ' * 31}\n")) == 1
+
+
 def test_a_full_stop_of_an_abbreviation_or_a_number_ends_no_sentence(root: Path) -> None:
     half = "to " * 15
     assert len(found(root, f"{half} e.g. It is 2.5 of {half}\n")) == 1
