@@ -20,7 +20,14 @@ from typing import NamedTuple
 
 MOST_WORDS = 30
 MOST_CHARACTERS = 120
-PAGES = ("README.md", "CONTRIBUTING.md", "SECURITY.md", "docs/*.md", "deploy/**/*.md")
+PAGES = (
+    "README.md",
+    "CONTRIBUTING.md",
+    "SECURITY.md",
+    "docs/*.md",
+    "deploy/**/*.md",
+    "ddgm_dist/**/*.md",
+)
 # Files and folders that a page tells its reader to make.
 READERS_OWN = ("deploy/kubernetes/overlays/mine", "deploy/kubernetes/overlays/specimen7")
 

@@ -37,7 +37,7 @@ def root(tmp_path: Path) -> Path:
     (tmp_path / "ddgm_dist" / "core" / "box.py").write_text('"""Boxes."""\n')
     (tmp_path / "docs").mkdir()
     (tmp_path / "docs" / "figure.png").write_bytes(b"")
-    cells = " | ".join(["two words"] * 8)
+    cells = " | ".join(["a b c"] * 11)
     page = GOOD.format(url="x" * 100, cells=cells, code="and long " * 30)
     (tmp_path / "docs" / "page.md").write_text(page)
     (tmp_path / "README.md").write_text("See [a page](docs/page.md#a-page).\n")
