@@ -190,6 +190,7 @@ def banned_words(path: str, lines: Iterable[Line]) -> Iterator[Finding]:
 
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 _PATH = re.compile(r"(?<![\w./@-])((?:ddgm_dist|tests|benchmarks|deploy|docs)/[\w./*-]*\w/?)")
+_PUBLIC = re.compile(r"(?<![\w.])dd\.([a-z_]\w*)", re.IGNORECASE)
 _MODULE = re.compile(r"(?<![\w.-])ddgm_dist((?:\.[a-z_]\w*)+)")
 
 
@@ -233,6 +234,9 @@ def dead_paths(root: Path, path: str, lines: Iterable[Line]) -> Iterator[Finding
         for dotted in _MODULE.findall(text):
             if not _is_module(root, dotted):
                 yield Finding(path, number, f"there is no module ddgm_dist{dotted}")
+        for name in _PUBLIC.findall(text):
+            if not _is_module(root, name):
+                yield Finding(path, number, f"there is no public name {name}")
 
 
 def check_page(root: Path, path: str) -> list[Finding]:

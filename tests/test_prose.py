@@ -115,6 +115,7 @@ def test_a_banned_word_is_reported_with_the_word_to_say(
         ("    python tests/gone.py", "1: tests/gone.py is not there"),
         ("Run deploy/*/gone.yaml.", "1: deploy/*/gone.yaml is not there"),
         ("```\nfrom ddgm_dist.gone import a\n```", "2: there is no module ddgm_dist.gone"),
+        ("`dd.core`, `dd.gone(1)`", "1: there is no public name gone"),
         ("`ddgm_dist.core.gone.a`", "1: there is no module ddgm_dist.core.gone.a"),
     ],
 )
