@@ -20,7 +20,7 @@ help:
 	@echo "make monitoring alert rules and dashboard against a real Prometheus (fetched from Debian if it is missing)"
 	@echo "make sbom       write sbom.json (CycloneDX): all that is installed here, with versions and licences; offline"
 	@echo "make audit      look these up among known vulnerabilities; needs the network"
-	@echo "make lint       ruff, mypy, import-linter"
+	@echo "make lint       ruff, mypy, import-linter; sentences, links and spelling of the documentation"
 	@echo "make format     rewrite the code in the project's format"
 	@echo "make manifests  write the committed manifests of deploy/ again"
 	@echo "make check-install  run the install steps of deploy/docker/Dockerfile, without a container engine (two minutes)"
@@ -83,6 +83,8 @@ lint: $(INSTALLED)
 	$(VENV)/bin/ruff format --check
 	$(PY) -m mypy
 	$(VENV)/bin/lint-imports
+	$(PY) -m tests.prose
+	$(VENV)/bin/codespell README.md CONTRIBUTING.md SECURITY.md Makefile docs deploy ddgm_dist tests benchmarks
 
 format: $(INSTALLED)
 	$(VENV)/bin/ruff check --fix

@@ -101,7 +101,8 @@ def _rows(model: type[BaseModel]) -> Iterator[str]:
         else:
             shown = f"`{_shown(default)}`"
         values = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
-        choice = f" ({', '.join(f'`{value}`' for value in values)})" if values else ""
+        others = ", ".join(f"`{value}`" for value in values if value != default)
+        choice = f" (or {others})" if others else ""
         yield f"| `{key}` | {shown} | {field.description}{choice} |"
 
 

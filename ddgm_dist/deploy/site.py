@@ -141,7 +141,7 @@ class Kubernetes(_Section):
         "token", description="who may submit code to the cluster; disabled means anybody near"
     )
     head_service: Literal["ClusterIP", "NodePort", "LoadBalancer"] = Field(
-        "ClusterIP", description="how the head is reached; the other two leave the cluster"
+        "ClusterIP", description="how the head is reached; the others leave the cluster"
     )
     queue: Literal["none", "kueue", "volcano"] = Field(
         "none", description="who admits the job as a whole"
