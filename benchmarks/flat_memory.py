@@ -106,8 +106,8 @@ def small_denoiser(scratch: Path) -> str:
 
 def run(tilts: Path, out: Path, keys: dict) -> dict:
     """One reconstruction in this process: peaks of its workers and of itself."""
-    from ddgm_dist.ray_engine.engine import RayEngine
     from ddgm_dist import reconstruct
+    from ddgm_dist.ray_engine.engine import RayEngine
 
     peaks: dict[int, int] = {}
     over_time = []

@@ -31,9 +31,9 @@ def run(engine: str, tilts: Path, out: Path, keys: dict) -> dict:
     import numpy as np
     import torch
 
+    from ddgm_dist import reconstruct
     from ddgm_dist.engine.local import LocalEngine
     from ddgm_dist.ray_engine.engine import RayEngine
-    from ddgm_dist import reconstruct
     from ddgm_dist.tile.events import StepEvent
     from ddgm_dist.tile.host import allocate_as_workers
 

@@ -62,8 +62,8 @@ def measure(mode: str, actors: int, tiles: int, seconds: float, folder: Path) ->
     """One run; its figures."""
     import ray
 
-    from ddgm_dist.ray_engine.engine import RayEngine
     from ddgm_dist import reconstruct
+    from ddgm_dist.ray_engine.engine import RayEngine
     from ddgm_dist.tile.events import PoolEvent, StepEvent
 
     rows, columns, keys = problem(mode, tiles)

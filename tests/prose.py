@@ -208,7 +208,7 @@ def _is_module(root: Path, dotted: str) -> bool:
             return True
         package, at = at, at / part
         if not at.is_dir() and not at.with_suffix(".py").is_file():
-            names = (package / "__init__.py").read_text(encoding="utf-8")
+            names = "".join(p.read_text(encoding="utf-8") for p in package.glob("__init__.py*"))
             return bool(re.search(rf"\b{part}\b", names))
     return True
 
