@@ -35,7 +35,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ddgm_dist.algorithm.schedule import exponential
+from ddgm_dist.algorithm.schedule import noise_levels
 from ddgm_dist.baselines.cgls import cgls
 from ddgm_dist.baselines.ddrm import ddrm
 from ddgm_dist.baselines.diffpir import diffpir
@@ -208,7 +208,7 @@ def exact(monkeypatch: pytest.MonkeyPatch, module: str) -> None:
 
 def solve_dpir(case: Case, seen: Seen, inner: int) -> Tensor:
     """With DeepInverse's settings."""
-    levels = exponential(49 / 255, SIGMA_Y, 8)
+    levels = noise_levels("exponential", 49 / 255, SIGMA_Y, 8)
     return dpir(case.operator, case.data, denoise=seen, sigma=levels, sigma_y=SIGMA_Y, inner=inner)
 
 
@@ -328,7 +328,7 @@ def test_ddrm(whole, monkeypatch):
     kept = torch.where(values >= cut * values[0], values, 0.0)
     least = float(kept[kept > 0].min())
     sigma_y = 0.9 * least
-    levels = exponential(3.0, 0.1, 8)
+    levels = noise_levels("exponential", 3.0, 0.1, 8)
     assert 0.2 < float((kept > 0).double().mean()) < 0.8
     assert sigma_y / float(values[0]) < levels[2]
     assert levels[-1] < sigma_y / least < levels[0], "modes pass from noisy to well seen"
