@@ -83,8 +83,6 @@ def _steps(last: int) -> Choice:
 def _levels(settings: Settings) -> tuple[float, ...]:
     ends = float(settings["sigma_1"]), float(settings["sigma_N"])
     return noise_levels("exponential", *ends, int(settings["N"]))
-        "exponential", float(settings["sigma_1"]), float(settings["sigma_N"]), int(settings["N"])
-    )
 
 
 # -- no prior learned -------------------------------------------------------------------------

@@ -1,9 +1,9 @@
-"""Procedural nervous tissue: a test specimen of any size, any block of it computed when read.
+"""Procedural nervous tissue: a test specimen of any size, whose blocks are computed when read.
 
-It imitates 8-bit FIB-SEM of neuropil at about 10 nm/voxel: cells and thin neurites of many
-widths, packed until their dark membranes touch, mitochondria, vesicles and a fine texture. It is
-not a model of any real brain; it exists so that tomograms can be simulated of specimens far larger
-than memory, with structures for which a denoiser trained on such tissue is a sensible prior.
+It imitates 8-bit FIB-SEM of neuropil at about 10 nm/voxel. It has cells and thin neurites of many
+widths with touching dark membranes, mitochondria, vesicles and a fine texture. It is not a model of
+any real brain. It serves to simulate tomograms of specimens far larger than memory, with structures
+for which a denoiser trained on such tissue is a sensible prior.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ __all__ = ["TissuePhantom"]
 
 Floats = NDArray[np.float32]
 
-# Work goes by tiles of the global grid: a tile fits the processor's cache, and fixes the origin of
-# the float32 coordinates and the labels of cells, whatever box is read.
+# Voxels are computed tile by tile of the global grid, whatever box is read. A tile fits the cache,
+# and fixes the origin of the float32 coordinates and the labels of cells.
 _TILE: Triple = (48, 32, 64)
 
 
@@ -58,8 +58,8 @@ _VESICLE_SPACING = 12
 class TissuePhantom:
     """Procedural tissue as a volume that is read box by box.
 
-    Every voxel is a function of its coordinates and the seed alone: reading a box gives, bit for
-    bit, that part of any larger read; the shape only says where the volume ends. Grey levels are
+    Every voxel is a function of its coordinates and the seed alone. So a box has the same bits as
+    that part of any larger read, and the shape only sets where the volume ends. Grey levels are
     those of 8-bit FIB-SEM (mean about 130, standard deviation about 35, membranes dark), not
     rounded and not clipped to 0..255.
 
@@ -68,12 +68,12 @@ class TissuePhantom:
     shape
         Extent (z, y, x), voxels.
     seed
-        Which tissue; a different one is different everywhere.
+        Seed of the tissue; another seed changes every voxel.
 
     Raises
     ------
     InputError
-        A shape that is not three positive integers, or a seed outside 0..2**64 - 1.
+        If the shape is not three positive integers, or the seed is outside 0..2**64 - 1.
     """
 
     def __init__(self, shape: Triple, *, seed: int = 0) -> None:
@@ -113,7 +113,7 @@ def _render(seed: int, origin: Triple, box: Box) -> Floats:
 
 
 def _blur(sharp: Floats) -> Floats:
-    """The microscope's resolution: (1, 2, 1) / 4 along each axis; one voxel less on every side."""
+    """Blur with (1, 2, 1) / 4 along each axis, as a microscope does; crops one voxel on every side."""
     along_z = sharp[:-2] + sharp[2:]
     along_z += 2 * sharp[1:-1]
     along_y = along_z[:, :-2] + along_z[:, 2:]
@@ -140,7 +140,7 @@ def _sharp(seed: int, origin: Triple, box: Box) -> Floats:
     grey -= np.float32(150.0) * puncta
     grey -= _vesicles(seed, box, _vesicle_share(key)[label])
     _add_mitochondria(grey, cells, at, label, outside)
-    # Membranes come last: a pair of leaflets and the cleft between them, darker in some stretches.
+    # Membranes come last. Each is a pair of leaflets and the cleft between, darker in some stretches.
     level = np.float32(91.0) + np.float32(60.0) * smooth_noise(seed, 23, 16, box)
     grey += _bump(depth, 3.3) * (level - grey)
     return grey
@@ -164,7 +164,7 @@ def _warped(seed: int, origin: Triple, box: Box) -> Coordinates:
 
 
 def _cells_near(seed: int, origin: Triple) -> Capsules:
-    """Every cell that can reach the tile at ``origin``, in an order that only the tile fixes."""
+    """Every cell that can reach the tile at ``origin``, in an order that depends on the tile alone."""
     parts = []
     for kind in _KINDS:
         reach = kind.radius[1] + kind.length[1] / 2 + CAP + _WARP_REACH + 1
@@ -247,7 +247,7 @@ def _add_mitochondria(
     # A body that sticks out of its own cell may be nearest inside another one.
     own = owner[which] == label
     which = np.where(own, which, which2)
-    # Inside its cell, four voxels from the border, whatever the two shapes are.
+    # Keep the body four voxels from the border of its cell, whatever the two shapes are.
     edge = np.maximum(np.where(own, surface, surface2), np.float32(4.0) - np.float32(0.5) * gap)
     hit = np.nonzero((which > 0) & (owner[which] == label) & (edge < np.float32(1.5)))
     if len(hit[0]) == 0:

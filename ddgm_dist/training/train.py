@@ -1,4 +1,4 @@
-"""Train a denoiser on one's own images: reading them, resuming, and what is kept of it all."""
+"""Train a denoiser on one's own images: read them, train or resume, write weights and recipe."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class TrainingResult:
     digest
         SHA-256 of the weights, hexadecimal.
     recipe
-        What the recipe says.
+        Contents of the recipe.
     """
 
     weights: Path
@@ -59,7 +59,7 @@ class TrainingResult:
     recipe: dict[str, Any]
 
     def describe(self) -> str:
-        """A few lines: what was trained, for how long, how good it became."""
+        """A few lines: the network, the time of training, the validation loss."""
         figures = self.recipe["training"]
         lines = [
             f"{self.weights}: {figures['parameters']:,} parameters, {figures['steps']} steps in "
@@ -95,10 +95,10 @@ def train(
     device: str | None = None,
     progress: bool = True,
 ) -> TrainingResult:
-    """Train a denoiser; interrupted and called again with the same arguments, it goes on.
+    """Train a denoiser. Interrupted and called again with the same arguments, it resumes.
 
-    While it trains, ``NAME.ckpt`` beside the weights holds its state (and ``NAME.ckpt.json`` what
-    it is of). Called again when it has finished, it returns what is there.
+    While it trains, ``NAME.ckpt`` beside the weights holds its state, and ``NAME.ckpt.json`` its
+    request. Called again after it has finished, it returns the finished weights.
 
     Parameters
     ----------
@@ -108,7 +108,7 @@ def train(
     weights
         ``NAME.safetensors`` to write.
     steps, minutes
-        Budget; at least one. A resumed training may be given another budget.
+        Budget; at least one. A resumed training may have another budget.
     planes
         Planes to draw from, of ``yx``, ``zx`` and ``zy``. Planes in which a volume is smaller
         than a patch are left out.
@@ -119,27 +119,27 @@ def train(
     learning_rate, seed
         See :class:`ddgm_dist.training.training.TrainingOptions`.
     augment
-        Probability, from 0 to 1, that a patch is shown as another microscope might: at another
-        pixel size, on a bent intensity scale, and (half as often) less sharp. What other data gain
-        by it, data like ``images`` lose a little.
+        Probability, from 0 to 1, that a patch is changed as by another microscope. The changes are
+        another pixel size, a bent intensity scale and (half as often) blur. They help with other
+        data, and cost a little with data like ``images``.
     attribution
-        Where the images come from; kept in the recipe.
+        Source of the images; kept in the recipe.
     spec
         Architecture; the default one when None.
     resume
-        Go on from ``NAME.ckpt`` if it exists; False starts anew and removes it. A file of that name
+        Resume from ``NAME.ckpt`` if it exists; False starts anew and removes it. A file of that name
         that no training has written is refused.
     overwrite
-        Replace finished weights. Without it they are refused if anything asked for differs.
+        Replace finished weights. Without it, finished weights of another request are refused.
     device
-        ``cpu`` or ``cuda``; a GPU where there is one when None.
+        ``cpu`` or ``cuda``; when None, a GPU if there is one.
     progress
         Show progress on stderr.
 
     Raises
     ------
     InputError
-        If the images, the arguments or what lies at ``weights`` cannot be used.
+        If the images, the arguments or existing files at ``weights`` cannot be used.
     """
     target = Path(weights)
     if target.suffix != ".safetensors":
@@ -210,16 +210,16 @@ def write_trained(
     weights_path
         ``NAME.safetensors``.
     net, history, options, patch
-        The network (the average that training keeps), its figures, how it was trained.
+        The network (the average that training keeps), its history and options, edge of a patch.
     data_description, validation_description
-        As `describe_data` makes them.
+        Results of `describe_data`.
     attribution
-        Where the images come from.
+        Source of the images.
 
     Raises
     ------
     InputError
-        If the weights are not finite, even in half precision: training diverged.
+        If the weights are not finite in half precision, for then training diverged.
     """
     target = Path(weights_path)
     if not all(bool(torch.isfinite(p.half()).all()) for p in net.parameters()):
@@ -250,7 +250,7 @@ def write_trained(
 
 
 def read_images(path: str | Path, z_range: slice | None = None) -> NDArray[Any]:
-    """A volume, or some of its sections, in memory: small integers as they are, else float32.
+    """Read a volume, or some of its sections; integers of up to 16 bits are kept, else float32.
 
     Raises
     ------
@@ -277,7 +277,7 @@ def read_images(path: str | Path, z_range: slice | None = None) -> NDArray[Any]:
 def describe_data(
     path: str | Path, sampler: PatchSampler, index: int, z_range: slice | None = None
 ) -> dict[str, Any]:
-    """What a recipe says of one volume of a sampler; names and figures, no paths."""
+    """Description of one volume of a sampler for the recipe; names and numbers, no paths."""
     volume, (mean, std) = sampler.volumes[index], sampler.moments[index]
     return {
         "name": Path(path).resolve().name,
@@ -335,7 +335,7 @@ def _sections(path: str | Path, z_range: slice | None, depth: int) -> tuple[int,
 
 @contextlib.contextmanager
 def _withdrawn_if_refused(sidecar: Path, adopted: bool) -> Iterator[None]:
-    """Take back what was written beside somebody's checkpoint that turns out to be none."""
+    """Remove the request again if the file that it was written beside is no checkpoint."""
     try:
         yield
     except InputError:
@@ -345,7 +345,7 @@ def _withdrawn_if_refused(sidecar: Path, adopted: bool) -> Iterator[None]:
 
 
 def _check_siblings(target: Path, *, overwrite: bool, resume: bool) -> None:
-    """Refuse to replace files named as those that a training writes, but of no training."""
+    """Refuse to replace files with the names of a training's files that no training has written."""
     if overwrite or not target.exists():
         check_checkpoint(target.with_suffix(".ckpt"), resume=resume)
     beside = [target.with_suffix(suffix) for suffix in (".json", ".png")]
@@ -360,10 +360,10 @@ def _check_siblings(target: Path, *, overwrite: bool, resume: bool) -> None:
 
 
 def _finished(target: Path, request: Mapping[str, Any], resume: bool) -> TrainingResult:
-    """The result that lies at ``target``, if it is what is asked for."""
+    """The finished result at ``target``; refused if its request differs."""
     try:
         found = load_weights(target)
-        differing = differences(found.recipe, request) if resume else "and is to be trained afresh"
+        differing = differences(found.recipe, request) if resume else "and resume is False"
     except InputError as error:
         differing = f"and {error.why}"
     if differing:
