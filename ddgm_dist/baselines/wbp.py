@@ -54,8 +54,8 @@ def weighted_back_projection(
 ) -> Tensor:
     """Weighted back-projection of all tilts; linear in the data.
 
-    Samples that were not measured are taken as those of the background: vacuum around a specimen in
-    vacuum, else 0, the mean of the normalised specimen.
+    Samples that were not measured are taken as those of the background. It is vacuum around a
+    specimen in vacuum, else 0, the mean of the normalised specimen.
 
     Parameters
     ----------

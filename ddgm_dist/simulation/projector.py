@@ -12,8 +12,8 @@ the ray from the voxel's projected centre::
 It is tabulated per tilt and averaged over the rays of a detector pixel. So a ray is integrated along
 its whole length, edges and steep angles included, and not sampled once per slice. Mass is conserved,
 and a uniform slab gives exactly thickness / cos(theta). The interpolation blurs a little, as the
-detector's pixels do: phi passes 0.94 of the amplitude along an axis at a quarter of the sampling
-frequency.
+detector's pixels do. At a quarter of the sampling frequency phi passes 0.94 of the amplitude along an
+axis.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ class Projector:
         return len(self._angles)
 
     def with_level(self) -> Projector:
-        """This projector with one more tilt at the end: zero degrees, unshifted."""
+        """The projector with one more tilt at the end: zero degrees, unshifted."""
         more = copy.copy(self)
         more._angles, more._shifts = [*self._angles, 0.0], [*self._shifts, (0.0, 0.0)]
         return more

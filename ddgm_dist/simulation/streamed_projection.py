@@ -1,6 +1,6 @@
 """Projection of a volume larger than memory, in blocks of rows and pieces of columns.
 
-A block whose rows fit is projected whole. A wider one is projected from left to right: each piece of
+A block whose rows fit is projected whole. A wider one is projected from left to right. Each piece of
 columns is read once, and adds to the part of every tilt that it reaches. With the centre c this part
 lies at ``(x - c) cos(theta) + c``, elsewhere for every tilt. So detector columns are kept until no
 tilt needs more of the volume, and then yielded in whole chunks of the store, in order. At most about

@@ -363,7 +363,7 @@ def _finished(target: Path, request: Mapping[str, Any], resume: bool) -> Trainin
     """The finished result at ``target``; refused if its request differs."""
     try:
         found = load_weights(target)
-        differing = differences(found.recipe, request) if resume else "and resume is False"
+        differing = differences(found.recipe, request) if resume else "and is to be trained afresh"
     except InputError as error:
         differing = f"and {error.why}"
     if differing:

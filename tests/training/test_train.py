@@ -283,7 +283,7 @@ def test_from_the_command_line(
     assert err == ""
     assert main([*words, "--z-range", "0:17"]) == 2
     assert "data differs" in capsys.readouterr().err
-    assert ddgm_dist.training.train is train
+    assert ddgm_dist.train is train
 
 
 def test_variety_is_another_training(folder: Path, tmp_path: Path) -> None:
