@@ -251,7 +251,7 @@ def case(name: str, rates: Rates, phases: dict) -> dict:
             "tiles_side_by_side": len(plan.groups[0]),
             "halo": round(plan.halo, 3),
             "worker_bytes": plan.worker_memory,
-            "exchanged_bytes_per_iteration": plan.bytes_exchanged,
+            "exchanged_bytes_per_iteration": plan.traffic.exchanged,
             "written_bytes": plan.bytes_written,
             "tilts_bytes": 4 * len(ANGLES) * rows * field,
         },

@@ -1,6 +1,6 @@
 """The configuration: every key that a run takes, with its default, bound and meaning.
 
-Keys are of two kinds. *Problem* keys fix the answer. *Plan* keys say how it is computed and cannot
+Keys are of two kinds. *Problem* keys fix the answer. *Plan* keys fix how it is computed and cannot
 change it. The command line, YAML files and Python calls share these models.
 """
 
@@ -24,10 +24,10 @@ from ddgm_dist.errors import InputError
 __all__ = ["Config", "PlanConfig", "ProblemConfig", "parse_config"]
 
 _SEEDS = 2**63
-# Of values: sums of squares of their projections are numbers of float32.
+# Largest value, so that sums of squares of projections stay within float32.
 _LARGEST = 1e12
 
-# What people call some keys; for hints alone.
+# Other names of some keys, for hints.
 _WORDS = {
     "iterations": "N",
     "iters": "N",
@@ -42,7 +42,7 @@ _WORDS = {
 }
 
 
-# Keys and values of former versions, and what they are called now.
+# New names of keys and values of former versions, for hints.
 _RENAMED = {
     "mask_bad": "impute_nonfinite",
     "trust": "data_weight_cap",
@@ -57,7 +57,7 @@ _RENAMED_VALUES = {
 
 
 class ProblemConfig(BaseModel):
-    """What is solved; changing any of these changes the answer."""
+    """Keys of the problem: changing any of them changes the answer."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -146,7 +146,7 @@ class ProblemConfig(BaseModel):
     @field_validator("planes", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
-        """``zx,zy,yx`` on the command line."""
+        """Split ``zx,zy,yx``, as the command line has it."""
         return value.replace(" ", "").split(",") if isinstance(value, str) else value
 
     @field_validator("samples")
@@ -160,12 +160,12 @@ class ProblemConfig(BaseModel):
 
     @property
     def rotates(self) -> bool:
-        """Whether denoising couples rows."""
+        """True if some planes couple rows."""
         return any(plane != "zx" for plane in self.planes)
 
 
 class PlanConfig(BaseModel):
-    """How it is computed; changing these cannot change the answer."""
+    """Keys of the plan: changing them cannot change the answer."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -185,7 +185,7 @@ class PlanConfig(BaseModel):
 
 
 class Config(ProblemConfig, PlanConfig):
-    """All keys, flat, as users write them."""
+    """All keys in one flat mapping, as users write them."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
