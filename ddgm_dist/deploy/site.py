@@ -1,19 +1,18 @@
-"""The site profile: what a cluster has and how it names it, once per site, in a small YAML file.
+"""The site profile: the resources of a cluster and their names, once per site, in a YAML file.
 
-Nothing of a run is in it, and no secret: only names of secrets that the cluster keeps.
+It holds nothing of a run, and no secret: only names of secrets that the cluster keeps.
 """
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from types import UnionType
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ByteSize, ConfigDict, Field, ValidationError
 
+from ddgm_dist.deploy.site_errors import input_error
 from ddgm_dist.errors import InputError
 from ddgm_dist.readers import strict_yaml
 
@@ -28,7 +27,7 @@ __all__ = [
     "parse_site",
 ]
 
-# Patterns keep what is written into YAML and shell scripts to what such names can be.
+# Patterns restrict what is written into YAML and shell scripts to valid names.
 Name = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=63)]
 LabelKey = Annotated[
     str, Field(pattern=r"^([a-z0-9.-]+/)?[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$")
@@ -48,7 +47,7 @@ Word = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.,:&|*+=\[\]-]*$")]
 
 
 def _as_bytes(value: object) -> object:
-    """``512Mi`` and ``32Gi``, as Kubernetes writes sizes, beside ``512MiB``."""
+    """Accept sizes as Kubernetes writes them, ``512Mi`` and ``32Gi``, beside ``512MiB``."""
     if isinstance(value, str) and re.fullmatch(r"\s*[0-9.]+\s*[KMGTPE]i\s*", value):
         return value.strip() + "B"
     return value
@@ -62,7 +61,7 @@ class _Section(BaseModel):
 
 
 class Toleration(_Section):
-    """A taint of nodes that pods may run on all the same."""
+    """A taint of nodes that pods tolerate."""
 
     key: LabelKey = Field(description="of the taint")
     value: LabelValue | None = Field(None, description="of the taint; any if null")
@@ -72,7 +71,7 @@ class Toleration(_Section):
 
 
 class NodeGroup(_Section):
-    """Nodes of one kind, and what a pod that fills one may take of it."""
+    """Nodes of one kind, and the resources of a pod that fills one."""
 
     cpus: int = Field(4, ge=1, description="CPUs of a pod")
     memory: Size | None = Field(
@@ -89,7 +88,7 @@ class NodeGroup(_Section):
 
 
 class Volume(_Section):
-    """Where the data lie: a claim that exists, seen by all pods at the same path."""
+    """A volume with data: an existing claim, which all pods see at the same path."""
 
     claim: Name = Field(description="name of a PersistentVolumeClaim (ReadWriteMany)")
     path: AbsolutePath = Field("/data", description="where pods see it")
@@ -209,19 +208,19 @@ class Slurm(_Section):
 
 
 class SiteProfile(_Section):
-    """A site: either cluster, or both."""
+    """A site with a Kubernetes cluster, a SLURM cluster, or both."""
 
     name: Name = Field("site", description="of the site")
     kubernetes: Kubernetes | None = Field(None, description="its Kubernetes cluster")
     slurm: Slurm | None = Field(None, description="its SLURM cluster")
 
     def on_kubernetes(self) -> Kubernetes:
-        """That section.
+        """The section kubernetes.
 
         Raises
         ------
         InputError
-            The profile has none.
+            If the profile does not have it.
         """
         if self.kubernetes is None:
             raise InputError(
@@ -233,12 +232,12 @@ class SiteProfile(_Section):
         return self.kubernetes
 
     def on_slurm(self) -> Slurm:
-        """That section; the defaults where the profile has none, for SLURM can do with these.
+        """The section slurm; its defaults if the profile is empty.
 
         Raises
         ------
         InputError
-            The profile is of another cluster.
+            If the profile has only the section kubernetes.
         """
         if self.slurm is None and self.kubernetes is not None:
             raise InputError(
@@ -256,7 +255,7 @@ def load_site(path: str | Path) -> SiteProfile:
     Raises
     ------
     InputError
-        The file is missing, is not YAML, or holds a key or a value that is not of a profile.
+        If the file is missing, is not YAML, or holds a key or a value that is not valid.
     """
     try:
         text = Path(path).read_text(encoding="utf-8")
@@ -281,84 +280,9 @@ def parse_site(values: Mapping[str, Any]) -> SiteProfile:
     Raises
     ------
     InputError
-        For an unknown key (with the nearest valid one) or a value out of its bounds.
+        If a key is unknown (the message names the nearest valid one) or a value is out of bounds.
     """
     try:
         return SiteProfile.model_validate(dict(values))
     except ValidationError as error:
-        raise _teach(error) from error
-
-
-def _teach(error: ValidationError) -> InputError:
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"]) or "site"
-    section, field = _place(first["loc"])
-    if first["type"] == "extra_forbidden":
-        keys = list(section.model_fields)
-        key = str(first["loc"][-1])
-        near = difflib.get_close_matches(key, keys, n=1, cutoff=0.4)
-        hint = f"did you mean {near[0]}?" if near else ""
-        if section is SiteProfile and (below := _sections_with(key)):
-            hint = f"write it below {' or '.join(f'`{name}:`' for name in below)}"
-        why = f"is not a key of a site profile; there are {', '.join(keys)}"
-        return InputError(where, first["input"], why, hint)
-    if first["type"] in ("tuple_type", "list_type"):
-        return InputError(
-            where, first["input"], f"is not a list: {field}", "write one `- ITEM` a line below it"
-        )
-    # A pattern says little to those who look for the mistake; what the key means says it.
-    if first["type"] == "string_pattern_mismatch":
-        why = "is not of the form that this takes"
-        return InputError(where, first["input"], why, _form(section, first["loc"]) or field)
-    value = "nothing" if first["type"] == "missing" else first["input"]
-    return InputError(where, value, f"{first['msg'][0].lower()}{first['msg'][1:]}", field)
-
-
-def _sections_with(key: str) -> list[str]:
-    """Sections of a profile that have a key."""
-    return [
-        name
-        for name, field in SiteProfile.model_fields.items()
-        if any(key in kind.model_fields for kind in _kinds(field.annotation))
-    ]
-
-
-_FORMS = {
-    "image": "name the image with a tag or a digest, such as registry.example/ddgm-dist:0.1.0",
-    "time": 'write hours, minutes and seconds in quotes, such as "24:00:00" or "2-00:00:00"',
-    "path": "write an absolute path, such as /data",
-    "scratch": "write an absolute path, such as /tmp",
-    "ray_version": "write three numbers, such as 2.60.0",
-    "s3_endpoint": "write a URL without a path, such as https://s3.example",
-    "claim": "write small letters, digits and dashes",
-    "namespace": "write small letters, digits and dashes",
-}
-
-
-def _form(section: type[BaseModel], loc: tuple[int | str, ...]) -> str:
-    """How a value of a key is written; empty where the key's meaning says it."""
-    keys = [str(part) for part in loc if str(part) in section.model_fields]
-    return _FORMS.get(keys[-1], "") if keys else ""
-
-
-def _place(loc: tuple[int | str, ...]) -> tuple[type[BaseModel], str]:
-    """The section in which an error lies, and what its key means."""
-    section: type[BaseModel] = SiteProfile
-    meaning = ""
-    for part in loc:
-        field = section.model_fields.get(str(part))
-        if field is None:
-            continue  # an index, or a key that is unknown
-        meaning = field.description or ""
-        for kind in _kinds(field.annotation):
-            section = kind
-    return section, meaning
-
-
-def _kinds(annotation: Any) -> list[type[BaseModel]]:
-    """Sections that an annotation names."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    if isinstance(annotation, UnionType) or get_args(annotation):
-        return [kind for inner in get_args(annotation) for kind in _kinds(inner)]
-    return []
+        raise input_error(error, SiteProfile) from error

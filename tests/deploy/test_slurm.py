@@ -13,7 +13,8 @@ from ddgm_dist.cli import main
 from ddgm_dist.deploy.command import Run, reconstruct_command
 from ddgm_dist.deploy.resources import GIB, Resources
 from ddgm_dist.deploy.site import SiteProfile, parse_site
-from ddgm_dist.deploy.slurm import read_batch, render_sbatch, seconds_of
+from ddgm_dist.deploy.slurm import read_batch, render_sbatch
+from ddgm_dist.deploy.slurm_checks import seconds_of
 from ddgm_dist.errors import InputError
 from tests.deploy.test_kubernetes import REPOSITORY, regenerate
 
