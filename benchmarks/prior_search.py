@@ -24,8 +24,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from ddgm_dist.prior.denoisers import UNetDenoiser
 from ddgm_dist.prior.unet import UNet, UNetSpec
 from ddgm_dist.prior.weights import load_weights, shipped_weights
+from ddgm_dist.training.images import read_images
 from ddgm_dist.training.patches import PatchSampler
-from ddgm_dist.training.train import read_images
 from ddgm_dist.training.training import TrainingOptions, train_network, validation_bands
 
 ROOT = Path(__file__).parents[1]

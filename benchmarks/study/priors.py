@@ -36,8 +36,8 @@ from ddgm_dist.prior.denoisers import UNetDenoiser
 from ddgm_dist.prior.unet import UNet
 from ddgm_dist.prior.weights import load_weights, shipped_weights
 from ddgm_dist.readers.volumes import open_volume
+from ddgm_dist.training.images import read_images
 from ddgm_dist.training.patches import PatchSampler
-from ddgm_dist.training.train import read_images
 from ddgm_dist.training.training import TrainingOptions, train_network
 
 SEED = 0

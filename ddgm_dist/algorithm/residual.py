@@ -11,7 +11,7 @@ __all__ = ["check_binary", "check_measured", "masked_residual"]
 
 
 def masked_residual(data: Tensor, prediction: Tensor, measured: Tensor | None = None) -> Tensor:
-    """The residual ``S (b - A x)``. Data where S = 0 do not matter, NaN included.
+    """Masked residual ``S (b - A x)``; data where S = 0 do not matter, NaN included.
 
     Raises
     ------

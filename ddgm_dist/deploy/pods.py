@@ -31,7 +31,7 @@ __all__ = [
 Document = dict[str, Any]
 
 # Labels by which NetworkPolicies select our pods; a run's PodDisruptionBudget by the instance too.
-# app.kubernetes.io/name is not used: KubeRay sets it on pods, and its services select by it.
+# The label app.kubernetes.io/name is not used: KubeRay sets it on pods, and its services select by it.
 LABELS = {"app.kubernetes.io/part-of": "ddgm-dist"}
 COMPONENT, INSTANCE = "app.kubernetes.io/component", "app.kubernetes.io/instance"
 

@@ -63,10 +63,10 @@ class _Section(BaseModel):
 class Toleration(_Section):
     """A taint of nodes that pods tolerate."""
 
-    key: LabelKey = Field(description="of the taint")
-    value: LabelValue | None = Field(None, description="of the taint; any if null")
+    key: LabelKey = Field(description="key of the taint")
+    value: LabelValue | None = Field(None, description="value of the taint; any if null")
     effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] = Field(
-        "NoSchedule", description="of the taint"
+        "NoSchedule", description="effect of the taint"
     )
 
 
@@ -78,21 +78,21 @@ class NodeGroup(_Section):
         None, description="memory of a pod, such as 32GiB; what the run needs if null"
     )
     gpus: int = Field(0, ge=0, le=16, description="GPUs of a pod; it runs one worker on each")
-    gpu_resource: LabelKey = Field("nvidia.com/gpu", description="what the cluster calls a GPU")
+    gpu_resource: LabelKey = Field("nvidia.com/gpu", description="resource name of a GPU")
     gpu_memory: Size | None = Field(
         None, description="memory of one GPU; a run that needs more is refused"
     )
     node_selector: dict[LabelKey, LabelValue] = Field({}, description="labels of these nodes")
     tolerations: tuple[Toleration, ...] = Field((), description="taints of these nodes")
-    spot: bool = Field(False, description="nodes may be taken away at short notice")
+    spot: bool = Field(False, description="true if nodes may be taken away at short notice")
 
 
 class Volume(_Section):
     """A volume with data: an existing claim, which all pods see at the same path."""
 
     claim: Name = Field(description="name of a PersistentVolumeClaim (ReadWriteMany)")
-    path: AbsolutePath = Field("/data", description="where pods see it")
-    read_only: bool = Field(False, description="inputs only")
+    path: AbsolutePath = Field("/data", description="path in the pods")
+    read_only: bool = Field(False, description="true if it holds inputs only")
 
 
 class Kubernetes(_Section):
@@ -100,14 +100,15 @@ class Kubernetes(_Section):
 
     image: Image = Field(description="container image of this package, with a tag or a digest")
     ray_version: str = Field(
-        "2.60.0", pattern=r"^\d+\.\d+\.\d+$", description="of Ray in that image"
+        "2.60.0", pattern=r"^\d+\.\d+\.\d+$", description="version of Ray in that image"
     )
-    namespace: Name = Field("ddgm", description="where the job runs")
+    namespace: Name = Field("ddgm", description="namespace of the job")
     pull_secrets: tuple[Name, ...] = Field((), description="secrets for the image's registry")
     service_account: Name | None = Field(
-        None, description="of worker and submitter pods; the namespace's default if null"
+        None,
+        description="service account of worker and submitter pods; the namespace's default if null",
     )
-    priority_class: Name | None = Field(None, description="of all pods")
+    priority_class: Name | None = Field(None, description="priority class of all pods")
     uid: int = Field(1000, ge=1, description="user that containers run as; not root")
     gid: int = Field(1000, ge=1, description="group that containers run as and volumes belong to")
     head: NodeGroup = Field(
@@ -125,7 +126,7 @@ class Kubernetes(_Section):
     scratch: Size = Field(
         ByteSize(5 * 2**30), ge=2**20, description="disk for Ray's logs and temporary files"
     )
-    volumes: tuple[Volume, ...] = Field((), description="where the data lie")
+    volumes: tuple[Volume, ...] = Field((), description="volumes with the data")
     config_map: Name | None = Field(
         None, description="ConfigMap with the run's configuration, seen as files in /etc/ddgm-dist"
     )
@@ -137,28 +138,30 @@ class Kubernetes(_Section):
     )
     s3_region: Word | None = Field(None, description="region of the bucket")
     auth: Literal["token", "disabled"] = Field(
-        "token", description="who may submit code to the cluster; disabled means anybody near"
+        "token", description="who may submit code to the cluster; disabled: anybody who reaches it"
     )
     head_service: Literal["ClusterIP", "NodePort", "LoadBalancer"] = Field(
-        "ClusterIP", description="how the head is reached; the other two leave the cluster"
+        "ClusterIP", description="service of the head; only ClusterIP stays within the cluster"
     )
     queue: Literal["none", "kueue", "volcano"] = Field(
         "none", description="who admits the job as a whole"
     )
-    queue_name: Name | None = Field(None, description="of that queue")
+    queue_name: Name | None = Field(None, description="name of that queue")
     backoff_limit: int = Field(2, ge=0, le=20, description="clusters tried after the first fails")
-    deadline_seconds: int = Field(7 * 86400, ge=60, description="the job fails after so long")
+    deadline_seconds: int = Field(7 * 86400, ge=60, description="longest time of the job")
     start_deadline_seconds: int = Field(
-        3600, ge=60, description="the job fails if it waits for nodes so long"
+        3600, ge=60, description="longest time that the job waits for nodes"
     )
     ttl_seconds: int = Field(
-        300, ge=1, description="the cluster stays so long after the run, for its logs to be read"
+        300, ge=1, description="time that the cluster stays after the run, to read its logs"
     )
     grace_seconds: int = Field(
-        120, ge=30, description="a pod has so long to end: checkpoints are written in it"
+        120, ge=30, description="time of a pod to end, in which checkpoints are written"
     )
     drain_seconds: int = Field(
-        90, ge=1, description="of which Ray waits for work to end; less than grace_seconds"
+        90,
+        ge=1,
+        description="time of it in which Ray waits for work to end; less than grace_seconds",
     )
 
 
@@ -196,26 +199,24 @@ class Slurm(_Section):
         "/tmp", description="directory on each node's own disk; short, for socket paths"
     )
     logs: str = Field(
-        "ddgm-%j.log", pattern=r"^[A-Za-z0-9._/%-]+$", description="where the job's output goes"
+        "ddgm-%j.log", pattern=r"^[A-Za-z0-9._/%-]+$", description="file of the job's output"
     )
     interface: Word | None = Field(None, description="network interface between nodes")
     port: int = Field(6379, ge=1024, le=65000, description="first of the ports that Ray takes")
-    signal_seconds: int = Field(
-        120, ge=90, le=3600, description="SIGTERM comes so long before the limit"
-    )
-    wait_seconds: int = Field(300, ge=30, description="nodes have so long to come up")
+    signal_seconds: int = Field(120, ge=90, le=3600, description="time from SIGTERM to the limit")
+    wait_seconds: int = Field(300, ge=30, description="longest time of nodes to come up")
     starts: int = Field(3, ge=1, le=10, description="tries when Ray does not come up on all nodes")
 
 
 class SiteProfile(_Section):
     """A site with a Kubernetes cluster, a SLURM cluster, or both."""
 
-    name: Name = Field("site", description="of the site")
+    name: Name = Field("site", description="name of the site")
     kubernetes: Kubernetes | None = Field(None, description="its Kubernetes cluster")
     slurm: Slurm | None = Field(None, description="its SLURM cluster")
 
     def on_kubernetes(self) -> Kubernetes:
-        """The section kubernetes.
+        """The section ``kubernetes`` of the profile.
 
         Raises
         ------
@@ -232,7 +233,7 @@ class SiteProfile(_Section):
         return self.kubernetes
 
     def on_slurm(self) -> Slurm:
-        """The section slurm; its defaults if the profile is empty.
+        """The section ``slurm`` of the profile; its defaults if the profile is empty.
 
         Raises
         ------

@@ -247,7 +247,7 @@ def _settings(needs: Resources, slurm: Slurm) -> str:
     if not slurm.exclusive:
         size = ports_of_job(slurm)
         values["block"], own["blocks"] = size, port_blocks(slurm)
-    lines = ["# What a node gives, and how the nodes talk; bytes, seconds."]
+    lines = ["# Resources of a node and settings of Ray; bytes, seconds."]
     lines += [f"export {key}={value}" for key, value in values.items()]
     lines += [f"{key}={value}" for key, value in own.items()]
     return "\n".join(lines) + "\n"

@@ -92,20 +92,22 @@ class ProblemConfig(BaseModel):
         None,
         ge=-_LARGEST,
         le=_LARGEST,
-        description="of the volume, per voxel; estimated if null",
+        description="mean of the volume, per voxel; estimated if null",
     )
     std: float | None = Field(
         None,
         ge=1e-30,
         le=_LARGEST,
-        description="of the volume, per voxel; estimated if null",
+        description="standard deviation of the volume, per voxel; estimated if null",
     )
-    seed: int = Field(0, ge=0, lt=_SEEDS, description="of the added noise and the window lattice")
+    seed: int = Field(
+        0, ge=0, lt=_SEEDS, description="seed of the added noise and the window lattice"
+    )
     samples: int = Field(
         1,
         ge=1,
         le=10_000,
-        description="volumes to solve for, of seed, seed + 1, ...; kept are mean and deviation",
+        description="volumes to solve for, with seed, seed + 1, ...; their mean and deviation are kept",
     )
     thickness: int | None = Field(
         None, ge=1, le=32768, description="voxels along the beam; from the tilt series if null"
@@ -123,11 +125,13 @@ class ProblemConfig(BaseModel):
     denoiser: str = Field(
         "fibsem", description="fibsem, NAME.safetensors, a TorchScript file or module:callable"
     )
-    precision: Literal["bfloat16", "float32"] = Field("bfloat16", description="of the denoiser")
+    precision: Literal["bfloat16", "float32"] = Field(
+        "bfloat16", description="precision of the denoiser"
+    )
     window: int = Field(2048, ge=16, description="widest denoiser window, columns")
     overlap: int = Field(128, ge=0, description="columns that neighbouring windows share")
     planes: tuple[Literal["zx", "zy", "yx"], ...] = Field(
-        ("zx",), min_length=1, description="in which to denoise, in rotation over the iterations"
+        ("zx",), min_length=1, description="planes to denoise in, in rotation over the iterations"
     )
     window_rows: int = Field(
         128, ge=16, description="widest denoiser window along y, rows; for planes zy and yx"

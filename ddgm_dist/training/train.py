@@ -8,19 +8,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from rich.console import Console
 
-from ddgm_dist.core.box import Box
 from ddgm_dist.errors import InputError
 from ddgm_dist.paths.overlap import refuse_overlap
 from ddgm_dist.prior.unet import UNet, UNetSpec
 from ddgm_dist.prior.weights import load_weights, save_weights
-from ddgm_dist.readers.volumes import open_volume
 from ddgm_dist.training.curve import draw_curve
-from ddgm_dist.training.patches import PLANES, PatchSampler, drawable_planes
+from ddgm_dist.training.images import Data, make_sampler
 from ddgm_dist.training.progress import show_progress
 from ddgm_dist.training.resume import (
     check_checkpoint,
@@ -31,11 +27,8 @@ from ddgm_dist.training.resume import (
 )
 from ddgm_dist.training.training import TrainingHistory, TrainingOptions, train_network
 
-__all__ = ["TrainingResult", "describe_data", "read_images", "train", "write_trained"]
+__all__ = ["TrainingResult", "train", "write_trained"]
 
-Data = list[dict[str, Any]]
-
-_BLOCK_BYTES = 2**27
 # Validation patches do not follow the seed: runs with different seeds are judged alike.
 _VALIDATION_SEED = 1
 
@@ -158,13 +151,15 @@ def train(
     )
     if not 0 <= augment <= 1:
         raise InputError("augment", augment, "is a probability, from 0 to 1", "try 0.2")
-    sampler, data = _sampler("images", images, planes, z_range, patch, seed)
+    sampler, data = make_sampler("images", images, planes, z_range, patch, seed)
     if augment:
         sampler = replace(sampler, zoom=augment, tone=augment, blur=augment / 2)
         data = [{**described, "augment": augment} for described in data]
     judge, judged = None, Data()
     if validation:
-        judge, judged = _sampler("validation", validation, planes, None, patch, _VALIDATION_SEED)
+        judge, judged = make_sampler(
+            "validation", validation, planes, None, patch, _VALIDATION_SEED
+        )
     request = training_request(spec, options, patch, data, judged)
     if target.exists() and not overwrite:
         return _finished(target, request, resume)
@@ -247,90 +242,6 @@ def write_trained(
     digest = save_weights(target, net, recipe)
     draw_curve(target.with_suffix(".png"), history)
     return TrainingResult(target, digest, load_weights(target).recipe)
-
-
-def read_images(path: str | Path, z_range: slice | None = None) -> NDArray[Any]:
-    """Read a volume, or some of its sections; integers of up to 16 bits are kept, else float32.
-
-    Raises
-    ------
-    InputError
-        If it cannot be opened, holds NaN or infinity, or ``z_range`` reaches beyond it.
-    """
-    source = open_volume(path)
-    depth, height, width = source.shape
-    first, last = _sections(path, z_range, depth)
-    keep = source.dtype.kind in "iu" and source.dtype.itemsize <= 2
-    values: NDArray[Any] = np.empty(
-        (last - first, height, width), dtype=source.dtype.newbyteorder("=") if keep else np.float32
-    )
-    block = max(1, _BLOCK_BYTES // (4 * height * width))
-    for start in range(first, last, block):
-        stop = min(start + block, last)
-        part = source.read(Box((start, 0, 0), (stop, height, width)))
-        if not keep and not np.isfinite(part).all():
-            raise InputError("images", str(path), "holds NaN or infinity")
-        values[start - first : stop - first] = part
-    return values
-
-
-def describe_data(
-    path: str | Path, sampler: PatchSampler, index: int, z_range: slice | None = None
-) -> dict[str, Any]:
-    """Description of one volume of a sampler for the recipe; names and numbers, no paths."""
-    volume, (mean, std) = sampler.volumes[index], sampler.moments[index]
-    return {
-        "name": Path(path).resolve().name,
-        "shape": list(volume.shape),
-        "dtype": str(volume.dtype),
-        "first_section": (z_range.start or 0) if z_range is not None else 0,
-        "planes": list(drawable_planes(volume.shape, sampler.planes, sampler.size)),
-        "mean": mean,
-        "std": std,
-    }
-
-
-def _sampler(
-    argument: str,
-    paths: Sequence[str | Path],
-    planes: Sequence[str],
-    z_range: slice | None,
-    patch: int,
-    seed: int,
-) -> tuple[PatchSampler, Data]:
-    """Patches of the volumes at ``paths``, and their description."""
-    if isinstance(paths, str | Path):
-        raise InputError(argument, str(paths), "must be a list of paths", f"write [{paths!r}]")
-    if not paths or not planes:
-        raise InputError(argument if planes else "planes", "[]", "is empty", "give at least one")
-    for plane in planes:
-        if plane not in PLANES:
-            raise InputError("planes", plane, f"is not one of {', '.join(PLANES)}")
-    volumes = []
-    for path in paths:
-        volume = read_images(path, z_range)
-        if not drawable_planes(volume.shape, planes, patch):
-            raise InputError(
-                argument,
-                str(path),
-                f"of {volume.shape} voxels (z, y, x) is smaller than a patch of {patch} pixels in "
-                f"every plane of {', '.join(planes)}",
-                "give larger images or a smaller patch",
-            )
-        volumes.append(volume)
-    sampler = PatchSampler(volumes, size=patch, planes=tuple(planes), seed=seed)
-    return sampler, [describe_data(p, sampler, i, z_range) for i, p in enumerate(paths)]
-
-
-def _sections(path: str | Path, z_range: slice | None, depth: int) -> tuple[int, int]:
-    if z_range is None:
-        return 0, depth
-    first = 0 if z_range.start is None else int(z_range.start)
-    last = depth if z_range.stop is None else int(z_range.stop)
-    if z_range.step not in (None, 1) or not 0 <= first < last <= depth:
-        shown = f"{first}:{last}" + (f":{z_range.step}" if z_range.step else "")
-        raise InputError("z_range", shown, f"is not a range within the {depth} sections of {path}")
-    return first, last
 
 
 @contextlib.contextmanager

@@ -85,7 +85,7 @@ def test_command_gets_the_words_that_are_meant(array: bool, name: str, tmp_path:
     other = replace(run, tilts=f"{name}/2.zarr", out=f"{name}/2-out.zarr")
     text = render_sbatch([other, run] if array else run, NEEDS, site())
     # The part that says what is run; and a program that says how it was called.
-    part = text[text.index("# The run.") : text.index("# What a node gives")]
+    part = text[text.index("# The run.") : text.index("# Resources of a node")]
     program = tmp_path / "ddgm-dist"
     program.write_text('#!/bin/bash\nprintf "%s\\0" "$@"\n')
     program.chmod(0o755)
