@@ -1,8 +1,8 @@
 """A committed RayJob's own command, run to its end by processes that are started as its pods would be.
 
-Each pod is a host with an address of its own (a network namespace) that sees its own disks (a mount
-namespace): the commands, variables, users, mounts and limits are read out of the manifest. What
-Kubernetes would add is the image, here this environment, and the token.
+Each pod is a host with its own address (a network namespace) and its own disks (a mount namespace).
+The commands, variables, users, mounts and limits are read out of the manifest. The image is replaced
+by this environment; the test makes the token, as the operator would.
 """
 
 import json

@@ -22,8 +22,8 @@ RUN = Run("/data/tilts.zarr", "/data/volume.zarr")
 NEEDS = Resources(workers=4, tiles=21, cpus=8, memory=4 * GIB)
 ON_GPUS = replace(NEEDS, gpus=1, cpus=4)
 SHELLCHECK = Path(sys.executable).with_name("shellcheck")
-# What a script cannot know here: files of the site; functions that traps and other shells call;
-# an expression in single quotes, which the nodes' shells are to see.
+# Checks that cannot hold here. They concern files of the site, functions that traps and other shells
+# call, and an expression in single quotes, which the nodes' shells expand.
 EXCLUDE = "--exclude=SC1091,SC2329,SC2016"
 
 

@@ -117,7 +117,7 @@ class Work:
             return None
 
     def half_way(self) -> bool:
-        """Whether every tile is under way and written, and far from its end."""
+        """True if every tile is checkpointed, and far from its last iteration."""
         found = self.status()
         if found is None or not found.checkpoints:
             return False

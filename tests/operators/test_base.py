@@ -10,7 +10,7 @@ from tests.adjoint import valid_adjoint
 
 
 class Scaled:
-    """A diagonal operator."""
+    """A diagonal operator: it multiplies images with weights of their shape."""
 
     def __init__(self, weights: Tensor) -> None:
         self.weights = weights

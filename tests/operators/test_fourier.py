@@ -117,7 +117,7 @@ def test_data_that_are_not_the_images_samples_are_refused(data: torch.Tensor):
 
 
 def test_samples_that_the_mask_leaves_out_are_refused():
-    """What a centred spectrum with a mask that is not would be."""
+    """A centred spectrum with a mask that is not centred has such samples."""
     mask = CASES["points"]
     operator, x, y = problem(mask)
     y = torch.fft.fftshift(operator.mask * y, dim=(0, 2))

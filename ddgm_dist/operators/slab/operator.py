@@ -120,8 +120,6 @@ class SlabOperator:
         """Global column of the first stretched sample."""
         return self.columns[0] - self.margin
 
-    # -- the operator ---------------------------------------------------------------------------
-
     def A(self, x: Tensor) -> Tensor:
         """Project: float32 ``(z, rows, columns)`` to ``(tilt, rows, length)``.
 
@@ -138,8 +136,6 @@ class SlabOperator:
     def T(self, y: Tensor) -> Tensor:
         """Adjoint of the linear part: ``(tilt, rows, length)`` to ``(z, rows, columns)``."""
         return self._volume_from_fourier(self.matrix.mT @ self._to_fourier(y), y.shape[1])
-
-    # -- the data -------------------------------------------------------------------------------
 
     @property
     def detector_part(self) -> DetectorPart:
@@ -219,8 +215,6 @@ class SlabOperator:
         below, above = u.floor().long() - begin, u.ceil().long() - begin
         return torch.minimum(valid[:, below], valid[:, above]).to(torch.float32)
 
-    # -- descent --------------------------------------------------------------------------------
-
     def residual(self, x: Tensor, data: SlabData) -> Tensor:
         """Masked residual ``S (C b - A x)``, float32 ``(tilt, rows, length)``."""
         return data.measured * (data.stretched - self.A(x))
@@ -237,8 +231,7 @@ class SlabOperator:
             scalar.
         """
         rows = x.shape[1]
-        if not data.measured.expand(data.stretched.shape).shape == data.stretched.shape:
-            raise ValueError("measured does not broadcast to stretched")
+        data.measured.expand_as(data.stretched)  # raises if it does not broadcast
         residual = self.residual(x, data)
         error = residual.square().sum()
         while steps > 0:
@@ -257,8 +250,6 @@ class SlabOperator:
         vectors, factor = self.basis.vectors, self.basis.step_factor(steps, step_size)
         update = vectors.mT @ update
         return vectors @ update.mul_(factor[:, :, None])
-
-    # -- Fourier space --------------------------------------------------------------------------
 
     def to_modes(self, p: Tensor) -> Tensor:
         """Coefficients of a difference of volumes in the eigenbasis of G, zero outside the columns.
