@@ -21,7 +21,6 @@ more slowly than with a C that counts these rays.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -30,7 +29,7 @@ from torch import Tensor
 from ddgm_dist.baselines.least_squares import constant
 from ddgm_dist.operators.slab.operator import SlabData, SlabOperator
 
-__all__ = ["inverse_sums", "sirt", "weighted_misfit"]
+__all__ = ["inverse_sums", "sirt"]
 
 
 def inverse_sums(operator: SlabOperator) -> tuple[Tensor, float]:
@@ -39,12 +38,6 @@ def inverse_sums(operator: SlabOperator) -> tuple[Tensor, float]:
     R = cosine.sqrt() / operator.geometry.thickness
     C = 1 / float(cosine.rsqrt().sum())
     return R.to(operator.device, torch.float32)[:, None, None], C
-
-
-def weighted_misfit(operator: SlabOperator, data: SlabData, x: Tensor) -> float:
-    """The weighted residual ``||S (b - A x)||_R``, which SIRT descends."""
-    R, _ = inverse_sums(operator)
-    return math.sqrt(float((R * operator.residual(x, data).square()).sum(dtype=torch.float64)))
 
 
 def sirt(

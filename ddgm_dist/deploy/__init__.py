@@ -7,7 +7,6 @@
 - ``comments``, ``yaml_text``: manifests as text with comments.
 - ``data_pod``: a pod to copy data with.
 - ``slurm``: batch scripts. ``slurm_checks``: checks of what goes into them.
-- ``start``: commands and environment with which KubeRay starts a manifest's containers.
 - ``lint``: manifests checked against schemas, the operator's rules and our own.
 
 Nothing here imports Ray, and nothing talks to a cluster: an operator applies the text.

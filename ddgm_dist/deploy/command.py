@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import dataclass
 
 from ddgm_dist.deploy.resources import MIB, Resources
 from ddgm_dist.errors import InputError
 from ddgm_dist.paths.store_name import check_store_name
 
-__all__ = ["Run", "reconstruct_command", "shell_line"]
+__all__ = ["Run", "reconstruct_command"]
 
 
 @dataclass(frozen=True)
@@ -94,8 +93,3 @@ def reconstruct_command(
     size = resources.memory
     words += ["--memory", f"{size // MIB}MiB" if size % MIB == 0 else str(size)]
     return tuple(words)
-
-
-def shell_line(words: tuple[str, ...]) -> str:
-    """The words as one line for a shell, quoted where needed."""
-    return shlex.join(words)

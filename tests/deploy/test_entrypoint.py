@@ -25,9 +25,14 @@ import yaml
 import ddgm_dist as dd
 from ddgm_dist.core.box import Box
 from ddgm_dist.deploy.lint.reading import number_of
-from ddgm_dist.deploy.start import OPEN_FILES, environment, head_start_command, worker_start_command
 from ddgm_dist.simulation.phantom import TissuePhantom
 from tests.chaos.network import Network, UnavailableError, network
+from tests.deploy.operator_start import (
+    OPEN_FILES,
+    environment,
+    head_start_command,
+    worker_start_command,
+)
 
 MANIFEST = Path(__file__).parents[2] / "deploy/kubernetes/overlays/cpu-local/rayjob.yaml"
 HEAD, SUBMITTER = 0, 1  # hosts; workers follow

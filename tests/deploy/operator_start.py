@@ -1,7 +1,7 @@
 """Commands and environment with which KubeRay starts a manifest's containers, as data.
 
 KubeRay makes the command from ``rayStartParams`` and the container's limits. This module makes the
-same command, so that a cluster on one machine can be started alike, for tests and to debug a site.
+same command, so that tests can start a cluster on one machine alike.
 Each pod has its own address. On one machine give every node its own ports, outside of 10002 to 19999,
 which Ray keeps for its workers.
 """
