@@ -1,4 +1,4 @@
-"""What large blocks cost on the heap, and mapped: peak memory of denoiser calls, and processor time.
+"""The cost of large blocks on the heap, and mapped: peak memory and processor time of denoiser calls.
 
     python benchmarks/allocation.py [--calls 8] [--shape 4,128,2048]
 

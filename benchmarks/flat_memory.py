@@ -2,11 +2,12 @@
 
     python benchmarks/flat_memory.py --scratch DIR [--sizes 32,128,512,1024] [--slices 250000,1000000]
 
-With `--small` the input is noise, and the denoiser a network of the shipped one's form with a quarter of
-its channels, untrained: a sixteenth of the work, in calls of the same shape. Then nothing is compared.
+With `--small` the input is noise, and the denoiser an untrained network of the shipped form with a
+quarter of its channels. That is a sixteenth of the work, in calls of the same shape. Then nothing is
+compared.
 
 A procedural phantom is simulated once and cut to size. Each run is a process of its own with two Ray
-workers of one thread; the peak resident set of each process is read once a second from the kernel's own
+workers of one thread. The peak resident set of each process is read once a second from the kernel's
 high-water mark. The volume is then compared with the phantom, block by block. Results are added to
 benchmarks/results/flat_memory.json as they come.
 """

@@ -1,4 +1,4 @@
-"""The problems of benchmarks/inverse_problems.py: simulated data, and what each method asks of them."""
+"""The problems of benchmarks/inverse_problems.py: simulated data, and operators for each method."""
 
 from __future__ import annotations
 

@@ -2,11 +2,11 @@
 
     python benchmarks/inverse_problems.py mri|deblurring|inpainting|transmission|all [--quick]
 
-Simulates data from images that the shipped denoiser was not trained on, reconstructs them with DDGM's
-settings for tomography unchanged, and with methods without a learned prior, and prints the table.
-Figures go to benchmarks/results/inverse_problems.json and docs/figures/. With --quick images are
-small and only the first condition is run, without writing either. Settings of the compared methods
-(number of steps, weight of the total variation) are chosen with knowledge of the truth, in every
+Data are simulated from images that the shipped denoiser was not trained on. They are reconstructed
+with DDGM's settings for tomography, unchanged, and with methods without a learned prior. The table is
+printed, and figures go to benchmarks/results/inverse_problems.json and docs/figures/. With --quick
+images are small and only the first condition is run, without writing either. Settings of the compared
+methods (number of steps, weight of the total variation) are the best for the truth, in every
 condition.
 """
 
@@ -87,7 +87,7 @@ def variation(case: Case, iterations: int) -> tuple[str, Tensor]:
 
 
 def denoised(case: Case, denoiser, N: int) -> Tensor:
-    """DDGM."""
+    """Reconstruct a case with DDGM's defaults in N iterations."""
     s = DEFAULTS
     prior = ImagePrior(denoiser, case.extent, seed=0)
     schedule = make_schedule(

@@ -2,10 +2,10 @@
 
     python benchmarks/memory.py [--only NAME ...]
 
-Each measurement is a run of two iterations on noise, in a process of its own: through the local engine,
-or through Ray with one worker of one thread, which takes two calls at a time (so one tile is read or
-written while another is computed). The peak is the kernel's high-water mark of the worker's resident set
-(VmHWM). Results go to benchmarks/results/memory.json.
+Each measurement is a run of two iterations on noise, in a process of its own. It uses the local engine,
+or Ray with one worker of one thread and two concurrent calls. Then one tile is read or written while
+another is computed. The peak is the kernel's high-water mark of the worker's resident set (VmHWM).
+Results go to benchmarks/results/memory.json.
 """
 
 import argparse

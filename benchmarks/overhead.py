@@ -1,12 +1,12 @@
-"""What Ray costs on one machine, and what a second worker brings.
+"""The overhead of Ray on one machine, and the speed-up by a second worker.
 
     python benchmarks/overhead.py [--rows 64] [--repeats 2]
 
-The same problem through the local engine, through Ray with one worker, and with two, one thread each, in
-turn, several times; each in a process of its own. *Wall* is from the call of `reconstruct` to its
-return; *work* leaves out what comes before the first iteration: starting Ray and its actors. The
-volumes must be the same bits. Results go to benchmarks/results/overhead.json; only ratios within one
-run mean anything.
+The same problem is solved by the local engine, by Ray with one worker, and with two, of one thread each.
+The three run in turn, several times, each in a process of its own. *Wall* is from the call of
+`reconstruct` to its return. *Work* leaves out the time before the first iteration, in which Ray and its
+actors start. The volumes must have the same bits. Results go to benchmarks/results/overhead.json; only
+ratios within one run are meaningful.
 """
 
 import argparse

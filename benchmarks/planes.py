@@ -1,4 +1,4 @@
-"""What denoising several planes in turn does to a reconstruction, on real tissue.
+"""The effect of denoising several planes in turn on a reconstruction of real tissue.
 
     python benchmarks/planes.py [--data DIR] [--out FILE] [--rows 96] [--noise 0.05 1.0]
 
@@ -116,7 +116,7 @@ def case(truth: np.ndarray, noise: float, work: Path, done: list[dict], out: Pat
 
 
 def show(rows: list[dict]) -> None:
-    """One line each."""
+    """Print one line per row."""
     for row in rows:
         ssim, rough = row["ssim"], row["roughness"]
         print(

@@ -2,12 +2,12 @@
 
     python benchmarks/prior_search.py [--steps 600] [--only NAME ...] [--cost] [--show]
 
-Needs ../shared/data. Each candidate is trained on one thread for the same steps, on what the shipped
-weights are trained on, and judged on tissue that it has not seen: the validation cube and the training
-volume's z >= 352, the same patches and noise for all, by band of noise level. Cost is that of a call on
-one thread in the arithmetic that the processor has; --cost measures it again, on a machine without other
-work. Results are kept as they come (benchmarks/results/prior_search.json), and those that are there are
-not trained again.
+It needs ../shared/data. Each candidate is trained on one thread for the same steps, on the data of the
+shipped weights. It is judged on unseen tissue: the validation cube and the training volume's z >= 352.
+Patches and noise are the same for all, and losses are by band of noise level. The cost is that of a
+call on one thread in the processor's arithmetic; --cost measures it again, on a machine without other
+work. Results are kept as they come (benchmarks/results/prior_search.json), and existing ones are not
+trained again.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from ddgm_dist.prior.denoisers import UNetDenoiser
 from ddgm_dist.prior.unet import UNet, UNetSpec
 from ddgm_dist.prior.weights import load_weights, shipped_weights
+from ddgm_dist.training.images import read_images
 from ddgm_dist.training.patches import PatchSampler
-from ddgm_dist.training.train import read_images
 from ddgm_dist.training.training import TrainingOptions, train_network, validation_bands
 
 ROOT = Path(__file__).parents[1]

@@ -2,9 +2,9 @@
 
     python benchmarks/quality.py [--data DIR] [--work DIR] [--quick]
 
-Simulates tilt series from FIB-SEM tissue that the shipped denoiser was not trained on, reconstructs them
-and prints the table; figures go to benchmarks/results/quality.json (not those of --quick). The rows
-"DDGM (defaults)" use the defaults, with no setting per case.
+Tilt series are simulated from FIB-SEM tissue that the shipped denoiser was not trained on, and
+reconstructed. The table is printed, and figures go to benchmarks/results/quality.json (not those of
+--quick). The rows "DDGM (defaults)" use the defaults, with no setting per case.
 """
 
 from __future__ import annotations
@@ -110,8 +110,8 @@ def mean_row(name: str, noise: float, method: str, scores: list[dict]) -> dict:
 def surround(volume: np.ndarray, field: int) -> np.ndarray:
     """Mirror the slab at its ends until no recorded ray leaves it sideways.
 
-    The specimens are cut out of a tissue that goes on; without this the steepest rays near the
-    edges of the field would cross tissue and then a vacuum that no section has.
+    The specimens are cut out of a larger tissue. Without the mirror the steepest rays near the edges
+    of the field would cross a vacuum that no section has.
     """
     thickness, _, width = volume.shape
     steepest = np.deg2rad(60)

@@ -4,9 +4,9 @@
 
 Everything is real but the denoiser's work: Ray actors (fractions of a CPU), tiles with their gradient
 steps, reads, shards and receipts. Each denoiser call sleeps instead of computing, as a worker waits for
-a GPU; so a few cores can drive many actors. *Busy* is the time asleep in the denoiser, nothing else, as
-a share of all actors' time from the moment the last actor was ready to the end of the last step.
-Results go to benchmarks/results/scheduling.json.
+a GPU, so a few cores can drive many actors. *Busy* is the share of all actors' time that they sleep in
+the denoiser. It is taken from the moment the last actor is ready to the end of the last step. Results
+go to benchmarks/results/scheduling.json.
 """
 
 import argparse

@@ -5,15 +5,15 @@
 Three kinds of figures, kept apart in benchmarks/results/sizing.json and docs/sizing.md:
 
 - *measured*: seconds per voxel and iteration of a whole run by one Ray worker of one thread, alone on
-  its machine (benchmarks/overhead.py); how they divide among the phases of a few blocks of each volume's
-  width, tried here (`ddgm_dist.runs.calibrate`; other work slows all alike); floating-point operations
-  of a denoiser call, counted;
-- *simulated*: the package's own scheduler (`ddgm_dist.engine.work`, `.coupled`) hands out the plan's
-  steps to workers that take the measured time for each, and a driver that takes what it was measured to
-  take per step (benchmarks/scheduling.py). A few rounds of tiles are simulated, the rest follows;
-- *extrapolated*: GPUs. Nothing was run on one. A step is taken to need the counted operations at a
-  share of the published dense bfloat16 peak, and the rest of the step as much again as on the CPU in
-  proportion.
+  its machine (benchmarks/overhead.py). Their division among the phases is measured here on a few blocks
+  of each volume's width (`ddgm_dist.runs.calibrate`; other work slows all phases alike). The
+  floating-point operations of a denoiser call are counted;
+- *simulated*: the package's own scheduler (`ddgm_dist.engine.work`, `.coupled`) gives the plan's steps
+  to workers that take the measured time for each. The driver takes its measured time per step
+  (benchmarks/scheduling.py). A few rounds of tiles are simulated, and the rest extrapolated;
+- *extrapolated*: GPUs, on which nothing was run. The denoiser is taken to need the counted operations
+  at a share of the published dense bfloat16 peak. The rest of the step is taken in the same proportion
+  as on the CPU.
 """
 
 from __future__ import annotations
@@ -67,15 +67,15 @@ SHARES = (0.15, 0.30)
 DRIVER = {"free": 1.01e-3, "coupled": 1.89e-3}
 # Tiles per worker that are simulated.
 ROUNDS = 8
-# Rows of a GPU's tiles, the best of which is taken: many make a step long against the driver's share
-# of it, few leave no worker without a tile.
+# Rows of a GPU's tiles, of which the best is taken. Many rows make the driver's share of a step small;
+# few leave no worker without a tile.
 GPU_ROWS = (8, 32, 128)
 KEYS = {"mean": 0.0, "std": 1.0, "sigma_y": 1.0}
 
 
 @dataclass(frozen=True)
 class Rates:
-    """What was measured of one width.
+    """Measured rates of one width.
 
     Attributes
     ----------
@@ -252,7 +252,7 @@ def case(name: str, rates: Rates, phases: dict) -> dict:
             "tiles_side_by_side": len(plan.groups[0]),
             "halo": round(plan.halo, 3),
             "worker_bytes": plan.worker_memory,
-            "exchanged_bytes_per_iteration": plan.bytes_exchanged,
+            "exchanged_bytes_per_iteration": plan.traffic.exchanged,
             "written_bytes": plan.bytes_written,
             "tilts_bytes": 4 * len(ANGLES) * rows * field,
         },

@@ -1,4 +1,4 @@
-"""What tiles cost and change: the paper's width run to the end, and the seams of tiles along x.
+"""The cost and effect of tiles: the paper's width run to the end, and the seams of tiles along x.
 
 python benchmarks/tiling.py wide [--work DIR]     128 x 16 x 1568 voxels, the timing summary
 python benchmarks/tiling.py seams [--work DIR]    128 x 4 x 1568, tiles along x against one tile
@@ -43,9 +43,9 @@ def wide(work: Path) -> dict:
 def seams(work: Path, noise: float = 0.05) -> list[dict]:
     """Tiles along x against one tile, near the cuts and elsewhere; 128 x 4 x 1568 voxels.
 
-    *seam_ratio*: the mean absolute difference from the volume of one tile within 16 voxels of the
-    cuts, over that elsewhere. *error_ratio*: the same of the absolute error against the truth, over
-    what it is for one tile in the same columns. Columns whose rays are not all measured are left out.
+    *seam_ratio* is the mean absolute difference from the volume of one tile within 16 voxels of the
+    cuts, over that elsewhere. *error_ratio* is this ratio of the absolute error, over that of one
+    tile in the same columns. Columns whose rays are not all measured are left out.
     """
     thickness, rows, field = 128, 4, 1568
     truth = TissuePhantom((thickness, rows, field + 240), seed=4)

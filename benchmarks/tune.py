@@ -1,11 +1,12 @@
-"""Whether `tune`, without the truth, chooses as well as one who knows it.
+"""Settings that `tune` chooses without the truth, against the best settings for the truth.
 
     python benchmarks/tune.py [--data DIR] [--work DIR] [--only NAME ...]
 
-Simulates tilt series from FIB-SEM tissue that the shipped denoiser was not trained on, has `tune` choose
-among a few candidates, and reconstructs with every candidate from all tilts, to compare with the
-truth: a slab at three levels of noise, and, where the defaults are not good, one that vacuum surrounds,
-which the operator does not expect. Prints a table for each; figures go to benchmarks/results/tune.json.
+Tilt series are simulated from FIB-SEM tissue that the shipped denoiser was not trained on. `tune`
+chooses among a few candidates, and every candidate reconstructs from all tilts, to compare with the
+truth. The cases are a slab at three levels of noise, and one in vacuum that the operator does not
+expect. There the defaults are not good. A table is printed for each; figures go to
+benchmarks/results/tune.json.
 """
 
 from __future__ import annotations

@@ -2,10 +2,10 @@
 
     python benchmarks/uncertainty.py [--data DIR] [--work DIR] [--quick]
 
-Reconstructs kept-out FIB-SEM slabs with `samples: 8` and measures, in the region whose rays are all
-measured, how often the truth lies within k standard deviations of the mean, and the squared error of the
-mean of 1, 2, 4 and 8 samples against the best classical method, whose settings are chosen with knowledge
-of the truth. Figures go to benchmarks/results/uncertainty.json (not those of --quick).
+Held-back FIB-SEM slabs are reconstructed with `samples: 8`, and judged where all rays are measured. One
+figure is how often the truth lies within k standard deviations of the mean. The other is the squared
+error of the mean of 1, 2, 4 and 8 samples. It is compared with the best classical method, with the best
+settings for the truth. Figures go to benchmarks/results/uncertainty.json (not those of --quick).
 """
 
 from __future__ import annotations

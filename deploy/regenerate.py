@@ -15,7 +15,7 @@ from typing import Literal, get_args, get_origin
 from pydantic import BaseModel, ByteSize
 
 from ddgm_dist.cli import main
-from ddgm_dist.deploy.pods import quantity
+from ddgm_dist.deploy.resources import quantity
 from ddgm_dist.deploy.site import Kubernetes, NodeGroup, Slurm, Toleration, Volume
 
 HERE = Path(__file__).parent

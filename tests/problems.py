@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from ddgm_dist.algorithm.schedule import exponential, make_schedule
+from ddgm_dist.algorithm.schedule import make_schedule, noise_levels
 from ddgm_dist.core.geometry import Geometry
 from ddgm_dist.core.intensity import Intensity
 from ddgm_dist.core.window import make_lattice
@@ -29,7 +29,7 @@ def make_problem() -> MakeProblem:
             field=field,
             boundary=config.boundary,
         )
-        sigma = exponential(config.sigma_1, config.sigma_N, config.N)
+        sigma = noise_levels("exponential", config.sigma_1, config.sigma_N, config.N)
         return Problem(
             config=config,
             geometry=geometry,

@@ -1,11 +1,12 @@
-"""What DDGM's defaults are chosen by: one change at a time, on slices that are not scored.
+"""The choice of DDGM's defaults: one change at a time, on slices that are not scored.
 
     python benchmarks/study/choice.py [--only NAME ...] [--again] [--show]
 
-Four slices of the thin tissue, two of the thick, two of the validation cube with vacuum beyond its ends
-(which the operator does not expect), at three levels of noise, N = 50, one seed. What counts is the
-geometric mean of the error over levels and tissues, and that no tissue suffers. Figures go to
-benchmarks/results/study/choice.json as they come; what is there is not run again, but with --again.
+The slices are four of the thin tissue, two of the thick, and two of the validation cube. The cube has
+vacuum beyond its ends, which the operator does not expect. There are three levels of noise, N = 50 and
+one seed. The criterion is the geometric mean of the error over levels and tissues, if no tissue gets
+worse. Figures go to benchmarks/results/study/choice.json as they come; existing ones are kept without
+--again.
 """
 
 from __future__ import annotations

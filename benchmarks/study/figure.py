@@ -1,10 +1,10 @@
-"""The figure: a slice of every cell, as each method reconstructs it, and what it got wrong.
+"""The figure: a slice of every cell, as each method reconstructs it, and its error.
 
     python benchmarks/study/figure.py
 
-Reads the volumes that table.py left in the work folder (where figures are there and volumes are not:
-`table.py --geometry 64 --again`); writes benchmarks/results/study/figure.png and, of the ring
-correlations in table_*.json, benchmarks/results/study/rings.png.
+It reads the volumes that table.py left in the work folder; `table.py --geometry 64 --again` makes
+missing ones. It writes benchmarks/results/study/figure.png, and from the ring correlations in
+table_*.json benchmarks/results/study/rings.png.
 """
 
 from __future__ import annotations

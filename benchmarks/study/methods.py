@@ -16,7 +16,7 @@ from slabs import Slab
 from torch import Tensor
 
 from ddgm_dist.algorithm.ddgm import ddgm
-from ddgm_dist.algorithm.schedule import ScheduleShape, exponential, make_schedule, noise_levels
+from ddgm_dist.algorithm.schedule import ScheduleShape, make_schedule, noise_levels
 from ddgm_dist.baselines.cgls import cgls
 from ddgm_dist.baselines.ddrm import ddrm
 from ddgm_dist.baselines.diffpir import diffpir
@@ -81,7 +81,8 @@ def _steps(last: int) -> Choice:
 
 
 def _levels(settings: Settings) -> tuple[float, ...]:
-    return exponential(float(settings["sigma_1"]), float(settings["sigma_N"]), int(settings["N"]))
+    ends = float(settings["sigma_1"]), float(settings["sigma_N"])
+    return noise_levels("exponential", *ends, int(settings["N"]))
 
 
 # -- no prior learned -------------------------------------------------------------------------

@@ -3,14 +3,18 @@
     python benchmarks/study/priors.py [--steps 300] [--only KIND ...] [--show]
 
 Every prior has the shipped one's architecture and the same steps of training, so that only the images
-differ; `tissue` is the control, and the shipped prior (much longer trained) is shown beside. `varied` is
-the tissue as other microscopes might show it (what `train --variety 0.3` draws), `coarse` and `fine` the
-tissue at twice and at half the pixel size (things look half or twice as large), `shot noise` the tissue
-with as much noise in it as half its contrast, `photographs` pictures of other things. Specimens: the
-scored slices of the reference geometry; the same tissue at 1.5 times the pixel size; and blurred by a
-Gaussian of 1.2 pixels. Three levels of noise, one seed, default settings. Figures go to
-benchmarks/results/study/priors.json as they come, what is there is not run again, but with --again;
-weights to the work folder, and what is there is not trained again.
+differ. The shipped prior, trained for much longer, is shown beside them.
+
+- `tissue`: the control.
+- `varied`: the tissue as by other microscopes (`train --augment 0.3`).
+- `coarse`, `fine`: the tissue at twice and at half the pixel size.
+- `shot noise`: the tissue with noise of half its contrast.
+- `photographs`: pictures of other things.
+
+Specimens are the scored slices of the reference geometry. Two more are this tissue at 1.5 times the
+pixel size, and blurred by a Gaussian of 1.2 pixels. There are three levels of noise, one seed and
+default settings. Figures go to benchmarks/results/study/priors.json as they come; existing ones are
+kept without --again. Weights go to the work folder, and existing ones are kept.
 """
 
 from __future__ import annotations
@@ -36,8 +40,8 @@ from ddgm_dist.prior.denoisers import UNetDenoiser
 from ddgm_dist.prior.unet import UNet
 from ddgm_dist.prior.weights import load_weights, shipped_weights
 from ddgm_dist.readers.volumes import open_volume
+from ddgm_dist.training.images import read_images
 from ddgm_dist.training.patches import PatchSampler
-from ddgm_dist.training.train import read_images
 from ddgm_dist.training.training import TrainingOptions, train_network
 
 SEED = 0

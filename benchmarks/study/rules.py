@@ -2,12 +2,12 @@
 
     python benchmarks/study/rules.py [--only NAME ...] [--quick] [--again] [--show]
 
-DDGM with its defaults and another rule for how far the gradient phase goes, or in which norm: on slices
-that are not scored, of the tissues of `choice.py`, at three levels of Gaussian noise, and of Poisson
-noise on the thin one. N = 50 where nothing else is said, one seed. Two rules are told by the truth what
-the error of the estimate is, which nobody can know: they bound what knowing it could bring. Figures go
-to benchmarks/results/study/rules.json as they come; what is there is not run again, but with --again.
---quick takes one slice and one level of noise, and writes to the work folder.
+DDGM runs with its defaults and another rule for the length of the gradient phase, or for its norm. The
+slices are not scored, and are of the tissues of `choice.py`. There are three levels of Gaussian noise,
+and of Poisson noise on the thin tissue. N = 50 by default, with one seed. Two rules take the error of
+the estimate from the truth, which bounds what a better estimate of it could gain. Figures go to
+benchmarks/results/study/rules.json as they come; existing ones are kept without --again. --quick takes
+one slice and one level of noise, and writes to the work folder.
 """
 
 from __future__ import annotations

@@ -2,13 +2,12 @@
 
     python benchmarks/study/search.py [--trials 8] [--geometry NAME ...] [--noise ...] [--method ...]
 
-A trial is one run with one seed on the search rows; what is minimised is the mean squared error of the
-inner region. Trial 0 is the paper's setting or the shipped default; another is what did best at the
-same level of noise in the reference geometry of that thickness, which is therefore searched first; the
-others are optuna's, by its tree-structured Parzen estimator once it has three to learn from. Methods
-with one setting that costs little (number of steps, window) have all values tried instead. Trials are
-kept, a file per cell, in benchmarks/results/study; run again, it goes on where it was, also with a
-larger budget. Several may run at once.
+A trial is one run with one seed on the search rows, and the mean squared error of the inner region is
+minimised. Trial 0 is the paper's setting or the shipped default. Another is the best setting at the same
+level of noise in the reference geometry of that thickness, which is therefore searched first. The others
+are optuna's, by its tree-structured Parzen estimator after three trials. Methods with one setting that
+costs little (number of steps, window) have all values tried instead. Trials are kept, a file per cell,
+in benchmarks/results/study. Run again it resumes, also with a larger budget. Several may run at once.
 """
 
 from __future__ import annotations

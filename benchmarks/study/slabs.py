@@ -1,9 +1,9 @@
 """The cells of the study: held-back FIB-SEM tissue, its simulated tilt series, and how one is scored.
 
-The prior saw z < 345 of the training volume. ``medulla`` begins at its z = 352, thickness along z;
-``thick`` has its thickness along y, in planes of z that the prior has not seen (the tissue is
-isotropic); ``cube`` is the validation volume, another piece of tissue. Rows of a cell lie far apart,
-so that few rows show much tissue; each is a slice of its own for the operator and for the denoiser
+The prior saw z < 345 of the training volume. ``medulla`` begins at its z = 352, thickness along z.
+``thick`` has its thickness along y, in planes of z that the prior has not seen; the tissue is
+isotropic. ``cube`` is the validation volume, another piece of tissue. Rows of a cell lie far apart,
+so that few rows show much tissue. Each is a slice of its own for the operator and for the denoiser
 (plane zx). Data come from the explicit, oversampled projector, which shares nothing with the operator.
 """
 
@@ -168,7 +168,7 @@ def surround(slices: NDArray[np.float32], cell: Cell) -> NDArray[np.float32]:
 
 @dataclass
 class Calls:
-    """What a run asked of the network: evaluations, and vector-Jacobian products."""
+    """Calls of the network in a run: evaluations, and vector-Jacobian products."""
 
     forward: int = 0
     backward: int = 0
@@ -210,7 +210,7 @@ class Slab:
 
     @property
     def prior(self) -> str:
-        """Which denoiser: results of another are not this one's."""
+        """Start of the denoiser's digest, which distinguishes its results from another's."""
         return self.problem.denoiser_digest[:12]
 
     @property
@@ -284,8 +284,8 @@ def make_slab(cell: Cell, work: Path) -> Slab:
 def pose(cell: Cell, volume: NDArray[np.float32], tilts: Path) -> Slab:
     """Simulate (or open) the tilt series of a volume ``(z, row, x)`` wider than the field.
 
-    The data's noise is estimated as the package does, but row by row: its estimate takes neighbouring
-    rows of a block to be neighbours in the tissue, which these are not.
+    The data's noise is estimated as in the package, but row by row. The package assumes that rows of
+    a block are neighbours in the tissue, which these are not.
     """
     if not tilts.exists():
         angles = list(np.linspace(-cell.max_tilt, cell.max_tilt, cell.tilts))

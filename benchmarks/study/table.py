@@ -2,13 +2,15 @@
 
     python benchmarks/study/table.py [--geometry NAME ...] [--noise 0.05 0.3 1] [--quick] [--show]
 
-MSE (as a fraction of the tissue's variance too), PSNR, SSIM, mean Fourier ring correlation below 1/4
-cycle per voxel of the frequencies inside the measured wedge and in the missing wedge, processor
-seconds and denoiser calls. Figures go to benchmarks/results/study after every run, a file per cell,
-and volumes to the work folder for figure.py; what is there is not run again, but with --again. --quick
-scores one slice of each level of noise, and keeps its figures in the work folder. --show prints what
-there is: the reference geometry in full, and of every cell what each method's error is of the best
-classical one's.
+The columns are MSE (also as a fraction of the tissue's variance), PSNR, SSIM, Fourier ring correlation,
+processor seconds and denoiser calls. The ring correlation is the mean below 1/4 cycle per voxel, for
+frequencies inside the measured wedge and in the missing wedge. Figures go to benchmarks/results/study
+after every run, a file per cell, and volumes to the work folder for figure.py. Existing ones are kept
+without --again.
+
+--quick scores one slice of each level of noise, and keeps its figures in the work folder. --show prints
+existing figures: the reference geometry in full, and the errors of every cell relative to the best
+classical method.
 """
 
 from __future__ import annotations
@@ -211,7 +213,7 @@ def path(folder: Path, cell: Cell) -> Path:
 
 
 def load(folder: Path, cell: Cell) -> list[dict]:
-    """What has been measured of a cell."""
+    """Load the results of a cell that were measured before."""
     file = path(folder, cell)
     return json.loads(file.read_text()) if file.exists() else []
 

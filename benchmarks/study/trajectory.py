@@ -2,13 +2,17 @@
 
     python benchmarks/study/trajectory.py [--quick]
 
-The defaults with several fractions of added noise. After each denoising step the error ``x - truth`` of
-the inner region is measured in normalised units: its root mean square over the level that the denoiser
-was told (before denoising); its correlation with the truth, whole, of what the tilts saw and in the
-missing wedge (negative: structure is missing; zero: what an honest noise would have); and, since noise
-that is added makes a correlation smaller by itself, how much of the truth the estimate holds in each
-(*held*: the truth's coefficient in the estimate, 1 if all of it is there). Figures go to
-benchmarks/results/study/trajectory.json and trajectory.png, images of the estimate to trajectories.png.
+The defaults run with several fractions of added noise. The error ``x - truth`` of the inner region is
+measured in normalised units.
+
+- Its root mean square before each denoising step, over the level that the denoiser is given.
+- Its correlation with the truth after the step: of the whole, of frequencies that the tilts saw, and of
+  the missing wedge. It is negative where structure is missing, and zero for independent noise.
+- *held*, the truth's coefficient in the estimate, for the same frequencies; 1 if all structure is there.
+  Added noise makes a correlation smaller by itself, but not this coefficient.
+
+Figures go to benchmarks/results/study/trajectory.json and trajectory.png, images of the estimate to
+trajectories.png.
 """
 
 from __future__ import annotations
@@ -119,7 +123,7 @@ def follow(slab: Slab, added: float) -> tuple[list[dict], list[np.ndarray]]:
 def draw(found: dict[str, dict[str, list[dict]]], out: Path) -> None:
     """Three figures downwards, levels of noise across."""
     parts = (
-        ("error before denoising / level told", lambda r: r["before"] / r["sigma"]),
+        ("error before denoising / noise level", lambda r: r["before"] / r["sigma"]),
         ("error after denoising", lambda r: r["after"]),
         ("correlation with the truth, measured", lambda r: r["correlation_before"]["measured"]),
         ("correlation with the truth, missing wedge", lambda r: r["correlation_before"]["missing"]),

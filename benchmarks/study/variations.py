@@ -1,13 +1,13 @@
-"""What each of DDGM's settings does, one varied at a time around the defaults.
+"""The effect of each of DDGM's settings, one varied at a time around the defaults.
 
     python benchmarks/study/variations.py [--table steps ...] [--quick] [--show]
 
 `steps`: K x N, with the paper's pairs. `start`: sigma_1. `schedules`: exponential, linear, cosine,
-Karras. `noise`: how much of each noise level is added, none at all among them. The reference geometry
-at three levels of noise, the scored slices, one seed. Figures go to
-benchmarks/results/study/variations.json as they come; what is there is not run again, but with --again.
---quick takes one slice and the middle level of noise, and writes to the work folder. --show prints what
-there is.
+Karras. `noise`: the fraction of each noise level that is added, 0 among them. All are in the reference
+geometry at three levels of noise, on the scored slices, with one seed. Figures go to
+benchmarks/results/study/variations.json as they come; existing ones are kept without --again. --quick
+takes one slice and the middle level of noise, and writes to the work folder. --show prints existing
+figures.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def measure(
 
 
 def load(file: Path) -> list[dict]:
-    """What has been measured."""
+    """Load the results that were measured before."""
     return json.loads(file.read_text()) if file.exists() else []
 
 

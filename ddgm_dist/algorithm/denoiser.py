@@ -1,4 +1,4 @@
-"""What the algorithm asks of a denoiser, and its application to rows of a tile."""
+"""The interface of a denoiser, and its application to rows of a tile."""
 
 from __future__ import annotations
 
@@ -59,14 +59,14 @@ def denoise_rows(
     """Denoise the (z, x) slices of a block of rows, window by window, blended.
 
     Every call has the shape (rows of the block, padded thickness, window width), wherever the
-    window lies: kernels round differently by shape, and the answer must not depend on tiles.
+    window lies. Kernels round differently by shape, and the answer must not depend on tiles.
 
     Parameters
     ----------
     x
         Noisy block, float32 ``(z, rows, columns)``, occupying ``box``.
     sigma, lattice, seed, iteration
-        Noise level; windows; what the lattice's shift is a function of.
+        Noise level; windows; arguments of the lattice's shift.
     """
     thickness = x.shape[0]
     start, stop = box.start[2], box.stop[2]

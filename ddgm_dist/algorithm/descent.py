@@ -46,7 +46,7 @@ def explicit_descent(
     x
         Start.
     steps
-        Their number; ``3.5`` is three steps and one of half the size.
+        Number of steps; ``3.5`` is three steps and one of half the size.
     step_size
         eta, in (0, 2 / ||A||^2).
     measured
@@ -55,8 +55,8 @@ def explicit_descent(
     Raises
     ------
     InputError
-        If the data are not of the shape of A x, hold NaN or infinity where they were measured, or the
-        mask does not fit them.
+        If the data differ in shape from A x, or hold NaN or infinity where they were measured.
+        If the mask does not fit them.
     """
     check_measured(measured, data)
     whole = int(steps)

@@ -1,4 +1,4 @@
-"""A prior for whole images: what :func:`~ddgm_dist.algorithm.ddgm.ddgm` needs beside the physics."""
+"""A prior for whole images: all that :func:`~ddgm_dist.algorithm.ddgm.ddgm` needs but the physics."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ class ImagePrior:
     shape
         ``(z, rows, columns)``: ``rows`` images of ``z`` by ``columns`` pixels.
     seed
-        Of the noise.
+        Seed of the noise.
     device
-        Where the noise is made.
+        Device on which the noise is made.
     """
 
     denoiser: Denoiser
@@ -57,7 +57,7 @@ class ImagePrior:
     def denoise(self, x: Tensor, sigma: float, n: int) -> Tensor:
         """``E[clean | x]``, every image denoised whole, float32 ``(z, rows, columns)``.
 
-        Images are padded to the denoiser's stride, and it is told what is padding.
+        Images are padded to the denoiser's stride; a mask marks the padding.
         """
         depth, _, columns = x.shape
         stride = self.denoiser.stride

@@ -1,9 +1,9 @@
-r"""What a prediction of the data is worth: negative log-likelihoods and their slopes.
+r"""Negative log-likelihoods of data given their prediction, and their slopes.
 
 A descent on a negative log-likelihood has one unit for every kind of noise: data of standard
-deviation sigma_y pull with ``1 / sigma_y^2``. So the cap on flow time of the rule ``noise-aware``
-(:func:`~ddgm_dist.algorithm.schedule.make_schedule`) is ``data_weight_cap * sigma_n^2`` of
-it, which is what ``sigma_y = 1`` asks for, whatever the noise of each sample.
+deviation sigma_y pull with ``1 / sigma_y^2``. So give ``sigma_y = 1`` to
+:func:`~ddgm_dist.algorithm.schedule.make_schedule`, whatever the noise of each sample. The rule
+``noise-aware`` then caps the flow time at ``data_weight_cap * sigma_n^2``.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Likelihood(Protocol):
     """A negative log-likelihood of data, as a function of their prediction."""
 
     def value(self, prediction: Tensor) -> float:
-        """Summed in float64, up to what the prediction does not change."""
+        """The negative log-likelihood, summed in float64, up to a constant of the data."""
 
     def slope(self, prediction: Tensor) -> Tensor:
         """Derivative with respect to every sample of the prediction, shape of the prediction."""
@@ -32,7 +32,7 @@ class Likelihood(Protocol):
 
 @dataclass(frozen=True)
 class GaussianLikelihood:
-    """``sum S (prediction - b)^2 / (2 sigma_y^2)``.
+    """Negative log-likelihood of Gaussian noise, ``sum S (prediction - b)^2 / (2 sigma_y^2)``.
 
     Attributes
     ----------
@@ -54,21 +54,21 @@ class GaussianLikelihood:
         check_measured(self.measured, self.data)
 
     def value(self, prediction: Tensor) -> float:
-        """Half the squared residual in units of the noise."""
+        """The sum, half the squared residual in units of the noise."""
         residual = _masked((prediction - self.data) / self.sigma_y, self.measured)
         return float(residual.double().square().sum()) / 2
 
     def slope(self, prediction: Tensor) -> Tensor:
-        """``S (prediction - b) / sigma_y^2``."""
+        """The slope ``S (prediction - b) / sigma_y^2``, shape of the prediction."""
         return _masked((prediction - self.data) / self.sigma_y**2, self.measured)
 
 
 @dataclass(frozen=True)
 class PoissonLikelihood:
-    """``sum S (I - y + y log(y / I))`` of counts y with expectation I: half the deviance.
+    """Half the deviance of Poisson counts, ``sum S (I - y + y log(y / I))`` with expectation I.
 
-    It differs from the negative log-likelihood ``I - y log I`` by what does not depend on I, and is
-    0 where the prediction equals the counts.
+    It differs from the negative log-likelihood ``I - y log I`` by a constant of the data. It is 0
+    where the prediction equals the counts.
 
     Attributes
     ----------
@@ -92,13 +92,13 @@ class PoissonLikelihood:
         check_measured(self.measured, self.counts)
 
     def value(self, prediction: Tensor) -> float:
-        """Half the deviance."""
+        """Half the deviance of the counts."""
         expected, y = prediction.double(), self.counts.double()
         deviance = expected - y + torch.xlogy(y, y) - torch.xlogy(y, expected)
         return float(_masked(deviance, self.measured).sum())
 
     def slope(self, prediction: Tensor) -> Tensor:
-        """``S (1 - y / I)``; finite where I has underflowed to 0 and no count was seen."""
+        """The slope ``S (1 - y / I)``; finite where I underflowed to 0 and no count was seen."""
         tiny = torch.finfo(prediction.dtype).tiny
         return _masked(1 - self.counts / prediction.clamp(min=tiny), self.measured)
 

@@ -20,9 +20,9 @@ from ddgm_dist.errors import InputError
 __all__ = ["Differentiable", "Linear", "NonlinearOperator", "Pullback", "nonlinear_descent"]
 
 Pullback = Callable[[Tensor], Tensor]
-"""``v -> J(x)^T v``, at the x it was made for."""
+"""The map ``v -> J(x)^T v`` at one x."""
 
-# A step is halved this often at most, and rises by less than this fraction are rounding.
+# A step is halved at most this often. Rises by less than this fraction are rounding.
 _HALVINGS, _ROUNDING = 30, 1e-9
 
 
@@ -30,7 +30,7 @@ class NonlinearOperator(Protocol):
     """A prediction of the data with its vector-Jacobian product."""
 
     def vjp(self, x: Tensor) -> tuple[Tensor, Pullback]:
-        """``F(x)`` and ``v -> J(x)^T v``; the second costs nothing until it is called."""
+        """Return ``F(x)`` and ``v -> J(x)^T v``; the second costs nothing until it is called."""
 
 
 class Differentiable:
@@ -46,7 +46,7 @@ class Differentiable:
         self.function = function
 
     def vjp(self, x: Tensor) -> tuple[Tensor, Pullback]:
-        """By automatic differentiation."""
+        """Return ``F(x)`` and ``v -> J(x)^T v`` by automatic differentiation."""
         leaf = x.detach().requires_grad_()
         with torch.enable_grad():
             prediction = self.function(leaf)
@@ -78,7 +78,7 @@ class Linear:
         self.A, self.T = A, T
 
     def vjp(self, x: Tensor) -> tuple[Tensor, Pullback]:
-        """``A x`` and the adjoint."""
+        """Return ``A x`` and the adjoint."""
         return self.A(x), self.T
 
 
@@ -89,19 +89,19 @@ def nonlinear_descent(
     steps: float,
     step_size: float,
 ) -> Tensor:
-    """``steps`` gradient steps on the negative log-likelihood; it never rises.
+    """``steps`` gradient steps on the negative log-likelihood, which never rises.
 
-    A step after which it would be larger, or no number, is halved until it is not: far from the
-    data an exponential's curvature can exceed any bound that holds near them.
+    A step that would raise it, or make it NaN, is halved until it does not. Far from the data an
+    exponential's curvature can exceed any bound that holds near them.
 
     Parameters
     ----------
     operator, likelihood
-        F, and what its prediction is worth.
+        F, and the negative log-likelihood of its prediction.
     x
         Start.
     steps
-        Their number; ``3.5`` is three steps and one of half the size.
+        Number of steps; ``3.5`` is three steps and one of half the size.
     step_size
         eta, at most one over the curvature of the negative log-likelihood.
 

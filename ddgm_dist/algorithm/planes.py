@@ -1,10 +1,9 @@
 """Denoising in other planes than (z, x): slices (z, y) at constant x, slices (y, x) at constant z.
 
 A network of images knows two of three dimensions. Rotating its plane from iteration to iteration
-makes the volume consistent along all of them. Slices are cut into windows along y that lie on a global
-lattice, shifted per iteration, and every call has the same shape wherever it lies. So what a tile
-computes for the rows it owns does not depend on how rows are cut, as long as it reads `halo_rows`
-beyond them.
+makes the volume consistent along all of them. Slices are cut into windows along y on a global
+lattice, shifted per iteration. Every call has the same shape, wherever its window lies. So a tile
+that reads `halo_rows` beyond its own rows gets the same result, however the rows are cut.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ Plane = Literal["zx", "zy", "yx"]
 def halo_rows(lattice: WindowLattice, block: int) -> int:
     """Rows that a tile reads beyond its own on each side, in whole blocks.
 
-    A window that carries weight in a row of the tile reaches at most so far.
+    No window that carries weight in a row of the tile reaches farther.
     """
     far = lattice.width if lattice.single else lattice.width - lattice.overlap // 4 - 1
     return -(-far // block) * block
@@ -58,15 +57,15 @@ def denoise_plane(
     sigma, plane
         Noise level; ``zy`` or ``yx``.
     own
-        Rows that are wanted.
+        First and last row (exclusive) to denoise.
     rows
-        Of the volume: what lies beyond is outside.
+        Rows of the volume; the denoiser sees padding beyond them.
     lattice, lattice_rows
         Windows along x and along y.
     batch
         Slices per call.
     seed, iteration
-        What the lattices' shifts are a function of.
+        Arguments of the lattices' shifts.
 
     Returns
     -------
@@ -114,7 +113,7 @@ def denoise_plane(
 
 
 def _zy(denoiser: Denoiser, part: Tensor, sigma: float, pad: tuple[int, int], batch: int) -> Tensor:
-    """Images (z, y) of one window, ``(slices, z, rows)``, to ``(slices, z, width)``."""
+    """Denoise images (z, y) of one window, ``(slices, z, rows)`` to ``(slices, z, width)``."""
     count, depth = part.shape[:2]
     below = -(-depth // denoiser.stride) * denoiser.stride - depth
     padding = (*pad, 0, below, 0, batch - count)
@@ -135,7 +134,7 @@ class _Cut:
     def denoise(
         self, denoiser: Denoiser, part: Tensor, sigma: float, pad: tuple[int, int], batch: int
     ) -> Tensor:
-        """Images ``(slices, rows, columns)`` of one window of rows to ``(slices, width, columns)``."""
+        """Denoise one window of rows, ``(slices, rows, columns)`` to ``(slices, width, columns)``."""
         count, height = part.shape[0], part.shape[1] + sum(pad)
         profile = self.lattice.profile(part.device)
         out = torch.zeros((count, height, part.shape[2]), device=part.device)

@@ -1,4 +1,4 @@
-"""What the data and an estimate's prediction of them differ by, where something was measured."""
+"""The residual of the data where they were measured, and checks of data and masks."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ __all__ = ["check_binary", "check_measured", "masked_residual"]
 
 
 def masked_residual(data: Tensor, prediction: Tensor, measured: Tensor | None = None) -> Tensor:
-    """``S (b - A x)``; what the data hold where nothing was measured does not matter, NaN included.
+    """Masked residual ``S (b - A x)``; data where S = 0 do not matter, NaN included.
 
     Raises
     ------
     InputError
-        If the data are not of the shape of their prediction, or not finite where measured.
+        If the data differ in shape from their prediction, or are not finite where measured.
     """
     if not isinstance(data, Tensor):
         raise InputError(

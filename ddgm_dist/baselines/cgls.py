@@ -1,8 +1,8 @@
 """CGLS: conjugate gradients on the normal equations of the masked least-squares problem.
 
 Hestenes & Stiefel 1952; in the symbols of Bjorck, "Numerical Methods for Least Squares Problems"
-(SIAM 1996), Algorithm 7.4.1 with ``S A`` for A. It is the fastest descent there is in the span of
-the gradients, so it also fits the noise fastest: the number of steps is the regularisation.
+(SIAM 1996), Algorithm 7.4.1 with ``S A`` for A. No descent in the span of the gradients is faster.
+So it also fits the noise fastest, and the number of steps is the regularisation.
 """
 
 from __future__ import annotations

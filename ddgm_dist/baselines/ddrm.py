@@ -12,8 +12,9 @@ and deviation ``eta sigma_t``, ``eta sigma_t``, ``sqrt(sigma_t^2 - eta_b^2 sigma
 start x_T is centred on y where ``sigma_T >= sigma_y / s_i``, else on 0.
 
 Masks. ``y = V^T A^+ b`` enters only as ``y - x_theta = s^-2 V^T A^T (b - A x_theta)``. Unmeasured
-samples of b are imputed with the projection of x_theta, which puts ``S (b - A x_theta)`` there: the
-paper's update where S = 1, an approximation otherwise (an imputed sample counts as measured).
+samples of b are imputed with the projection of x_theta, so the residual is ``S (b - A x_theta)``.
+That is the paper's update where S = 1, and an approximation otherwise: an imputed sample counts as
+measured.
 """
 
 from __future__ import annotations
@@ -69,8 +70,8 @@ def ddrm(
         Fresh noise in unseen modes; weight of the data in well seen ones. The paper's are the
         defaults.
     cut
-        Singular values below this part of the largest count as 0: with sigma_y = 0 every other
-        mode is taken from the data, however much float32 and the model err there.
+        Singular values below this part of the largest count as 0. With sigma_y = 0 every other
+        mode is taken from the data, errors of float32 and of the model included.
     start
         Value about which unseen modes start.
 
@@ -95,14 +96,14 @@ def ddrm(
     def step(
         centre: Tensor, last: Tensor, n: int, weights: tuple[Tensor, Tensor, Tensor]
     ) -> Tensor:
-        """``centre`` plus weighted modes of what is left of x, of the data, and of new noise."""
+        """``centre`` plus weighted modes of the last state, of the data and of new noise."""
         kept, pull, fresh = (w.to(torch.float32)[:, :, None] for w in weights)
         modes = kept * operator.to_modes(last - centre) + fresh * operator.to_modes(noise(n))
         modes += pull * operator.data_to_modes(operator.residual(centre, data))
         return centre + operator.from_modes(modes)
 
     x = constant(operator, data, start)
-    # The start is a step of boldness 1 from the constant: no previous state, all noise new.
+    # The start is a step from the constant with eta = eta_b = 1: no previous state, all noise new.
     x = step(x, x, 0, _weights(s, sigma[0], math.inf, sigma_y, 1.0, 1.0))
     for n, sigma_last, sigma_t in levels:
         x_theta = denoise(x, sigma_last, n)
@@ -113,9 +114,9 @@ def ddrm(
 def _weights(
     s: Tensor, sigma_t: float, sigma_last: float, sigma_y: float, eta: float, eta_b: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Of ``x_{t+1} - x_theta``, of ``V^T A^T (b - A x_theta)`` and of noise, ``(frequency, z)``."""
+    """Weights of ``x_{t+1} - x_theta``, ``V^T A^T (b - A x_theta)`` and noise, ``(frequency, z)``."""
     unseen = s == 0
-    inverse = torch.where(unseen, 0.0, 1 / s)  # also of infinities that are not used
+    inverse = torch.where(unseen, 0.0, 1 / s)  # infinities of 1 / s are not used
     noisy = ~unseen & (sigma_t * s < sigma_y)
     keep = math.sqrt(1 - eta**2) * sigma_t
     zero = torch.zeros_like(s)

@@ -8,9 +8,9 @@ Chung, Kim, McCann, Klasky & Ye 2023, arXiv 2209.14687, Algorithm 1 with varianc
     x_{i-1} = x' - zeta_i grad_{x_i} ||S (b - A x_hat_0)||^2,      zeta_i = zeta / ||S (b - A x_hat_0)||.
 
 By the chain rule the gradient is ``-2 J^T A^T S (b - A x_hat_0)`` with J the denoiser's Jacobian:
-one vector-Jacobian product. Two choices for the slab: the norm is taken per row, for rows are
-separate images, and zeta is in units of ``1 / ||A||`` (the paper's operators have norm 1). So where
-J does not amplify no row moves by more than 2 zeta a step, and the data are met to about that.
+one vector-Jacobian product. Two choices are made for the slab. The norm is taken per row, for rows
+are separate images. zeta is in units of ``1 / ||A||``, for the paper's operators have norm 1. So
+where J does not amplify, no row moves by more than 2 zeta a step, and the data are met to about that.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ __all__ = ["data_gradient", "dps"]
 def data_gradient(
     operator: SlabOperator, data: SlabData, x: Tensor, denoise: Denoise, sigma: float, n: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """``x_hat_0``, ``||S (b - A x_hat_0)||`` per row, and ``grad_x`` of its square.
+    """The denoised estimate, ``||S (b - A x_hat_0)||`` per row, and ``grad_x`` of its square.
 
     Returns
     -------
@@ -43,7 +43,7 @@ def data_gradient(
     Raises
     ------
     InputError
-        If nothing links the denoised volume to x.
+        If the denoised volume has no gradient with respect to x.
     """
     with torch.enable_grad():
         x = x.detach().requires_grad_()

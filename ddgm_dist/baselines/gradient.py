@@ -21,7 +21,7 @@ def gradient_descent(
     start: float = 0.0,
     impute_every: int = 5,
 ) -> Iterator[tuple[int, Tensor]]:
-    """``x <- x - eta A^T S (A x - b)`` from a constant, with the estimate after each of ``steps``.
+    """Descend by ``x <- x - eta A^T S (A x - b)`` from a constant; stop at each of ``steps``.
 
     Parameters
     ----------

@@ -17,7 +17,7 @@ from ddgm_dist.operators.slab.operator import SlabData, SlabOperator
 
 __all__ = ["constant", "dot", "misfit", "negative_gradient", "proximal", "resolvent"]
 
-# Of the preconditioner, in units of ||A||^2.
+# Damping of the preconditioner, in units of ||A||^2.
 _DAMPING = 1e-2
 
 
@@ -29,26 +29,27 @@ def constant(operator: SlabOperator, data: SlabData, value: float = 0.0) -> Tens
 
 
 def dot(a: Tensor, b: Tensor) -> float:
-    """``<a, b>``, summed in float64."""
+    """Inner product ``<a, b>``, summed in float64."""
     return float((a * b).sum(dtype=torch.float64))
 
 
 def misfit(operator: SlabOperator, data: SlabData, x: Tensor) -> float:
-    """``f(x)``."""
+    """The data term ``f(x) = 1/2 ||S (A x - b)||^2``."""
     r = operator.residual(x, data)
     return dot(r, r) / 2
 
 
 def negative_gradient(operator: SlabOperator, data: SlabData, x: Tensor) -> Tensor:
-    """``-grad f(x) = A^T S (b - A x)``, float32 ``(z, rows, columns)``."""
+    """Negative gradient ``-grad f(x) = A^T S (b - A x)``, float32 ``(z, rows, columns)``."""
     return operator.T(operator.residual(x, data))
 
 
 def resolvent(operator: SlabOperator, g: Tensor, rho: float) -> Tensor:
     """``(G + rho)^-1 g`` through the eigenbasis of ``G = A^T A``; rho is positive.
 
-    That is the inverse where the columns are the operator's whole period. Where they are fewer, g
-    is padded with zeros and the result cropped: still symmetric and positive, so a preconditioner.
+    It is the inverse where the columns are the operator's whole period. Where they are fewer, g
+    is padded with zeros and the result cropped. That is still symmetric and positive, so it is a
+    preconditioner.
     """
     factor = (1 / (operator.basis.values + rho)).to(torch.float32)
     return operator.from_modes(operator.to_modes(g).mul_(factor[:, :, None]))
@@ -64,15 +65,17 @@ def proximal(
     iterations: int = 20,
     tolerance: float = 1e-5,
 ) -> Tensor:
-    """``argmin_x 1/2 ||S (A x - b)||^2 + rho/2 ||x - v||^2``.
+    """Proximal map ``argmin_x 1/2 ||S (A x - b)||^2 + rho/2 ||x - v||^2``.
 
     Conjugate gradients on ``(A^T S A + rho) x = A^T S b + rho v``, preconditioned with
-    :func:`resolvent`. From ``start = v`` the first direction is ``(G + rho')^-1 A^T S (b - A v)``:
-    where everything is measured over the whole period ``rho' = rho``, and one iteration is the
-    closed form. With a mask or a crop it imputes, once, every unmeasured sample with v's own
-    projection, along an exact line search; further iterations go on to the minimiser with the mask.
-    There modes that G sees weakly are not what the mask sees weakly, and ``rho' >= ||A||^2 / 100``
-    keeps the first iterations from filling them: 5 leave less than 1 % of the objective's excess.
+    :func:`resolvent`. From ``start = v`` the first direction is ``(G + rho')^-1 A^T S (b - A v)``.
+    Where everything is measured over the whole period, ``rho' = rho`` and one iteration is the
+    closed form.
+
+    With a mask or a crop the first iteration imputes every unmeasured sample with v's own projection,
+    along an exact line search. Further iterations converge to the minimiser with the mask. There
+    modes that G sees weakly differ from those that the mask sees weakly. ``rho' >= ||A||^2 / 100``
+    keeps the first iterations from filling these: 5 leave less than 1 % of the objective's excess.
 
     Parameters
     ----------
@@ -83,8 +86,8 @@ def proximal(
     start
         First estimate, for warm starts; v when None.
     iterations, tolerance
-        At most so many, fewer when the gradient has fallen to ``tolerance`` times what the data
-        and the centre pulled with at the start.
+        Most iterations. They end earlier when the gradient is below ``tolerance`` times the sum of
+        its data part and its centre part at the start.
 
     Raises
     ------

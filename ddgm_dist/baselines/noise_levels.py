@@ -1,4 +1,4 @@
-"""What the samplers share: the denoiser, addressed noise, and a walk down the noise levels.
+"""Types and functions that the samplers share: denoiser, noise, and the walk down noise levels.
 
 States are written with variance exploding, ``x_t = x_0 + sigma_t * noise``, as everywhere in this
 package. A paper's variance-preserving state is ``sqrt(alpha_bar_t)`` times that, with
@@ -17,7 +17,7 @@ from ddgm_dist.errors import InputError
 __all__ = ["Denoise", "Noise", "check_fraction", "check_sigma_y", "walk"]
 
 Denoise = Callable[[Tensor, float, int], Tensor]
-"""``(x, sigma, n) -> E[clean | x]``, float32 ``(z, rows, columns)``; n is the iteration, from 0."""
+"""A denoiser ``(x, sigma, n) -> E[clean | x]``, float32 ``(z, rows, columns)``; n counts from 0."""
 
 Noise = Callable[[int], Tensor]
 """Standard normal noise, a function of its number and of global voxels; shape of the volume.
@@ -26,7 +26,7 @@ The samplers start from number 0 and add number n + 1 in iteration n."""
 
 
 def walk(sigma: Sequence[float]) -> Iterator[tuple[int, float, float]]:
-    """``(n, sigma_n, sigma_{n+1})`` for n from 0; the level after the last is 0.
+    """Yield ``(n, sigma_n, sigma_{n+1})`` for n from 0; the level after the last is 0.
 
     Raises
     ------
@@ -46,7 +46,7 @@ def walk(sigma: Sequence[float]) -> Iterator[tuple[int, float, float]]:
 
 
 def check_fraction(name: str, value: float) -> None:
-    """Refuse what is not in [0, 1]."""
+    """Refuse a value outside [0, 1]."""
     if not 0 <= value <= 1:
         raise InputError(name, value, "is a fraction, from 0 to 1")
 

@@ -1,4 +1,4 @@
-"""Plug-and-play: a denoiser where a regulariser's proximal map would stand.
+"""Plug-and-play: a denoiser in place of a regulariser's proximal map.
 
 PnP-PGD: proximal gradient descent (Kamilov, Mansour & Wohlberg 2017, after
 Venkatakrishnan, Bouman & Wohlberg 2013),
@@ -36,7 +36,7 @@ def pnp_pgd(
     steps: int,
     start: float = 0.0,
 ) -> Tensor:
-    """Gradient step, denoise at one level, ``steps`` times.
+    """Alternate a gradient step and denoising at one level, ``steps`` times.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ def pnp_pgd(
     step_size
         eta, in (0, 2 / ||A||^2).
     steps
-        Their number.
+        Number of steps.
     start
         Value of the first estimate.
 

@@ -6,22 +6,21 @@ Imaging 27, 918): R and C hold the inverse row and column sums of A.
 Which sums
 ----------
 The classical sums are of ``|A|``, and A's entries are nowhere negative there. Here A's kernel is
-band-limited and has signed side lobes: sums of its magnitudes grow with the width, and sums of A
-over a cropped volume or under a mask ring about zero. So the sums are those of A itself over the
-whole period, where they are exact, positive, and those of the plain ray geometry:
+band-limited and has signed side lobes. So sums of its magnitudes grow with the width, and sums of A
+over a crop or under a mask oscillate about zero. The sums here are of A itself over the whole
+period, where they are exact, positive, and those of the plain ray geometry:
 
     1 / R_t = (A 1)_t = thickness / sqrt(cos theta_t),    1 / C = A^T 1 = sum_t 1 / sqrt(cos theta_t).
 
-They keep the classical guarantee. Each entry of ``C A_k^H R A_k`` is bounded by the entry at k = 0,
-where the matrix maps the positive vector 1 to itself: no eigenvalue exceeds 1. A mask and a crop
+They keep the classical guarantee. Each entry of ``C A_k^H R A_k`` is bounded by the entry at k = 0.
+There the matrix maps the positive vector 1 to itself, so no eigenvalue exceeds 1. A mask and a crop
 only take away from a positive semidefinite matrix, so with any S the weighted residual
-``||S (b - A x)||_R`` never rises. The price: a voxel that few measured rays cross goes slower than
-where C counts them.
+``||S (b - A x)||_R`` never rises. The price is speed: a voxel that few measured rays cross converges
+more slowly than with a C that counts these rays.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -30,7 +29,7 @@ from torch import Tensor
 from ddgm_dist.baselines.least_squares import constant
 from ddgm_dist.operators.slab.operator import SlabData, SlabOperator
 
-__all__ = ["inverse_sums", "sirt", "weighted_misfit"]
+__all__ = ["inverse_sums", "sirt"]
 
 
 def inverse_sums(operator: SlabOperator) -> tuple[Tensor, float]:
@@ -39,12 +38,6 @@ def inverse_sums(operator: SlabOperator) -> tuple[Tensor, float]:
     R = cosine.sqrt() / operator.geometry.thickness
     C = 1 / float(cosine.rsqrt().sum())
     return R.to(operator.device, torch.float32)[:, None, None], C
-
-
-def weighted_misfit(operator: SlabOperator, data: SlabData, x: Tensor) -> float:
-    """``||S (b - A x)||_R``, which SIRT descends."""
-    R, _ = inverse_sums(operator)
-    return math.sqrt(float((R * operator.residual(x, data).square()).sum(dtype=torch.float64)))
 
 
 def sirt(

@@ -10,12 +10,12 @@ with theta = 1, K = D, ``F = lam |.|_2``, G = the data term:
     x <- prox_{tau G}(x - tau D^T q)
     x_bar <- 2 x_new - x_old,    tau sigma ||D||^2 <= 1, ||D||^2 <= 8.
 
-The proximal map is the closed form per frequency where all is measured (its conditioning, A's, then
-costs no iterations), a few warm-started conjugate gradients under a mask.
+Where everything is measured the proximal map is the closed form per frequency, so A's conditioning
+costs no iterations. Under a mask it takes a few warm-started conjugate gradients.
 
-Certificate. For any w and any q with |q| <= lam, with ``u = S (A x - b)`` and
-``d = A^T u + D^T q``: the objective at w is at least ``<d, w> - <u, S b> - 1/2 |u|^2`` (w's part in A
-linear). Over ``|w - x| <= R`` this gives
+Certificate. Take any w, any q with |q| <= lam, ``u = S (A x - b)`` and ``d = A^T u + D^T q``. Then
+the objective at w is at least ``<d, w> - <u, S b> - 1/2 |u|^2`` (w's part in A linear). Over
+``|w - x| <= R`` this gives
 
     objective(x) - objective(w) <= lam TV(x) - <q, D x> + R |d|,
 
@@ -58,7 +58,7 @@ class PrimalDual:
 
 
 def difference(x: Tensor) -> Tensor:
-    """``D x``, ``(z, rows, columns)`` to ``(2, z, rows, columns)``."""
+    """Forward differences ``D x``, ``(z, rows, columns)`` to ``(2, z, rows, columns)``."""
     out = x.new_zeros((2, *x.shape))
     out[0, :-1] = x[1:] - x[:-1]
     out[1, :, :, :-1] = x[:, :, 1:] - x[:, :, :-1]
@@ -66,7 +66,7 @@ def difference(x: Tensor) -> Tensor:
 
 
 def difference_adjoint(q: Tensor) -> Tensor:
-    """``D^T q``."""
+    """Adjoint ``D^T q``, ``(2, z, rows, columns)`` to ``(z, rows, columns)``."""
     out = q.new_zeros(q.shape[1:])
     out[1:] += q[0, :-1]
     out[:-1] -= q[0, :-1]
@@ -76,12 +76,12 @@ def difference_adjoint(q: Tensor) -> Tensor:
 
 
 def variation(x: Tensor) -> float:
-    """``TV(x)``."""
+    """Isotropic total variation ``TV(x) = sum |D x|_2``, summed in float64."""
     return float(difference(x).norm(dim=0).sum(dtype=torch.float64))
 
 
 def gap(operator: SlabOperator, data: SlabData, state: PrimalDual, lam: float) -> float:
-    """How far the objective can be above its minimum over ``|w - x| <= |x|``, at most."""
+    """Upper bound on the objective at x less its minimum over ``|w - x| <= |x|``."""
     x, q = state.x, state.q
     d = difference_adjoint(q) - negative_gradient(operator, data, x)
     return lam * variation(x) - dot(q, difference(x)) + math.sqrt(dot(x, x) * dot(d, d))
@@ -110,8 +110,8 @@ def total_variation(
     start
         Value of the first estimate.
     tau
-        Primal step, in units of 1 / ||A||^2's. It changes the speed, not the answer. None takes
-        ``1 / (sqrt(8) lam)``, with which q crosses its ball while x changes by its own size.
+        Primal step, in the unit of 1 / ||A||^2. It changes the speed, not the answer. None takes
+        ``1 / (sqrt(8) lam)``: q then crosses its ball while x changes by its own size.
     inner
         Conjugate gradients per proximal map, at most.
 

@@ -9,8 +9,8 @@ rho = 1) and Vu (Adv. Comput. Math. 38, 667, 2013):
     q     <- P(q + sigma D (2 x_new - x)),    P the projection onto |q| <= lam at every voxel,
     1 / tau - sigma ||D||^2 >= L / 2,   L the gradient's Lipschitz constant, ||D||^2 <= 8.
 
-:mod:`ddgm_dist.baselines.total_variation` has a proximal map of the slab's data term and needs
-fewer iterations there; this one asks for a gradient only, so it serves every operator and noise.
+It needs a gradient only, so it serves every operator and noise. For the slab
+:mod:`ddgm_dist.baselines.total_variation` needs fewer iterations, as it has a proximal map.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def tv_descent(
     Parameters
     ----------
     gradient
-        Of f, float32 ``(z, rows, columns)`` to the same.
+        Gradient of f, float32 ``(z, rows, columns)`` to the same shape.
     x
         Start.
     steps

@@ -6,12 +6,12 @@ the volume's transform, ``F(k tan theta_t, k) = sqrt(cos theta_t) b_t(k)``. The 
 over ``kappa_z``, with ``d kappa_z = k / cos^2 d theta``, is a sum over tilts:
 
     f(z, k) = 1/(2 pi) sum_t dtheta_t |k| / cos^2(theta_t) * sqrt(cos theta_t) b_t(k) e^{i k z tan}
-            = sum_t A_k[t, z]^* * (dtheta_t / (2 pi)) |w| * b_t(k),       w = k / cos(theta_t):
+            = sum_t A_k[t, z]^* * (dtheta_t / (2 pi)) |w| * b_t(k),       w = k / cos(theta_t).
 
-the adjoint of data that were filtered with the ramp ``|w|`` in the detector's own frequency w,
-radians per pixel. dtheta_t are angular weights: half the way to the neighbours on either side. At
-k = 0 all tilts see the same sample, ``kappa_z = 0``, whose cell is ``2 pi / thickness`` wide: their
-weighted mean is spread evenly along z, so the mean density is kept.
+It is the adjoint of data that were filtered with the ramp ``|w|`` in the detector's own frequency w,
+radians per pixel. The angular weights dtheta_t are half the way to the neighbours on either side. At
+k = 0 all tilts see the same sample, ``kappa_z = 0``, whose cell is ``2 pi / thickness`` wide. Their
+weighted mean is spread evenly along z, which keeps the mean density.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ Window = Literal["ram-lak", "cosine", "hann"]
 
 
 def angular_weights(angles: tuple[float, ...]) -> Tensor:
-    """dtheta_t, radians, float64 ``(tilt,)``, in the order of the angles.
+    """Angular weights dtheta_t, radians, float64 ``(tilt,)``, in the order of the angles.
 
-    An outermost tilt stands for as much beyond it as towards its neighbour.
+    The outermost tilts get as much beyond them as towards their neighbours.
     """
     theta, order = torch.tensor(angles, dtype=torch.float64).sort()
     gap = theta.diff()
@@ -54,8 +54,8 @@ def weighted_back_projection(
 ) -> Tensor:
     """Weighted back-projection of all tilts; linear in the data.
 
-    Samples that were not measured are taken for vacuum of an isolated specimen, else for 0, the
-    mean of the normalised specimen.
+    Samples that were not measured are taken as those of the background. It is vacuum around a
+    specimen in vacuum, else 0, the mean of the normalised specimen.
 
     Parameters
     ----------

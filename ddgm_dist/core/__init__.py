@@ -1,4 +1,4 @@
-"""The algorithm: geometry, schedules, addressed noise, windows, descent and the DDGM loop.
+"""Values that every other room speaks of: boxes, geometry, intensity, noise, windows.
 
-Torch and the standard library only: no I/O, no logging, no globals.
+Torch, numpy and the standard library only: no I/O, no logging, no globals.
 """

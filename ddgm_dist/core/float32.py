@@ -1,4 +1,4 @@
-"""Values as float32, in which everything is computed, or an error where they do not fit."""
+"""Conversion to float32, the type of all computation, which refuses values that do not fit."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def as_float32(
     Parameters
     ----------
     block
-        Real numbers. Infinite ones and NaN stay what they are.
+        Real numbers. Infinities and NaN are kept.
     argument, name
-        What the values were read for, and where they lie, for messages.
+        Name of the argument that the values were read for, and of their source, for messages.
     origin
         Where the block begins, one index per axis; all zero by default.
     copy
@@ -39,7 +39,7 @@ def as_float32(
     Raises
     ------
     InputError
-        A finite value is beyond the largest of float32, and would become infinite.
+        If a finite value exceeds the largest float32, and would become infinite.
     """
     with np.errstate(over="ignore"):
         values = np.array(block, dtype=np.float32, order="C", copy=True if copy else None)

@@ -12,7 +12,7 @@ __all__ = ["MAX_ANGLE_DEG", "MAX_COLUMN", "MAX_ROWS", "MAX_THICKNESS", "Boundary
 
 Boundary = Literal["extended", "vacuum"]
 MAX_ANGLE_DEG = 85.0
-# What the addresses of the noise hold (ddgm_dist.core.noise): beyond, voxels would share theirs.
+# Largest extents whose voxels all have an address of their own (ddgm_dist.core.noise).
 MAX_THICKNESS, MAX_ROWS, MAX_COLUMN = 1 << 15, 1 << 16, 1 << 30
 
 
@@ -20,14 +20,14 @@ MAX_THICKNESS, MAX_ROWS, MAX_COLUMN = 1 << 15, 1 << 16, 1 << 30
 class Geometry:
     """Parallel-beam tilts about the y axis.
 
-    A point (z, x), measured from the centre (n-1)/2 of each axis, lands at detector coordinate
-    ``u = x cos(theta) + z sin(theta) + dx``, measured from the detector's centre, in row
-    ``y + dy``.
+    A point (z, x) is measured from the centre (n-1)/2 of each axis. It is projected onto the detector
+    coordinate ``u = x cos(theta) + z sin(theta) + dx``, measured from the detector's centre. Its
+    detector row is ``y + dy``.
 
     Attributes
     ----------
     angles_deg
-        One per tilt, any order, any spacing; magnitude below 85 degrees.
+        Tilt angles in degrees, in any order and spacing; magnitude below 85.
     thickness
         Voxels along z (the beam at zero tilt).
     rows
@@ -36,9 +36,9 @@ class Geometry:
         Detector columns, which are the volume's x.
     shifts_px
         ``(dy, dx)`` per tilt in pixels; zero when empty.
-    specimen
-        ``slab``: cut out of a wider specimen, rays near the edge cross material outside the field.
-        ``isolated``: surrounded by vacuum.
+    boundary
+        ``extended``: the field is cut out of a wider specimen, so rays near its edges cross material
+        outside it. ``vacuum``: the specimen is surrounded by vacuum.
     """
 
     angles_deg: tuple[float, ...]
@@ -92,7 +92,7 @@ class Geometry:
 
     @property
     def reach(self) -> int:
-        """How far a ray spreads along x on its way through the slab, in pixels (each side)."""
+        """Distance along x that the steepest ray covers in half the thickness, pixels."""
         steepest = max(abs(a) for a in self.angles)
         return math.ceil(self.thickness / 2 * math.tan(steepest))
 
@@ -100,8 +100,8 @@ class Geometry:
     def domain(self) -> tuple[int, int]:
         """Columns ``[start, stop)`` that are solved for; the field is ``[0, field)``.
 
-        A slab goes on beyond the field, so its domain is padded by ``reach``. An isolated specimen
-        is known to end.
+        An extended specimen goes on beyond the field, so its domain is padded by ``reach`` on each
+        side. A specimen in vacuum ends with the field.
         """
         pad = self.reach if self.boundary == "extended" else 0
         return (-pad, self.field + pad)

@@ -1,8 +1,8 @@
-"""From the data's unit to the prior's, and back: an affine map.
+"""The affine map between the data's unit and the prior's.
 
 The volume is ``mean + std * f`` with f of zero mean and unit variance, the prior's unit. Its
-projections are ``mean * path + std * A f`` with the path of a constant background,
-``thickness / cos(theta)`` through a slab.
+projections are ``mean * path + std * A f``, where the path through a slab is
+``thickness / cos(theta)``.
 """
 
 from __future__ import annotations
@@ -14,9 +14,7 @@ from torch import Tensor
 
 from ddgm_dist.core.geometry import Geometry
 
-__all__ = [
-    "Intensity",
-]
+__all__ = ["Intensity"]
 
 
 @dataclass(frozen=True)
@@ -26,7 +24,7 @@ class Intensity:
     Attributes
     ----------
     mean, std
-        Of the volume, in projection units per voxel.
+        Mean and standard deviation of the volume, in projection units per voxel.
     sigma_y
         Standard deviation of the projections' noise, in projection units.
     """
@@ -41,11 +39,11 @@ class Intensity:
         return self.sigma_y / self.std
 
     def normalise(self, projections: Tensor, geometry: Geometry) -> Tensor:
-        """Projections ``(tilt, rows, field)`` of the volume to those of the normalised volume."""
+        """Projections of the normalised volume, from the volume's own ``(tilt, rows, field)``."""
         return (projections - self.background(geometry).to(projections)[:, None, None]) / self.std
 
     def background(self, geometry: Geometry) -> Tensor:
-        """What a slab of the mean projects to at each tilt, float32 ``(tilt,)``."""
+        """Projection of a slab of the mean value at each tilt, float32 ``(tilt,)``."""
         angles = torch.tensor(geometry.angles, dtype=torch.float64)
         return (self.mean * geometry.thickness / torch.cos(angles)).float()
 
@@ -55,5 +53,5 @@ class Intensity:
         return -self.mean / self.std
 
     def restore(self, volume: Tensor) -> Tensor:
-        """Normalised volume to the data's unit."""
+        """The volume in the data's unit, from the normalised one; shape unchanged."""
         return volume * self.std + self.mean

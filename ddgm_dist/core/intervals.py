@@ -1,4 +1,4 @@
-"""Which rows of a volume are covered, by range of columns."""
+"""Sets of covered rows of a volume, one for each range of columns."""
 
 from __future__ import annotations
 
@@ -11,19 +11,23 @@ __all__ = ["RowIntervals"]
 
 
 class RowIntervals:
-    """Rows by range of columns, as sorted runs: there may be a million tiles."""
+    """Covered rows by range of columns, kept as sorted intervals.
+
+    Intervals keep look-ups fast for a million tiles.
+    """
 
     def __init__(self) -> None:
         self._runs: dict[tuple[int, int], list[tuple[int, int]]] = {}
         self._sorted = True
 
     def add(self, box: Box) -> None:
+        """Mark the rows of a box as covered over its columns."""
         (_, y0, x0), (_, y1, x1) = box.start, box.stop
         self._runs.setdefault((x0, x1), []).append((y0, y1))
         self._sorted = False
 
     def has(self, box: Box) -> bool:
-        """Whether all rows of a box are there, over just its columns."""
+        """Return True if all rows of a box are covered over exactly its columns."""
         if not self._sorted:
             self._runs = {columns: _joined(runs) for columns, runs in self._runs.items()}
             self._sorted = True
@@ -34,7 +38,7 @@ class RowIntervals:
 
 
 def _joined(runs: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """The same rows in as few runs as can be, in order."""
+    """The same rows as the fewest intervals, in ascending order."""
     found: list[tuple[int, int]] = []
     for first, stop in sorted(runs):
         if found and first <= found[-1][1]:

@@ -1,8 +1,8 @@
-"""Noise with an address: a function of (seed, iteration, voxel), on any device, in any order.
+"""Addressed noise: a function of (seed, iteration, voxel), on any device, in any order.
 
 Counter-based random numbers: Threefry-2x32 with 20 rounds (Salmon, Moraes, Dror & Shaw, "Parallel
-random numbers: as easy as 1, 2, 3", SC 2011), then Box-Muller. Nothing here has a state, so what a
-tile draws never depends on who draws it, when, or for the how-manieth time.
+random numbers: as easy as 1, 2, 3", SC 2011), then Box-Muller. There is no state, so a tile gets the
+same noise on any worker, in any order, however often it asks.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _COLUMN_OFFSET = MAX_COLUMN
 
 
 def _signed(value: int) -> int:
-    """The two's-complement reading of 32 bits: torch has no unsigned 32-bit arithmetic."""
+    """32 bits read as two's complement, for torch has no unsigned 32-bit arithmetic."""
     value &= _MASK
     return value - (1 << 32) if value >= 1 << 31 else value
 
@@ -73,7 +73,7 @@ def addressed_noise(
     Parameters
     ----------
     seed
-        Of the run; 64 bits.
+        Seed of the run, 64 bits.
     iteration
         n, from 0.
     box

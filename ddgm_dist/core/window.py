@@ -15,11 +15,11 @@ __all__ = ["WindowLattice", "blending_profile", "make_lattice"]
 
 @dataclass(frozen=True)
 class WindowLattice:
-    """Where the denoiser's windows lie along one axis: columns, or rows.
+    """Positions of the denoiser's windows along one axis, columns or rows.
 
-    Windows start at ``origin + shift + j * (width - overlap)`` for all integers j, where the shift is
-    drawn anew at each iteration, so that a seam never falls twice on the same voxels. When a whole
-    read box fits one window there is one per box, and no seam inside it.
+    Windows start at ``origin + shift + j * (width - overlap)`` for all integers j. The shift is drawn
+    anew at each iteration, so that seams move over the voxels. When a whole read box fits one
+    window there is one per box, and no seam inside it.
 
     Attributes
     ----------
@@ -31,11 +31,11 @@ class WindowLattice:
         Columns that neighbouring windows share. Its outer quarters carry no weight: an output near
         a window's border lacks context.
     stride
-        Of the denoiser: windows that cover a box start at a multiple of it from the origin.
+        Stride of the denoiser. Windows that cover a box start at a multiple of it from the origin.
     single
-        Whether one window covers a read box.
+        True if one window covers a read box.
     stream
-        Of the shift's random numbers: lattices along different axes shift independently.
+        Stream of the shift's random numbers: lattices along different axes shift independently.
     """
 
     origin: int
@@ -66,7 +66,8 @@ class WindowLattice:
 def blending_profile(width: int, overlap: int, *, device: torch.device | str = "cpu") -> Tensor:
     """Weights that sum to one over windows placed every ``width - overlap`` columns.
 
-    A squared-sine ramp over the middle half of the overlap, zero in its outer quarter.
+    They follow a squared-sine ramp over the middle half of the overlap, and are zero in its outer
+    quarter.
 
     Returns
     -------
@@ -96,20 +97,20 @@ def make_lattice(
     stream: int = LATTICE_STREAM,
     argument: str = "window",
 ) -> WindowLattice:
-    """The lattice of a domain: a window per read box if it fits, else windows that overlap.
+    """The lattice of a domain: one window per read box if it fits, else windows that overlap.
 
     Parameters
     ----------
     domain
         First and last column, or row, (exclusive) of the problem.
     max_width, overlap, stride
-        Widest window; columns shared; of the denoiser.
+        Widest window and shared columns; stride of the denoiser.
     extent
         Columns of the widest read box; the whole domain when None.
     stream
-        Of the shift's random numbers.
+        Stream of the shift's random numbers.
     argument
-        The user's name for ``max_width``.
+        The user's name for ``max_width``, for messages.
 
     Raises
     ------

@@ -1,15 +1,15 @@
-"""From a run's plan and a site's profile to what a cluster is given: manifests and batch scripts.
+"""Manifests and batch scripts for a cluster, from a run's plan and a site's profile.
 
-``site``        what a site has and how it names it
-``resources``   what a run needs, from its plan; ``planned``: the plan, of data or of a file
-``command``     the command line that the job runs
-``rayjob``      RayJob and RayCluster for KubeRay, of ``pods``; as text with ``comments`` (``yaml_text``)
-``data_pod``    a pod to copy data with
-``slurm``       batch scripts
-``start``       how KubeRay starts a manifest's containers: commands and environment as data
-``lint``        manifests held against schemas, the operator's rules and ours
+- ``site``: the site profile. ``site_errors``: its error messages.
+- ``resources``: what a run needs, from its plan. ``planned``: the plan, of data or of a file.
+- ``command``: the command line that the job runs.
+- ``rayjob``: RayJob and RayCluster for KubeRay. ``pods``, ``containers``: their pod templates.
+- ``comments``, ``yaml_text``: manifests as text with comments.
+- ``data_pod``: a pod to copy data with.
+- ``slurm``: batch scripts. ``slurm_checks``: checks of what goes into them.
+- ``lint``: manifests checked against schemas, the operator's rules and our own.
 
-Nothing here imports Ray, and nothing talks to a cluster: text comes out, an operator applies it.
+Nothing here imports Ray, and nothing talks to a cluster: an operator applies the text.
 
 >>> from ddgm_dist.deploy.command import Run
 >>> from ddgm_dist.deploy.lint import lint

@@ -1,20 +1,19 @@
-"""The command that a job runs: the plain command line, which resumes when it is run again."""
+"""The command line of a job, which resumes when it is run again."""
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import dataclass
 
 from ddgm_dist.deploy.resources import MIB, Resources
 from ddgm_dist.errors import InputError
 from ddgm_dist.paths.store_name import check_store_name
 
-__all__ = ["Run", "reconstruct_command", "shell_line"]
+__all__ = ["Run", "reconstruct_command"]
 
 
 @dataclass(frozen=True)
 class Run:
-    """What is to be reconstructed, as the nodes see it.
+    """A reconstruction, with paths as the nodes see them.
 
     Attributes
     ----------
@@ -23,13 +22,13 @@ class Run:
     config
         Path of a YAML configuration where the driver runs; none when empty.
     overrides
-        ``key=value`` for ``--set``, in order.
+        Options ``key=value`` for ``--set``, in order.
     thickness
-        Voxels, if neither the tilt series nor the configuration says.
+        Voxels, if neither the tilt series nor the configuration has it.
     impute_nonfinite
         Impute pixels that are not finite.
     no_despike
-        Mask no others.
+        Do not mask hot, dead and blank pixels.
     """
 
     tilts: str
@@ -66,14 +65,14 @@ def reconstruct_command(
 ) -> tuple[str, ...]:
     """The words of the driver's command.
 
-    Run again on the same output it goes on where it stopped, so a retry is the same command.
+    Run again on the same output it resumes, so a retry is the same command.
 
     Parameters
     ----------
     run, resources
-        What is computed; with what.
+        The reconstruction and its resources.
     address
-        Of the Ray cluster; the command's own default when None.
+        Address of the Ray cluster; the command's own default when None.
     """
     words = ["ddgm-dist", "reconstruct", run.tilts, run.out]
     if run.config:
@@ -90,12 +89,7 @@ def reconstruct_command(
     if address is not None:
         words += ["--address", address]
     words += ["--workers", str(resources.workers)]
-    # The same number as Ray is told that the node has: a byte more, and it would not fit.
+    # Exactly the memory that Ray has on the node: a byte more would not fit.
     size = resources.memory
     words += ["--memory", f"{size // MIB}MiB" if size % MIB == 0 else str(size)]
     return tuple(words)
-
-
-def shell_line(words: tuple[str, ...]) -> str:
-    """One line for a shell, quoted where it must be."""
-    return shlex.join(words)

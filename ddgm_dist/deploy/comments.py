@@ -1,16 +1,15 @@
-"""Comments in manifests: where an operator would ask why."""
+"""Comments in manifests, which explain settings to an operator."""
 
 from __future__ import annotations
 
-from ddgm_dist.deploy.pods import quantity
-from ddgm_dist.deploy.resources import Resources
+from ddgm_dist.deploy.resources import Resources, quantity
 from ddgm_dist.deploy.site import Kubernetes
 
 __all__ = ["cluster_comments", "heading", "job_comments", "size_comments"]
 
 
 def heading(command: str, resources: Resources) -> str:
-    """Where it comes from, and the plan."""
+    """Comment at the head of a manifest: its origin, and the plan."""
     return (
         f"Written by `ddgm-dist manifest {command}`; write it again rather than edit it.\n"
         f"Plan: {resources.tiles} tiles on {resources.workers} workers, each of "
@@ -19,63 +18,64 @@ def heading(command: str, resources: Resources) -> str:
 
 
 def job_comments(site: Kubernetes) -> dict[str, str]:
-    """By path, of the keys that a job has and a cluster has not."""
+    """Comments by path, on the keys of a job that a cluster does not have."""
     found = {
-        "spec.entrypoint": "Run again on the same output it goes on where it stopped, so a retry "
-        "loses no finished tile.",
-        "spec.submissionMode": "A Kubernetes Job hands the command over; nothing but it and the "
-        "operator needs to reach the dashboard.",
-        "spec.backoffLimit": "Each retry makes a new cluster: the way back from a lost head.",
-        "spec.submitterConfig": "Of handing over the command, not of the run.",
-        "spec.preRunningDeadlineSeconds": "Waiting for nodes is not for ever.",
-        "spec.shutdownAfterJobFinishes": "Nodes are given back when the run ends, however it ends.",
-        "spec.ttlSecondsAfterFinished": "After so long: time to read the head's logs.",
+        "spec.entrypoint": "Run again on the same output it resumes, so a retry loses no finished "
+        "tile.",
+        "spec.submissionMode": "A Kubernetes Job submits the command; only it and the operator need to "
+        "reach the dashboard.",
+        "spec.backoffLimit": "Each retry makes a new cluster, which recovers from a lost head.",
+        "spec.submitterConfig": "Retries of submitting the command, not of the run.",
+        "spec.preRunningDeadlineSeconds": "The job fails if it waits longer for nodes.",
+        "spec.shutdownAfterJobFinishes": "Nodes are released when the run ends, also if it fails.",
+        "spec.ttlSecondsAfterFinished": "Seconds until then, in which the head's logs can be read.",
     }
     if site.queue == "kueue":
-        found["spec.suspend"] = "Kueue lets it go when all of it fits."
+        found["spec.suspend"] = "Kueue starts the job when all of it fits."
     return found
 
 
 def cluster_comments(path: str, resources: Resources, site: Kubernetes) -> dict[str, str]:
-    """By path, of the cluster's keys."""
+    """Comments by path, on the cluster's keys."""
     head, workers = f"{path}.headGroupSpec", f"{path}.workerGroupSpecs.0"
     pod = f"{workers}.template.spec"
     per_pod = resources.per_node(site.workers.gpus)
     found = {
         f"{path}.authOptions": "The operator makes a secret token; without it nobody can submit code "
-        "or look into the cluster.",
-        f"{head}.rayStartParams.num-cpus": "No worker is put on the head: only the driver runs there.",
-        f"{head}.rayStartParams.dashboard-host": "For the submitter and the operator; the "
-        "NetworkPolicy lets nobody else near, the token nobody else in.",
-        f"{head}.template.metadata.annotations": "The head must not move: the driver dies with it.",
+        "or read the state of the cluster.",
+        f"{head}.rayStartParams.num-cpus": "No worker runs on the head, only the driver.",
+        f"{head}.rayStartParams.dashboard-host": "For the submitter and the operator. The "
+        "NetworkPolicy and the token keep all others out.",
+        f"{head}.template.metadata.annotations": "The head must not be evicted: the run ends with it.",
         f"{workers}.replicas": f"One pod fills a node and runs {per_pod} "
         f"worker{'s' if per_pod > 1 else ''}.",
         f"{workers}.rayStartParams.memory": f"{per_pod} x {quantity(resources.memory)} for workers; "
-        "the object store and Ray itself come on top, in the pod's limit.",
+        "the object store and Ray itself are extra, in the pod's limit.",
         f"{workers}.rayStartParams.object-store-memory": "In /dev/shm, which counts as the pod's "
         "memory. Only halos and receipts go through it.",
         f"{workers}.rayStartParams.object-spilling-directory": "Should stay empty: an object store "
         "that spills is too small.",
-        f"{pod}.automountServiceAccountToken": "Workers have no business with the API server.",
-        f"{pod}.terminationGracePeriodSeconds": f"Of a pod that must go: {site.drain_seconds} s for "
-        "Ray to drain it (tiles are checkpointed and move on), the rest to end.",
-        f"{pod}.containers.0.resources": "Requests are limits: what the plan counted on is there, "
-        "and the pod is the last to be evicted.",
-        f"{pod}.containers.0.livenessProbe": "Patient: a busy node is not a dead one.",
+        f"{pod}.automountServiceAccountToken": "Workers do not need the API server.",
+        f"{pod}.terminationGracePeriodSeconds": f"Seconds to end a pod: {site.drain_seconds} s for Ray "
+        "to drain it (tiles are checkpointed and move to other pods), the rest to stop.",
+        f"{pod}.containers.0.resources": "Requests are limits, so the plan's resources are "
+        "guaranteed, and the pod is the last to be evicted.",
+        f"{pod}.containers.0.livenessProbe": "Many failures are allowed: a busy node may "
+        "answer late.",
     }
     if site.workers.spot and site.workers.node_selector:
         found[f"{pod}.nodeSelector"] = (
-            "Nodes that may be taken away: what is lost is done again, with the same result."
+            "Nodes that may be taken away: lost work is repeated, with the same result."
         )
     return found
 
 
 def size_comments(path: str, site: Kubernetes) -> dict[str, str]:
-    """By path, of what settles a job's size."""
+    """Comments by path, on the key that fixes a job's size."""
     if site.queue != "none":
         why = "The queue admits the job as a whole, so its size is fixed."
         return {f"{path}.enableInTreeAutoscaling": why}
     return {
-        f"{path}.autoscalerOptions": "Gives back nodes on which nothing runs; but not while the last "
-        "ones are awaited, when the first stand idle."
+        f"{path}.autoscalerOptions": "Releases idle nodes; but not while the job still waits for its "
+        "last nodes, when the first are idle."
     }

@@ -1,17 +1,16 @@
-"""A pod that sees the volumes and does nothing: to copy data in and out, and to look."""
+"""A pod that mounts the volumes and sleeps, to copy and inspect data."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from ddgm_dist.deploy.pods import (
-    COMPONENT,
-    LABELS,
+from ddgm_dist.deploy.containers import (
     TEMPORARY,
     container_security,
     pod_security,
     volumes_and_mounts,
 )
+from ddgm_dist.deploy.pods import COMPONENT, LABELS
 from ddgm_dist.deploy.site import Kubernetes
 from ddgm_dist.deploy.yaml_text import dump
 from ddgm_dist.errors import InputError
@@ -29,13 +28,13 @@ def data_pod(site: Kubernetes) -> Document:
     Raises
     ------
     InputError
-        The site has no volumes.
+        If the site has no volumes.
     """
     if not site.volumes:
         raise InputError(
             "kubernetes.volumes",
             "nothing",
-            "there is no volume for the pod to see",
+            "there is no volume for the pod to mount",
             "name the claim that holds the data; a bucket needs no pod",
         )
     volumes, mounts = volumes_and_mounts(site)
@@ -77,15 +76,15 @@ def data_pod(site: Kubernetes) -> Document:
 
 
 def render_data_pod(site: Kubernetes) -> str:
-    """The same as YAML, with comments."""
+    """The Pod of :func:`data_pod` as YAML, with comments."""
     path, where = site.volumes[0].path if site.volumes else "", site.namespace
     return dump(
         data_pod(site),
         {
-            "metadata.labels": "No NetworkPolicy but DNS knows it.",
-            "spec.activeDeadlineSeconds": "Gone after a day, should it be forgotten.",
+            "metadata.labels": "No NetworkPolicy but that for DNS selects it.",
+            "spec.activeDeadlineSeconds": "It is deleted after a day, in case it is forgotten.",
         },
-        head="Written by `ddgm-dist manifest data-pod`. A pod that sees the data and does nothing:\n"
+        head="Written by `ddgm-dist manifest data-pod`. A pod that mounts the data and sleeps:\n"
         f"kubectl -n {where} cp tilts.zarr data:{path}/tilts.zarr\n"
         f"kubectl -n {where} exec data -- ddgm-dist status {path}/volume.zarr\n"
         f"kubectl -n {where} delete pod data",

@@ -1,4 +1,4 @@
-"""From a tilt series, a configuration and a site to what the run needs there."""
+"""Resources of a run on a site, from its tilt series and configuration or from a file."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ddgm_dist.deploy.pods import CONFIG, volume_of
+from ddgm_dist.deploy.containers import CONFIG
+from ddgm_dist.deploy.pods import volume_of
 from ddgm_dist.deploy.resources import Resources, resources_of
 from ddgm_dist.deploy.site import Kubernetes, Slurm
 from ddgm_dist.errors import InputError
@@ -26,14 +27,14 @@ def plan_run(
     workers: int,
     memory: int | None = None,
 ) -> Plan:
-    """The plan for at most so many workers; reads the data once.
+    """Make the plan of a run; reads the data once.
 
     Parameters
     ----------
     tilts, config
-        What is reconstructed; the store as seen from here.
+        Store of the tilt series, as this machine sees it; configuration.
     workers, memory
-        At most so many, each of so many bytes.
+        Largest number of workers, and bytes of each.
     """
     from ddgm_dist.runs.reconstruct import plan
 
@@ -41,12 +42,12 @@ def plan_run(
 
 
 def read_plan(path: str | Path) -> dict[str, Any]:
-    """What ``ddgm-dist plan --json`` printed, where the data are.
+    """Read a plan that ``ddgm-dist plan --json`` printed, for data that this machine does not see.
 
     Raises
     ------
     InputError
-        There is no such file, or it holds something else.
+        If there is no such file, or it holds something else.
     """
     try:
         found = json.loads(Path(path).read_text(encoding="utf-8"))
@@ -65,7 +66,7 @@ def read_plan(path: str | Path) -> dict[str, Any]:
 
 
 def kubernetes_resources(plan: Plan | Mapping[str, Any], site: Kubernetes) -> Resources:
-    """What a plan needs of a Kubernetes site's worker nodes."""
+    """Resources that a plan needs of a Kubernetes site's worker nodes."""
     group = site.workers
     return resources_of(
         plan, cpus=max(1, group.cpus // max(1, group.gpus)), gpus=min(1, group.gpus)
@@ -73,18 +74,18 @@ def kubernetes_resources(plan: Plan | Mapping[str, Any], site: Kubernetes) -> Re
 
 
 def slurm_resources(plan: Plan | Mapping[str, Any], site: Slurm) -> Resources:
-    """What a plan needs of a SLURM site's nodes."""
+    """Resources that a plan needs of a SLURM site's nodes."""
     gpus = site.gpus_per_node
     return resources_of(plan, cpus=max(1, site.cpus_per_node // max(1, gpus)), gpus=min(1, gpus))
 
 
 def config_in_pods(path: str | Path | None, site: Kubernetes) -> str:
-    """Where the driver's pod finds a configuration file.
+    """Path of a configuration file in the driver's pod; empty when there is none.
 
     Raises
     ------
     InputError
-        It is neither in the site's ConfigMap nor on one of its volumes.
+        If it is neither in the site's ConfigMap nor on one of its volumes.
     """
     if path is None:
         return ""

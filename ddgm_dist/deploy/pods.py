@@ -1,4 +1,4 @@
-"""Pod templates of a Ray cluster: what runs in them, how much they take, what they may do."""
+"""Pod templates of a Ray cluster: the groups of head and workers, and the submitter."""
 
 from __future__ import annotations
 
@@ -6,49 +6,46 @@ import math
 import posixpath
 from typing import Any
 
-from ddgm_dist.deploy.resources import GIB, MIB, Resources
-from ddgm_dist.deploy.site import Kubernetes, NodeGroup, Volume
+from ddgm_dist.deploy.containers import (
+    SPILL,
+    TEMPORARY,
+    container_security,
+    placement,
+    pod_security,
+    pod_spec,
+)
+from ddgm_dist.deploy.resources import GIB, Resources, quantity
+from ddgm_dist.deploy.site import Kubernetes, Volume
 from ddgm_dist.errors import InputError
 
 __all__ = [
     "LABELS",
     "check_store",
-    "container_security",
     "head_group",
     "labels_of",
-    "pod_security",
-    "quantity",
     "submitter_template",
     "volume_of",
-    "volumes_and_mounts",
     "worker_group",
 ]
 
 Document = dict[str, Any]
 
-# By which NetworkPolicies find our pods; a run's PodDisruptionBudget by the instance too. Not by
-# app.kubernetes.io/name: KubeRay gives pods that one, and its services select by it.
+# Labels by which NetworkPolicies select our pods; a run's PodDisruptionBudget by the instance too.
+# The label app.kubernetes.io/name is not used: KubeRay sets it on pods, and its services select by it.
 LABELS = {"app.kubernetes.io/part-of": "ddgm-dist"}
 COMPONENT, INSTANCE = "app.kubernetes.io/component", "app.kubernetes.io/instance"
 
-# Raylet, agents and, on the head, Ray's control store and dashboard.
+# Memory of raylet and agents and, on the head, of Ray's control store and dashboard.
 OVERHEAD = GIB
-SPILL, TEMPORARY, RAY_LOGS, CONFIG = "/spill", "/tmp", "/tmp/ray", "/etc/ddgm-dist"
-DASHBOARD, AGENT, METRICS, GCS, CLIENT = 8265, 52365, 8080, 6379, 10001
-
-
-def quantity(size: int) -> str:
-    """Bytes as Kubernetes writes them: whole Gi where they are, else Mi rounded up."""
-    return f"{size // GIB}Gi" if size % GIB == 0 else f"{math.ceil(size / MIB)}Mi"
 
 
 def labels_of(name: str, component: str = "") -> dict[str, str]:
-    """Labels of a run and of its pods: ours, the run's, and what a pod is in it."""
+    """Labels of a run, and of its pods with their component."""
     return {**LABELS, INSTANCE: name, **({COMPONENT: component} if component else {})}
 
 
 def volume_of(path: str, site: Kubernetes) -> Volume | None:
-    """The volume on which pods find a path: the deepest one; None if there is none."""
+    """The deepest volume that holds a path in the pods; None if there is none."""
     where = posixpath.normpath(path)
     found = [each for each in site.volumes if _below(where, posixpath.normpath(each.path))]
     return max(found, key=lambda each: len(posixpath.normpath(each.path)), default=None)
@@ -64,18 +61,18 @@ def check_store(argument: str, store: str, site: Kubernetes, *, written: bool = 
     Parameters
     ----------
     argument
-        What it is called in the message.
+        Name of the store in messages.
     store
-        A path, which must be on a volume; or a URL, ``file://`` being a path too.
+        A path, which must be on a volume; or a URL, of which ``file://`` is a path too.
     site
-        With its volumes.
+        Site with its volumes.
     written
-        It must be writable.
+        True if the store must be writable.
 
     Raises
     ------
     InputError
-        No volume holds it, or only a read-only one.
+        If no volume holds the store, or only a read-only one does.
     """
     path = store.removeprefix("file://")
     if "://" in path:
@@ -101,7 +98,7 @@ def check_store(argument: str, store: str, site: Kubernetes, *, written: bool = 
 
 
 def head_group(site: Kubernetes, name: str) -> Document:
-    """The head: Ray's control processes, and the driver. It computes nothing."""
+    """The group of the head, with Ray's control processes and the driver; it solves no tiles."""
     memory = site.head.memory or 8 * GIB
     least = site.object_store + 2 * OVERHEAD
     if memory < least:
@@ -124,18 +121,18 @@ def head_group(site: Kubernetes, name: str) -> Document:
                 "labels": labels_of(name, "head"),
                 "annotations": {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false"},
             },
-            "spec": _pod(site, site.head, "ray-head", memory, gpus=0),
+            "spec": pod_spec(site, site.head, "ray-head", memory, gpus=0),
         },
     }
 
 
 def worker_group(site: Kubernetes, name: str, needs: Resources, *, elastic: bool) -> Document:
-    """Nodes that compute: each pod fills one, with a worker per GPU or one in all.
+    """The group of the workers: each pod fills a node, with a worker per GPU, or one if none.
 
     Raises
     ------
     InputError
-        The site's pods are too small for the run.
+        If the site's pods are too small for the run.
     """
     group = site.workers
     per_pod, pods = needs.per_node(group.gpus), needs.nodes(group.gpus)
@@ -180,21 +177,21 @@ def worker_group(site: Kubernetes, name: str, needs: Resources, *, elastic: bool
             "metadata": {"labels": labels_of(name, "worker")},
             "spec": {
                 "automountServiceAccountToken": False,
-                **_pod(site, group, "ray-worker", memory, gpus=group.gpus),
+                **pod_spec(site, group, "ray-worker", memory, gpus=group.gpus),
             },
         },
     }
 
 
 def submitter_template(site: Kubernetes, name: str) -> Document:
-    """The pod that hands the command to the head and follows its log."""
+    """The pod that submits the command to the head and follows its log."""
     resources = {"cpu": "500m", "memory": "1Gi"}
     return {
         "metadata": {"labels": labels_of(name, "submitter")},
         "spec": {
             "automountServiceAccountToken": False,
             "restartPolicy": "Never",
-            **_placement(site, site.head),
+            **placement(site, site.head),
             "securityContext": pod_security(site),
             "containers": [
                 {
@@ -209,151 +206,3 @@ def submitter_template(site: Kubernetes, name: str) -> Document:
             "volumes": [{"name": "tmp", "emptyDir": {"sizeLimit": "256Mi"}}],
         },
     }
-
-
-def pod_security(site: Kubernetes) -> Document:
-    """Not root, and no more of the kernel than the runtime allows by default."""
-    return {
-        "runAsNonRoot": True,
-        "runAsUser": site.uid,
-        "runAsGroup": site.gid,
-        "fsGroup": site.gid,
-        "fsGroupChangePolicy": "OnRootMismatch",
-        "seccompProfile": {"type": "RuntimeDefault"},
-    }
-
-
-def container_security() -> Document:
-    """Nothing that could gain rights; nothing of the image can be written."""
-    return {
-        "allowPrivilegeEscalation": False,
-        "readOnlyRootFilesystem": True,
-        "capabilities": {"drop": ["ALL"]},
-    }
-
-
-def volumes_and_mounts(site: Kubernetes) -> tuple[list[Document], list[Document]]:
-    """The site's claims, as a pod names them and as its container sees them."""
-    volumes: list[Document] = []
-    mounts: list[Document] = []
-    for number, each in enumerate(site.volumes):
-        name, rights = f"data-{number}", {"readOnly": True} if each.read_only else {}
-        claim = {"claimName": each.claim, **rights}
-        volumes.append({"name": name, "persistentVolumeClaim": claim})
-        mounts.append({"name": name, "mountPath": each.path, **rights})
-    return volumes, mounts
-
-
-def _pod(site: Kubernetes, group: NodeGroup, name: str, memory: int, *, gpus: int) -> Document:
-    return {
-        "terminationGracePeriodSeconds": site.grace_seconds,
-        **_placement(site, group),
-        "securityContext": pod_security(site),
-        "containers": [_container(site, group, name, memory, gpus)],
-        "volumes": _volumes(site),
-    }
-
-
-def _placement(site: Kubernetes, group: NodeGroup) -> Document:
-    """Which nodes, in whose name."""
-    found: Document = {}
-    if site.service_account is not None:
-        found["serviceAccountName"] = site.service_account
-    if site.priority_class is not None:
-        found["priorityClassName"] = site.priority_class
-    if site.pull_secrets:
-        found["imagePullSecrets"] = [{"name": name} for name in site.pull_secrets]
-    if group.node_selector:
-        found["nodeSelector"] = dict(group.node_selector)
-    if group.tolerations:
-        found["tolerations"] = [
-            {
-                "key": each.key,
-                "operator": "Exists" if each.value is None else "Equal",
-                **({} if each.value is None else {"value": each.value}),
-                "effect": each.effect,
-            }
-            for each in group.tolerations
-        ]
-    return found
-
-
-def _container(site: Kubernetes, group: NodeGroup, name: str, memory: int, gpus: int) -> Document:
-    disk = site.spill + 2 * site.scratch + GIB
-    takes = {
-        "cpu": str(group.cpus),
-        "memory": quantity(memory),
-        "ephemeral-storage": quantity(disk),
-        **({group.gpu_resource: str(gpus)} if gpus else {}),
-    }
-    head = name == "ray-head"
-    found: Document = {
-        "name": name,
-        "image": site.image,
-        "imagePullPolicy": "IfNotPresent",
-        "env": _environment(site),
-    }
-    if site.s3_secret is not None:
-        found["envFrom"] = [{"secretRef": {"name": site.s3_secret}}]
-    ports = {"gcs": GCS, "dashboard": DASHBOARD, "client": CLIENT} if head else {}
-    found["ports"] = [
-        {"name": name, "containerPort": port}
-        for name, port in {**ports, "metrics": METRICS}.items()
-    ]
-    alive = {"path": "/api/local_raylet_healthz", "port": AGENT}
-    ready = {"path": "/api/gcs_healthz", "port": DASHBOARD} if head else alive
-    found |= {
-        "resources": {"requests": dict(takes), "limits": dict(takes)},
-        "readinessProbe": _probe(ready, failures=6),
-        "livenessProbe": _probe(alive, failures=24),
-        "securityContext": container_security(),
-        "volumeMounts": _mounts(site),
-    }
-    return found
-
-
-def _probe(get: Document, *, failures: int) -> Document:
-    return {
-        "httpGet": dict(get),
-        "initialDelaySeconds": 15,
-        "periodSeconds": 10,
-        "timeoutSeconds": 5,
-        "failureThreshold": failures,
-    }
-
-
-def _environment(site: Kubernetes) -> list[Document]:
-    values = {
-        "HOME": TEMPORARY,
-        "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": str(site.drain_seconds),
-    }
-    if site.s3_endpoint is not None:
-        values["AWS_ENDPOINT_URL_S3"] = site.s3_endpoint
-    if site.s3_region is not None:
-        values["AWS_REGION"] = site.s3_region
-    return [{"name": name, "value": value} for name, value in values.items()]
-
-
-def _volumes(site: Kubernetes) -> list[Document]:
-    found: list[Document] = [
-        {"name": "tmp", "emptyDir": {"sizeLimit": quantity(site.scratch)}},
-        {"name": "ray-logs", "emptyDir": {"sizeLimit": quantity(site.scratch)}},
-        {"name": "spill", "emptyDir": {"sizeLimit": quantity(site.spill)}},
-    ]
-    found += volumes_and_mounts(site)[0]
-    if site.config_map is not None:
-        found.append({"name": "config", "configMap": {"name": site.config_map}})
-    return found
-
-
-def _mounts(site: Kubernetes) -> list[Document]:
-    found: list[Document] = [
-        {"name": "tmp", "mountPath": TEMPORARY},
-        {"name": "ray-logs", "mountPath": RAY_LOGS},
-        {"name": "spill", "mountPath": SPILL},
-    ]
-    found += volumes_and_mounts(site)[1]
-    if site.config_map is not None:
-        found.append({"name": "config", "mountPath": CONFIG, "readOnly": True})
-    return found

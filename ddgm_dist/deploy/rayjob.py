@@ -8,10 +8,9 @@ from typing import Any
 
 from ddgm_dist.deploy.command import Run, reconstruct_command
 from ddgm_dist.deploy.comments import cluster_comments, heading, job_comments, size_comments
+from ddgm_dist.deploy.containers import TEMPORARY, container_security
 from ddgm_dist.deploy.pods import (
-    TEMPORARY,
     check_store,
-    container_security,
     head_group,
     labels_of,
     submitter_template,
@@ -26,7 +25,7 @@ __all__ = ["raycluster", "rayjob", "rayjob_entrypoint", "render_raycluster", "re
 
 Document = dict[str, Any]
 
-# The operator appends to names, and Kubernetes' end at 63 characters.
+# Longest names: the operator appends to them, and Kubernetes allows 63 characters.
 LONGEST = {"RayJob": 47, "RayCluster": 53}
 OLDEST_WITH_TOKENS = (2, 52, 0)
 
@@ -37,7 +36,7 @@ def rayjob_entrypoint(run: Run, resources: Resources) -> str:
     Raises
     ------
     InputError
-        A word would need quotes: a submitter's shell reads the line, then Ray's job supervisor's.
+        If a word needs quotes, for two shells read it: the submitter's and Ray's job supervisor's.
     """
     words = reconstruct_command(run, resources)
     for word in words:
@@ -45,7 +44,7 @@ def rayjob_entrypoint(run: Run, resources: Resources) -> str:
             raise InputError(
                 "entrypoint",
                 word,
-                "has characters that a shell gives a meaning, and two shells read a RayJob's "
+                "has characters that are special to a shell, and two shells read a RayJob's "
                 "entrypoint",
                 "rename the store, or put the override into a configuration file",
             )
@@ -53,13 +52,13 @@ def rayjob_entrypoint(run: Run, resources: Resources) -> str:
 
 
 def rayjob(name: str, run: Run, resources: Resources, site: Kubernetes) -> Document:
-    """A RayJob: a cluster for one run, which is gone when the run has ended.
+    """A RayJob: a cluster for one run, which is deleted after the run.
 
     Raises
     ------
     InputError
-        The site's nodes are too small, a name does not do, a store is on no volume, or the head
-        would be open to anybody.
+        If the site's nodes are too small, a name is not valid, or a store is on no volume.
+        If anybody could run code on the head.
     """
     check_store("tilts", run.tilts, site)
     check_store("out", run.out, site, written=True)
@@ -97,7 +96,7 @@ def raycluster(name: str, resources: Resources, site: Kubernetes) -> Document:
     Raises
     ------
     InputError
-        As of :func:`rayjob`.
+        As :func:`rayjob`.
     """
     labels = {**labels_of(name), "app.kubernetes.io/name": name}
     if site.queue != "none":
@@ -116,7 +115,7 @@ def raycluster(name: str, resources: Resources, site: Kubernetes) -> Document:
 
 
 def render_rayjob(name: str, run: Run, resources: Resources, site: Kubernetes) -> str:
-    """The same as YAML, with comments."""
+    """The manifest of :func:`rayjob` as YAML, with comments."""
     return dump(
         rayjob(name, run, resources, site),
         job_comments(site)
@@ -127,7 +126,7 @@ def render_rayjob(name: str, run: Run, resources: Resources, site: Kubernetes) -
 
 
 def render_raycluster(name: str, resources: Resources, site: Kubernetes) -> str:
-    """The same as YAML, with comments."""
+    """The manifest of :func:`raycluster` as YAML, with comments."""
     return dump(
         raycluster(name, resources, site),
         cluster_comments("spec", resources, site)
@@ -140,7 +139,7 @@ def render_raycluster(name: str, resources: Resources, site: Kubernetes) -> str:
 
 
 def _cluster(site: Kubernetes, name: str, resources: Resources, *, elastic: bool) -> Document:
-    _refuse_openhead(site)
+    _check_head(site)
     if site.drain_seconds >= site.grace_seconds:
         raise InputError(
             "kubernetes.drain_seconds",
@@ -178,13 +177,13 @@ def _cluster(site: Kubernetes, name: str, resources: Resources, *, elastic: bool
     }
 
 
-def _refuse_openhead(site: Kubernetes) -> None:
+def _check_head(site: Kubernetes) -> None:
     if site.auth == "disabled" and site.head_service != "ClusterIP":
         raise InputError(
             "kubernetes.auth",
             site.auth,
             f"with head_service: {site.head_service}, anybody who reaches it could run any code on "
-            "the cluster: Ray's job interface has no other lock",
+            "the cluster: Ray's job interface has no other protection",
             "leave auth at token, or head_service at ClusterIP",
         )
     version = tuple(int(part) for part in site.ray_version.split("."))
@@ -192,21 +191,21 @@ def _refuse_openhead(site: Kubernetes) -> None:
         raise InputError(
             "kubernetes.ray_version",
             site.ray_version,
-            "knows no tokens: that takes 2.52.0 or newer",
+            "has no tokens: these need 2.52.0 or newer",
             "build the image with a newer Ray",
         )
     if site.workers.spot and not (site.workers.node_selector or site.workers.tolerations):
         raise InputError(
             "kubernetes.workers.spot",
             site.workers.spot,
-            "neither node_selector nor tolerations lead the workers to such nodes",
+            "neither node_selector nor tolerations put the workers on such nodes",
             'name their label, such as node_selector: {cloud.google.com/gke-spot: "true"}',
         )
     if site.head.spot:
         raise InputError(
             "kubernetes.head.spot",
             site.head.spot,
-            "a head that is taken away ends the run: the driver is there",
+            "a head that is taken away ends the run, for the driver runs on it",
             "give the head nodes that stay; workers may be on spot nodes",
         )
 

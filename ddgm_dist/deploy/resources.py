@@ -1,4 +1,4 @@
-"""What a run needs of a cluster: workers, and what each of them takes."""
+"""Resources that a run needs of a cluster: workers, and memory, CPUs and GPUs of each."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from ddgm_dist.errors import InputError
 if TYPE_CHECKING:
     from ddgm_dist.planning.plan import Plan
 
-__all__ = ["GIB", "MIB", "Resources", "resources_of"]
+__all__ = ["GIB", "MIB", "Resources", "quantity", "resources_of"]
 
 MIB, GIB = 2**20, 2**30
 
-# The planner's projection is of one process that computes; docs/planner.md has how near it comes.
+# The planner projects the memory of one worker process; docs/planner.md has its error.
 HEADROOM = 1.1
 _STEP = 256 * MIB
 
 
 @dataclass(frozen=True)
 class Resources:
-    """What a run needs.
+    """Resources of a run.
 
     Attributes
     ----------
     workers
-        Ray actors that solve tiles.
+        Number of Ray actors that solve tiles.
     tiles
-        Things to do; more workers than that are of no use.
+        Number of tiles, which bounds the useful number of workers.
     cpus
         CPUs of one worker.
     memory
-        Bytes of host memory of one worker: what ``reconstruct --memory`` is given.
+        Bytes of host memory of one worker, given to ``reconstruct --memory``.
     gpus
         GPUs of one worker, 0 or 1.
     gpu_memory
@@ -58,16 +58,21 @@ class Resources:
             )
 
     def per_node(self, gpus_per_node: int) -> int:
-        """Workers that share a node: one per GPU; one alone where there are none."""
+        """Number of workers on a node: one per GPU, or one if there are none."""
         return max(1, gpus_per_node) if self.gpus else 1
 
     def nodes(self, gpus_per_node: int) -> int:
-        """Nodes that the workers fill."""
+        """Number of nodes that the workers fill."""
         return math.ceil(self.workers / self.per_node(gpus_per_node))
 
 
+def quantity(size: int) -> str:
+    """Bytes as a quantity of Kubernetes: whole Gi if possible, else Mi rounded up."""
+    return f"{size // GIB}Gi" if size % GIB == 0 else f"{math.ceil(size / MIB)}Mi"
+
+
 def resources_of(plan: Plan | Mapping[str, Any], *, cpus: int, gpus: int = 0) -> Resources:
-    """What a plan needs, for as many workers as it was made for.
+    """Resources that a plan needs, for the number of workers that it was made for.
 
     Memory is what the plan was made for; where that is open, what it projects, a tenth more, in
     steps of 256 MiB.

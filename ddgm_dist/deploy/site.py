@@ -1,19 +1,18 @@
-"""The site profile: what a cluster has and how it names it, once per site, in a small YAML file.
+"""The site profile: the resources of a cluster and their names, once per site, in a YAML file.
 
-Nothing of a run is in it, and no secret: only names of secrets that the cluster keeps.
+It holds nothing of a run, and no secret: only names of secrets that the cluster keeps.
 """
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from types import UnionType
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ByteSize, ConfigDict, Field, ValidationError
 
+from ddgm_dist.deploy.site_errors import input_error
 from ddgm_dist.errors import InputError
 from ddgm_dist.readers import strict_yaml
 
@@ -28,7 +27,7 @@ __all__ = [
     "parse_site",
 ]
 
-# Patterns keep what is written into YAML and shell scripts to what such names can be.
+# Patterns restrict what is written into YAML and shell scripts to valid names.
 Name = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=63)]
 LabelKey = Annotated[
     str, Field(pattern=r"^([a-z0-9.-]+/)?[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$")
@@ -48,7 +47,7 @@ Word = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.,:&|*+=\[\]-]*$")]
 
 
 def _as_bytes(value: object) -> object:
-    """``512Mi`` and ``32Gi``, as Kubernetes writes sizes, beside ``512MiB``."""
+    """Accept sizes as Kubernetes writes them, ``512Mi`` and ``32Gi``, beside ``512MiB``."""
     if isinstance(value, str) and re.fullmatch(r"\s*[0-9.]+\s*[KMGTPE]i\s*", value):
         return value.strip() + "B"
     return value
@@ -62,38 +61,38 @@ class _Section(BaseModel):
 
 
 class Toleration(_Section):
-    """A taint of nodes that pods may run on all the same."""
+    """A taint of nodes that pods tolerate."""
 
-    key: LabelKey = Field(description="of the taint")
-    value: LabelValue | None = Field(None, description="of the taint; any if null")
+    key: LabelKey = Field(description="key of the taint")
+    value: LabelValue | None = Field(None, description="value of the taint; any if null")
     effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] = Field(
-        "NoSchedule", description="of the taint"
+        "NoSchedule", description="effect of the taint"
     )
 
 
 class NodeGroup(_Section):
-    """Nodes of one kind, and what a pod that fills one may take of it."""
+    """Nodes of one kind, and the resources of a pod that fills one."""
 
     cpus: int = Field(4, ge=1, description="CPUs of a pod")
     memory: Size | None = Field(
         None, description="memory of a pod, such as 32GiB; what the run needs if null"
     )
     gpus: int = Field(0, ge=0, le=16, description="GPUs of a pod; it runs one worker on each")
-    gpu_resource: LabelKey = Field("nvidia.com/gpu", description="what the cluster calls a GPU")
+    gpu_resource: LabelKey = Field("nvidia.com/gpu", description="resource name of a GPU")
     gpu_memory: Size | None = Field(
         None, description="memory of one GPU; a run that needs more is refused"
     )
     node_selector: dict[LabelKey, LabelValue] = Field({}, description="labels of these nodes")
     tolerations: tuple[Toleration, ...] = Field((), description="taints of these nodes")
-    spot: bool = Field(False, description="nodes may be taken away at short notice")
+    spot: bool = Field(False, description="true if nodes may be taken away at short notice")
 
 
 class Volume(_Section):
-    """Where the data lie: a claim that exists, seen by all pods at the same path."""
+    """A volume with data: an existing claim, which all pods see at the same path."""
 
     claim: Name = Field(description="name of a PersistentVolumeClaim (ReadWriteMany)")
-    path: AbsolutePath = Field("/data", description="where pods see it")
-    read_only: bool = Field(False, description="inputs only")
+    path: AbsolutePath = Field("/data", description="path in the pods")
+    read_only: bool = Field(False, description="true if it holds inputs only")
 
 
 class Kubernetes(_Section):
@@ -101,14 +100,15 @@ class Kubernetes(_Section):
 
     image: Image = Field(description="container image of this package, with a tag or a digest")
     ray_version: str = Field(
-        "2.60.0", pattern=r"^\d+\.\d+\.\d+$", description="of Ray in that image"
+        "2.60.0", pattern=r"^\d+\.\d+\.\d+$", description="version of Ray in that image"
     )
-    namespace: Name = Field("ddgm", description="where the job runs")
+    namespace: Name = Field("ddgm", description="namespace of the job")
     pull_secrets: tuple[Name, ...] = Field((), description="secrets for the image's registry")
     service_account: Name | None = Field(
-        None, description="of worker and submitter pods; the namespace's default if null"
+        None,
+        description="service account of worker and submitter pods; the namespace's default if null",
     )
-    priority_class: Name | None = Field(None, description="of all pods")
+    priority_class: Name | None = Field(None, description="priority class of all pods")
     uid: int = Field(1000, ge=1, description="user that containers run as; not root")
     gid: int = Field(1000, ge=1, description="group that containers run as and volumes belong to")
     head: NodeGroup = Field(
@@ -126,7 +126,7 @@ class Kubernetes(_Section):
     scratch: Size = Field(
         ByteSize(5 * 2**30), ge=2**20, description="disk for Ray's logs and temporary files"
     )
-    volumes: tuple[Volume, ...] = Field((), description="where the data lie")
+    volumes: tuple[Volume, ...] = Field((), description="volumes with the data")
     config_map: Name | None = Field(
         None, description="ConfigMap with the run's configuration, seen as files in /etc/ddgm-dist"
     )
@@ -138,28 +138,30 @@ class Kubernetes(_Section):
     )
     s3_region: Word | None = Field(None, description="region of the bucket")
     auth: Literal["token", "disabled"] = Field(
-        "token", description="who may submit code to the cluster; disabled means anybody near"
+        "token", description="who may submit code to the cluster; disabled: anybody who reaches it"
     )
     head_service: Literal["ClusterIP", "NodePort", "LoadBalancer"] = Field(
-        "ClusterIP", description="how the head is reached; the others leave the cluster"
+        "ClusterIP", description="service of the head; only ClusterIP stays within the cluster"
     )
     queue: Literal["none", "kueue", "volcano"] = Field(
         "none", description="who admits the job as a whole"
     )
-    queue_name: Name | None = Field(None, description="of that queue")
+    queue_name: Name | None = Field(None, description="name of that queue")
     backoff_limit: int = Field(2, ge=0, le=20, description="clusters tried after the first fails")
-    deadline_seconds: int = Field(7 * 86400, ge=60, description="the job fails after so long")
+    deadline_seconds: int = Field(7 * 86400, ge=60, description="longest time of the job")
     start_deadline_seconds: int = Field(
-        3600, ge=60, description="the job fails if it waits for nodes so long"
+        3600, ge=60, description="longest time that the job waits for nodes"
     )
     ttl_seconds: int = Field(
-        300, ge=1, description="the cluster stays so long after the run, for its logs to be read"
+        300, ge=1, description="time that the cluster stays after the run, to read its logs"
     )
     grace_seconds: int = Field(
-        120, ge=30, description="a pod has so long to end: checkpoints are written in it"
+        120, ge=30, description="time of a pod to end, in which checkpoints are written"
     )
     drain_seconds: int = Field(
-        90, ge=1, description="of which Ray waits for work to end; less than grace_seconds"
+        90,
+        ge=1,
+        description="time of it in which Ray waits for work to end; less than grace_seconds",
     )
 
 
@@ -197,31 +199,29 @@ class Slurm(_Section):
         "/tmp", description="directory on each node's own disk; short, for socket paths"
     )
     logs: str = Field(
-        "ddgm-%j.log", pattern=r"^[A-Za-z0-9._/%-]+$", description="where the job's output goes"
+        "ddgm-%j.log", pattern=r"^[A-Za-z0-9._/%-]+$", description="file of the job's output"
     )
     interface: Word | None = Field(None, description="network interface between nodes")
     port: int = Field(6379, ge=1024, le=65000, description="first of the ports that Ray takes")
-    signal_seconds: int = Field(
-        120, ge=90, le=3600, description="SIGTERM comes so long before the limit"
-    )
-    wait_seconds: int = Field(300, ge=30, description="nodes have so long to come up")
+    signal_seconds: int = Field(120, ge=90, le=3600, description="time from SIGTERM to the limit")
+    wait_seconds: int = Field(300, ge=30, description="longest time of nodes to come up")
     starts: int = Field(3, ge=1, le=10, description="tries when Ray does not come up on all nodes")
 
 
 class SiteProfile(_Section):
-    """A site: either cluster, or both."""
+    """A site with a Kubernetes cluster, a SLURM cluster, or both."""
 
-    name: Name = Field("site", description="of the site")
+    name: Name = Field("site", description="name of the site")
     kubernetes: Kubernetes | None = Field(None, description="its Kubernetes cluster")
     slurm: Slurm | None = Field(None, description="its SLURM cluster")
 
     def on_kubernetes(self) -> Kubernetes:
-        """That section.
+        """The section ``kubernetes`` of the profile.
 
         Raises
         ------
         InputError
-            The profile has none.
+            If the profile does not have it.
         """
         if self.kubernetes is None:
             raise InputError(
@@ -233,12 +233,12 @@ class SiteProfile(_Section):
         return self.kubernetes
 
     def on_slurm(self) -> Slurm:
-        """That section; the defaults where the profile has none, for SLURM can do with these.
+        """The section ``slurm`` of the profile; its defaults if the profile is empty.
 
         Raises
         ------
         InputError
-            The profile is of another cluster.
+            If the profile has only the section kubernetes.
         """
         if self.slurm is None and self.kubernetes is not None:
             raise InputError(
@@ -256,7 +256,7 @@ def load_site(path: str | Path) -> SiteProfile:
     Raises
     ------
     InputError
-        The file is missing, is not YAML, or holds a key or a value that is not of a profile.
+        If the file is missing, is not YAML, or holds a key or a value that is not valid.
     """
     try:
         text = Path(path).read_text(encoding="utf-8")
@@ -281,84 +281,9 @@ def parse_site(values: Mapping[str, Any]) -> SiteProfile:
     Raises
     ------
     InputError
-        For an unknown key (with the nearest valid one) or a value out of its bounds.
+        If a key is unknown (the message names the nearest valid one) or a value is out of bounds.
     """
     try:
         return SiteProfile.model_validate(dict(values))
     except ValidationError as error:
-        raise _teach(error) from error
-
-
-def _teach(error: ValidationError) -> InputError:
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"]) or "site"
-    section, field = _place(first["loc"])
-    if first["type"] == "extra_forbidden":
-        keys = list(section.model_fields)
-        key = str(first["loc"][-1])
-        near = difflib.get_close_matches(key, keys, n=1, cutoff=0.4)
-        hint = f"did you mean {near[0]}?" if near else ""
-        if section is SiteProfile and (below := _sections_with(key)):
-            hint = f"write it below {' or '.join(f'`{name}:`' for name in below)}"
-        why = f"is not a key of a site profile; there are {', '.join(keys)}"
-        return InputError(where, first["input"], why, hint)
-    if first["type"] in ("tuple_type", "list_type"):
-        return InputError(
-            where, first["input"], f"is not a list: {field}", "write one `- ITEM` a line below it"
-        )
-    # A pattern says little to those who look for the mistake; what the key means says it.
-    if first["type"] == "string_pattern_mismatch":
-        why = "is not of the form that this takes"
-        return InputError(where, first["input"], why, _form(section, first["loc"]) or field)
-    value = "nothing" if first["type"] == "missing" else first["input"]
-    return InputError(where, value, f"{first['msg'][0].lower()}{first['msg'][1:]}", field)
-
-
-def _sections_with(key: str) -> list[str]:
-    """Sections of a profile that have a key."""
-    return [
-        name
-        for name, field in SiteProfile.model_fields.items()
-        if any(key in kind.model_fields for kind in _kinds(field.annotation))
-    ]
-
-
-_FORMS = {
-    "image": "name the image with a tag or a digest, such as registry.example/ddgm-dist:0.1.0",
-    "time": 'write hours, minutes and seconds in quotes, such as "24:00:00" or "2-00:00:00"',
-    "path": "write an absolute path, such as /data",
-    "scratch": "write an absolute path, such as /tmp",
-    "ray_version": "write three numbers, such as 2.60.0",
-    "s3_endpoint": "write a URL without a path, such as https://s3.example",
-    "claim": "write small letters, digits and dashes",
-    "namespace": "write small letters, digits and dashes",
-}
-
-
-def _form(section: type[BaseModel], loc: tuple[int | str, ...]) -> str:
-    """How a value of a key is written; empty where the key's meaning says it."""
-    keys = [str(part) for part in loc if str(part) in section.model_fields]
-    return _FORMS.get(keys[-1], "") if keys else ""
-
-
-def _place(loc: tuple[int | str, ...]) -> tuple[type[BaseModel], str]:
-    """The section in which an error lies, and what its key means."""
-    section: type[BaseModel] = SiteProfile
-    meaning = ""
-    for part in loc:
-        field = section.model_fields.get(str(part))
-        if field is None:
-            continue  # an index, or a key that is unknown
-        meaning = field.description or ""
-        for kind in _kinds(field.annotation):
-            section = kind
-    return section, meaning
-
-
-def _kinds(annotation: Any) -> list[type[BaseModel]]:
-    """Sections that an annotation names."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    if isinstance(annotation, UnionType) or get_args(annotation):
-        return [kind for inner in get_args(annotation) for kind in _kinds(inner)]
-    return []
+        raise input_error(error, SiteProfile) from error

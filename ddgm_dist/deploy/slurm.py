@@ -1,14 +1,13 @@
-"""Batch scripts for SLURM: one Ray cluster per allocation, a run in it, and a verdict.
+"""Batch scripts for SLURM: a Ray cluster per allocation, a run in it, and a check of its result.
 
-The script's parts that do not depend on the run are shell, in ``sbatch/``; what depends on it is a list
-of directives and variables in front of them.
+The script's constant parts are shell, in ``sbatch/``. Directives and variables of the run precede
+them.
 """
 
 from __future__ import annotations
 
 import contextlib
 import math
-import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import replace
@@ -18,27 +17,23 @@ from typing import TYPE_CHECKING
 
 from ddgm_dist.deploy.command import Run, reconstruct_command
 from ddgm_dist.deploy.resources import GIB, MIB, Resources
+from ddgm_dist.deploy.slurm_checks import (
+    check_batch,
+    node_memory,
+    port_blocks,
+    ports_of_job,
+    seconds_of,
+)
 from ddgm_dist.errors import InputError
 from ddgm_dist.readers import strict_yaml
 
 if TYPE_CHECKING:
     from ddgm_dist.deploy.site import SiteProfile, Slurm
 
-__all__ = ["read_batch", "render_sbatch", "seconds_of"]
+__all__ = ["read_batch", "render_sbatch"]
 
-_NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
-# Of the notice before the limit, what it takes to end Ray, to tidy up, and to ask for a requeue.
+# Seconds of the notice before the limit that ending Ray, tidying up and a requeue take.
 _LEAVING = 50
-_DRIVER = 2 * GIB  # the driver, and Ray's own processes
-# Ray's part of its longest socket path: /ray/session_<date>_<microseconds>_<pid>/sockets/plasma_store
-_SOCKET = len(
-    "/ddgm-4294967295/ray/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store"
-)
-_SOCKET_MOST = 107
-# Ports beside those of Ray's workers; a worker process each for CPUs, and some to spare.
-_PORTS_FIXED, _PORTS_STEP = 30, 50
-# From here on Linux hands ports to outgoing connections.
-_PORTS_END = 32768
 
 
 def render_sbatch(
@@ -54,26 +49,26 @@ def render_sbatch(
     Parameters
     ----------
     run
-        What is reconstructed. Several make an array of jobs, one for each, that differ in nothing but
+        The reconstruction. Several make an array with one job for each; they may differ only in
         their stores.
     needs
-        What one run takes.
+        Resources of one run.
     site
-        Its section ``slurm`` counts.
+        Profile with the section ``slurm``.
     name
-        Of the job.
+        Name of the job.
     max_parallel
-        Of an array: most jobs that run at a time.
+        Largest number of jobs of an array that run at a time.
 
     Raises
     ------
     InputError
-        The nodes have not what the run needs, or a value cannot be used.
+        If the nodes lack what the run needs, or a value cannot be used.
     """
     runs = [run] if isinstance(run, Run) else list(run)
     array = not isinstance(run, Run)
     slurm = site.on_slurm()
-    _check(runs, array, needs, slurm, name, max_parallel)
+    check_batch(runs, array, needs, slurm, name, max_parallel)
     kind = "exclusive" if slurm.exclusive else "shared"
     parts = [
         _header(runs, array, needs, slurm, name, max_parallel),
@@ -87,19 +82,19 @@ def render_sbatch(
 
 
 def read_batch(path: Path, first: Run) -> list[Run]:
-    """The runs of an array: one that is given, and those of a file.
+    """The runs of an array: a given one, and those of a file.
 
     Parameters
     ----------
     path
-        Lines of ``TILTS.zarr OUT.zarr``, quoted as in a shell where they must be; ``#`` begins comments.
+        File with lines ``TILTS.zarr OUT.zarr``, quoted as in a shell; ``#`` begins comments.
     first
-        Goes first, and has the configuration of them all.
+        First run, whose configuration all runs share.
 
     Raises
     ------
     InputError
-        The file cannot be read, or a line is something else.
+        If the file cannot be read, or a line is not of this form.
     """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -136,10 +131,10 @@ def _header(
         "nodes": needs.nodes(slurm.gpus_per_node),
         "ntasks-per-node": 1,
         "cpus-per-task": slurm.cpus_per_node,
-        # All of it where nobody else is on the node.
+        # 0 is all memory of the node, which an exclusive job may take.
         "mem": 0
         if slurm.exclusive and slurm.memory_per_node is None
-        else f"{math.ceil(_node_memory(needs, slurm) / MIB)}M",
+        else f"{math.ceil(node_memory(needs, slurm) / MIB)}M",
         "gres": _gres(needs, slurm),
         "exclusive": True if slurm.exclusive else None,
         "array": _array(runs, max_parallel) if array else None,
@@ -160,24 +155,16 @@ def _header(
         if value is not None
     ]
     what = f"{len(runs)} runs, one job each" if array else "one run"
-    told = (
+    summary = (
         f"{what}: {needs.workers} workers of {needs.cpus} CPUs and {needs.memory / GIB:.3g} GiB, "
         f"{needs.tiles} tiles."
     )
     about = [
         "#!/bin/bash",
-        f"# Written by `ddgm-dist manifest slurm`. {told[0].upper()}{told[1:]}",
-        "# Start it with `sbatch`. Whatever interrupts it, the same script goes on where it stopped.",
+        f"# Written by `ddgm-dist manifest slurm`. {summary[0].upper()}{summary[1:]}",
+        "# Start it with `sbatch`. After any interruption the same script resumes.",
     ]
     return "\n".join([*about, *lines]) + "\n"
-
-
-def seconds_of(limit: str) -> int:
-    """Of a time limit: MIN, MIN:SEC, HOUR:MIN:SEC, DAY-HOUR, DAY-HOUR:MIN or DAY-HOUR:MIN:SEC."""
-    days, dash, rest = limit.rpartition("-")
-    parts = [int(part) for part in rest.split(":")]
-    units = (3600, 60, 1) if dash or len(parts) == 3 else (60, 1)
-    return 86400 * int(days or 0) + sum(n * unit for n, unit in zip(parts, units, strict=False))
 
 
 def _array(runs: list[Run], max_parallel: int | None) -> str:
@@ -194,13 +181,13 @@ def _gres(needs: Resources, slurm: Slurm) -> str | None:
 def _setup(slurm: Slurm) -> str:
     if not slurm.setup:
         return ""
-    # Modules and conda's activation read variables that are not set, and call what fails.
+    # Modules and conda's activation read unset variables, and call commands that fail.
     lines = ["# The environment, from the site profile.", "set +eu", *slurm.setup, "set -eu"]
     return "\n".join(lines) + "\n"
 
 
 def _work(runs: list[Run], array: bool, needs: Resources, slurm: Slurm) -> str:
-    """Where the stores are, and the function that reconstructs."""
+    """Shell lines with the paths of the stores, and the function that reconstructs."""
     lines = ["# The run."]
     if array:
         for key in ("tilts", "out"):
@@ -216,10 +203,10 @@ def _work(runs: list[Run], array: bool, needs: Resources, slurm: Slurm) -> str:
 
 
 def _checkpointing(run: Run, slurm: Slurm) -> Run:
-    """With a checkpoint within the time of notice, unless the run says how often."""
+    """The run with checkpoints more frequent than the notice, unless it sets their interval."""
     said = [word.partition("=")[0].strip() for word in run.overrides]
     if run.config:
-        # It may lie where only the nodes see it; then what is said here counts.
+        # If only the nodes see the file, the interval set here counts.
         with contextlib.suppress(OSError):
             said += _keys(Path(run.config).read_bytes(), run.config)
     if "checkpoint_every" in said:
@@ -237,7 +224,7 @@ def _keys(text: bytes, path: str) -> list[str]:
 
 
 def _folded(word: str) -> str:
-    """Options on lines of their own; a word that only holds dashes is quoted whole."""
+    """A word of the command, quoted for a shell; an option goes onto its own line."""
     return f"\\\n        {shlex.quote(word)}" if word.startswith("--") else shlex.quote(word)
 
 
@@ -258,119 +245,13 @@ def _settings(needs: Resources, slurm: Slurm) -> str:
         "limit": seconds_of(slurm.time),
     }
     if not slurm.exclusive:
-        size = _block(slurm)
-        values["block"], own["blocks"] = size, _blocks(slurm)
-    lines = ["# What a node gives, and how the nodes talk; bytes, seconds."]
+        size = ports_of_job(slurm)
+        values["block"], own["blocks"] = size, port_blocks(slurm)
+    lines = ["# Resources of a node and settings of Ray; bytes, seconds."]
     lines += [f"export {key}={value}" for key, value in values.items()]
     lines += [f"{key}={value}" for key, value in own.items()]
     return "\n".join(lines) + "\n"
 
 
-def _block(slurm: Slurm) -> int:
-    """Ports of one job on a node."""
-    return math.ceil((_PORTS_FIXED + 4 * slurm.cpus_per_node) / _PORTS_STEP) * _PORTS_STEP
-
-
-def _blocks(slurm: Slurm) -> int:
-    return (_PORTS_END - slurm.port) // _block(slurm)
-
-
 def _part(name: str) -> str:
     return files.files("ddgm_dist.deploy").joinpath("sbatch", f"{name}.sh").read_text("utf-8")
-
-
-def _node_memory(needs: Resources, slurm: Slurm) -> int:
-    least = needs.per_node(slurm.gpus_per_node) * needs.memory + slurm.object_store + _DRIVER
-    return max(least, slurm.memory_per_node or 0)
-
-
-def _check(
-    runs: list[Run],
-    array: bool,
-    needs: Resources,
-    slurm: Slurm,
-    name: str,
-    max_parallel: int | None,
-) -> None:
-    if not _NAME.fullmatch(name) or len(name) > 63:
-        raise InputError(
-            "name", name, "is not of at most 63 lower-case letters, digits and -", "try ddgm"
-        )
-    if max_parallel is not None and (not array or max_parallel < 1):
-        raise InputError(
-            "max_parallel", max_parallel, "is for arrays, and at least 1", "leave it out"
-        )
-    _check_runs(runs)
-    _check_node(needs, slurm)
-    least = slurm.signal_seconds + slurm.wait_seconds
-    if seconds_of(slurm.time) <= least:
-        raise InputError(
-            "slurm.time",
-            slurm.time,
-            f"leaves no time to work: nodes may take {slurm.wait_seconds} s to come up (wait_seconds), "
-            f"and {slurm.signal_seconds} s before the end the job is told to stop (signal_seconds)",
-            f"give it more than {least} s",
-        )
-    path = slurm.scratch.rstrip("/")
-    if len(path) + _SOCKET > _SOCKET_MOST:
-        raise InputError(
-            "slurm.scratch",
-            slurm.scratch,
-            f"is longer than {_SOCKET_MOST - _SOCKET} characters: Ray's sockets below it would have "
-            f"paths of more than {_SOCKET_MOST}, which Linux does not take",
-            "name a shorter directory, or a symbolic link to it that all nodes have",
-        )
-    if not slurm.exclusive and _blocks(slurm) < 1:
-        raise InputError(
-            "slurm.port",
-            slurm.port,
-            f"leaves no room for a job's {_block(slurm)} ports below {_PORTS_END}, where Linux takes "
-            "ports for connections",
-            "choose one that is smaller, such as 20000",
-        )
-
-
-def _check_runs(runs: list[Run]) -> None:
-    if not runs:
-        raise InputError("run", "[]", "an array needs at least one run")
-    for one in runs[1:]:
-        same = replace(one, tilts=runs[0].tilts, out=runs[0].out)
-        if same != runs[0]:
-            raise InputError(
-                "run",
-                one.tilts,
-                f"has another configuration than {runs[0].tilts}, and jobs of an array differ in their "
-                "stores alone",
-                "make a script for each configuration",
-            )
-    outs = [one.out.rstrip("/") for one in runs]
-    for out in outs:
-        if outs.count(out) > 1:
-            raise InputError("out", out, "is the output of two runs of the array", "rename one")
-
-
-def _check_node(needs: Resources, slurm: Slurm) -> None:
-    workers = needs.per_node(slurm.gpus_per_node)
-    if needs.gpus and not slurm.gpus_per_node:
-        raise InputError(
-            "slurm.gpus_per_node",
-            0,
-            "the run's workers ask for a GPU each, and nodes have none",
-            "say how many a node has, or plan without GPUs",
-        )
-    if workers * needs.cpus > slurm.cpus_per_node:
-        raise InputError(
-            "slurm.cpus_per_node",
-            slurm.cpus_per_node,
-            f"is less than the {workers} x {needs.cpus} CPUs of a node's workers",
-            "take more CPUs of a node, or give a worker fewer",
-        )
-    need = _node_memory(needs, slurm)
-    if slurm.memory_per_node is not None and slurm.memory_per_node < need:
-        raise InputError(
-            "slurm.memory_per_node",
-            f"{slurm.memory_per_node / GIB:.3g} GiB",
-            f"is less than the {need / GIB:.3g} GiB that {workers} workers of "
-            f"{needs.memory / GIB:.3g} GiB, Ray's object store and the driver need",
-            "take more of a node, or plan with less --memory",
-        )

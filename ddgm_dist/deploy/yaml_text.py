@@ -1,4 +1,8 @@
-"""YAML for people: keys in the order they were written, comments where one would ask why."""
+"""YAML text with comments above keys, and keys in the order of the document.
+
+It builds on PyYAML. ruamel.yaml writes YAML 1.2, where the strings ``yes``, ``off`` and ``12:30:00``
+are not quoted. Kubernetes reads YAML 1.1, and would take them for booleans and a number.
+"""
 
 from __future__ import annotations
 
@@ -14,24 +18,24 @@ Path = tuple[str | int, ...]
 
 
 def dump(document: Mapping[str, Any], comments: Mapping[str, str], *, head: str = "") -> str:
-    """A document with comments above the keys that they explain.
+    """A document as YAML, with comments above the keys that they explain.
 
-    The same document gives the same text.
+    Equal documents give equal text.
 
     Parameters
     ----------
     document
         Mappings, lists, strings, numbers and booleans.
     comments
-        By dotted path of a key, such as ``spec.backoffLimit``; list items by number. Text of any
-        length: it is wrapped.
+        Comments by dotted path of a key, such as ``spec.backoffLimit``; list items by number. Long
+        comments are wrapped.
     head
         Comment above the document.
 
     Raises
     ------
     KeyError
-        A comment belongs to no key, so it explains nothing.
+        If the document does not have the key of a comment.
     """
     text = yaml.dump(
         dict(document), Dumper=_Dumper, sort_keys=False, width=10_000, default_flow_style=False
@@ -61,7 +65,7 @@ class _Dumper(yaml.SafeDumper):
 
 
 def _find(node: Any, path: Path, places: dict[str, tuple[int, int]]) -> None:
-    """Line and column of every key."""
+    """Find line and column of every key, by dotted path."""
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
             inner = (*path, key.value)

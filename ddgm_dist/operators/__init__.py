@@ -1,1 +1,1 @@
-"""Forward models and their descents: the spectral slab operator and its spatial reference."""
+"""Forward models and their descents: slab tomography, blur, inpainting, MRI, transmission."""

@@ -1,4 +1,4 @@
-"""What every operator here shares: its norm, and masks that have to fit."""
+"""Functions that all operators share: the norm of an operator, and the check of a mask."""
 
 from __future__ import annotations
 
@@ -17,17 +17,19 @@ def operator_norm_squared(
 ) -> float:
     """``||A||^2`` by power iteration on ``A^T A``: a lower bound that tightens.
 
+    The bound is within a few percent unless the spectrum is crowded at its top. So take
+    ``eta = 0.9 / result``, not ``2 / result``.
+
     Parameters
     ----------
     operator
-        Any with ``A(x)`` and ``T(y)``.
+        Operator with ``A(x)`` and ``T(y)``.
     shape
-        Of its images, ``(z, rows, columns)``.
+        Shape of its images, ``(z, rows, columns)``.
     iterations
-        Their number. The bound is within a few percent where the spectrum is not crowded at its top;
-        so take 0.9 / result for eta, not 2 / result.
+        Number of iterations.
     seed
-        Of the first image.
+        Seed of the first image.
     """
     x = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
     found = 0.0
@@ -49,9 +51,9 @@ def check_mask(mask: Tensor, shape: tuple[int, ...], *, of: str) -> Tensor:
     mask
         True or 1 where something was measured, False or 0 elsewhere.
     shape
-        What it has to be.
+        Shape that it must have.
     of
-        What has that shape, for the message.
+        Name of the array that has this shape, for the message.
 
     Raises
     ------

@@ -1,17 +1,17 @@
 r"""Convolution with a known kernel, of a field cut out of a wider specimen.
 
-Over a domain wider than the field by the kernel's radius on each side, A is a periodic convolution
-cropped to the field: what wraps around never reaches it. Without the crop A is diagonal in
-frequency, with the kernel's transfer function h(k). As for the slab
-(:mod:`ddgm_dist.operators.slab.operator`) samples that were not measured, the crop among them, are
-imputed with the estimate's own, which majorises the error, and j gradient steps are
+The domain is wider than the field by the kernel's radius on each side. Over it A is a periodic
+convolution cropped to the field, which values that wrap around never reach. Without the crop A is
+diagonal in frequency, with the kernel's transfer function h(k). Samples that were not measured, the
+crop among them, are imputed with the estimate's own, as for the slab
+(:mod:`ddgm_dist.operators.slab.operator`). That majorises the error, and j gradient steps are
 
     x + F^H q(k) conj(h) F S (b - A x),    q = (1 - (1 - eta |h|^2)^j) / |h|^2,
 
 so the error never rises. Where everything is measured (``boundary="periodic"``) any number of steps
-are one such run, and equal to as many explicit steps. Else the residual, which ends at the field's
-edge, would be deblurred as if it were an edge of the specimen: 25 steps in one run leave ringing
-there that runs of 5 do not. ``||A||^2 <= max_k |h(k)|^2``, with equality if all is measured.
+are one such run, and equal to as many explicit steps. Else long runs ring: the residual ends at the
+field's edge, and would be deblurred as an edge of the specimen. Runs of 25 steps leave such ringing,
+runs of 5 do not. ``||A||^2 <= max_k |h(k)|^2``, with equality if all is measured.
 """
 
 from __future__ import annotations
@@ -38,11 +38,10 @@ class Blur:
     Parameters
     ----------
     kernel
-        ``(z, x)``, odd extents, its centre in the middle; correlation or convolution differ by a
-        flip: this convolves. One that does not sum to 1 scales the image: divide it by its sum,
-        unless the data are scaled so.
+        ``(z, x)``, odd extents, its centre in the middle. It is convolved with the image, not
+        correlated. A kernel that does not sum to 1 scales the image.
     field
-        ``(z, x)`` of the measured images.
+        Shape ``(z, x)`` of the measured images.
     boundary
         ``unknown``: the specimen goes on beyond the field, and images have a margin of the
         kernel's radius. ``periodic``: images wrap around.
@@ -90,7 +89,7 @@ class Blur:
 
     @property
     def norm_squared(self) -> float:
-        """``max |h|^2``, a bound on ``||A||^2``."""
+        """The bound ``max |h|^2`` on ``||A||^2``."""
         return float(self.gram.max())
 
     def A(self, x: Tensor) -> Tensor:
@@ -105,7 +104,7 @@ class Blur:
         return _filtered(F.pad(y, (x, x, 0, 0, z, z)), self.transfer.conj())
 
     def crop(self, x: Tensor) -> Tensor:
-        """The field of the domain."""
+        """Cut the field out of the domain, ``(z + 2 margin, rows, ...)`` to ``(z, rows, x)``."""
         (z, columns) = self.margin
         return x[z : z + self.field[0], :, columns : columns + self.field[1]]
 
@@ -126,7 +125,7 @@ class Blur:
         x, data
             Estimate over the domain; b over the field.
         steps, step_size
-            K, eta.
+            K and eta.
         measured
             S, 1 where b was measured, ``(z, x)`` for all rows alike or broadcastable to b; all ones
             when None.
@@ -184,7 +183,7 @@ def gaussian_kernel(sigma: float, radius: int | None = None) -> Tensor:
 
 
 def disc_kernel(radius: float) -> Tensor:
-    """A disc, the shadow of an aperture out of focus, that sums to one, float32 ``(n, n)``.
+    """A disc that sums to one, the blur of a defocused aperture, float32 ``(n, n)``.
 
     Its edge is anti-aliased over a pixel.
     """

@@ -2,9 +2,9 @@ r"""Masked Fourier samples of real images: compressed-sensing MRI with one coil.
 
     y = S F x + noise,    F the unitary discrete Fourier transform, S 0 or 1.
 
-For a real image only ``Re F^H S F`` counts, which is diagonal in frequency again, with
-``s(k) = (S(k) + S(-k)) / 2``: a real image's spectrum at -k is known from that at k. So K gradient
-steps from x are one multiplication,
+For a real image only ``Re F^H S F`` counts. It is diagonal in frequency again, with
+``s(k) = (S(k) + S(-k)) / 2``, for a real image's spectrum at k fixes that at -k. So K gradient steps
+from x are one multiplication,
 
     x + Re F^H q(k) S (y - F x),    q = (1 - (1 - eta s)^K) / s,
 
@@ -33,9 +33,9 @@ class MaskedFourier:
     ----------
     mask
         S, ``(z, x)``, 1 where a frequency is measured; frequency zero at index (0, 0), as
-        ``torch.fft`` has it. The same for all rows.
+        ``torch.fft`` has it. All rows share it.
     shape
-        ``(z, x)`` of the images when it is known otherwise: a mask that does not fit is refused.
+        Shape ``(z, x)`` of the images, if known; a mask that does not fit it is refused.
 
     Notes
     -----
@@ -67,17 +67,17 @@ class MaskedFourier:
 
     @property
     def norm_squared(self) -> float:
-        """``||A||^2``."""
+        """The squared operator norm ``||A||^2``."""
         return float(self.gram.max())
 
     def A(self, x: Tensor) -> Tensor:
-        """``S F x``, complex64 ``(z, rows, columns)``."""
+        """Masked samples ``S F x``, complex64 ``(z, rows, columns)``."""
         self._check(x, "x")
         spectrum: Tensor = torch.fft.fftn(x, dim=_AXES, norm="ortho")
         return self.mask * spectrum
 
     def T(self, y: Tensor) -> Tensor:
-        """``Re F^H S y``, float32; of data it is the zero-filled image."""
+        """Adjoint ``Re F^H S y``, float32; of data it is the zero-filled image."""
         self._check(y, "data")
         return _real_image(self.mask * y)
 
@@ -115,6 +115,6 @@ class MaskedFourier:
 
 
 def _real_image(spectrum: Tensor) -> Tensor:
-    """``Re F^H``."""
+    """Real image ``Re F^H s`` of a spectrum, float32 ``(z, rows, columns)``."""
     image: Tensor = torch.fft.ifftn(spectrum, dim=_AXES, norm="ortho").real
     return image

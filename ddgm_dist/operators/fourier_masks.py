@@ -18,20 +18,20 @@ def cartesian_mask(
     density: float = 2.0,
     seed: int = 0,
 ) -> Tensor:
-    """Whole lines along z at random columns of k-space: what a Cartesian scan can skip.
+    """Mask of whole lines along z at random columns of k-space, as of an accelerated Cartesian scan.
 
     Parameters
     ----------
     shape
-        ``(z, x)`` of the image.
+        Shape ``(z, x)`` of the image.
     acceleration
-        One of so many lines is measured.
+        Number of lines over number of measured lines.
     centre
         Fraction of all lines that are measured for certain, the lowest frequencies.
     density
         Exponent p of the other lines' weight ``(1 - |k| / k_max)^p``; 0 draws evenly.
     seed
-        Of the choice.
+        Seed of the choice.
 
     Returns
     -------
@@ -52,21 +52,21 @@ def variable_density_mask(
     density: float = 4.0,
     seed: int = 0,
 ) -> Tensor:
-    """Points at random, denser at low frequencies: both axes of k-space are phase-encoded.
+    """Mask of random points, denser at low frequencies: both axes of k-space are phase-encoded.
 
     Parameters
     ----------
     shape
-        ``(z, x)`` of the image.
+        Shape ``(z, x)`` of the image.
     acceleration
-        One of so many points is measured.
+        Number of points over number of measured points.
     centre
         Fraction of all points that are measured for certain, a disc of the lowest frequencies.
     density
-        Exponent p of the other points' weight ``(1 - |k| / k_max)^p``, along the diagonal k_max is
-        that of the corner.
+        Exponent p of the other points' weight ``(1 - |k| / k_max)^p`` with k_max at the corner of
+        k-space.
     seed
-        Of the choice.
+        Seed of the choice.
 
     Returns
     -------

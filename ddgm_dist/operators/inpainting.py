@@ -1,4 +1,4 @@
-"""Pixels that were not measured: a mask in space, whose K gradient steps are one."""
+"""Images with missing pixels: a mask in space, whose K gradient steps have a closed form."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["Inpainting"]
 
 
 class Inpainting:
-    """``A x = S x``, S 1 where a pixel was measured and 0 where it is missing.
+    """The operator ``A x = S x``, with S 1 where a pixel was measured and 0 where it is missing.
 
     ``A^T A = S``, so K gradient steps are ``x + (1 - (1 - eta)^K) S (b - x)``.
 
@@ -21,7 +21,7 @@ class Inpainting:
     mask
         S, ``(z, x)`` for all rows alike, or ``(z, rows, x)``.
     shape
-        Of the images when it is known otherwise: a mask that does not fit is refused.
+        Shape of the images, if known; a mask that does not fit it is refused.
 
     Notes
     -----
@@ -42,12 +42,12 @@ class Inpainting:
         self.mask = mask[:, None] if mask.ndim == 2 else mask
 
     def A(self, x: Tensor) -> Tensor:
-        """``S x``."""
+        """Masked images ``S x``, float32 ``(z, rows, columns)``."""
         self._check(x, "x")
         return self.mask * x
 
     def T(self, y: Tensor) -> Tensor:
-        """``S y``: A is its own adjoint."""
+        """Adjoint ``S y``: A is its own adjoint."""
         self._check(y, "data")
         return self.mask * y
 

@@ -2,13 +2,13 @@ r"""Transmission tomography: the counts behind an absorbing specimen.
 
     I(x) = I0 exp(-t(x)),    t(x) = background + scale * A x     (Beer-Lambert),
 
-with A any linear projector, x the specimen in the prior's unit (zero mean, unit variance), and
-``attenuation = mean + scale * x`` per voxel, so that the background is what the mean projects to.
-The vector-Jacobian product is ``J(x)^T v = -scale A^T (I v)``.
+with A any linear projector and x the specimen in the prior's unit (zero mean, unit variance). The
+attenuation per voxel is ``mean + scale * x``, and the background is the projection of the mean. The
+vector-Jacobian product is ``J(x)^T v = -scale A^T (I v)``.
 
 With Poisson counts the negative log-likelihood ``sum I - y log I`` is convex in x: its Hessian is
-``scale^2 A^T diag(I) A``, at most ``scale^2 max(I) ||A||^2``. A count of 0 is a datum as any other,
-where the logarithm of the counts has none.
+``scale^2 A^T diag(I) A``, at most ``scale^2 max(I) ||A||^2``. Counts of 0 can be used, though they
+have no logarithm.
 """
 
 from __future__ import annotations
@@ -38,8 +38,7 @@ class Transmission:
     background
         Line integrals at x = 0, broadcastable to the projections.
     scale
-        Attenuation per voxel of one unit of x; negative where what the prior shows bright absorbs
-        least.
+        Attenuation per voxel of one unit of x; negative if bright means little absorption.
 
     Raises
     ------
@@ -73,15 +72,15 @@ class Transmission:
         return self.blank * torch.exp(-self.background - self.scale * self.projector.A(x))
 
     def vjp(self, x: Tensor) -> tuple[Tensor, Pullback]:
-        """``I(x)`` and ``v -> -scale A^T (I v)``."""
+        """Return ``I(x)`` and ``v -> -scale A^T (I v)``."""
         counts = self.A(x)
         return counts, lambda v: -self.scale * self.projector.T(counts * v)
 
     def step_size(self, counts: Tensor, projector_norm_squared: float) -> float:
         """eta: one over the largest curvature that the data suggest.
 
-        ``1 / (scale^2 I_max ||A||^2)`` with ``I_max`` the largest expected count, read off the
-        tilts' means: single counts are too noisy to. Where an estimate expects more,
+        It is ``1 / (scale^2 I_max ||A||^2)`` with ``I_max`` the largest mean count of a tilt, for
+        single counts are too noisy. Where an estimate expects more counts,
         :func:`~ddgm_dist.algorithm.nonlinear.nonlinear_descent` shortens its steps.
 
         Parameters
@@ -109,18 +108,18 @@ class Transmission:
 def log_linearise(
     counts: Tensor, blank: float | Tensor, *, least: float = 0.5
 ) -> tuple[Tensor, Tensor]:
-    """``log(I0 / max(y, least))`` and its standard deviation ``1 / sqrt(max(y, least))``.
+    """Return ``log(I0 / max(y, least))`` and its standard deviation ``1 / sqrt(max(y, least))``.
 
-    What turns transmission into a linear problem where counts are many. Where they are few it is
-    biased: the logarithm of a Poisson count is, on average, not that of its expectation, and a
-    count of 0 has none, so it is given ``least``.
+    With many counts it makes transmission a linear problem. With few it is biased, for the mean
+    logarithm of a Poisson count is not the logarithm of its mean. A count of 0 has no logarithm, so
+    it is replaced by ``least``.
 
     Parameters
     ----------
     counts, blank
         y, 0 or more; I0, broadcastable to y.
     least
-        What fewer counts are taken for.
+        Value that replaces smaller counts.
     """
     if not least > 0:
         raise InputError("least", least, "must be positive: a count of 0 has no logarithm")

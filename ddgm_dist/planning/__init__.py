@@ -1,1 +1,1 @@
-"""What is solved and how it is cut: configuration, problem, tiles, memory."""
+"""Configuration, problem, tiles and plan, with projected memory and run time."""

@@ -1,4 +1,4 @@
-"""How many denoiser calls a plan makes, and how large they are."""
+"""Number and size of the denoiser calls of a plan."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ __all__ = ["call_shape", "calls_by_plane", "denoiser_calls", "largest_call"]
 
 
 def denoiser_calls(tiles: Sequence[Tile], problem: Problem) -> int:
-    """Calls over all tiles and iterations; the mean over lattice shifts, rounded up."""
+    """Calls over all tiles and iterations, with the mean number of windows, rounded up."""
     return sum(calls_by_plane(tiles, problem).values())
 
 
 def calls_by_plane(tiles: Sequence[Tile], problem: Problem) -> dict[Plane, int]:
-    """The same for each plane."""
+    """Calls over all tiles and iterations, by plane."""
     planes = problem.config.planes
     turns = [planes[n % len(planes)] for n in range(problem.config.N)]
     return {
@@ -29,7 +29,7 @@ def calls_by_plane(tiles: Sequence[Tile], problem: Problem) -> dict[Plane, int]:
 
 
 def call_shape(problem: Problem, plane: Plane) -> tuple[int, int, int]:
-    """Images, height and width of a denoiser call."""
+    """Number of images, height and width of a denoiser call."""
     stride = problem.lattice.stride
     depth = -(-problem.geometry.thickness // stride) * stride
     across = problem.lattice.width
@@ -44,7 +44,7 @@ def largest_call(problem: Problem) -> int:
 
 
 def _calls(tile: Tile, problem: Problem, plane: Plane) -> int:
-    """Calls of one tile in one iteration: for the rows that it owns, the columns that it reads."""
+    """Calls of one tile in one iteration, over the rows that it owns and the columns that it reads."""
     z, _, x = tile.read_box.shape
     y = tile.write_box.shape[1]
     slices = {"zx": y, "zy": x, "yx": z}[plane]

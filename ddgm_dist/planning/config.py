@@ -1,6 +1,6 @@
 """The configuration: every key that a run takes, with its default, bound and meaning.
 
-Keys are of two kinds. *Problem* keys fix the answer. *Plan* keys say how it is computed and cannot
+Keys are of two kinds. *Problem* keys fix the answer. *Plan* keys fix how it is computed and cannot
 change it. The command line, YAML files and Python calls share these models.
 """
 
@@ -24,10 +24,10 @@ from ddgm_dist.errors import InputError
 __all__ = ["Config", "PlanConfig", "ProblemConfig", "parse_config"]
 
 _SEEDS = 2**63
-# Of values: sums of squares of their projections are numbers of float32.
+# Largest value, so that sums of squares of projections stay within float32.
 _LARGEST = 1e12
 
-# What people call some keys; for hints alone.
+# Other names of some keys, for hints.
 _WORDS = {
     "iterations": "N",
     "iters": "N",
@@ -42,7 +42,7 @@ _WORDS = {
 }
 
 
-# Keys and values of former versions, and what they are called now.
+# New names of keys and values of former versions, for hints.
 _RENAMED = {
     "mask_bad": "impute_nonfinite",
     "trust": "data_weight_cap",
@@ -57,7 +57,7 @@ _RENAMED_VALUES = {
 
 
 class ProblemConfig(BaseModel):
-    """What is solved; changing any of these changes the answer."""
+    """Keys of the problem: changing any of them changes the answer."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -92,20 +92,22 @@ class ProblemConfig(BaseModel):
         None,
         ge=-_LARGEST,
         le=_LARGEST,
-        description="of the volume, per voxel; estimated if null",
+        description="mean of the volume, per voxel; estimated if null",
     )
     std: float | None = Field(
         None,
         ge=1e-30,
         le=_LARGEST,
-        description="of the volume, per voxel; estimated if null",
+        description="standard deviation of the volume, per voxel; estimated if null",
     )
-    seed: int = Field(0, ge=0, lt=_SEEDS, description="of the added noise and the window lattice")
+    seed: int = Field(
+        0, ge=0, lt=_SEEDS, description="seed of the added noise and the window lattice"
+    )
     samples: int = Field(
         1,
         ge=1,
         le=10_000,
-        description="volumes to solve for, of seed, seed + 1, ...; kept are mean and deviation",
+        description="volumes to solve for, with seed, seed + 1, ...; their mean and deviation are kept",
     )
     thickness: int | None = Field(
         None, ge=1, le=32768, description="voxels along the beam; from the tilt series if null"
@@ -123,11 +125,13 @@ class ProblemConfig(BaseModel):
     denoiser: str = Field(
         "fibsem", description="fibsem, NAME.safetensors, a TorchScript file or module:callable"
     )
-    precision: Literal["bfloat16", "float32"] = Field("bfloat16", description="of the denoiser")
+    precision: Literal["bfloat16", "float32"] = Field(
+        "bfloat16", description="precision of the denoiser"
+    )
     window: int = Field(2048, ge=16, description="widest denoiser window, columns")
     overlap: int = Field(128, ge=0, description="columns that neighbouring windows share")
     planes: tuple[Literal["zx", "zy", "yx"], ...] = Field(
-        ("zx",), min_length=1, description="in which to denoise, in rotation over the iterations"
+        ("zx",), min_length=1, description="planes to denoise in, in rotation over the iterations"
     )
     window_rows: int = Field(
         128, ge=16, description="widest denoiser window along y, rows; for planes zy and yx"
@@ -146,7 +150,7 @@ class ProblemConfig(BaseModel):
     @field_validator("planes", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
-        """``zx,zy,yx`` on the command line."""
+        """Split ``zx,zy,yx``, as the command line has it."""
         return value.replace(" ", "").split(",") if isinstance(value, str) else value
 
     @field_validator("samples")
@@ -160,12 +164,12 @@ class ProblemConfig(BaseModel):
 
     @property
     def rotates(self) -> bool:
-        """Whether denoising couples rows."""
+        """True if some planes couple rows."""
         return any(plane != "zx" for plane in self.planes)
 
 
 class PlanConfig(BaseModel):
-    """How it is computed; changing these cannot change the answer."""
+    """Keys of the plan: changing them cannot change the answer."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -185,7 +189,7 @@ class PlanConfig(BaseModel):
 
 
 class Config(ProblemConfig, PlanConfig):
-    """All keys, flat, as users write them."""
+    """All keys in one flat mapping, as users write them."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 

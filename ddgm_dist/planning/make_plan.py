@@ -12,19 +12,15 @@ from ddgm_dist.errors import PlanError
 from ddgm_dist.planning.advice import fitting_keys
 from ddgm_dist.planning.calls import denoiser_calls, largest_call
 from ddgm_dist.planning.config import PlanConfig
-from ddgm_dist.planning.memory import ACTIVATION, MemoryModel, shown
-from ddgm_dist.planning.plan import Plan, kept_tiles
+from ddgm_dist.planning.memory import ACTIVATION, MemoryModel, format_bytes
+from ddgm_dist.planning.plan import Plan
 from ddgm_dist.planning.problem import Problem
-from ddgm_dist.planning.tiling import Tile, chunk_columns, columns_and_margin, make_tiles
+from ddgm_dist.planning.tiling import Tile, columns_and_margin, make_tiles
 from ddgm_dist.planning.traffic import traffic
 
-__all__ = [
-    "COUPLED_VOXELS",
-    "make_plan",
-]
+__all__ = ["COUPLED_VOXELS", "make_plan"]
 
-
-# Voxels of a coupled tile, about: an iteration of one takes a GPU a few tenths of a second.
+# Voxels of a coupled tile, about. One iteration of it takes a GPU a few tenths of a second.
 COUPLED_VOXELS = 2**24
 
 
@@ -41,13 +37,13 @@ def make_plan(
 ) -> Plan:
     """Cut a problem into tiles and project its cost.
 
-    How tiles are cut along x belongs to the problem and does not depend on the memory. Rows of
-    coupled tiles, and where their states stay, are chosen so that it holds.
+    Cuts along x belong to the problem and do not depend on the memory. The rows of coupled tiles and
+    the place of their states are chosen to fit it.
 
     Parameters
     ----------
     problem, config
-        What is solved; plan keys.
+        The problem; plan keys.
     length
         Period of the Fourier transform of the widest read box (:func:`widest_read`), columns.
     memory
@@ -55,7 +51,7 @@ def make_plan(
     itemsize
         Bytes per pixel of the stored tilt series.
     workers, calls
-        How many share the tiles; calls that each takes at a time (a Ray worker takes two).
+        Workers that share the tiles; concurrent calls of each (two of a Ray worker).
     activation
         Bytes per voxel of a denoiser call.
 
@@ -103,12 +99,6 @@ def make_plan(
     worker = model(problem, length, rows)
     return Plan(
         tiles=tiles,
-        shape=(g.thickness, g.rows, g.field),
-        shard=(g.thickness, block, tile_columns),
-        chunk=(g.thickness, block, chunk_columns(g.field)),
-        margin=margin,
-        length=length,
-        order="step-major" if coupled else "tile-major",
         memory=worker,
         denoiser_calls=denoiser_calls(tiles, problem),
         bytes_read=g.tilts * itemsize * _pixels_read(tiles, g)
@@ -117,9 +107,7 @@ def make_plan(
         traffic=traffic(groups, g.field, margin, block),
         iterations=problem.config.N,
         workers=workers,
-        state=_state(config.state, worker, kept_tiles(tiles, workers), memory)
-        if coupled
-        else "none",
+        state=_state(config.state, worker, tiles.kept(workers), memory) if coupled else "none",
         budget=memory,
     )
 
@@ -164,7 +152,7 @@ def _too_large(
     needs: Callable[[Problem, int, int], int],
     asked_rows: int | None,
 ) -> PlanError:
-    """What a worker would need, and the keys with which it would do."""
+    """The error that states the memory needed, and the keys with which the problem would fit."""
     least = needs(problem, length, rows)
 
     def fits(other: Problem, length: int) -> bool:
@@ -179,19 +167,19 @@ def _too_large(
         advice = f"what fits is {', or '.join(keys)}; or give"
     return PlanError(
         "memory",
-        shown(memory),
-        f"is less than the {shown(least)} that a worker needs for the smallest tile, "
+        format_bytes(memory),
+        f"is less than the {format_bytes(least)} that a worker needs for the smallest tile, "
         f"{problem.geometry.thickness} x {rows} rows x {length} columns, with windows of "
         f"{problem.lattice.width} columns",
-        f"{advice} at least {shown(math.ceil(least))}",
+        f"{advice} at least {format_bytes(math.ceil(least))}",
     )
 
 
 def _tile_rows(problem: Problem, length: int) -> int:
-    """Rows of a tile if nobody says: a block, or if coupled enough work per exchange.
+    """Default rows of a tile: a block, or if coupled enough work per exchange.
 
-    That does not depend on the number of workers, so a run that is resumed elsewhere is cut the
-    same way. Tiles that share rows own as many as they read beyond.
+    They do not depend on the number of workers, so a run that resumes elsewhere is cut the same way.
+    Tiles that share rows own as many as they read beyond.
     """
     g, block = problem.geometry, problem.rows_per_call
     columns, _ = columns_and_margin(g, problem.config)
@@ -203,7 +191,7 @@ def _tile_rows(problem: Problem, length: int) -> int:
 
 
 def _pixels_read(tiles: Iterable[Tile], geometry: Geometry) -> int:
-    """Per tilt: each tile reads the detector columns that show its columns, at most all."""
+    """Pixels of one tilt that all tiles read; a tile reads as many columns as it has, at most all."""
     return sum(
         tile.read_box.shape[1] * min(geometry.field, tile.read_box.shape[2]) for tile in tiles
     )

@@ -1,73 +1,55 @@
-"""The plan: how a problem is cut up, what it will cost, and whether it can work at all."""
+"""The plan: the tiles of a problem, its cost, and its description."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any, Literal
 
 from ddgm_dist.core.box import Box, Triple
 from ddgm_dist.pixels.findings import Finding
-from ddgm_dist.planning.memory import CUDA_CONTEXT, LEAST_CACHED, MemoryModel, shown
+from ddgm_dist.planning.memory import CUDA_CONTEXT, LEAST_CACHED, MemoryModel, format_bytes
 from ddgm_dist.planning.runtime_estimate import RuntimeEstimate
-from ddgm_dist.planning.tiling import Tile, Tiles
+from ddgm_dist.planning.tiling import Tile, Tiles, chunk_columns
 from ddgm_dist.planning.traffic import Traffic
 
-__all__ = [
-    "Plan",
-    "kept_tiles",
-]
+__all__ = ["Plan"]
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How a problem is computed.
+    """Tiles of a problem, and the projected cost of computing them.
 
     Attributes
     ----------
     tiles
         All tiles, sample by sample, group by group; tiles of a group are coupled.
-    shape, shard, chunk
-        Of the output volume; write boxes are whole shards.
-    margin
-        Columns a coupled tile reads beyond its own.
-    length
-        Period of the Fourier transform along x, the same for all tiles, columns.
-    order
-        ``tile-major``: each tile runs all iterations in one go. ``step-major``: the tiles of a
-        group exchange halos once per iteration.
     memory
-        What a worker holds, by parts.
+        Memory of a worker, by parts.
     denoiser_calls
-        Over all tiles and iterations.
+        Number over all tiles and iterations.
     bytes_read, bytes_written
-        Input and output of the run; of several samples' volumes, which are written, read again and
-        combined, too.
+        Input and output of the run. With several samples it includes their volumes, which are
+        written, and read again to combine them.
     traffic
         Bytes moved between coupled tiles in one iteration.
     iterations
         N.
     workers
-        That share the tiles, as far as is known.
+        Workers that share the tiles, as far as is known.
     state
-        Whether the states of coupled tiles would stay with so many workers.
+        Place of the states of coupled tiles; ``none`` if no tiles are coupled.
     budget
         Bytes one worker may use; None if that is unknown.
     expected
-        How long it will take, if that was calibrated.
+        Projected run time, if the machine was measured.
     findings
-        What was noticed in the pixels.
+        Defects found in the pixels.
     """
 
     tiles: Tiles
-    shape: Triple
-    shard: Triple
-    chunk: Triple
-    margin: int
-    length: int
-    order: Literal["tile-major", "step-major"]
     memory: MemoryModel
     denoiser_calls: int
     bytes_read: int
@@ -81,6 +63,40 @@ class Plan:
     findings: tuple[Finding, ...] = ()
 
     @property
+    def shape(self) -> Triple:
+        """Shape of the output volume (z, y, x), voxels."""
+        return (self.tiles.depth, self.tiles.rows, self.tiles.field)
+
+    @property
+    def shard(self) -> Triple:
+        """Shape of a shard of the output; write boxes are whole shards."""
+        return (self.tiles.depth, self.memory.rows_per_call, self.tiles.tile_columns)
+
+    @property
+    def chunk(self) -> Triple:
+        """Shape of a chunk of the output."""
+        return (*self.shard[:2], chunk_columns(self.tiles.field))
+
+    @property
+    def margin(self) -> int:
+        """Columns a coupled tile reads beyond its own."""
+        return self.tiles.margin
+
+    @property
+    def length(self) -> int:
+        """Period of the Fourier transform along x, the same for all tiles, columns."""
+        return self.memory.length
+
+    @property
+    def order(self) -> Literal["tile-major", "step-major"]:
+        """Order of the work, which follows from the coupling.
+
+        ``tile-major``: each tile runs all iterations in one go. ``step-major``: the tiles of a
+        group exchange halos once per iteration.
+        """
+        return "tile-major" if self.state == "none" else "step-major"
+
+    @property
     def groups(self) -> tuple[tuple[Tile, ...], ...]:
         """Tiles by coupled group."""
         return tuple(tuple(g) for _, g in groupby(self.tiles, key=lambda tile: tile.group))
@@ -92,15 +108,15 @@ class Plan:
 
     @property
     def combined(self) -> Sequence[Tile]:
-        """Where mean and standard deviation are made of several samples, when all are done there.
+        """Tiles in which several samples are combined to mean and standard deviation.
 
-        As many as one sample has tiles, and named as these are when it is the only one.
+        There are as many as one sample has, named as for a single sample; none if there is only one.
         """
         return () if self.samples == 1 else replace(self.tiles, samples=1)
 
     @property
     def units(self) -> int:
-        """Tiles to solve, and to combine."""
+        """Number of tiles to solve and to combine."""
         return len(self.tiles) + len(self.combined)
 
     @property
@@ -110,7 +126,7 @@ class Plan:
 
     @property
     def work(self) -> int:
-        """Voxels of all samples' volumes times iterations, which progress is counted in."""
+        """Voxels of all samples' volumes times iterations, the unit of progress."""
         return math.prod(self.shape) * self.samples * self.iterations
 
     @property
@@ -118,24 +134,19 @@ class Plan:
         """Voxels that are solved twice or lie outside the field, as a fraction of the volume."""
         return self.voxels / (math.prod(self.shape) * self.samples) - 1
 
-    @property
-    def bytes_exchanged(self) -> int:
-        """Between coupled tiles in one iteration when their states stay with the workers."""
-        return self.traffic.exchanged
-
     def kept(self, workers: int) -> int:
-        """Coupled tiles that one of so many workers keeps: its share of the widest group."""
-        return kept_tiles(self.tiles, workers)
+        """Number of coupled tiles that each of ``workers`` keeps in memory."""
+        return self.tiles.kept(workers)
 
     def resident(self, workers: int, budget: int) -> bool:
-        """Whether so many workers of a memory can keep the states of all coupled tiles."""
+        """Return True if ``workers`` of ``budget`` bytes can keep the states of all coupled tiles."""
         return self.memory.resident(self.kept(workers)) <= budget
 
     def cached(self, budget: int | None) -> int:
-        """Streamed tiles whose measurements a worker of a memory keeps, at most a whole group.
+        """Number of streamed tiles whose measurements a worker keeps, at most a whole group.
 
-        Any worker may be given any tile: one that keeps too few reads and stretches them again at
-        each iteration.
+        Any worker may get any tile. One that keeps too few reads and stretches them again at each
+        iteration.
         """
         if budget is None:
             return LEAST_CACHED
@@ -144,7 +155,7 @@ class Plan:
 
     @property
     def worker_memory(self) -> int:
-        """Projected bytes of one worker, the way the plan would be run."""
+        """Projected bytes of one worker, with the states where the plan keeps them."""
         if self.state == "memory":
             return self.memory.resident(self.kept(self.workers))
         if self.state == "store":
@@ -153,25 +164,16 @@ class Plan:
         return self.memory.total
 
     def describe(self) -> str:
-        """A page for people."""
+        """The plan as lines of text."""
         return _describe(self)
 
     def to_dict(self) -> dict[str, Any]:
-        """The same as plain JSON values; bytes, voxels, seconds."""
+        """The plan as plain JSON values; bytes, voxels, seconds."""
         return _summary(self)
 
 
-def kept_tiles(tiles: Iterable[Tile], workers: int) -> int:
-    """Tiles of the widest group by workers, and one that moves in when a worker is lost."""
-    sizes: dict[int, int] = {}
-    for tile in tiles:
-        sizes[tile.group] = sizes.get(tile.group, 0) + 1
-    most = max(sizes.values())
-    return min(most, max(2, math.ceil(most / workers)) + 1)
-
-
 def _describe(plan: Plan) -> str:
-    """A page for people."""
+    """The plan as lines of text."""
     z, y, x = plan.shape
     first = plan.tiles[0]
     along, across = (len({t.write_box.start[axis] for t in plan.tiles}) for axis in (1, 2))
@@ -185,11 +187,11 @@ def _describe(plan: Plan) -> str:
         "shards": f"{plan.shard} voxels in chunks of {plan.chunk}, one writer each",
         "iterations": f"{plan.iterations}",
         "denoiser calls": f"{plan.denoiser_calls}",
-        "bytes": f"{shown(plan.bytes_read)} read, {shown(plan.bytes_written)} written",
+        "bytes": f"{format_bytes(plan.bytes_read)} read, {format_bytes(plan.bytes_written)} written",
         "per iteration": _moved(plan),
         "worker memory": _memory(plan),
-        "on a GPU": f"{shown(plan.memory.gpu(plan.kept(plan.workers) if _keeps(plan) else 0))} "
-        f"(of which {shown(CUDA_CONTEXT)} for CUDA itself are an assumption)",
+        "on a GPU": f"{format_bytes(_on_gpu(plan))} "
+        f"(of which {format_bytes(CUDA_CONTEXT)} for CUDA itself are an assumption)",
     }
     if plan.expected is not None:
         lines |= plan.expected.describe()
@@ -198,7 +200,7 @@ def _describe(plan: Plan) -> str:
 
 
 def _summary(plan: Plan) -> dict[str, Any]:
-    """The same as plain JSON values; bytes, voxels."""
+    """The plan as plain JSON values; bytes, voxels, seconds."""
     first = plan.tiles[0]
     return {
         "shape": list(plan.shape),
@@ -227,7 +229,7 @@ def _summary(plan: Plan) -> dict[str, Any]:
         },
         "memory": {
             "worker": plan.worker_memory,
-            "gpu": plan.memory.gpu(plan.kept(plan.workers) if _keeps(plan) else 0),
+            "gpu": _on_gpu(plan),
             "budget": plan.budget,
             "parts": plan.memory.parts(),
         },
@@ -247,7 +249,7 @@ def _coupling(plan: Plan, along: int, across: int) -> str:
 def _samples(plan: Plan) -> dict[str, str]:
     if plan.samples == 1:
         return {}
-    between = shown(4 * math.prod(plan.shape) * plan.samples)
+    between = format_bytes(4 * math.prod(plan.shape) * plan.samples)
     return {
         "samples": f"{plan.samples}, of which mean and standard deviation are made; until then their "
         f"volumes take {between}"
@@ -258,8 +260,8 @@ def _each(plan: Plan) -> str:
     return "" if plan.samples == 1 else f", of each of {plan.samples} samples"
 
 
-def _keeps(plan: Plan) -> bool:
-    return plan.state == "memory"
+def _on_gpu(plan: Plan) -> int:
+    return plan.memory.gpu(plan.kept(plan.workers) if plan.state == "memory" else 0)
 
 
 def _moved(plan: Plan) -> str:
@@ -267,19 +269,19 @@ def _moved(plan: Plan) -> str:
         return "nothing is moved between tiles"
     if plan.state == "memory":
         return (
-            f"{shown(plan.traffic.exchanged)} through the object store; states are resident, "
+            f"{format_bytes(plan.traffic.exchanged)} through the object store; states are resident, "
             f"{plan.kept(plan.workers)} tiles on each of {plan.workers} workers"
         )
     return (
-        f"{shown(plan.traffic.written)} written and {shown(plan.traffic.read)} read through the "
-        "store; states are streamed"
+        f"{format_bytes(plan.traffic.written)} written and {format_bytes(plan.traffic.read)} read "
+        "through the store; states are streamed"
     )
 
 
 def _memory(plan: Plan) -> str:
-    parts = ", ".join(f"{name} {shown(size)}" for name, size in plan.memory.parts().items())
-    budget = "" if plan.budget is None else f" of {shown(plan.budget)}"
-    return f"{shown(plan.worker_memory)}{budget} ({parts})"
+    parts = ", ".join(f"{name} {format_bytes(size)}" for name, size in plan.memory.parts().items())
+    budget = "" if plan.budget is None else f" of {format_bytes(plan.budget)}"
+    return f"{format_bytes(plan.worker_memory)}{budget} ({parts})"
 
 
 def _box(box: Box) -> str:

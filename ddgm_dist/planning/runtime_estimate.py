@@ -1,4 +1,4 @@
-"""How long a plan will take, from what its steps were measured to take."""
+"""Projected run time of a plan, from measured times of its steps."""
 
 from __future__ import annotations
 
@@ -9,31 +9,31 @@ from typing import Any
 
 __all__ = ["EFFICIENCY", "RuntimeEstimate"]
 
-# Of several workers on one machine, against one: they share memory and caches. The engine is tested to
-# reach it (two workers of one thread, 1.8 times one).
+# Efficiency of several workers on one machine, which share memory and caches. Tests of the engine
+# reach it: two workers of one thread are 1.8 times as fast as one.
 EFFICIENCY = 0.9
 
 
 @dataclass(frozen=True)
 class RuntimeEstimate:
-    """Seconds that a run will take.
+    """Projected times of a run, seconds.
 
     Attributes
     ----------
     seconds
         Worker seconds by phase, over all tiles and iterations.
-    posing
-        Reading the series through and posing the problem, in the driver.
+    preparation
+        Seconds in the driver to read the series and to build the problem.
     start
-        Of each worker, before its first tile: the operator's basis, loading the network.
+        Seconds of each worker before its first tile: the operator's basis, loading the network.
     workers, threads
-        Workers, and threads of torch that each has.
+        Number of workers, and of torch's threads in each.
     units
-        Tiles that can be computed at the same time.
+        Number of tiles that can be computed at the same time.
     """
 
     seconds: Mapping[str, float]
-    posing: float
+    preparation: float
     start: float
     workers: int
     threads: int
@@ -46,21 +46,21 @@ class RuntimeEstimate:
 
     @property
     def efficiency(self) -> float:
-        """Assumed for several workers."""
+        """Share of the workers' time that is used; assumed for several."""
         return 1.0 if self.workers == 1 else EFFICIENCY
 
     @property
     def wall(self) -> float:
-        """Seconds from the call to the whole volume, besides starting Ray.
+        """Seconds from the call to the finished volume, without starting Ray.
 
         The last round of tiles may leave workers idle.
         """
         busy = min(self.workers, self.units)
         rounds = math.ceil(self.units / busy) * busy / self.units
-        return self.posing + self.start + self.total * rounds / busy / self.efficiency
+        return self.preparation + self.start + self.total * rounds / busy / self.efficiency
 
     def describe(self) -> dict[str, str]:
-        """Lines by name."""
+        """The estimate as lines of text, by name."""
         spent = ", ".join(f"{phase} {_time(value)}" for phase, value in self.seconds.items())
         return {
             "worker time": f"{_time(self.total)} ({spent}), and {_time(self.start)} per worker",
@@ -71,10 +71,10 @@ class RuntimeEstimate:
         }
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
+        """The estimate as plain JSON values."""
         return {
             "worker_seconds": dict(self.seconds),
-            "posing": self.posing,
+            "preparation": self.preparation,
             "start_per_worker": self.start,
             "workers": self.workers,
             "threads": self.threads,

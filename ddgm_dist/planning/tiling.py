@@ -1,4 +1,4 @@
-"""Cutting a volume into tiles: along y for free, along x with margins and smooth blending."""
+"""Tiles of a volume: cut along y without overlap, along x with margins and smooth blending."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ __all__ = [
 BLEND = 32
 # Columns per chunk of the output, in wide and in narrow volumes.
 WIDE_CHUNK, NARROW_CHUNK, NARROW_FIELD = 64, 16, 1024
-# Domains up to this width are solved whole unless tile_columns says otherwise: a key of the problem,
-# so it must not depend on the memory of some machine.
+# Domains up to this width are solved whole, unless tile_columns is given. That is a key of the
+# problem, so it must not depend on the memory of a machine.
 WHOLE_WIDTH = 8192
 COUPLED_WIDTH = 4096
 
@@ -41,16 +41,16 @@ class Tile:
     Attributes
     ----------
     name
-        ``y000000-x000000``: the first row and column it owns; of several samples, those of the fourth
-        begin with ``s0003-``.
+        ``y000000-x000000``: the first row and column it owns. With several samples the number of its
+        sample comes first, such as ``s0003-`` for the fourth.
     write_box
         Voxels it owns; the write boxes of all tiles partition the volume.
     read_box
         Voxels it solves for: its own and its halo, in the padded domain.
     group
-        Tiles of one group are coupled along x; tiles of different groups never talk.
+        Number of its group. Tiles of one group are coupled; those of different groups are not.
     sample
-        Of which it is a part, from 0.
+        Number of its sample, from 0.
     """
 
     name: str
@@ -61,28 +61,29 @@ class Tile:
 
     @property
     def place(self) -> str:
-        """Its name without the sample: tiles of one place own the same voxels."""
+        """The name without the sample: tiles of one place own the same voxels."""
         return _place(self.write_box)
 
 
 @dataclass(frozen=True)
 class Tiles(Sequence[Tile]):
-    """All tiles of a plan, sample by sample, group by group, from left to right: made when asked for.
+    """All tiles of a plan, sample by sample, group by group, from left to right.
 
-    Only the cuts are kept: every worker has the plan, and a hundred thousand tiles take 100 MB.
+    Tiles are made on access, and only the cuts are kept. Every worker has the plan, and a hundred
+    thousand tiles would take 100 MB.
 
     Attributes
     ----------
     depth, rows, field
-        Of the volume.
+        Extents of the volume along z, y and x.
     domain
         Columns ``[first, last)`` that may be read.
     tile_rows, tile_columns
-        What a tile owns, at most.
+        Rows and columns that a tile owns, at most.
     margin, halo
-        Columns and rows that it reads beyond that.
+        Columns and rows that it reads beyond these.
     samples
-        Each of which has all the tiles.
+        Number of samples, each of which has all the tiles.
     """
 
     depth: int
@@ -97,7 +98,7 @@ class Tiles(Sequence[Tile]):
 
     @property
     def columns(self) -> int:
-        """Tiles side by side."""
+        """Number of tiles along x."""
         return -(-self.field // self.tile_columns)
 
     def __len__(self) -> int:
@@ -106,7 +107,7 @@ class Tiles(Sequence[Tile]):
 
     @property
     def _strips(self) -> int:
-        """Tiles one above the other."""
+        """Number of tiles along y."""
         return -(-self.rows // self.tile_rows)
 
     @overload
@@ -115,8 +116,16 @@ class Tiles(Sequence[Tile]):
     def __getitem__(self, index: slice) -> Sequence[Tile]: ...
     def __getitem__(self, index: int | slice) -> Tile | Sequence[Tile]:
         """One tile or several."""
-        found = range(len(self))[index]  # counts from the end, and complains, as a tuple does
+        found = range(len(self))[index]  # negative and wrong indices behave as for a tuple
         return self._make(found) if isinstance(found, int) else tuple(map(self._make, found))
+
+    def kept(self, workers: int) -> int:
+        """Number of coupled tiles that each worker keeps: its share of a group and one more.
+
+        The one more moves in when another worker is lost.
+        """
+        most = self.columns * (self._strips if self.halo else 1)
+        return min(most, max(2, math.ceil(most / workers)) + 1)
 
     def _make(self, index: int) -> Tile:
         strip, column = divmod(index, self.columns)
@@ -144,7 +153,7 @@ def blend_half_width(margin: int) -> int:
 def window_support(tile: Tile, field: int, margin: int) -> tuple[int, int]:
     """Columns ``[start, stop)`` of a tile's blending window.
 
-    Its own columns and half the blending zone beyond each cut; at the volume's edges all it reads.
+    They are its own and half the blending zone beyond each cut; at the volume's edges all it reads.
     """
     half = blend_half_width(margin)
     own, read = tile.write_box, tile.read_box
@@ -154,9 +163,7 @@ def window_support(tile: Tile, field: int, margin: int) -> tuple[int, int]:
 
 
 def default_margin(geometry: Geometry) -> int:
-    """Columns read beyond a tile's own: the reach of its rays, or the denoiser's context, and the
-    blending zone.
-    """
+    """Columns read beyond a tile's own: reach of rays or context of the denoiser, and blending zone."""
     return max(geometry.reach, 2 * BLEND) + 2 * BLEND
 
 
@@ -178,10 +185,7 @@ def equal_columns(field: int, wanted: int) -> int:
 
 
 def columns_and_margin(geometry: Geometry, config: ProblemConfig) -> tuple[int, int]:
-    """Width of tiles along x and the margin they read beyond it.
-
-    As few equal tiles as ``tile_columns`` allows, rounded up to whole chunks.
-    """
+    """Width of tiles along x and the margin they read beyond it; see :func:`equal_columns`."""
     wanted = config.tile_columns
     if wanted is None:
         wanted = geometry.field if geometry.field <= WHOLE_WIDTH else COUPLED_WIDTH

@@ -1,4 +1,4 @@
-"""Bytes that coupled tiles hand each other, from where their windows reach into read boxes."""
+"""Bytes exchanged between coupled tiles, from the overlaps of their windows and read boxes."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ class Traffic:
     Attributes
     ----------
     exchanged
-        When states stay with workers: pieces for other tiles, through the object store. Those
-        between tiles of one worker stay there, but are made all the same.
+        Pieces for other tiles through the object store, when states stay in the workers' memory.
+        Pieces between tiles of one worker count too, though they do not leave it.
     written, read
-        When states go through the store: the chunks of all tiles, and what each reads of the
-        chunks around it and its own. (The first iteration reads nothing, the last blend does.)
+        Chunks of all tiles, when states go through the store; chunks that each tile reads, its own
+        and its neighbours'. The first iteration reads none, the last blend does.
     """
 
     exchanged: int = 0
@@ -39,7 +39,7 @@ def traffic(groups: Sequence[Sequence[Tile]], field: int, margin: int, block: in
     groups
         Coupled tiles; each group is a grid.
     field, margin
-        Of the plan, columns.
+        Field of the volume and margin of the tiles, columns.
     block
         Rows of a checkpoint's chunk.
     """

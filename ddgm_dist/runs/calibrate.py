@@ -81,7 +81,7 @@ def expect(
     }
     return RuntimeEstimate(
         seconds=found,
-        posing=posing,
+        preparation=posing,
         start=start,
         workers=plan.workers,
         threads=threads,

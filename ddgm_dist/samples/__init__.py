@@ -20,7 +20,7 @@ def sample_path(name: str) -> Path:
     Raises
     ------
     InputError
-        There is no sample of that name.
+        If there is no sample of that name.
     """
     if name not in _FILES:
         raise InputError("sample", name, f"must be one of {sorted(_FILES)}")

@@ -1,1 +1,1 @@
-"""Tilt series of a known volume: projector, detector, phantoms."""
+"""Simulated tilt series of a known volume: projector, detector, phantoms."""

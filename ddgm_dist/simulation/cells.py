@@ -1,7 +1,7 @@
-"""Capsule-shaped cells: which of them a voxel lies in, and how far from the border to the next.
+"""Capsule-shaped cells: labels of voxels, and distances to the border of the next cell.
 
-Voxels are only ever combined by exactly rounded operations (+ - * / sqrt, integer operations): the
-bits of a voxel do not depend on the block it is computed in, whatever instructions numpy picks.
+Voxels are only ever combined by exactly rounded operations (+ - * / sqrt, integer operations). So
+the bits of a voxel do not depend on its block, whatever instructions numpy picks.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ Doubles = NDArray[np.float64]
 Hashes = NDArray[np.uint32]
 
 CAP = 9.0
-"""Voxels beyond its surface that a capsule still claims; what no capsule claims is label 0."""
+"""Width of the shell that a capsule claims beyond its surface, voxels. Unclaimed voxels are label 0."""
 
-# A painted value is distance and label in one int32, so that one integer minimum carries both:
-# (distance + OFFSET) * SCALE in the high 20 bits, the label in the low 11.
+# A painted value is distance and label in one int32, so that one integer minimum carries both.
+# (distance + OFFSET) * SCALE lies in the high 20 bits, the label in the low 11.
 _OFFSET, _SCALE, _LABEL_BITS = 64.0, 8192.0, 11
 
 
@@ -29,9 +29,14 @@ _OFFSET, _SCALE, _LABEL_BITS = 64.0, 8192.0, 11
 class Capsules:
     """Segments with a radius; coordinates are voxels relative to the origin of a tile.
 
-    ``centre`` and ``axis`` (unit vectors) have shape ``(n, 3)`` (z, y, x); ``half`` (half the
-    length of the segment), ``radius`` and ``key`` (the hash that addresses everything else about
-    the capsule) have shape ``(n,)``.
+    Attributes
+    ----------
+    centre, axis
+        Centres and unit vectors (z, y, x), shape ``(n, 3)``.
+    half, radius
+        Half lengths of the segments and radii, voxels, shape ``(n,)``.
+    key
+        Hashes that address all other properties of the capsules, shape ``(n,)``.
     """
 
     centre: Doubles
@@ -41,12 +46,12 @@ class Capsules:
     key: Hashes
 
     def extent(self) -> Doubles:
-        """Half the bounding box of what each capsule claims, shape ``(n, 3)``."""
+        """Half the bounding box that each capsule claims, voxels, shape ``(n, 3)``."""
         reach: Doubles = np.abs(self.axis) * self.half[:, None] + (self.radius + CAP)[:, None]
         return reach
 
     def keep(self, mask: NDArray[np.bool_]) -> Capsules:
-        """Those where the mask is true, in order."""
+        """The capsules where the mask is true, in order."""
         return Capsules(
             self.centre[mask], self.axis[mask], self.half[mask], self.radius[mask], self.key[mask]
         )
@@ -64,7 +69,7 @@ class Capsules:
 
 
 class Coordinates:
-    """Warped coordinates of a block's voxels, with the bounds that tell which capsules reach it."""
+    """Warped coordinates of a block's voxels, and bounds that select the capsules that reach it."""
 
     def __init__(self, z: Floats, y: Floats, x: Floats) -> None:
         self.z, self.y, self.x = z, y, x
@@ -102,9 +107,9 @@ def paint(
 ) -> tuple[Floats, Floats, NDArray[np.int32], NDArray[np.int32]]:
     """Distances to the nearest and the second nearest capsule surface, and both their labels.
 
-    Label ``i + 1`` is capsule ``i``; where nothing is nearer than `CAP` the label is 0 and the
+    Label ``i + 1`` is capsule ``i``. Where no surface is nearer than `CAP` the label is 0 and the
     distance is `CAP`. Distances are negative inside. Capsules that do not reach the block do not
-    change the result, so leaving them out of the loop is safe.
+    change the result, so they are left out.
     """
     if len(capsules.half) >= 1 << _LABEL_BITS:
         raise AssertionError("more capsules in one tile than a label can hold")
@@ -168,11 +173,11 @@ def border_distance(
     Parameters
     ----------
     gap
-        Difference of the two distances that `paint` gave. It grows with the distance from the
-        border at a rate that depends on the angle between the two gradients, 2 where they are
-        opposed; dividing by that rate makes borders equally wide everywhere.
+        Difference of the two distances of `paint`. It grows with the distance from the border at a
+        rate that depends on the angle between the two gradients, 2 where they are opposed. The
+        result is divided by that rate, so that borders are equally wide everywhere.
     label, beside
-        The two labels that `paint` gave.
+        The two labels of `paint`.
     """
     mine, other = _towards(capsules, at, label), _towards(capsules, at, beside)
     cosine = mine[0] * other[0]

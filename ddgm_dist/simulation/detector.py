@@ -23,15 +23,15 @@ __all__ = [
 Floats = NDArray[np.float32]
 NoiseKind = Literal["none", "gaussian", "poisson"]
 
-# Streams of random numbers; part of the key, so that they never meet.
+# Streams of random numbers, part of the key: noise and shifts are independent.
 DETECTOR_STREAM, SHIFT_STREAM = 1, 2
-# Float32 resolves no more, and numpy draws no counts near 2^63.
+# Float32 does not resolve more, and numpy draws no counts near 2^63.
 MAX_DOSE = 1e12
 
 
 @dataclass(frozen=True)
 class Noise:
-    """What the detector adds.
+    """Noise that the detector adds.
 
     Attributes
     ----------
@@ -47,12 +47,12 @@ class Noise:
 
 
 def parse_noise(text: str) -> Noise:
-    """``none``, ``gaussian:F`` or ``poisson:DOSE``.
+    """Read ``none``, ``gaussian:F`` or ``poisson:DOSE``.
 
     Raises
     ------
     InputError
-        It is none of these; F is negative, DOSE is not above 0 and at most 1e12.
+        If the text is none of these, F is not in 0 to 1e6, or DOSE is not above 0 and at most 1e12.
     """
     hint = "write none, gaussian:0.05 or poisson:1000"
     kind, colon, number = text.strip().partition(":")
@@ -74,7 +74,7 @@ def parse_noise(text: str) -> Noise:
 
 
 def addressed_random(seed: int, stream: int, tilt: int, row: int) -> np.random.Generator:
-    """A generator for one row of one tilt: Philox counts in its two low words, 2^128 draws."""
+    """A generator for one row of one tilt; Philox counts its 2^128 draws in the two low words."""
     key = np.array([seed, stream], dtype=np.uint64)
     counter = np.array([0, 0, row, tilt], dtype=np.uint64)
     return np.random.Generator(np.random.Philox(key=key, counter=counter))
@@ -87,12 +87,12 @@ class Detector:
     Attributes
     ----------
     kind
-        Of the noise.
+        Kind of the noise.
     scale
         ``gaussian``: its standard deviation; ``poisson``: expected counts per unit of the
         projections.
     seed
-        Of the noise.
+        Seed of the noise.
     """
 
     kind: NoiseKind
@@ -100,14 +100,14 @@ class Detector:
     seed: int
 
     def expose(self, tilts: int, rows: slice) -> Exposure:
-        """Start to record some rows, ``start`` and ``stop`` set, of so many tilts."""
+        """Start to record ``rows`` (with ``start`` and ``stop``) of this number of tilts."""
         return Exposure(self, tilts, rows)
 
 
 class Exposure:
     """Records some rows, from their first column to their last, in one piece or in several.
 
-    Their random numbers are drawn from left to right, so the pieces do not show.
+    Random numbers are drawn from left to right, so the result does not depend on the pieces.
     """
 
     def __init__(self, detector: Detector, tilts: int, rows: slice) -> None:

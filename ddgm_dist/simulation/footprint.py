@@ -29,11 +29,11 @@ def keys(distance: Array) -> Array:
 
 @dataclass(frozen=True)
 class Footprint:
-    """What one voxel contributes to a detector pixel at distance s: ``p(|s|)``.
+    """Contribution ``p(|s|)`` of one voxel to a detector pixel at distance s.
 
-    ``value[i, k]`` is p at the distance ``i * step - support + k``, and ``rise[i, k]`` its
-    increase to the next i: the row i belongs to voxels whose first pixel lies
-    ``support - i * step`` before their centre, and k counts the pixels from there.
+    ``value[i, k]`` is p at the distance ``i * step - support + k``, and ``rise[i, k]`` its increase
+    to the next i. Row i is for voxels whose first pixel lies ``support - i * step`` before their
+    centre; k counts the pixels from there.
     """
 
     value: Array
@@ -42,7 +42,7 @@ class Footprint:
 
     @staticmethod
     def tabulated(table: Array, reach: float) -> Footprint:
-        """Of p at the multiples of `_TABLE_STEP`, zero from ``reach`` on."""
+        """The footprint with p given at the multiples of `_TABLE_STEP`, zero from ``reach`` on."""
         per_pixel = round(1 / _TABLE_STEP)
         ends = math.ceil(reach / _TABLE_STEP)
         taps = 2 * ends // per_pixel + 1

@@ -1,6 +1,6 @@
 """Random numbers and random fields that are functions of global coordinates alone.
 
-Everything is a counter-based hash of the seed and of integer lattice coordinates, so any block of
+All numbers are counter-based hashes of the seed and of integer lattice coordinates. So any block of
 an unlimited volume can be made without its neighbours. Voxels are only ever combined by exactly
 rounded operations, so their bits do not depend on the block they are computed in.
 """
@@ -56,11 +56,12 @@ def smooth_noise(seed: int, salt: int, spacing: int, box: Box) -> Floats:
     spacing
         Lattice spacing in voxels: the correlation length is about 1.5 times that.
     box
-        Voxels wanted.
+        Voxels to compute.
 
     Returns
     -------
-    Array of the box's shape.
+    ndarray
+        Float32, shape of the box.
     """
     first = [a // spacing - 1 for a in box.start]
     last = [(b - 1) // spacing + 3 for b in box.stop]
@@ -108,7 +109,7 @@ def directions(h: Hashes, draw: int) -> Doubles:
 
 
 def grain(seed: int, salt: int, std: float, box: Box) -> Floats:
-    """Independent noise of every voxel, nearly normal: the sum of the four bytes of its hash."""
+    """Independent, nearly normal noise of every voxel: the sum of the four bytes of its hash."""
     h = hash_lattice(seed, salt, box.start, box.stop)
     total = (h & np.uint32(0xFF)).astype(np.float32)
     for shift in (8, 16, 24):

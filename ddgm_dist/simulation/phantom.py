@@ -1,9 +1,9 @@
-"""Procedural nervous tissue: a test specimen of any size, any block of it computed when read.
+"""Procedural nervous tissue: a test specimen of any size, whose blocks are computed when read.
 
-It imitates 8-bit FIB-SEM of neuropil at about 10 nm/voxel: cells and thin neurites of many
-widths, packed until their dark membranes touch, mitochondria, vesicles and a fine texture. It is
-not a model of any real brain; it exists so that tomograms can be simulated of specimens far larger
-than memory, with structures for which a denoiser trained on such tissue is a sensible prior.
+It imitates 8-bit FIB-SEM of neuropil at about 10 nm/voxel. It has cells and thin neurites of many
+widths with touching dark membranes, mitochondria, vesicles and a fine texture. It is not a model of
+any real brain. It serves to simulate tomograms of specimens far larger than memory, with structures
+for which a denoiser trained on such tissue is a sensible prior.
 """
 
 from __future__ import annotations
@@ -24,13 +24,14 @@ from ddgm_dist.simulation.lattice_noise import (
     smooth_noise,
     uniform,
 )
+from ddgm_dist.simulation.organelles import add_mitochondria, bump, vesicles
 
 __all__ = ["TissuePhantom"]
 
 Floats = NDArray[np.float32]
 
-# Work goes by tiles of the global grid: a tile fits the processor's cache, and fixes the origin of
-# the float32 coordinates and the labels of cells, whatever box is read.
+# Voxels are computed tile by tile of the global grid, whatever box is read. A tile fits the cache,
+# and fixes the origin of the float32 coordinates and the labels of cells.
 _TILE: Triple = (48, 32, 64)
 
 
@@ -52,14 +53,13 @@ _KINDS = (
 # (lattice spacing, amplitude) of the displacement that makes straight cells curve and bulge
 _WARPS = ((48, 20.0), (14, 5.0))
 _WARP_REACH = sum(amplitude for _, amplitude in _WARPS)
-_VESICLE_SPACING = 12
 
 
 class TissuePhantom:
     """Procedural tissue as a volume that is read box by box.
 
-    Every voxel is a function of its coordinates and the seed alone: reading a box gives, bit for
-    bit, that part of any larger read; the shape only says where the volume ends. Grey levels are
+    Every voxel is a function of its coordinates and the seed alone. So a box has the same bits as
+    that part of any larger read, and the shape only sets where the volume ends. Grey levels are
     those of 8-bit FIB-SEM (mean about 130, standard deviation about 35, membranes dark), not
     rounded and not clipped to 0..255.
 
@@ -68,12 +68,12 @@ class TissuePhantom:
     shape
         Extent (z, y, x), voxels.
     seed
-        Which tissue; a different one is different everywhere.
+        Seed of the tissue; another seed changes every voxel.
 
     Raises
     ------
     InputError
-        A shape that is not three positive integers, or a seed outside 0..2**64 - 1.
+        If the shape is not three positive integers, or the seed is outside 0..2**64 - 1.
     """
 
     def __init__(self, shape: Triple, *, seed: int = 0) -> None:
@@ -113,7 +113,7 @@ def _render(seed: int, origin: Triple, box: Box) -> Floats:
 
 
 def _blur(sharp: Floats) -> Floats:
-    """The microscope's resolution: (1, 2, 1) / 4 along each axis; one voxel less on every side."""
+    """Blur with (1, 2, 1) / 4 along each axis, as a microscope does; crops one voxel on every side."""
     along_z = sharp[:-2] + sharp[2:]
     along_z += 2 * sharp[1:-1]
     along_y = along_z[:, :-2] + along_z[:, 2:]
@@ -138,11 +138,11 @@ def _sharp(seed: int, origin: Triple, box: Box) -> Floats:
     grey += np.float32(40.0) * smooth_noise(seed, 22, 9, box)
     puncta = np.maximum(smooth_noise(seed, 25, 4, box) - np.float32(0.15), np.float32(0))
     grey -= np.float32(150.0) * puncta
-    grey -= _vesicles(seed, box, _vesicle_share(key)[label])
-    _add_mitochondria(grey, cells, at, label, outside)
-    # Membranes come last: a pair of leaflets and the cleft between them, darker in some stretches.
+    grey -= vesicles(seed, box, _vesicle_share(key)[label])
+    add_mitochondria(grey, cells, at, label, outside)
+    # Membranes come last. Each is a pair of leaflets and the cleft between, darker in some stretches.
     level = np.float32(91.0) + np.float32(60.0) * smooth_noise(seed, 23, 16, box)
-    grey += _bump(depth, 3.3) * (level - grey)
+    grey += bump(depth, 3.3) * (level - grey)
     return grey
 
 
@@ -164,7 +164,7 @@ def _warped(seed: int, origin: Triple, box: Box) -> Coordinates:
 
 
 def _cells_near(seed: int, origin: Triple) -> Capsules:
-    """Every cell that can reach the tile at ``origin``, in an order that only the tile fixes."""
+    """Every cell that can reach the tile at ``origin``, in an order that depends on the tile alone."""
     parts = []
     for kind in _KINDS:
         reach = kind.radius[1] + kind.length[1] / 2 + CAP + _WARP_REACH + 1
@@ -207,100 +207,3 @@ def _vesicle_share(key: NDArray[np.uint32]) -> Floats:
     share = np.maximum(1.3 * uniform(key, 18) - 0.4, 0.0)
     share[0] = 0.2
     return share.astype(np.float32)
-
-
-def _vesicles(seed: int, box: Box, share: Floats) -> Floats:
-    """Darkening by vesicles: small shells, at most one for each cell of a jittered lattice."""
-    n = _VESICLE_SPACING
-    start = [a // n for a in box.start]
-    stop = [(b - 1) // n + 1 for b in box.stop]
-    h = hash_lattice(seed, 20, (start[0], start[1], start[2]), (stop[0], stop[1], stop[2]))
-    voxels = [np.arange(a, b) for a, b in zip(box.start, box.stop, strict=True)]
-    node = np.ix_(*[v // n - s for v, s in zip(voxels, start, strict=True)])
-    square = np.zeros(box.shape, np.float32)
-    for axis in range(3):
-        column = [1, 1, 1]
-        column[axis] = -1
-        local = (voxels[axis] % n).astype(np.float32).reshape(column)
-        # 3.2 voxels from every face: a shell never crosses into the next lattice cell.
-        centre = (3.2 + (n - 1 - 6.4) * uniform(h, axis)).astype(np.float32)
-        offset = local - centre[node]
-        offset *= offset
-        square += offset
-    shell = np.sqrt(square)
-    shell -= (0.4 + 1.2 * uniform(h, 3)).astype(np.float32)[node]
-    darkness = _bump(shell, 2.0)
-    darkness *= np.float32(48.0)
-    darkness *= uniform(h, 4).astype(np.float32)[node] < share
-    return darkness
-
-
-def _add_mitochondria(
-    grey: Floats, cells: Capsules, at: Coordinates, label: NDArray[np.int32], gap: Floats
-) -> None:
-    """Draw mitochondria into the cells that own them: dark matrix, membrane, faint cristae.
-
-    ``gap`` is the difference of the distances to the voxel's cell and to the next one.
-    """
-    bodies, owner = _mitochondria_of(cells)
-    surface, surface2, which, which2 = paint(bodies, at)
-    # A body that sticks out of its own cell may be nearest inside another one.
-    own = owner[which] == label
-    which = np.where(own, which, which2)
-    # Inside its cell, four voxels from the border, whatever the two shapes are.
-    edge = np.maximum(np.where(own, surface, surface2), np.float32(4.0) - np.float32(0.5) * gap)
-    hit = np.nonzero((which > 0) & (owner[which] == label) & (edge < np.float32(1.5)))
-    if len(hit[0]) == 0:
-        return
-    edge, body = edge[hit], which[hit] - 1
-    axis = bodies.axis.astype(np.float32)
-    along = at.z[hit] * axis[body, 0] + at.y[hit] * axis[body, 1] + at.x[hit] * axis[body, 2]
-    along *= np.float32(1 / 7.0)
-    stripe = np.abs(np.float32(2.0) * (along - np.floor(along)) - np.float32(1.0))
-    matrix = (68.0 + 28.0 * uniform(bodies.key, 30)).astype(np.float32)[body]
-    matrix += np.float32(12.0) * (stripe - np.float32(0.5))
-    matrix -= np.float32(14.0) * _bump(edge + np.float32(1.0), 1.8)
-    cover = np.clip(np.float32(0.5) - edge * np.float32(1 / 3.0), np.float32(0), np.float32(1))
-    before = grey[hit]
-    # The texture below shows through faintly.
-    grey[hit] = before + cover * (matrix - before) * np.float32(0.93)
-
-
-def _mitochondria_of(cells: Capsules) -> tuple[Capsules, NDArray[np.int32]]:
-    """Mitochondria of the wider cells, and the label of each one's cell (label 0 owns none)."""
-    parts: list[Capsules] = []
-    owners = [np.array([-1])]
-    for slot in range(2):
-        draw = 40 + 20 * slot
-        has: NDArray[np.bool_] = (cells.radius > 8.5) & (
-            uniform(cells.key, draw) < (0.75, 0.4)[slot]
-        )
-        home = cells.keep(has)
-        h = home.key + np.uint32(slot)
-        place = (2.0 * uniform(h, draw + 1) - 1.0) * home.half
-        aside = directions(h, draw + 2)
-        axis = home.axis + 0.5 * aside
-        axis /= np.sqrt(axis[:, 0] ** 2 + axis[:, 1] ** 2 + axis[:, 2] ** 2)[:, None]
-        parts.append(
-            Capsules(
-                centre=home.centre
-                + home.axis * place[:, None]
-                + aside * (0.4 * home.radius)[:, None],
-                axis=axis,
-                half=4.0 + 18.0 * uniform(h, draw + 14),
-                radius=np.minimum(home.radius * (0.5 + 0.3 * uniform(h, draw + 15)), 24.0),
-                key=h,
-            )
-        )
-        owners.append(np.flatnonzero(has) + 1)
-    return Capsules.join(parts), np.concatenate(owners).astype(np.int32)
-
-
-def _bump(distance: Floats, width: float) -> Floats:
-    """``(1 - (distance / width)**2)**2`` within ``width`` and 0 beyond."""
-    value = distance * np.float32(1 / width)
-    value *= value
-    np.subtract(np.float32(1), value, out=value)
-    np.maximum(value, np.float32(0), out=value)
-    value *= value
-    return value

@@ -1,19 +1,19 @@
 """Line integrals of a volume through its cubic interpolant, for simulation.
 
-Independent of the reconstruction's operators: numpy and scipy, in space, nothing shared.
+It works in space with numpy and scipy, and shares nothing with the reconstruction's operators.
 
-The specimen between the voxels is the volume's interpolation by cubic convolution phi (Keys 1981,
-IEEE Trans. Acoust. Speech Signal Process. 29, 1153, a = -1/2) along z and x, zero outside the given
-volume. The line integral of one voxel's kernel ``phi(z) phi(x)`` at tilt theta depends only on the
-distance s of the ray from the voxel's projected centre::
+The specimen between the voxels is interpolated by cubic convolution phi along z and x (Keys 1981,
+IEEE Trans. Acoust. Speech Signal Process. 29, 1153, a = -1/2). It is zero outside the volume. The
+line integral of one voxel's kernel ``phi(z) phi(x)`` at tilt theta depends only on the distance s of
+the ray from the voxel's projected centre::
 
     p(s) = integral over v of  phi(v) phi((s - v sin(theta)) / cos(theta)) / cos(theta)
 
-It is tabulated per tilt and averaged over the rays of a detector pixel. So a ray is
-integrated along its whole length, edges and steep angles included, and not sampled once per slice;
-mass is conserved, and a uniform slab gives exactly thickness / cos(theta). In return the
-interpolation blurs a little, as the detector's pixels do: at a quarter of the sampling frequency
-phi passes 0.94 of the amplitude along an axis.
+It is tabulated per tilt and averaged over the rays of a detector pixel. So a ray is integrated along
+its whole length, edges and steep angles included, and not sampled once per slice. Mass is conserved,
+and a uniform slab gives exactly thickness / cos(theta). The interpolation blurs a little, as the
+detector's pixels do. At a quarter of the sampling frequency phi passes 0.94 of the amplitude along an
+axis.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ __all__ = ["Projector", "keys", "project"]
 Floats = NDArray[np.float32]
 
 _SLAB_VOXELS = 2**19
-# Weights are made of so many voxels at a time, in the processor's cache.
+# Voxels whose weights are made at a time, in the processor's cache.
 _BATCH_VOXELS = 2**14
 _CACHE_BYTES = 2**28
 
@@ -62,7 +62,8 @@ class Projector:
     Raises
     ------
     InputError
-        No angles, ``n_u`` or ``oversample`` not positive, or shifts of another number than angles.
+        If there are no angles, ``n_u`` or ``oversample`` is not positive, or the numbers of shifts
+        and angles differ.
     """
 
     def __init__(
@@ -89,7 +90,7 @@ class Projector:
         self.depth, self.width, self.n_u, self.oversample = depth, width, n_u, oversample
         self._angles = [math.radians(float(a)) for a in angles_deg]
         self._shifts = [(float(dy), float(dx)) for dy, dx in shifts or [(0, 0)] * len(angles_deg)]
-        # About 7 pixels see a voxel, with 4 bytes each of weight and of column.
+        # A voxel reaches about 7 pixels, with 4 bytes each of weight and of column.
         self._keep = 56 * depth * width * len(self._angles) <= _CACHE_BYTES
         self._kept: dict[tuple[int, int, int], list[tuple[slice, csc_array]]] = {}
         self._footprints: dict[int, Footprint] = {}
@@ -100,7 +101,7 @@ class Projector:
         return len(self._angles)
 
     def with_level(self) -> Projector:
-        """The same with one more tilt, the last: at zero, unshifted."""
+        """The projector with one more tilt at the end: zero degrees, unshifted."""
         more = copy.copy(self)
         more._angles, more._shifts = [*self._angles, 0.0], [*self._shifts, (0.0, 0.0)]
         return more
@@ -123,9 +124,9 @@ class Projector:
         block
             Float32 ``(z, rows, x)``: the volume's rows ``needs(rows, height)``.
         rows
-            Detector rows wanted, ``start`` and ``stop`` set.
+            Detector rows to compute, with ``start`` and ``stop``.
         height
-            Rows of the whole volume. Beyond its ends its first and last row are repeated: a
+            Rows of the whole volume. Beyond its ends its first and last row are repeated, for a
             specimen goes on along the tilt axis.
 
         Returns
@@ -141,22 +142,22 @@ class Projector:
     def parts(
         self, block: Floats, columns: slice, rows: slice, height: int
     ) -> Iterator[tuple[int, int, Floats]]:
-        """What some columns of the volume contribute to the projections of some rows.
+        """Contributions of some columns of the volume to the projections of some rows.
 
         Parameters
         ----------
         block
             Float32 ``(z, rows, columns)``: rows ``needs(rows, height)``.
         columns
-            Columns of the volume, ``start`` and ``stop`` set.
+            Columns of the volume, with ``start`` and ``stop``.
         rows, height
             As for :meth:`project`.
 
         Yields
         ------
         tilt, first, seen
-            For each tilt that sees them: the first detector column that is reached, and float32 ``(rows,
-            columns)`` to be added from there on.
+            Tilt that sees the columns; first detector column that they reach; float32
+            ``(rows, columns)`` to be added from there on.
         """
         above = self.needs(rows, height).start
         planes = np.ascontiguousarray(block.transpose(0, 2, 1), dtype=np.float32)
@@ -180,7 +181,7 @@ class Projector:
         return slice(min(max(low, 0), self.n_u), min(max(high, 0), self.n_u))
 
     def _landing(self, tilt: int, column: float) -> float:
-        """Detector column where a column of the volume's middle plane is seen."""
+        """Detector column onto which a column of the volume's middle plane is projected."""
         x = column - (self.width - 1) / 2
         return x * math.cos(self._angles[tilt]) + self._shifts[tilt][1] + (self.n_u - 1) / 2
 
@@ -190,7 +191,7 @@ class Projector:
         return self._footprints[tilt]
 
     def _matrices(self, tilt: int, columns: slice) -> Iterator[tuple[slice, csc_array]]:
-        """Of the columns, ``(reached, z * x)`` in slabs of z; kept if all of them fit."""
+        """Matrices of the columns, ``(reached, z * x)`` in slabs of z; kept if all of them fit."""
         key = (tilt, columns.start, columns.stop)
         if key in self._kept:
             yield from self._kept[key]
@@ -227,7 +228,7 @@ class Projector:
 
 
 def _rows_at(seen: Floats, rows: slice, dy: float, first: int, height: int) -> Floats:
-    """Row ``y + dy`` shows the volume's row y: cubic interpolation of unshifted rows.
+    """Rows shifted by ``dy``: cubic interpolation, with the volume's row y at row ``y + dy``.
 
     ``seen`` is ``(rows, u)`` from the volume's row ``first`` on.
     """
@@ -260,7 +261,7 @@ def project(
     angles_deg
         Tilt angles, degrees.
     n_u
-        Detector columns; the detector's centre is that of the volume, also when one extent is odd
+        Detector columns. The detector's centre is that of the volume, even if one extent is odd
         and the other even.
     shifts
         ``(dy, dx)`` per tilt, pixels.
@@ -275,7 +276,7 @@ def project(
     Raises
     ------
     InputError
-        As :class:`Projector`, or the volume has not three axes.
+        As :class:`Projector`; if the volume does not have three axes.
     """
     if volume.ndim != 3 or 0 in volume.shape:
         raise InputError("volume", volume.shape, "must be of shape (z, y, x), not empty")

@@ -1,8 +1,8 @@
 """Simulate a tilt series: project a volume, shift the tilts, add the detector's noise.
 
 The model of the projection is that of `ddgm_dist.simulation.projector`. Noise and shifts are functions
-of (seed, tilt, row), not draws from a stream: how the rows are split into blocks does not matter, and
-a row has the same random numbers whatever other rows are recorded.
+of (seed, tilt, row), not draws from a stream. So they depend neither on how rows are split into
+blocks, nor on which other rows are recorded.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ Floats = NDArray[np.float32]
 DEFAULT_ANGLES = tuple(float(a) for a in range(-60, 61, 2))
 # Cubic interpolation rings at a specimen's edge by up to 7 % of the step.
 _RINGING = 0.1
-# Pixels; beyond, nothing of a specimen would be left in the field.
+# Largest shift, pixels: farther, no specimen would be left in the field.
 _FARTHEST = 32768
 
 
@@ -76,20 +76,19 @@ def simulate(
     ----------
     volume
         ``(z, y, x)``: a path that `ddgm_dist.readers.volumes.open_volume` reads, a volume source,
-        or an array of numpy or dask. Zero outside its extent along z and x; along y its first and
-        last rows go on (which only matters with shifts).
+        or an array of numpy or dask. It is zero outside its extent along z and x. Along y its first
+        and last rows are repeated, which only matters with shifts.
     out
         Path or URL of the new store. Its ``thickness_px`` is the volume's extent along z.
     angles
         Degrees; 61 from -60 to 60 when None.
     noise
         ``none``.
-        ``gaussian:F``: white noise of F times the standard deviation of the noise-free projections
-        within the specimen, that is over all recorded samples, each tilt's mean removed (a first
-        pass over the rows measures it).
-        ``poisson:DOSE``: the values are taken as proportional to expected counts, of which DOSE
-        per pixel is the mean at zero tilt, unshifted, over the recorded columns on the specimen and
-        all recorded rows. A sample p becomes ``Poisson(DOSE p / m) m / DOSE`` with that mean m.
+        ``gaussian:F``: white noise of F times the standard deviation of the noise-free projections.
+        It is taken over all recorded samples, each tilt's mean removed, in a first pass.
+        ``poisson:DOSE``: counts whose expectation is proportional to the projections. A sample p
+        becomes ``Poisson(DOSE p / m) m / DOSE``. The mean m is that of the unshifted projection at
+        zero tilt, over the recorded rows and the recorded columns on the specimen.
     field
         Detector columns; the volume's extent along x when None. Centred on the volume. If it is
         narrower, as in reality, rays near its edges cross material outside it. It may differ from
@@ -104,7 +103,7 @@ def simulate(
     pixel_size_nm
         Recorded in the store.
     overwrite
-        Replace the store if it exists, when the new one is whole.
+        Replace an existing store, once the new one is complete.
     oversample
         Rays per detector pixel.
 
@@ -116,12 +115,13 @@ def simulate(
     Raises
     ------
     InputError
-        An argument that cannot be used; voxels that are NaN or infinite; for Poisson noise,
-        projections that are negative (by more than cubic interpolation rings at an edge, a tenth
-        of the mean m; smaller ones are zero counts) or zero on average; the output exists, or is,
-        contains or lies in the volume. Nothing is left written, and an old store stays as it is.
+        If an argument cannot be used, or a voxel is NaN or infinite.
+        If the output exists, or is, contains or lies in the volume.
+        For Poisson noise, if projections are zero on average, or below minus a tenth of the mean m.
+        Smaller negative values, which cubic interpolation makes at edges, become zero counts.
+        No output is left, and an old store stays as it is.
     StorageError
-        The volume cannot be read or the store cannot be written.
+        If the volume cannot be read or the store cannot be written.
     """
     check_store_name(out)
     refuse_overlap(out, "out", [("volume", place) for place in places_of(volume)])
@@ -162,7 +162,7 @@ def simulate(
 def _source(
     volume: str | Path | VolumeSource | NDArray[Any] | da.Array,
 ) -> tuple[str, VolumeSource]:
-    """What to call the volume in the store's description, and where to read it."""
+    """The volume's name for the store's description, and the source to read it from."""
     if isinstance(volume, np.ndarray):
         return "an array", ArrayVolume(volume, "volume")
     if is_dask_array(volume):
@@ -202,7 +202,7 @@ def _columns(field: int | None, width: int) -> int:
 def _moves(
     shifts: float | Sequence[tuple[float, float]], tilts: int, seed: int
 ) -> tuple[tuple[float, float], ...] | None:
-    """``(dy, dx)`` per tilt; None when there are none."""
+    """The shifts ``(dy, dx)`` per tilt, pixels; None when there are none."""
     if not isinstance(shifts, int | float):
         pairs = np.asarray(shifts, dtype=float)
         if pairs.shape != (tilts, 2):

@@ -1,10 +1,10 @@
-"""Projecting a volume that is larger than memory: block by block of rows, piece by piece of x.
+"""Projection of a volume larger than memory, in blocks of rows and pieces of columns.
 
-A block whose rows fit is projected whole. Wider ones are swept from left to right: each piece of
-columns is read once and adds to the part of every tilt that it reaches. That part lies elsewhere for
-every tilt, at ``(x - c) cos(theta) + c`` from the centre c, so detector columns are kept until no
-tilt waits for more of the volume, and given out in whole chunks of the store, in order. About a
-sixth of a block's projections is kept at most (tilts up to 60 degrees).
+A block whose rows fit is projected whole. A wider one is projected from left to right. Each piece of
+columns is read once, and adds to the part of every tilt that it reaches. With the centre c this part
+lies at ``(x - c) cos(theta) + c``, elsewhere for every tilt. So detector columns are kept until no
+tilt needs more of the volume, and then yielded in whole chunks of the store, in order. At most about
+a sixth of a block's projections is kept (tilts up to 60 degrees).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Floats = NDArray[np.float32]
 
 _BLOCK_BYTES = 64 * 2**20
 _MOST_CHUNKS = 8
-# A piece's own width and how far its rays spread are both work; narrower ones would mostly spread.
+# A piece costs its own width and the spread of its rays; a narrower one would mostly cost spread.
 _LEAST_COLUMNS, _MOST_COLUMNS = 512, 16384
 
 
@@ -38,9 +38,9 @@ class Scan:
     source
         The volume.
     projector
-        Of its extent along z and x.
+        Projector of the volume's extent along z and x.
     rows
-        Rows to project, ``start`` and ``stop`` set.
+        Rows to project, with ``start`` and ``stop``.
     """
 
     def __init__(self, source: VolumeSource, projector: Projector, rows: slice) -> None:
@@ -49,7 +49,7 @@ class Scan:
         chunks = _BLOCK_BYTES // (4 * depth * width * CHUNK_ROWS)
         self._rows, self._columns = CHUNK_ROWS * min(max(chunks, 1), _MOST_CHUNKS), width
         if not chunks:
-            # Many rows at a time, for matrices are made anew for each block; but they are kept.
+            # As many rows as fit, for matrices are made anew for each block.
             kept = 4 * projector.tilts * projector.n_u * CHUNK_ROWS // 6
             piece = 4 * depth * _LEAST_COLUMNS * CHUNK_ROWS
             chunks = min(_BLOCK_BYTES // kept, _BLOCK_BYTES // piece, _MOST_CHUNKS)
@@ -59,14 +59,14 @@ class Scan:
             self._columns = min(max(fitting, _LEAST_COLUMNS), _MOST_COLUMNS)
 
     def blocks(self) -> Iterator[tuple[slice, slice, Floats]]:
-        """``(rows, columns, projections)``, rows in order, and each row's columns in order.
+        """Yield ``(rows, columns, projections)``, rows in order, and each row's columns in order.
 
         Projections are float32 ``(tilt, rows, columns)``; columns are whole chunks of the store.
 
         Raises
         ------
         InputError
-            A voxel is NaN or infinite.
+            If a voxel is NaN or infinite.
         """
         width = self.source.shape[2]
         for start in range(self.rows.start, self.rows.stop, self._rows):
@@ -80,7 +80,7 @@ class Scan:
                     yield rows, columns, projections
 
     def _sweep(self, rows: slice) -> Iterator[tuple[slice, Floats]]:
-        """Columns of some rows' projections, given out when they are finished."""
+        """Yield columns of some rows' projections as soon as they are finished."""
         projector, (_, height, width) = self.projector, self.source.shape
         pending = _Pending(projector.tilts, rows.stop - rows.start, projector.n_u)
         for start in range(0, width, self._columns):
@@ -94,7 +94,7 @@ class Scan:
             yield from pending.take(finished)
 
     def _read(self, rows: slice, columns: slice) -> Floats:
-        """The voxels that some rows' projections need of some columns."""
+        """Read the voxels of some columns that the projections of some rows need."""
         depth, height, _ = self.source.shape
         read = self.projector.needs(rows, height)
         box = Box((0, read.start, columns.start), (depth, read.stop, columns.stop))
@@ -111,7 +111,7 @@ class Scan:
 
 
 class _Pending:
-    """Unfinished projections, by tilt and chunk of columns; what was never added to is zero."""
+    """Unfinished projections, by tilt and chunk of columns; zero where nothing was added."""
 
     def __init__(self, tilts: int, rows: int, n_u: int) -> None:
         self._tilts, self._rows, self._n_u = tilts, rows, n_u
@@ -119,7 +119,7 @@ class _Pending:
         self._chunks: dict[tuple[int, int], Floats] = {}
 
     def add(self, tilt: int, first: int, seen: Floats) -> None:
-        """Add ``(rows, columns)`` from the detector column ``first`` on."""
+        """Add projections ``(rows, columns)`` from the detector column ``first`` on."""
         stop = first + seen.shape[1]
         for begin in range(first // CHUNK_COLUMNS * CHUNK_COLUMNS, stop, CHUNK_COLUMNS):
             if (tilt, begin) not in self._chunks:
@@ -131,7 +131,7 @@ class _Pending:
             ]
 
     def take(self, finished: int) -> Iterator[tuple[slice, Floats]]:
-        """The chunks of all tilts that end at or before the detector column ``finished``."""
+        """Yield the chunks of all tilts that end at or before the detector column ``finished``."""
         while self._next < self._n_u and min(self._next + CHUNK_COLUMNS, self._n_u) <= finished:
             begin, width = self._next, min(CHUNK_COLUMNS, self._n_u - self._next)
             out = np.zeros((self._tilts, self._rows, width), dtype=np.float32)

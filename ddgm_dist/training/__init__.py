@@ -1,1 +1,1 @@
-"""Training a denoiser."""
+"""Training of a denoiser on one's own images."""

@@ -1,4 +1,4 @@
-"""The picture of a training run: losses against steps."""
+"""The training curve: a picture of losses against steps."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["draw_curve"]
 def draw_curve(path: Path, history: TrainingHistory) -> None:
     """Write a PNG of the loss in training, and in validation by noise level, atomically.
 
-    A loss of 1 is that of a network that has learned nothing.
+    An untrained network has a loss of 1.
     """
     figure = Figure(figsize=(9, 4), layout="constrained")
     train, judged = figure.subplots(1, 2, sharey=True)
@@ -23,7 +23,7 @@ def draw_curve(path: Path, history: TrainingHistory) -> None:
         axes.set(title=title, xlabel="step", yscale="log")
         axes.grid(alpha=0.3)
     train.set_ylabel("mean squared error of F")
-    # A run shorter than 50 steps has no figures yet, and a log axis needs some to be drawn.
+    # A run shorter than 50 steps has no losses yet, and a log axis cannot be drawn without.
     steps, losses = zip(*history.train, strict=True) if history.train else ((0,), (1.0,))
     train.plot(steps, losses, marker="." if len(steps) < 3 else "")
     bands = history.validation[-1][1] if history.validation else {}
@@ -34,7 +34,7 @@ def draw_curve(path: Path, history: TrainingHistory) -> None:
     if bands:
         figure.legend(loc="outside right center", title="sigma", fontsize="small")
     partial = path.with_name(path.name + ".partial")
-    # The canvas is chosen here and not through pyplot, whose backend is the caller's own affair.
+    # A canvas of our own, for pyplot's backend belongs to the caller.
     FigureCanvasAgg(figure)
     figure.savefig(partial, format="png")
     partial.replace(path)

@@ -16,7 +16,7 @@ from ddgm_dist.errors import InputError
 
 __all__ = ["PLANES", "PatchSampler", "drawable_planes"]
 
-# Plane name -> the volume's axis that is held fixed.
+# Axis of the volume that is held fixed, by name of plane.
 PLANES = {"yx": 0, "zx": 1, "zy": 2}
 
 _ZOOM = 1.6
@@ -34,22 +34,22 @@ class PatchSampler:
     size
         Patch edge in pixels, a multiple of the network's stride.
     planes
-        Which of ``yx``, ``zx``, ``zy`` to draw from. Use only ``yx`` for anisotropic volumes or
+        Planes to draw from, of ``yx``, ``zx``, ``zy``. Use only ``yx`` for anisotropic volumes or
         unrelated images.
     seed
-        Of the sampler.
+        Seed of the sampler.
     gain, offset
-        Standard deviations of the random contrast (log-normal) and brightness: the intensity map
-        that a reconstruction estimates is not exact, and the denoiser must bear that.
+        Standard deviations of the random contrast (log-normal) and brightness. A reconstruction
+        estimates its intensity map with an error, which the denoiser must tolerate.
     edges
         Probability that a patch shows the border of a slab (part of it is outside).
     vacuum
-        Probability that a patch shows an isolated specimen: an ellipse in a constant, darker
+        Probability that a patch shows a specimen in vacuum: an ellipse in a constant, darker
         background.
     zoom, tone, blur
-        Probabilities of what another microscope would do to a patch: another pixel size (a factor
-        of up to 1.6 either way), a bent intensity scale (a third more contrast in bright than in
-        dark, or less), another sharpness (a Gaussian of up to 1.5 pixels).
+        Probabilities of changes as by another microscope. Zoom is another pixel size, by a factor of
+        up to 1.6 either way. Tone is a bent intensity scale, with up to a third more or less contrast
+        in bright than in dark. Blur is a Gaussian of up to 1.5 pixels.
     """
 
     volumes: Sequence[NDArray[np.generic]]
@@ -69,7 +69,7 @@ class PatchSampler:
             raise InputError("volumes", "[]", "no training images given")
         for plane in self.planes:
             if plane not in PLANES:
-                raise InputError("planes", plane, f"not one of {', '.join(PLANES)}")
+                raise InputError("planes", plane, f"is not one of {', '.join(PLANES)}")
         for volume in self.volumes:
             if not self._drawable(volume):
                 raise InputError(
@@ -83,14 +83,14 @@ class PatchSampler:
         moments = [_moments(v) for v in self.volumes]
         for index, (mean, std) in enumerate(moments):
             if not (math.isfinite(mean) and math.isfinite(std)):
-                raise InputError(f"volumes[{index}]", mean, "its mean: it holds NaN or infinity")
+                raise InputError(f"volumes[{index}]", mean, "is its mean: it holds NaN or infinity")
             if std == 0:
-                raise InputError(f"volumes[{index}]", mean, "all its voxels: it has no contrast")
+                raise InputError(f"volumes[{index}]", mean, "is every voxel: it has no contrast")
         object.__setattr__(self, "_moments", moments)
 
     @property
     def moments(self) -> list[tuple[float, float]]:
-        """(mean, standard deviation) of each volume, in its own units."""
+        """Mean and standard deviation of each volume, in its own unit."""
         moments: list[tuple[float, float]] = self.__dict__["_moments"]
         return moments
 
@@ -105,8 +105,8 @@ class PatchSampler:
         Returns
         -------
         images, inside
-            Float32, shape ``(count, size, size)``: unit-variance images, and 1 where there is
-            specimen (0 in the part that a slab's border leaves empty; the image is 0 there).
+            Float32, shape ``(count, size, size)``: images of unit variance, and 1 where there is
+            specimen. Beyond the border of a slab both are 0.
         """
         rng = np.random.default_rng([self.seed, step])
         images = np.stack([self._patch(rng, augment) for _ in range(count)])
@@ -122,7 +122,7 @@ class PatchSampler:
         volume, (mean, std) = self.volumes[which], self.moments[which]
         axis = int(rng.choice(self._drawable(volume)))
         size = self.size
-        # What is not asked for draws no number, so that the same seed goes on drawing the same batches.
+        # A change of probability 0 draws no number, so that the same seed still draws the same batches.
         if augment and self.zoom and rng.random() < self.zoom:
             largest = min(n for i, n in enumerate(volume.shape) if i != axis)
             size = min(round(size * _ZOOM ** rng.uniform(-1, 1)), largest)
@@ -148,12 +148,12 @@ class PatchSampler:
 
 
 def drawable_planes(shape: tuple[int, ...], planes: Sequence[str], size: int) -> tuple[str, ...]:
-    """Those of ``planes`` in which a volume ``(z, y, x)`` has patches of ``size`` pixels."""
+    """The planes in which a volume ``(z, y, x)`` has patches of ``size`` pixels."""
     return tuple(p for p in planes if all(n >= size for i, n in enumerate(shape) if i != PLANES[p]))
 
 
 def _moments(volume: NDArray[np.generic]) -> tuple[float, float]:
-    """Mean and standard deviation, section by section: no float copy of the whole volume."""
+    """Mean and standard deviation, section by section, without a float copy of the volume."""
     with np.errstate(invalid="ignore"):  # infinities: the caller refuses what is not finite
         mean = sum(float(section.sum(dtype=np.float64)) for section in volume) / volume.size
         squares = (float(np.square(section - np.float64(mean)).sum()) for section in volume)
@@ -161,7 +161,7 @@ def _moments(volume: NDArray[np.generic]) -> tuple[float, float]:
 
 
 def _resampled(patch: NDArray[np.float32], size: int) -> NDArray[np.float32]:
-    """A square patch on ``size`` pixels an edge, without aliasing."""
+    """A square patch resampled to edges of ``size`` pixels, without aliasing."""
     if len(patch) == size:
         return patch
     image = torch.from_numpy(np.ascontiguousarray(patch))[None, None]

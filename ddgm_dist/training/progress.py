@@ -1,4 +1,4 @@
-"""Progress of a training, shown to whoever waits for it."""
+"""Progress of a training on the console: a bar, or lines in a log."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _LINE_SECONDS = 60.0
 
 @contextmanager
 def show_progress(batch: int, console: Console, *, enabled: bool = True) -> Iterator[OnStep]:
-    """Yield what :func:`ddgm_dist.training.training.train_network` calls after every step.
+    """Yield the ``on_step`` of :func:`ddgm_dist.training.training.train_network`.
 
-    A bar on a terminal; in a log file a line a minute, because a bar would leave nothing there.
+    It shows a bar on a terminal, and a line a minute elsewhere, where a bar cannot be drawn.
     """
     figures = _Figures(batch)
     if not enabled:
@@ -57,7 +57,7 @@ def _lines(figures: _Figures, console: Console) -> OnStep:
 
 
 class _Figures:
-    """Step, loss (mean of 50 steps) and speed since this run began, in words."""
+    """Text of the step, the loss (mean of 50 steps) and the speed since this run began."""
 
     def __init__(self, batch: int) -> None:
         self.batch = batch

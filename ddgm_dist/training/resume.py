@@ -1,4 +1,4 @@
-"""What a training was asked for: is it safe to go on from, or to replace, what lies there?"""
+"""The request of a training, kept beside its checkpoint: may it be resumed or replaced?"""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def training_request(
     data: Sequence[Mapping[str, Any]],
     validation_data: Sequence[Mapping[str, Any]],
 ) -> dict[str, Any]:
-    """All that fixes a training, as JSON has it; two trainings that share it are the same."""
+    """All inputs of a training as JSON values; two trainings with equal requests are the same."""
     request = {
         "architecture": asdict(spec),
         "data": list(data),
@@ -44,7 +44,7 @@ def training_request(
 def differences(
     found: Mapping[str, Any], wanted: Mapping[str, Any], ignoring: Sequence[str] = ()
 ) -> str:
-    """Where ``found`` (it may be anything) departs from a request, in words; empty if nowhere."""
+    """Differences of ``found``, any mapping, from a request, as text; empty if there are none."""
     words = []
     for key, value in wanted.items():
         theirs = found.get(key)
@@ -61,27 +61,27 @@ def differences(
 
 
 def sidecar_of(checkpoint: Path) -> Path:
-    """The file beside a checkpoint that says what training it is of."""
+    """The file beside a checkpoint that holds the request of its training."""
     return checkpoint.with_name(checkpoint.name + ".json")
 
 
 def check_checkpoint(checkpoint: Path, *, resume: bool) -> None:
-    """Refuse to replace or delete files at a checkpoint's place that no training has written.
+    """Refuse to replace or delete files at a checkpoint's path that no training has written.
 
-    Each training writes beside its checkpoint what it is of, so that file shows whose it is.
+    Each training writes its request beside its checkpoint, which identifies both.
 
     Parameters
     ----------
     checkpoint
         ``NAME.ckpt``.
     resume
-        Whether it would be gone on from. Then a checkpoint with nothing beside it is allowed: it is
-        read, and refused then if it is none.
+        True if the checkpoint is to be resumed. Then one without a request is allowed: reading it
+        shows whether it is a checkpoint.
 
     Raises
     ------
     InputError
-        Names the file.
+        If no training has written one of the files; the message names it.
     """
     sidecar = sidecar_of(checkpoint)
     foreign = sidecar if sidecar.exists() and not _of_a_training(sidecar) else None
@@ -105,15 +105,15 @@ def _of_a_training(sidecar: Path) -> bool:
 
 
 def prepare_checkpoint(checkpoint: Path, request: Mapping[str, Any], *, resume: bool) -> None:
-    """Make the place of a checkpoint ready for a training.
+    """Prepare the path of a checkpoint for a training.
 
     Parameters
     ----------
     checkpoint
         Removed if it exists, a training has written it and ``resume`` is false.
     request
-        Written beside the checkpoint. Going on with another budget is allowed, with anything
-        else that differs it is not. A checkpoint with nothing beside it is trusted.
+        Written beside the checkpoint. A training may be resumed with another budget, but with no
+        other difference. A checkpoint without a request is accepted.
 
     Raises
     ------

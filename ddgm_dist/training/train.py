@@ -1,4 +1,4 @@
-"""Train a denoiser on one's own images: reading them, resuming, and what is kept of it all."""
+"""Train a denoiser on one's own images: read them, train or resume, write weights and recipe."""
 
 from __future__ import annotations
 
@@ -8,19 +8,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from rich.console import Console
 
-from ddgm_dist.core.box import Box
 from ddgm_dist.errors import InputError
 from ddgm_dist.paths.overlap import refuse_overlap
 from ddgm_dist.prior.unet import UNet, UNetSpec
 from ddgm_dist.prior.weights import load_weights, save_weights
-from ddgm_dist.readers.volumes import open_volume
 from ddgm_dist.training.curve import draw_curve
-from ddgm_dist.training.patches import PLANES, PatchSampler, drawable_planes
+from ddgm_dist.training.images import Data, make_sampler
 from ddgm_dist.training.progress import show_progress
 from ddgm_dist.training.resume import (
     check_checkpoint,
@@ -31,11 +27,8 @@ from ddgm_dist.training.resume import (
 )
 from ddgm_dist.training.training import TrainingHistory, TrainingOptions, train_network
 
-__all__ = ["TrainingResult", "describe_data", "read_images", "train", "write_trained"]
+__all__ = ["TrainingResult", "train", "write_trained"]
 
-Data = list[dict[str, Any]]
-
-_BLOCK_BYTES = 2**27
 # Validation patches do not follow the seed: runs with different seeds are judged alike.
 _VALIDATION_SEED = 1
 
@@ -51,7 +44,7 @@ class TrainingResult:
     digest
         SHA-256 of the weights, hexadecimal.
     recipe
-        What the recipe says.
+        Contents of the recipe.
     """
 
     weights: Path
@@ -59,7 +52,7 @@ class TrainingResult:
     recipe: dict[str, Any]
 
     def describe(self) -> str:
-        """A few lines: what was trained, for how long, how good it became."""
+        """A few lines: the network, the time of training, the validation loss."""
         figures = self.recipe["training"]
         lines = [
             f"{self.weights}: {figures['parameters']:,} parameters, {figures['steps']} steps in "
@@ -95,10 +88,10 @@ def train(
     device: str | None = None,
     progress: bool = True,
 ) -> TrainingResult:
-    """Train a denoiser; interrupted and called again with the same arguments, it goes on.
+    """Train a denoiser. Interrupted and called again with the same arguments, it resumes.
 
-    While it trains, ``NAME.ckpt`` beside the weights holds its state (and ``NAME.ckpt.json`` what
-    it is of). Called again when it has finished, it returns what is there.
+    While it trains, ``NAME.ckpt`` beside the weights holds its state, and ``NAME.ckpt.json`` its
+    request. Called again after it has finished, it returns the finished weights.
 
     Parameters
     ----------
@@ -108,7 +101,7 @@ def train(
     weights
         ``NAME.safetensors`` to write.
     steps, minutes
-        Budget; at least one. A resumed training may be given another budget.
+        Budget; at least one. A resumed training may have another budget.
     planes
         Planes to draw from, of ``yx``, ``zx`` and ``zy``. Planes in which a volume is smaller
         than a patch are left out.
@@ -119,27 +112,27 @@ def train(
     learning_rate, seed
         See :class:`ddgm_dist.training.training.TrainingOptions`.
     augment
-        Probability, from 0 to 1, that a patch is shown as another microscope might: at another
-        pixel size, on a bent intensity scale, and (half as often) less sharp. What other data gain
-        by it, data like ``images`` lose a little.
+        Probability, from 0 to 1, that a patch is changed as by another microscope. The changes are
+        another pixel size, a bent intensity scale and (half as often) blur. They help with other
+        data, and cost a little with data like ``images``.
     attribution
-        Where the images come from; kept in the recipe.
+        Source of the images; kept in the recipe.
     spec
         Architecture; the default one when None.
     resume
-        Go on from ``NAME.ckpt`` if it exists; False starts anew and removes it. A file of that name
+        Resume from ``NAME.ckpt`` if it exists; False starts anew and removes it. A file of that name
         that no training has written is refused.
     overwrite
-        Replace finished weights. Without it they are refused if anything asked for differs.
+        Replace finished weights. Without it, finished weights of another request are refused.
     device
-        ``cpu`` or ``cuda``; a GPU where there is one when None.
+        ``cpu`` or ``cuda``; when None, a GPU if there is one.
     progress
         Show progress on stderr.
 
     Raises
     ------
     InputError
-        If the images, the arguments or what lies at ``weights`` cannot be used.
+        If the images, the arguments or existing files at ``weights`` cannot be used.
     """
     target = Path(weights)
     if target.suffix != ".safetensors":
@@ -158,13 +151,15 @@ def train(
     )
     if not 0 <= augment <= 1:
         raise InputError("augment", augment, "is a probability, from 0 to 1", "try 0.2")
-    sampler, data = _sampler("images", images, planes, z_range, patch, seed)
+    sampler, data = make_sampler("images", images, planes, z_range, patch, seed)
     if augment:
         sampler = replace(sampler, zoom=augment, tone=augment, blur=augment / 2)
         data = [{**described, "augment": augment} for described in data]
     judge, judged = None, Data()
     if validation:
-        judge, judged = _sampler("validation", validation, planes, None, patch, _VALIDATION_SEED)
+        judge, judged = make_sampler(
+            "validation", validation, planes, None, patch, _VALIDATION_SEED
+        )
     request = training_request(spec, options, patch, data, judged)
     if target.exists() and not overwrite:
         return _finished(target, request, resume)
@@ -210,16 +205,16 @@ def write_trained(
     weights_path
         ``NAME.safetensors``.
     net, history, options, patch
-        The network (the average that training keeps), its figures, how it was trained.
+        The network (the average that training keeps), its history and options, edge of a patch.
     data_description, validation_description
-        As `describe_data` makes them.
+        Results of `describe_data`.
     attribution
-        Where the images come from.
+        Source of the images.
 
     Raises
     ------
     InputError
-        If the weights are not finite, even in half precision: training diverged.
+        If the weights are not finite in half precision, for then training diverged.
     """
     target = Path(weights_path)
     if not all(bool(torch.isfinite(p.half()).all()) for p in net.parameters()):
@@ -249,93 +244,9 @@ def write_trained(
     return TrainingResult(target, digest, load_weights(target).recipe)
 
 
-def read_images(path: str | Path, z_range: slice | None = None) -> NDArray[Any]:
-    """A volume, or some of its sections, in memory: small integers as they are, else float32.
-
-    Raises
-    ------
-    InputError
-        If it cannot be opened, holds NaN or infinity, or ``z_range`` reaches beyond it.
-    """
-    source = open_volume(path)
-    depth, height, width = source.shape
-    first, last = _sections(path, z_range, depth)
-    keep = source.dtype.kind in "iu" and source.dtype.itemsize <= 2
-    values: NDArray[Any] = np.empty(
-        (last - first, height, width), dtype=source.dtype.newbyteorder("=") if keep else np.float32
-    )
-    block = max(1, _BLOCK_BYTES // (4 * height * width))
-    for start in range(first, last, block):
-        stop = min(start + block, last)
-        part = source.read(Box((start, 0, 0), (stop, height, width)))
-        if not keep and not np.isfinite(part).all():
-            raise InputError("images", str(path), "holds NaN or infinity")
-        values[start - first : stop - first] = part
-    return values
-
-
-def describe_data(
-    path: str | Path, sampler: PatchSampler, index: int, z_range: slice | None = None
-) -> dict[str, Any]:
-    """What a recipe says of one volume of a sampler; names and figures, no paths."""
-    volume, (mean, std) = sampler.volumes[index], sampler.moments[index]
-    return {
-        "name": Path(path).resolve().name,
-        "shape": list(volume.shape),
-        "dtype": str(volume.dtype),
-        "first_section": (z_range.start or 0) if z_range is not None else 0,
-        "planes": list(drawable_planes(volume.shape, sampler.planes, sampler.size)),
-        "mean": mean,
-        "std": std,
-    }
-
-
-def _sampler(
-    argument: str,
-    paths: Sequence[str | Path],
-    planes: Sequence[str],
-    z_range: slice | None,
-    patch: int,
-    seed: int,
-) -> tuple[PatchSampler, Data]:
-    """Patches of the volumes at ``paths``, and their description."""
-    if isinstance(paths, str | Path):
-        raise InputError(argument, str(paths), "must be a list of paths", f"write [{paths!r}]")
-    if not paths or not planes:
-        raise InputError(argument if planes else "planes", "[]", "is empty", "give at least one")
-    for plane in planes:
-        if plane not in PLANES:
-            raise InputError("planes", plane, f"is not one of {', '.join(PLANES)}")
-    volumes = []
-    for path in paths:
-        volume = read_images(path, z_range)
-        if not drawable_planes(volume.shape, planes, patch):
-            raise InputError(
-                argument,
-                str(path),
-                f"of {volume.shape} voxels (z, y, x) is smaller than a patch of {patch} pixels in "
-                f"every plane of {', '.join(planes)}",
-                "give larger images or a smaller patch",
-            )
-        volumes.append(volume)
-    sampler = PatchSampler(volumes, size=patch, planes=tuple(planes), seed=seed)
-    return sampler, [describe_data(p, sampler, i, z_range) for i, p in enumerate(paths)]
-
-
-def _sections(path: str | Path, z_range: slice | None, depth: int) -> tuple[int, int]:
-    if z_range is None:
-        return 0, depth
-    first = 0 if z_range.start is None else int(z_range.start)
-    last = depth if z_range.stop is None else int(z_range.stop)
-    if z_range.step not in (None, 1) or not 0 <= first < last <= depth:
-        shown = f"{first}:{last}" + (f":{z_range.step}" if z_range.step else "")
-        raise InputError("z_range", shown, f"is not a range within the {depth} sections of {path}")
-    return first, last
-
-
 @contextlib.contextmanager
 def _withdrawn_if_refused(sidecar: Path, adopted: bool) -> Iterator[None]:
-    """Take back what was written beside somebody's checkpoint that turns out to be none."""
+    """Remove the request again if the file that it was written beside is no checkpoint."""
     try:
         yield
     except InputError:
@@ -345,7 +256,7 @@ def _withdrawn_if_refused(sidecar: Path, adopted: bool) -> Iterator[None]:
 
 
 def _check_siblings(target: Path, *, overwrite: bool, resume: bool) -> None:
-    """Refuse to replace files named as those that a training writes, but of no training."""
+    """Refuse to replace files with the names of a training's files that no training has written."""
     if overwrite or not target.exists():
         check_checkpoint(target.with_suffix(".ckpt"), resume=resume)
     beside = [target.with_suffix(suffix) for suffix in (".json", ".png")]
@@ -360,7 +271,7 @@ def _check_siblings(target: Path, *, overwrite: bool, resume: bool) -> None:
 
 
 def _finished(target: Path, request: Mapping[str, Any], resume: bool) -> TrainingResult:
-    """The result that lies at ``target``, if it is what is asked for."""
+    """The finished result at ``target``; refused if its request differs."""
     try:
         found = load_weights(target)
         differing = differences(found.recipe, request) if resume else "and is to be trained afresh"

@@ -1,7 +1,7 @@
-"""Training the denoiser: resumable, reproducible, on a CPU or a GPU from the same lines.
+"""Training of the denoiser: resumable and reproducible, with one code for CPU and GPU.
 
-The loss is the mean squared error of the network's output F (see :mod:`ddgm_dist.prior.unet`),
-which weighs every noise level alike (Karras et al. 2022, table 1, "effective training target").
+The loss is the mean squared error of the network's output F (see :mod:`ddgm_dist.prior.unet`). It
+weighs every noise level alike (Karras et al. 2022, table 1, "effective training target").
 """
 
 from __future__ import annotations
@@ -36,23 +36,23 @@ SIGMA_BANDS = (
 
 @dataclass(frozen=True)
 class TrainingOptions:
-    """How to train. Training ends at ``steps`` or after ``minutes`` of training time.
+    """Options of a training, which ends at ``steps`` or after ``minutes`` of training time.
 
     Attributes
     ----------
     steps, minutes
-        Budget; at least one must be given. The learning rate falls along a half cosine over
-        whichever is nearer its end. Minutes add up over resumed runs.
+        Budget; at least one must be given. The learning rate falls along a half cosine over the one
+        that is nearer its end. Minutes add up over resumed runs.
     batch
         Patches per step.
     learning_rate, warmup
         Peak rate of AdamW, and the steps it takes to get there.
     ema
-        Decay of the exponential moving average of the weights, which is what is kept.
+        Decay of the exponential moving average of the weights, which is the result.
     sigma_range
-        Noise levels trained for.
+        Least and largest noise level.
     seed
-        Of initial weights, noise levels and noise.
+        Seed of initial weights, noise levels and noise.
     validate_every, checkpoint_every
         Steps between validations; seconds between checkpoints.
     """
@@ -105,14 +105,14 @@ def train_network(
     Parameters
     ----------
     sampler, validation
-        Where patches come from. Validation is made of fixed patches and fixed noise.
+        Sources of patches. Validation uses fixed patches and fixed noise.
     options
-        How to train.
+        Budget, rates and seed.
     spec
         Architecture; the default one when None.
     checkpoint
-        File to resume from if it exists, and to save to. Interrupted at any moment and started
-        again, training goes on from the last save.
+        File to resume from if it exists, and to save to. An interrupted training resumes from the
+        last save.
     on_step
         Called after every step with the figures so far and the fraction of the budget used.
 
@@ -157,7 +157,7 @@ def train_network(
 
 
 def _initial_network(spec: UNetSpec, seed: int, device: str) -> UNet:
-    with torch.random.fork_rng(devices=()):  # the caller's random numbers are not ours to reset
+    with torch.random.fork_rng(devices=()):  # keeps the caller's random state
         torch.manual_seed(seed)
         net = UNet(spec)
     laid_out: UNet = net.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -178,7 +178,7 @@ def _learning_rate(step: int, progress: float, options: TrainingOptions) -> floa
 def _draw_sigma(generator: torch.Generator, count: int, bounds: tuple[float, float]) -> Tensor:
     """Noise levels of a batch: one fifth log-uniform, the rest log-normal where DDGM works.
 
-    Stratified, so that every batch spans the range.
+    They are stratified, so that every batch spans the range.
     """
     low, high = math.log(bounds[0]), math.log(bounds[1])
     u = (torch.arange(count) + torch.rand(count, generator=generator)) / count
@@ -289,7 +289,7 @@ def _load(
 
 
 def _damaged(path: Path) -> InputError:
-    # Not torch's own words: they advise to load the file in a way that runs what is in it.
+    # Torch's own message is left out: it advises to load the file in a way that runs its code.
     return InputError(
         "checkpoint",
         str(path),

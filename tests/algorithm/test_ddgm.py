@@ -4,12 +4,12 @@ import torch
 from torch import Tensor
 
 from ddgm_dist.algorithm.ddgm import ddgm, ddgm_step
-from ddgm_dist.algorithm.schedule import Schedule, exponential, make_schedule
+from ddgm_dist.algorithm.schedule import Schedule, make_schedule, noise_levels
 from ddgm_dist.core.box import Box
 from ddgm_dist.core.noise import addressed_noise
 
 BOX = Box((0, 0, 0), (6, 2, 10))
-SIGMA = exponential(3.0, 0.03, 5)
+SIGMA = noise_levels("exponential", 3.0, 0.03, 5)
 
 
 def schedule(denoising_step: tuple[float, ...] | None = None) -> Schedule:

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from ddgm_dist.algorithm.ddgm import ddgm
 from ddgm_dist.algorithm.image_prior import ImagePrior
-from ddgm_dist.algorithm.schedule import exponential, make_schedule
+from ddgm_dist.algorithm.schedule import make_schedule, noise_levels
 from ddgm_dist.core.box import Box
 from ddgm_dist.core.noise import addressed_noise
 from ddgm_dist.errors import InputError
@@ -54,7 +54,7 @@ def test_with_an_exact_prior_the_cap_nears_the_posterior_mean():
         schedule = make_schedule(
             N=30,
             K=25,
-            sigma=exponential(3, 0.1, 30),
+            sigma=noise_levels("exponential", 3, 0.1, 30),
             added_noise=0.3,
             rule=rule,
             step_size=0.5,

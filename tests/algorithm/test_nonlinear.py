@@ -9,7 +9,7 @@ from torch import Tensor
 from ddgm_dist.algorithm.descent import explicit_descent
 from ddgm_dist.algorithm.likelihood import GaussianLikelihood, PoissonLikelihood
 from ddgm_dist.algorithm.nonlinear import Differentiable, Linear, nonlinear_descent
-from ddgm_dist.algorithm.schedule import exponential, make_schedule
+from ddgm_dist.algorithm.schedule import make_schedule, noise_levels
 from ddgm_dist.errors import InputError
 
 
@@ -49,7 +49,7 @@ def test_the_cap_on_flow_time_is_that_of_the_linear_rule():
     common = {
         "N": 9,
         "K": 25,
-        "sigma": exponential(3, 0.03, 9),
+        "sigma": noise_levels("exponential", 3, 0.03, 9),
         "rule": "noise-aware",
         "data_weight_cap": 2,
     }

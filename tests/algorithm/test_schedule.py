@@ -10,7 +10,6 @@ from ddgm_dist.algorithm.schedule import (
     ScheduleShape,
     StepRule,
     denoising_steps,
-    exponential,
     make_schedule,
     noise_levels,
 )
@@ -18,13 +17,13 @@ from ddgm_dist.errors import InputError
 
 
 def test_noise_levels_decay_exponentially_between_their_ends():
-    sigma = exponential(3.0, 0.03, 50)
+    sigma = noise_levels("exponential", 3.0, 0.03, 50)
     assert len(sigma) == 50
     assert sigma[0] == 3.0
     assert sigma[-1] == pytest.approx(0.03)
     ratios = [b / a for a, b in pairwise(sigma)]
     assert ratios == pytest.approx([(0.03 / 3.0) ** (1 / 49)] * 49)
-    assert exponential(3.0, 0.03, 1) == (3.0,)
+    assert noise_levels("exponential", 3.0, 0.03, 1) == (3.0,)
 
 
 SHAPES: tuple[ScheduleShape, ...] = ("exponential", "linear", "cosine", "karras")
@@ -115,7 +114,7 @@ def test_an_unknown_schedule_is_refused():
 
 
 def test_the_papers_rule_always_takes_K_steps():
-    sigma = exponential(3.0, 0.03, 5)
+    sigma = noise_levels("exponential", 3.0, 0.03, 5)
     schedule = make_schedule(
         N=5, K=25, sigma=sigma, rule="paper", step_size=1e-4, sigma_y=100.0, data_weight_cap=0.01
     )
@@ -144,7 +143,12 @@ def test_added_noise_is_a_fraction_of_the_noise_level_and_all_of_it_in_the_paper
 
 
 def test_the_noise_aware_rule_caps_the_duration_of_the_flow():
-    sigma, eta, sigma_y, data_weight_cap = exponential(3.0, 0.03, 30), 9e-5, 1.7, 0.8
+    sigma, eta, sigma_y, data_weight_cap = (
+        noise_levels("exponential", 3.0, 0.03, 30),
+        9e-5,
+        1.7,
+        0.8,
+    )
     schedule = make_schedule(
         N=30,
         K=25,
@@ -168,17 +172,17 @@ def test_without_noise_in_the_data_nothing_is_capped():
 @pytest.mark.parametrize("bad", [0.0, -1.0, math.nan, math.inf])
 def test_a_noise_level_that_is_not_a_positive_number_is_refused_by_name(bad: float):
     with pytest.raises(InputError) as caught:
-        exponential(bad, 0.03, 5)
+        noise_levels("exponential", bad, 0.03, 5)
     assert caught.value.argument == "sigma_1"
     with pytest.raises(InputError) as caught:
-        exponential(3.0, bad, 5)
+        noise_levels("exponential", 3.0, bad, 5)
     assert caught.value.argument == "sigma_N"
 
 
 @pytest.mark.parametrize("rule", ["paper", "noise-aware"])
 def test_wrong_counts_are_refused_by_name(rule: StepRule):
     with pytest.raises(InputError) as caught:
-        exponential(3.0, 0.03, 0)
+        noise_levels("exponential", 3.0, 0.03, 0)
     assert caught.value.argument == "N"
     with pytest.raises(InputError) as caught:
         make_schedule(N=3, K=1, sigma=(1.0, 2.0), rule=rule, step_size=1.0)

@@ -3,11 +3,11 @@
     pip install -e '.[dev,compare]'
     pytest tests/baselines/test_against_deepinv.py -rP      # prints the differences
 
-Theirs has the slab operator by its singular vectors (of the dense matrix, in float64), three rows as a
-batch of three images, and the same denoiser: a Wiener filter, told its sigma. What is compared is every
-image that the denoiser is given, or the estimate after the same steps. Where the packages write a
-method differently, the test says how one is put into the other's terms. The images are small enough
-that theirs never clips.
+Theirs has the slab operator by its singular vectors (of the dense matrix, in float64), and three rows
+as a batch of three images. Both have the same denoiser, a Wiener filter for a given sigma. The tests
+compare every image that the denoiser gets, or the estimate after the same steps. Where the packages
+write a method differently, the test converts between them. The images are small enough that theirs
+never clips.
 
 *Whole*: the columns are the operator's whole period and every ray is measured. *Masked*: a field cut
 out of a wider specimen; rays that cross its ends do not count.
@@ -35,7 +35,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ddgm_dist.algorithm.schedule import exponential
+from ddgm_dist.algorithm.schedule import noise_levels
 from ddgm_dist.baselines.cgls import cgls
 from ddgm_dist.baselines.ddrm import ddrm
 from ddgm_dist.baselines.diffpir import diffpir
@@ -208,7 +208,7 @@ def exact(monkeypatch: pytest.MonkeyPatch, module: str) -> None:
 
 def solve_dpir(case: Case, seen: Seen, inner: int) -> Tensor:
     """With DeepInverse's settings."""
-    levels = exponential(49 / 255, SIGMA_Y, 8)
+    levels = noise_levels("exponential", 49 / 255, SIGMA_Y, 8)
     return dpir(case.operator, case.data, denoise=seen, sigma=levels, sigma_y=SIGMA_Y, inner=inner)
 
 
@@ -328,7 +328,7 @@ def test_ddrm(whole, monkeypatch):
     kept = torch.where(values >= cut * values[0], values, 0.0)
     least = float(kept[kept > 0].min())
     sigma_y = 0.9 * least
-    levels = exponential(3.0, 0.1, 8)
+    levels = noise_levels("exponential", 3.0, 0.1, 8)
     assert 0.2 < float((kept > 0).double().mean()) < 0.8
     assert sigma_y / float(values[0]) < levels[2]
     assert levels[-1] < sigma_y / least < levels[0], "modes pass from noisy to well seen"
@@ -353,9 +353,9 @@ def test_ddrm(whole, monkeypatch):
 def test_dps(case):
     """Variance exploding, the ancestral step.
 
-    Theirs adds its guidance to the score, so that it is multiplied with the fall of the variance,
-    sigma_n^2 - sigma_{n+1}^2; ours is the paper's, the same at every level. Levels evenly spaced in
-    variance make them one. Theirs ends at its sigma_min with a denoising, ours at 0.
+    Theirs adds its guidance to the score, which multiplies it with the fall of the variance,
+    sigma_n^2 - sigma_{n+1}^2. Ours is the paper's, the same at every level. Levels evenly spaced in
+    variance make them equal. Theirs ends at its sigma_min with a denoising, ours at 0.
     """
     zeta, steps = 0.3, 8
     sde = deepinv.sampling.VarianceExplodingDiffusion()
@@ -390,11 +390,11 @@ def test_dps(case):
 def test_diffpir(case, monkeypatch):
     """Theirs preserves variance and images are in 0 ... 1; ours explodes it, with mean 0.
 
-    Its states are sqrt(alpha_bar_t) times ours, and its image p is x = 2 p - 1: so b becomes
+    Its states are sqrt(alpha_bar_t) times ours, and its image p is x = 2 p - 1. So b becomes
     (b + A 1) / 2 and sigma_y half of it. Its lambda is twice ours, for its proximal map has half the
     paper's weight in the units of p. The levels are those below 1 of twenty of its chain of 1000. It
-    takes the data's variance from that of the start, which it scales as if it were the first of the
-    chain, and ends without the last denoising.
+    takes the data's variance from that of the start, scaled as the first state of the chain. It ends
+    without the last denoising.
     """
     lam, zeta = 8.0, 0.3
     denoiser, seen = Theirs(unit=True), Seen()

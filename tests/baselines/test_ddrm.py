@@ -3,12 +3,12 @@
 import pytest
 import torch
 
-from ddgm_dist.algorithm.schedule import exponential
+from ddgm_dist.algorithm.schedule import noise_levels
 from ddgm_dist.baselines.ddrm import ddrm, singular_values
 from ddgm_dist.errors import InputError
 from ddgm_dist.operators.slab.operator import SlabData
 
-LEVELS = exponential(3.0, 0.05, 8)
+LEVELS = noise_levels("exponential", 3.0, 0.05, 8)
 
 
 def poor(x, sigma, n):
@@ -133,7 +133,7 @@ def test_with_samples_missing_it_still_explains_those_measured(toy, noise_of):
         toy.noiseless,
         denoise=lambda x, sigma, n: x,
         noise=noise_of(toy.truth),
-        sigma=exponential(2.0, 1e-3, 60),
+        sigma=noise_levels("exponential", 2.0, 1e-3, 60),
         sigma_y=0.05,
         cut=0.05,
     )

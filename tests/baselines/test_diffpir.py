@@ -2,13 +2,13 @@
 
 import pytest
 
-from ddgm_dist.algorithm.schedule import exponential
+from ddgm_dist.algorithm.schedule import noise_levels
 from ddgm_dist.baselines.diffpir import diffpir
 from ddgm_dist.baselines.least_squares import proximal
 from ddgm_dist.errors import InputError
 from ddgm_dist.operators.slab.operator import SlabData
 
-LEVELS = exponential(3.0, 0.05, 8)
+LEVELS = noise_levels("exponential", 3.0, 0.05, 8)
 
 
 def poor(x, sigma, n):

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from ddgm_dist.algorithm.schedule import exponential
+from ddgm_dist.algorithm.schedule import noise_levels
 from ddgm_dist.baselines.dps import data_gradient, dps
 from ddgm_dist.errors import InputError
 from ddgm_dist.operators.slab.operator import SlabData
@@ -46,7 +46,7 @@ def test_without_noise_the_data_are_met_to_its_step(whole, seen, noise_of):
             whole.noiseless,
             denoise=normal,
             noise=noise_of(truth),
-            sigma=exponential(3.0, 0.01, 200),
+            sigma=noise_levels("exponential", 3.0, 0.01, 200),
             zeta=zeta,
         )
 

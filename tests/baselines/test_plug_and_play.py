@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from ddgm_dist.algorithm.schedule import exponential
+from ddgm_dist.algorithm.schedule import noise_levels
 from ddgm_dist.baselines.gradient import gradient_descent
 from ddgm_dist.baselines.least_squares import constant, proximal
 from ddgm_dist.baselines.plug_and_play import dpir, pnp_pgd
@@ -65,7 +65,7 @@ def test_dpir_recovers_what_is_seen_and_trusts_the_prior_for_the_rest(whole, see
         whole.operator,
         whole.noiseless,
         denoise=denoise,
-        sigma=exponential(2.0, 0.05, 5),
+        sigma=noise_levels("exponential", 2.0, 0.05, 5),
         sigma_y=1e-4,
     )
     assert float((z - whole.truth).norm()) < 1e-3 * float(whole.truth.norm())

@@ -1,8 +1,8 @@
 """A SLURM cluster on this machine: munged, slurmctld and a slurmd per virtual node, all of Debian's.
 
-Each node has an address, process numbers, a host name and a scratch disk of its own (namespaces), as
-real nodes do: Ray on one does not see that of another, and the same ports can be taken on each. There
-is no way from the nodes to anywhere else. Whatever runs on a node ends with it.
+Each node has its own address, process numbers, host name and scratch disk (namespaces), as real nodes
+do. So Ray on one does not see that of another, and each has all ports. The nodes reach no other
+network. All processes of a node end with it.
 
 It needs root, and apt-get unless SLURM is there.
 """
@@ -217,11 +217,11 @@ class SlurmCluster:
         return done.stdout.strip().partition(";")[0]
 
     def state(self, job: str) -> str:
-        """Of a job, such as PENDING, RUNNING, COMPLETED or FAILED."""
+        """State of a job, such as PENDING, RUNNING, COMPLETED or FAILED."""
         return self.told(job)["JobState"]
 
     def told(self, job: str) -> dict[str, str]:
-        """What ``scontrol`` knows of a job."""
+        """Attributes of a job that ``scontrol`` shows."""
         text = self.run("scontrol", "--oneliner", "show", "job", job).stdout
         return dict(word.split("=", 1) for word in text.split() if "=" in word)
 

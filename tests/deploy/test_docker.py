@@ -38,7 +38,7 @@ def parsed(path: Path) -> Lines:
 
 
 def problems(lines: Lines) -> set[str]:
-    """Which of our rules a Dockerfile breaks."""
+    """Names of our rules that a Dockerfile breaks."""
     found = set()
     defaults = dict(value.split("=", 1) for name, value in lines if name == "ARG" and "=" in value)
     stages = [value for name, value in lines if name == "FROM"]

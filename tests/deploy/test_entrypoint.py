@@ -1,8 +1,8 @@
 """A committed RayJob's own command, run to its end by processes that are started as its pods would be.
 
-Each pod is a host with an address of its own (a network namespace) that sees its own disks (a mount
-namespace): the commands, variables, users, mounts and limits are read out of the manifest. What
-Kubernetes would add is the image, here this environment, and the token.
+Each pod is a host with its own address (a network namespace) and its own disks (a mount namespace).
+The commands, variables, users, mounts and limits are read out of the manifest. The image is replaced
+by this environment; the test makes the token, as the operator would.
 """
 
 import json
@@ -25,9 +25,14 @@ import yaml
 import ddgm_dist as dd
 from ddgm_dist.core.box import Box
 from ddgm_dist.deploy.lint.reading import number_of
-from ddgm_dist.deploy.start import OPEN_FILES, environment, head_start_command, worker_start_command
 from ddgm_dist.simulation.phantom import TissuePhantom
 from tests.chaos.network import Network, UnavailableError, network
+from tests.deploy.operator_start import (
+    OPEN_FILES,
+    environment,
+    head_start_command,
+    worker_start_command,
+)
 
 MANIFEST = Path(__file__).parents[2] / "deploy/kubernetes/overlays/cpu-local/rayjob.yaml"
 HEAD, SUBMITTER = 0, 1  # hosts; workers follow

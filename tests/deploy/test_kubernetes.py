@@ -22,7 +22,8 @@ from ddgm_dist.deploy.data_pod import data_pod
 from ddgm_dist.deploy.lint import Schemas, lint, lint_text
 from ddgm_dist.deploy.lint.reading import as_map, pods
 from ddgm_dist.deploy.rayjob import rayjob
-from ddgm_dist.deploy.site import SiteProfile, _kinds
+from ddgm_dist.deploy.site import SiteProfile
+from ddgm_dist.deploy.site_errors import _kinds
 from ddgm_dist.errors import InputError
 from tests.deploy.kuberay import KUBERNETES, NEEDS, REPOSITORY, schemas, site
 

@@ -102,7 +102,7 @@ def test_an_open_head_is_never_written() -> None:
 @pytest.mark.parametrize(
     ("values", "says"),
     [
-        ({"ray_version": "2.51.9"}, "knows no tokens"),
+        ({"ray_version": "2.51.9"}, "has no tokens"),
         ({"head": {"spot": True}}, "ends the run"),
         ({"workers": {"spot": True}}, "neither node_selector nor tolerations"),
         ({"head": {"memory": "2GiB"}}, "kubernetes.head.memory"),

@@ -13,7 +13,8 @@ from ddgm_dist.cli import main
 from ddgm_dist.deploy.command import Run, reconstruct_command
 from ddgm_dist.deploy.resources import GIB, Resources
 from ddgm_dist.deploy.site import SiteProfile, parse_site
-from ddgm_dist.deploy.slurm import read_batch, render_sbatch, seconds_of
+from ddgm_dist.deploy.slurm import read_batch, render_sbatch
+from ddgm_dist.deploy.slurm_checks import seconds_of
 from ddgm_dist.errors import InputError
 from tests.deploy.test_kubernetes import REPOSITORY, regenerate
 
@@ -21,8 +22,8 @@ RUN = Run("/data/tilts.zarr", "/data/volume.zarr")
 NEEDS = Resources(workers=4, tiles=21, cpus=8, memory=4 * GIB)
 ON_GPUS = replace(NEEDS, gpus=1, cpus=4)
 SHELLCHECK = Path(sys.executable).with_name("shellcheck")
-# What a script cannot know here: files of the site; functions that traps and other shells call;
-# an expression in single quotes, which the nodes' shells are to see.
+# Checks that cannot hold here. They concern files of the site, functions that traps and other shells
+# call, and an expression in single quotes, which the nodes' shells expand.
 EXCLUDE = "--exclude=SC1091,SC2329,SC2016"
 
 
@@ -84,7 +85,7 @@ def test_command_gets_the_words_that_are_meant(array: bool, name: str, tmp_path:
     other = replace(run, tilts=f"{name}/2.zarr", out=f"{name}/2-out.zarr")
     text = render_sbatch([other, run] if array else run, NEEDS, site())
     # The part that says what is run; and a program that says how it was called.
-    part = text[text.index("# The run.") : text.index("# What a node gives")]
+    part = text[text.index("# The run.") : text.index("# Resources of a node")]
     program = tmp_path / "ddgm-dist"
     program.write_text('#!/bin/bash\nprintf "%s\\0" "$@"\n')
     program.chmod(0o755)

@@ -17,7 +17,8 @@ import yaml
 from ddgm_dist.deploy.command import Run
 from ddgm_dist.deploy.resources import MIB, Resources
 from ddgm_dist.deploy.site import SiteProfile, parse_site
-from ddgm_dist.deploy.slurm import _SOCKET, render_sbatch
+from ddgm_dist.deploy.slurm import render_sbatch
+from ddgm_dist.deploy.slurm_checks import _SOCKET
 from ddgm_dist.errors import DdgmError
 from ddgm_dist.inspection.status import Status, status
 from ddgm_dist.records.result import open_result
@@ -116,7 +117,7 @@ class Work:
             return None
 
     def half_way(self) -> bool:
-        """Whether every tile is under way and written, and far from its end."""
+        """True if every tile is checkpointed, and far from its last iteration."""
         found = self.status()
         if found is None or not found.checkpoints:
             return False

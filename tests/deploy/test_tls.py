@@ -36,7 +36,7 @@ def make(folder: Path, name: str) -> dict[str, str]:
 
 
 def own_address() -> str:
-    """What Ray takes instead of loopback: where the way to the world begins."""
+    """The address that Ray takes instead of loopback: that of the default route."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
             probe.connect(("192.0.2.1", 9))  # of a block for documentation; nothing is sent

@@ -6,10 +6,11 @@ from torch import Tensor
 
 from ddgm_dist.errors import InputError
 from ddgm_dist.operators.base import check_mask, operator_norm_squared
+from tests.adjoint import valid_adjoint
 
 
 class Scaled:
-    """A diagonal operator."""
+    """A diagonal operator: it multiplies images with weights of their shape."""
 
     def __init__(self, weights: Tensor) -> None:
         self.weights = weights
@@ -60,3 +61,18 @@ def test_a_mask_may_be_of_any_number(dtype: torch.dtype):
 def test_a_mask_that_does_not_fit_is_refused(mask: Tensor, words: str):
     with pytest.raises(InputError, match=words):
         check_mask(mask, (2, 3), of="the image")
+
+
+def test_the_law_of_adjoints_finds_a_fault_and_refuses_to_say_nothing():
+    g = torch.Generator().manual_seed(0)
+    x, y, matrix = (torch.randn(n, generator=g) for n in [(7,), (5,), (5, 7)])
+    assert valid_adjoint(matrix.mv, matrix.mT.mv, x, y)
+    assert not valid_adjoint(matrix.mv, (1.001 * matrix.mT).mv, x, y)
+    phase = torch.exp(1j * torch.randn(7, generator=g))
+    assert valid_adjoint(lambda v: phase * v, lambda v: phase.conj() * v, x + 0j, phase * x)
+    assert not valid_adjoint(lambda v: phase * v, lambda v: phase * v, x + 0j, phase * x)
+    for a, u, v in [(0 * matrix, x, y), (matrix, 0 * x, y), (matrix, x, 0 * y)]:
+        with pytest.raises(ValueError, match="says nothing"):
+            valid_adjoint(a.mv, a.mT.mv, u, v)
+    with pytest.raises(ValueError, match="T y"):
+        valid_adjoint(matrix.mv, lambda v: v, x, y)

@@ -18,7 +18,7 @@ from ddgm_dist.errors import PlanError
 from ddgm_dist.operators.slab.basis import period
 from ddgm_dist.planning.config import PlanConfig
 from ddgm_dist.planning.make_plan import make_plan
-from ddgm_dist.planning.memory import CACHE, MIB, shown
+from ddgm_dist.planning.memory import CACHE, MIB, format_bytes
 from ddgm_dist.planning.plan import Plan
 from ddgm_dist.planning.problem import Problem
 from ddgm_dist.planning.tiling import blend_half_width, widest_read
@@ -102,7 +102,7 @@ def test_tiles_partition_the_volume(
             assert right.read_box.start[2] <= right.write_box.start[2] - half
     coupled = max(len(group) for group in plan.groups) > 1
     assert plan.order == ("step-major" if coupled else "tile-major")
-    assert (plan.bytes_exchanged > 0) == coupled
+    assert (plan.traffic.exchanged > 0) == coupled
 
 
 @settings(max_examples=100, deadline=None)
@@ -221,7 +221,7 @@ def test_memory_of_a_tile_does_not_depend_on_the_volume(make_problem: MakeProble
     """Uncoupled tiles keep one block; more rows are more work. Only the cache fills up."""
     few, many, more = (planned(make_problem(rows=n, field=900)).memory for n in (4, 30_000, 60_000))
     assert many.total == more.total
-    assert many.total - few.total == CACHE - few.cache
+    assert many.total - few.total == CACHE - few.parts()["cache"]
 
 
 @pytest.mark.parametrize("coupled", [False, True])
@@ -238,9 +238,9 @@ def test_the_description_tells_the_facts(make_problem: MakeProblem, coupled: boo
         str(plan.shard),
         str(plan.chunk),
         f"worker memory   {plan.worker_memory / MIB:.4g} MiB",
-        *(f"{name} {shown(size)}" for name, size in plan.memory.parts().items()),
+        *(f"{name} {format_bytes(size)}" for name, size in plan.memory.parts().items()),
         f"halo            {100 * plan.halo:.1f} %",
-        f"{shown(plan.traffic.exchanged)} through the object store"
+        f"{format_bytes(plan.traffic.exchanged)} through the object store"
         if coupled
         else "nothing is moved",
         "3 coupled tiles along x" if coupled else "no tile talks to another",

@@ -22,8 +22,9 @@ from ddgm_dist.errors import InputError
 from ddgm_dist.prior.denoisers import load_denoiser
 from ddgm_dist.prior.unet import UNet, UNetSpec
 from ddgm_dist.prior.weights import load_weights
+from ddgm_dist.training.images import read_images
 from ddgm_dist.training.progress import show_progress
-from ddgm_dist.training.train import TrainingResult, read_images, train, write_trained
+from ddgm_dist.training.train import TrainingResult, train, write_trained
 from ddgm_dist.training.training import TrainingHistory, TrainingOptions
 
 # The attribute ddgm_dist.training.train is the function, which hides the module of its name.
@@ -100,7 +101,7 @@ def test_every_kind_of_volume_is_read_as_it_is(folder: Path, tmp_path: Path) -> 
 
 
 def test_reading_goes_block_by_block(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(MODULE, "_BLOCK_BYTES", 4 * 24 * 28 * 3)
+    monkeypatch.setattr("ddgm_dist.training.images._BLOCK_BYTES", 4 * 24 * 28 * 3)
     assert np.array_equal(read_images(folder, slice(1, 18)), tissue()[1:18])
 
 

@@ -1,6 +1,7 @@
-"""Manifests held against the schemas, the operator's own rules and ours.
+"""Checks of manifests against schemas, the operator's rules and our own.
 
-Pure: documents in, findings out. A finding says which rule, where, and how to mend it.
+They take documents and return findings, without any access to a cluster. A finding has the rule, the
+place and the remedy.
 """
 
 from __future__ import annotations
@@ -29,16 +30,16 @@ RULES: tuple[Rule, ...] = (
 def lint(
     documents: Iterable[Mapping[str, Any]], schemas: Schemas | None = None, *, source: str = ""
 ) -> list[Finding]:
-    """Everything that is wrong with some documents.
+    """Find all violations in some documents.
 
     Parameters
     ----------
     documents
-        As loaded from YAML.
+        Documents as loaded from YAML.
     schemas
-        To hold them against; only the rules when None.
+        Schemas to check against; only rules are checked when None.
     source
-        Where they are from, for the findings.
+        Origin of the documents, for the findings.
     """
     found: list[Finding] = []
     for number, document in enumerate(documents):
@@ -56,12 +57,12 @@ def lint(
 def lint_text(
     text: str, schemas: Schemas | None = None, *, source: str = "manifest"
 ) -> list[Finding]:
-    """The same of YAML, of one document or several.
+    """Find all violations in YAML text of one document or several.
 
     Raises
     ------
     InputError
-        It is not YAML, holds nothing, or a document is not a mapping.
+        If the text is not YAML, holds nothing, or a document is not a mapping.
     """
     try:
         documents = [each for each in strict_yaml.load_all(text) if each is not None]
@@ -76,12 +77,12 @@ def lint_text(
 
 
 def lint_files(paths: Iterable[str | Path], schemas: Schemas | None = None) -> list[Finding]:
-    """The same of files.
+    """Find all violations in YAML files.
 
     Raises
     ------
     InputError
-        As of :func:`lint_text`; a file cannot be read.
+        As :func:`lint_text`; if a file cannot be read.
     """
     found: list[Finding] = []
     for path in paths:

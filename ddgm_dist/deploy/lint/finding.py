@@ -1,4 +1,4 @@
-"""What a rule finds, and what a rule is."""
+"""Rules of the linter, and their findings."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["Check", "Finding", "Rule", "Violation"]
 
 @dataclass(frozen=True)
 class Violation:
-    """What is wrong at a place of a document, and how it is mended."""
+    """A violation at a path of a document: what is wrong, and the remedy."""
 
     path: str
     why: str
@@ -23,17 +23,17 @@ Check = Callable[[Mapping[str, Any]], Iterator[Violation]]
 
 @dataclass(frozen=True)
 class Rule:
-    """A rule.
+    """A rule that documents must keep.
 
     Attributes
     ----------
     name
-        ``operator/...``: the operator would refuse the document. ``safe/...``: somebody could do
-        what nobody should. ``run/...``: the run would be lost, or stand still.
+        ``operator/...``: the operator would refuse the document. ``safe/...``: somebody would have
+        access that nobody should have. ``run/...``: the run would be lost, or stall.
     law
-        What holds, in one line.
+        The rule in one line.
     check
-        Finds where it does not.
+        Function that finds violations.
     """
 
     name: str
@@ -43,18 +43,18 @@ class Rule:
 
 @dataclass(frozen=True)
 class Finding:
-    """One violation.
+    """A violation with its rule and document.
 
     Attributes
     ----------
     rule
-        Its name.
+        Name of the rule.
     document
-        ``KIND/NAME``, after the file's name where there is one.
+        ``KIND/NAME``, after the file's name if there is one.
     path
         Dotted path in the document.
     why, mend
-        What is wrong; what to do.
+        The violation; the remedy.
     """
 
     rule: str

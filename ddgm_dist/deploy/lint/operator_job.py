@@ -1,4 +1,4 @@
-"""What the KubeRay operator (1.7) refuses in a job, though the schema lets it pass."""
+"""Rules of the KubeRay operator (1.7) about jobs that the schema does not hold."""
 
 from __future__ import annotations
 

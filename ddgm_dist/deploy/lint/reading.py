@@ -1,4 +1,4 @@
-"""Reading manifests that may be wrong in any way: what is not there, or of another kind, is empty."""
+"""Access to manifests that may be wrong in any way: missing or mistyped parts read as empty."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SUFFIXES = {"m": Decimal("0.001"), "": Decimal(1)} | {
     for binary in ("", "i")
 }
 _SUFFIXES["Ki"] = Decimal(1024)
-# Kinds that have a pod template, and where.
+# Path of the pod template, by kind.
 _TEMPLATES = {
     "Deployment": "spec.template",
     "StatefulSet": "spec.template",
@@ -32,7 +32,7 @@ _TEMPLATES = {
 
 
 def as_map(node: object) -> Node:
-    """The mapping, or an empty one; keys that are no strings are left out."""
+    """The mapping, or an empty one; keys that are not strings are left out."""
     if not isinstance(node, Mapping):
         return {}
     return {key: value for key, value in node.items() if isinstance(key, str)}
@@ -49,7 +49,7 @@ def text_of(node: object) -> str:
 
 
 def number_of(node: object) -> Decimal | None:
-    """A quantity of Kubernetes' (``500m``, ``8Gi``, ``4``); None if it is none."""
+    """The value of a Kubernetes quantity (``500m``, ``8Gi``, ``4``); None if it is not one."""
     if isinstance(node, bool) or not isinstance(node, (str, int, float)):
         return None
     match = re.fullmatch(r"\s*([+-]?[0-9.]+(?:[eE][+-]?[0-9]{1,3})?)\s*([a-zA-Z]*)\s*", str(node))
@@ -68,15 +68,15 @@ class Pod:
     Attributes
     ----------
     path
-        Of the template.
+        Path of the template.
     role
-        What it is in a Ray cluster.
+        Role of the pod in a Ray cluster.
     group
-        The head's or worker's group; empty for others.
+        Group of the head or worker; empty for others.
     spec
-        Of the pod.
+        Specification of the pod.
     containers
-        With their paths; the first of a head or worker is Ray's.
+        Containers with their paths; the first of a head or worker runs Ray.
     """
 
     path: str
@@ -92,7 +92,7 @@ class Pod:
 
     @property
     def params(self) -> Node:
-        """The group's ``rayStartParams``."""
+        """The ``rayStartParams`` of the group."""
         return as_map(self.group.get("rayStartParams"))
 
     @property
@@ -112,7 +112,7 @@ def ray_cluster(document: Node) -> tuple[str, Node] | None:
 
 
 def pods(document: Node) -> Iterator[Pod]:
-    """All pod templates."""
+    """All pod templates of a document."""
     kind = text_of(document.get("kind"))
     if (where := _TEMPLATES.get(kind)) is not None:
         template = document
@@ -133,7 +133,7 @@ def pods(document: Node) -> Iterator[Pod]:
 
 
 def ray_pods(document: Node) -> Iterator[Pod]:
-    """Those of head and workers."""
+    """Pod templates of head and workers."""
     return (pod for pod in pods(document) if pod.role in ("head", "worker"))
 
 

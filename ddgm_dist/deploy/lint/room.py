@@ -1,4 +1,4 @@
-"""Whether there is room for what a run takes: memory, GPUs, disks, nodes. Rules of our own."""
+"""Rules of our own about resources: a run's memory, GPUs, disks and nodes."""
 
 from __future__ import annotations
 
@@ -136,8 +136,8 @@ def volumes(document: Node) -> Problems:
                 if text_of(as_map(each).get("name")) not in known:
                     yield Violation(
                         f"{where}.volumeMounts.{number}",
-                        f"there is no volume {as_map(each).get('name')!r}: the operator would drop "
-                        "the mount without a word",
+                        f"there is no volume {as_map(each).get('name')!r}: the operator would "
+                        "silently drop the mount",
                         "add the volume, or correct the name",
                     )
             for kind, key in (("env", "name"), ("volumeMounts", "mountPath"), ("ports", "name")):
@@ -151,7 +151,7 @@ def volumes(document: Node) -> Problems:
 
 
 def fits(document: Node) -> Problems:
-    """What the entrypoint asks of the cluster is there."""
+    """Check that the cluster has the resources that the entrypoint asks for."""
     found = ray_cluster(document)
     if found is None or document.get("kind") != "RayJob":
         return
@@ -193,13 +193,13 @@ _FLAGS = ("--impute-nonfinite", "--overwrite", "--quiet", "-q")
 
 
 def stores(document: Node) -> Problems:
-    """What the entrypoint reads and writes is on volumes that the pods mount."""
+    """Check that the entrypoint's stores are on volumes that the pods mount."""
     if ray_cluster(document) is None or document.get("kind") != "RayJob":
         return
     try:
         words = shlex.split(text_of(as_map(document.get("spec")).get("entrypoint")))
     except ValueError:
-        return  # run/fits says so
+        return  # run/fits reports it
     if "reconstruct" not in words:
         return
     for called, store in _stores(words[words.index("reconstruct") + 1 :]):
@@ -247,7 +247,7 @@ def _stores(words: list[str]) -> Iterator[tuple[str, str]]:
 
 
 def _mount_of(path: str, pod: Pod) -> Node | None:
-    """The deepest mount that holds a path; None if that is scratch, which goes with the pod."""
+    """The deepest mount that holds a path; None if it is scratch, which is lost with the pod."""
     scratch = {
         text_of(as_map(each).get("name"))
         for each in as_list(pod.spec.get("volumes"))

@@ -1,4 +1,4 @@
-"""What loses a run, or lets it stand still: where things run, and how they end. Rules of our own."""
+"""Rules of our own about a run's progress: nodes, retries, grace periods, autoscaling."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["RULES"]
 
 Problems = Iterator[Violation]
 
-# Labels and taints by which clouds mark nodes that may be taken away.
+# Labels and taints of spot nodes in several clouds.
 _SPOT = (
     "cloud.google.com/gke-spot",
     "cloud.google.com/gke-preemptible",
@@ -86,8 +86,8 @@ def ends_gracefully(document: Node) -> Problems:
         if grace is None or grace < _GRACE:
             yield Violation(
                 path,
-                f"{'30 (the default)' if grace is None else grace} s is too short for a tile to be "
-                "put aside before the pod is killed",
+                f"{'30 (the default)' if grace is None else grace} s is too short to checkpoint a "
+                "tile before the pod is killed",
                 f"write {_GRACE} or more",
             )
         where, container = pod.ray
@@ -138,7 +138,7 @@ def retries(document: Node) -> Problems:
     elif "--overwrite" in words:
         yield Violation(
             "spec.entrypoint",
-            "--overwrite makes a job that is handed in again compute a finished volume anew",
+            "--overwrite makes a resubmitted job compute a finished volume again",
             "delete --overwrite; choose another output, or delete the old one beforehand",
         )
 
@@ -217,7 +217,7 @@ def dashboard(document: Node) -> Problems:
             yield Violation(
                 f"{pod.place}.rayStartParams.dashboard-host",
                 f"{host!r}: neither the submitter nor the operator reaches the head's dashboard "
-                "there, so the command is never handed over",
+                "there, so the command is never submitted",
                 'write "0.0.0.0"; the token and a NetworkPolicy keep others out',
             )
 

@@ -1,4 +1,4 @@
-"""Who may do what: rules of our own about what somebody could do who should not."""
+"""Rules of our own about access: authentication, secrets, privileges, networks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["RULES"]
 Problems = Iterator[Violation]
 
 _SECRET = re.compile(r"(TOKEN|SECRET|PASSWORD|PASSWD|ACCESS_KEY|API_KEY|CREDENTIAL)", re.IGNORECASE)
-# Names that look like it, but hold a place or a mode.
+# Names that match, but hold a path or a mode.
 _NO_SECRET = re.compile(r"(_PATH|_FILE|_NAME|_MODE|_ENABLED|_ID)$", re.IGNORECASE)
 
 
@@ -113,7 +113,7 @@ def security_context(document: Node) -> Problems:
 
 
 def _rights(where: str, own: Node, whole: Node) -> Problems:
-    """What a container may do, of which the pod's context says a part."""
+    """Check the privileges of a container; ``whole`` is the pod's context."""
 
     def either(key: str) -> Any:
         return own.get(key, whole.get(key))
@@ -150,7 +150,7 @@ def service_account(document: Node) -> Problems:
         if pod.spec.get("automountServiceAccountToken") is not False:
             yield Violation(
                 f"{pod.path}.spec.automountServiceAccountToken",
-                f"the {pod.role} is given a token for the API server, and has no use for it",
+                f"the {pod.role} has a token for the API server, and does not need it",
                 "write automountServiceAccountToken: false",
             )
 
@@ -166,7 +166,7 @@ def image(document: Node) -> Problems:
                     f"{called!r} may be another image tomorrow: head and workers must be the same",
                     "name a version, such as :0.1.0, or a digest",
                 )
-    # Ray of one version talks to no other; code is pickled here and loaded there.
+    # Nodes need the same version of Ray and of the code, which is pickled between them.
     first = ""
     for pod in pods(document):
         where, container = pod.ray
@@ -206,14 +206,14 @@ def network_policy(document: Node) -> Problems:
         if not as_list(as_map(each).get("from")):
             yield Violation(
                 f"spec.ingress.{number}",
-                "lets everybody in: it says from whom to nobody",
+                "lets everybody in, for it names no source",
                 "name pods or namespaces under from",
             )
     for number, each in enumerate(as_list(spec.get("egress"))):
         if not as_list(as_map(each).get("to")):
             yield Violation(
                 f"spec.egress.{number}",
-                "lets traffic out to everywhere: it says to whom to nobody",
+                "lets traffic out to everywhere, for it names no destination",
                 "name pods, namespaces or an ipBlock under to",
             )
 

@@ -1,6 +1,6 @@
-"""The schemas: KubeRay's custom resources from a directory, Kubernetes' own kinds from a package.
+"""Schemas of KubeRay's custom resources, from a directory, and of Kubernetes' kinds, from a package.
 
-Unknown fields are refused, where the API server would drop them without a word.
+Unknown fields are refused, whereas the API server would silently drop them.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Schemas:
     Raises
     ------
     InputError
-        The directory has none.
+        If the directory holds no CustomResourceDefinition.
     """
 
     def __init__(self, crds: str | Path | None = None, kubernetes: str = KUBERNETES) -> None:
@@ -58,12 +58,12 @@ class Schemas:
             )
 
     def check(self, document: Mapping[str, Any], label: str) -> Iterator[Finding]:
-        """What the schema of a document's kind says of it.
+        """Find violations of the schema of the document's kind.
 
-        A kind without a schema is a finding: nothing would be checked, and nobody would know.
+        A kind without a schema is a finding, for otherwise it would silently go unchecked.
         """
         kind, version = text_of(document.get("kind")), text_of(document.get("apiVersion"))
-        # Their letters end in the name of a schema's file.
+        # Both become part of the name of a schema's file.
         if not re.fullmatch(r"[A-Za-z][A-Za-z0-9]*", kind) or not re.fullmatch(
             r"[a-z0-9.-]+(/[a-z0-9]+)?", version
         ):
@@ -117,9 +117,9 @@ class Schemas:
 
 
 def strict(schema: Any) -> Any:
-    """A schema that refuses fields it does not name, as jsonschema would not of itself.
+    """A schema that refuses unknown fields, which jsonschema accepts by default.
 
-    Not where ``x-kubernetes-preserve-unknown-fields`` leaves them to somebody else.
+    Fields below ``x-kubernetes-preserve-unknown-fields`` are still accepted.
     """
     if isinstance(schema, list):
         return [strict(each) for each in schema]
@@ -136,7 +136,7 @@ def strict(schema: Any) -> Any:
 
 
 def _definitions(found: Any) -> dict[tuple[str, str], Any]:
-    """Schemas by (apiVersion, kind) of one CustomResourceDefinition; none of anything else."""
+    """Schemas by (apiVersion, kind) of a CustomResourceDefinition; empty for other documents."""
     if not isinstance(found, dict) or found.get("kind") != "CustomResourceDefinition":
         return {}
     spec = found["spec"]
@@ -170,5 +170,5 @@ def _missing(package: str) -> InputError:
 
 
 def _loader() -> type[yaml.SafeLoader] | type[yaml.CSafeLoader]:
-    """The safe loader, in C where there is one: these files have megabytes."""
+    """The safe loader, in C if there is one, for these files have megabytes."""
     return getattr(yaml, "CSafeLoader", yaml.SafeLoader)

@@ -1,18 +1,18 @@
-home=$scratch/ddgm-$SLURM_JOB_ID  # on each node's own disk: Ray's files, and the token that opens it
+home=$scratch/ddgm-$SLURM_JOB_ID  # on each node's own disk: Ray's files, and its token
 export home RAY_TMPDIR=$home RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=$home/token
 export RAY_USAGE_STATS_ENABLED=0 RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S=0
-export RAY_agent_register_timeout_ms=120000 # a raylet gives up after 15 s, too little on a busy node
+export RAY_agent_register_timeout_ms=120000 # the default of 15 s is too short on a busy node
 export SRUN_CPUS_PER_TASK=$node_cpus
 
-# Runs something on every node.
+# Run a command on every node.
 each=(srun --export=ALL --nodes="$SLURM_JOB_NUM_NODES" --ntasks="$SLURM_JOB_NUM_NODES" --ntasks-per-node=1)
 
-prepare() { # what an earlier start left is removed; another user's directory makes mkdir fail
+prepare() { # removes files of an earlier start; mkdir fails if another user has the directory
     umask 077
     rm -rf "$home" && mkdir "$home" && cat > "$RAY_AUTH_TOKEN_PATH"
 }
 
-address() { # of this node, as the others reach it
+address() { # prints the address of this node for the others
     if [[ $interface ]]; then
         ip -4 -o address show dev "$interface" | awk '{ sub("/.*", "", $4); print $4; exit }'
     else
@@ -20,10 +20,10 @@ address() { # of this node, as the others reach it
     fi
 }
 
-serve() { # Ray on one node, until it ends or the step does; then the node is left as it was
+serve() { # runs Ray on one node until it or the step ends, then cleans up
     local it stopped='' tries=1
-    ((SLURM_NODEID == 0)) || tries=3 # one that is slow to start, or crashes, joins again
-    # Preemption with a time of grace tells the steps, and not the script.
+    ((SLURM_NODEID == 0)) || tries=3 # a node that is slow to start, or crashes, joins again
+    # Preemption with a grace time signals the steps, not the script.
     trap 'stopped=1; : > "$home/leaving"; kill "$it" 2> /dev/null' TERM
     while ((tries-- > 0)); do
         "$@" > "$home/ray.log" 2>&1 &
@@ -39,21 +39,21 @@ serve() { # Ray on one node, until it ends or the step does; then the node is le
         break
     done
     if ((SLURM_NODEID == 0)); then
-        : > "$home/stopped" # what lies there is still needed
-        [[ $stopped || -e $home/ended ]] # no use for the others to go on without the head
+        : > "$home/stopped" # the script still needs the files of this node
+        [[ $stopped || -e $home/ended ]] # else the step fails and ends the others, which cannot work without the head
     else
         tidy
     fi
 }
 
-tidy() { # on one node: nothing of this job is left, and nothing else is touched
+tidy() { # removes all processes and files of this job from one node
     pkill -KILL -f "$home/ray/session_" || true
     rm -rf "$home"
 }
 
-drive() { # the command, on the first node, once Ray is up; leaves word where the script looks for it
+drive() { # runs the command on the first node once Ray is up; files in $home record its result
     if [[ ! -e $home/leaving ]]; then
-        export RAY_ADDRESS=$head:$port # there may be other jobs' Ray on the node
+        export RAY_ADDRESS=$head:$port # other jobs may run Ray on the node
         run >> "$log" 2>&1 &
         echo $! > "$home/driver"
         wait $! && : > "$home/succeeded"
@@ -63,7 +63,7 @@ drive() { # the command, on the first node, once Ray is up; leaves word where th
 
 say() { echo "$(date '+%F %T')  $*"; }
 
-state() { # of this job; a controller that is busy is asked again
+state() { # prints the state of this job; retried, for the controller may be busy
     local found=''
     for _ in 1 2 3 4 5; do
         if found=$(squeue --noheader --jobs="$SLURM_JOB_ID" --format=%T 2> /dev/null) && [[ $found ]]; then
@@ -74,20 +74,20 @@ state() { # of this job; a controller that is busy is asked again
     echo "${found:-RUNNING}"
 }
 
-checkpointed() { # whether all that is under way was written in the last $1 seconds
+checkpointed() { # succeeds if all unfinished tiles were written in the last $1 seconds
     ddgm-dist status "$out" --json | python -c '
 import json, sys
 age = json.load(sys.stdin)["checkpoint_age"]
 sys.exit(age is None or age > float(sys.argv[1]))' "$1"
 }
 
-progress() { # how much of the volume is done; 0 before anything is
+progress() { # prints the finished fraction of the volume
     ddgm-dist status "$out" --json 2> /dev/null | python -c '
 import json, sys
 print(json.load(sys.stdin)["fraction"])' 2> /dev/null || echo 0
 }
 
-leave() { # on SIGTERM
+leave() { # handles SIGTERM
     trap '' TERM
     leaving=1
     : > "$home/leaving"
@@ -111,10 +111,10 @@ leave() { # on SIGTERM
 
 working() { [[ $ray && ! -e $home/ended ]] && kill -0 "$ray" 2> /dev/null; }
 
-finish() { # whatever happens
+finish() { # runs at exit
     trap - EXIT
     if [[ $ray ]]; then
-        for ((i = 0; i < 20; i++)); do # symmetric-run is stopping the first node's Ray
+        for ((i = 0; i < 20; i++)); do # symmetric-run stops Ray on the first node
             if [[ ! $symmetric || -e $home/stopped ]] || ! kill -0 "$ray" 2> /dev/null; then
                 break
             fi

@@ -2,7 +2,7 @@
 while working; do sleep 1; done
 trap '' TERM
 
-# -- What counts is what the store says, and that this start's command ended well --------------------
+# -- The store decides, and the exit status of this start's command --------------------------------
 
 if [[ -e $home/succeeded ]] && ddgm-dist status "$out" --json | grep -q '"state": "complete"'; then
     say "complete: $out"
@@ -12,14 +12,14 @@ if [[ -e $home/leaving ]]; then
     leaving=1
 fi
 again=''
-# Told early (preempted), it had no chance; told at the end of its time, it had all there is.
+# Only a start that had its full time, and was not preempted early, shows that time is too short.
 if [[ $leaving ]] && ((SECONDS > limit / 2)) && [[ $(progress) == "$before" ]]; then
     say "nothing was added to $out in all the time of this start; another would end like it: give the job" \
         "a longer time, or checkpoint_every a smaller value" >&2
 elif [[ $leaving ]]; then
     again="not complete: requeued, to go on from the checkpoint"
 elif [[ ! -e $home/driver ]] && ((${SLURM_RESTART_COUNT:-0} + 1 < starts)); then
-    # Ray gives a node 30 s to come up, whatever it is told: too little on one that is busy.
+    # Ray always waits 30 s for a node to come up, which is too short on a busy one.
     again="Ray did not start: requeued, for another try"
 fi
 if [[ $again && $(state) == RUNNING ]]; then

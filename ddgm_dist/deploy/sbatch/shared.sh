@@ -1,5 +1,5 @@
 
-# Ports: a block of them by the job's number, another one if somebody else listens there on any node.
+# A block of ports by the job's number; another block if any port is in use on any node.
 for ((try = 0; try < 8; try++)); do
     first=$((port + (SLURM_JOB_ID + 7 * try) % blocks * block))
     between="sport >= :$first and sport < :$((first + block))"
@@ -31,7 +31,7 @@ node() {
         --object-store-memory="$object_store" --include-log-monitor=false
 }
 
-gather() { # waits for all nodes; one process, for each that asks takes CPUs from those that start
+gather() { # waits for all nodes, in one process, to leave the CPUs to the nodes that start
     timeout "$wait_seconds" python -c '
 import sys, time, ray
 while not ray.is_initialized():
@@ -43,7 +43,7 @@ while sum(node["Alive"] for node in ray.nodes()) < int(sys.argv[2]):
     time.sleep(1)' "$head:$port" "$SLURM_JOB_NUM_NODES" 2> /dev/null
 }
 
-# Ray in a step of this job: when that ends, SLURM ends its processes, and nobody else's.
+# Ray in a step of this job, so that SLURM ends exactly its processes with the step.
 export -f node
 "${each[@]}" --quiet --kill-on-bad-exit=1 bash -c node < /dev/null &
 ray=$!

@@ -24,9 +24,9 @@ __all__ = [
     "unfold",
 ]
 
-# Frequencies that are dealt with at a time.
+# Frequencies that are computed at a time.
 _BLOCK = 64
-# Step factors that are kept: blocks take the same two in turn, of a full run and of the rest.
+# Cached step factors: blocks take the same two in turn, of a full run and of the rest.
 _FACTORS = 2
 
 
@@ -40,7 +40,7 @@ def norm_squared(geometry: Geometry) -> float:
 
 
 def fast_length(columns: int) -> int:
-    """Smallest even 7-smooth number at least ``columns``: a length the FFT likes."""
+    """Smallest even 7-smooth number at least ``columns``, a fast length of the FFT."""
     length = columns + columns % 2
     while True:
         rest = length
@@ -79,17 +79,17 @@ class SlabBasis:
     """Matrices of the slab operator and their eigenbasis, per frequency.
 
     They depend on angles, thickness and period alone, so operators over other columns of the same
-    period share them.
+    period share them. The eigendecomposition is always made on the CPU in float64, so that every
+    device has the same numbers.
 
     Parameters
     ----------
     geometry
-        Of the tilt series.
+        Geometry of the tilt series.
     length
         Period along x, columns; even.
     device
-        Where tensors live. The eigendecomposition is always made on the CPU in float64, so that
-        every device works with the same numbers.
+        Device of the tensors.
     """
 
     def __init__(self, geometry: Geometry, length: int, device: torch.device | str = "cpu") -> None:
@@ -129,7 +129,7 @@ class SlabBasis:
 
 
 def _frequencies(length: int) -> Iterator[slice]:
-    """Blocks of frequencies: so that float64 copies of what is kept in float32 stay small."""
+    """Blocks of frequencies, which keep the float64 temporaries small."""
     count = length // 2 + 1
     for first in range(0, count, _BLOCK):
         yield slice(first, min(first + _BLOCK, count))

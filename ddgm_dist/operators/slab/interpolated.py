@@ -1,10 +1,10 @@
 """An explicit projector in space: the independent reference, and the path for any geometry.
 
-Joseph's method (Joseph 1982, IEEE Trans. Med. Imaging 1, 192) stepping along z: each slice of
+Joseph's method (Joseph 1982, IEEE Trans. Med. Imaging 1, 192) stepping along z. Each slice of
 constant z is read where the ray crosses it, ``x = (u - z sin(theta)) / cos(theta)``, with cubic
-convolution (Keys 1981, a = -1/2), and weighted with the path ``1 / cos(theta)`` from slice to
-slice. It samples the detector's own coordinate u, uses no Fourier transform, and its adjoint
-scatters with the same indices and weights, so it is exact.
+convolution (Keys 1981, a = -1/2). The weight is the path ``1 / cos(theta)`` from slice to slice. It
+samples the detector's own coordinate u and uses no Fourier transform. Its adjoint is exact: it
+scatters with the same indices and weights.
 """
 
 from __future__ import annotations
@@ -48,11 +48,11 @@ class InterpolatedOperator:
     Parameters
     ----------
     geometry
-        Of the tilt series.
+        Geometry of the tilt series.
     columns
         Global columns of the volume; the whole domain when None.
     device
-        Where tensors live.
+        Device of the tensors.
 
     Notes
     -----

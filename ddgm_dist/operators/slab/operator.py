@@ -6,10 +6,10 @@ therefore diagonal in frequency: at each k a dense matrix over (tilt, z),
 
     A_k[t, z] = sqrt(cos theta_t) * exp(-i k z tan theta_t) / cos theta_t     for |k| <= pi cos theta_t,
 
-zero above that band, for the detector holds nothing there. With z measured from the slab's centre
+zero above that band, for the detector holds nothing there. Measure z from the slab's centre. Then
 the unitary basis ``(e_z + e_-z)/sqrt2, i (e_z - e_-z)/sqrt2`` turns ``exp(-i k z tan)`` into real
-columns ``sqrt2 cos(k z tan), sqrt2 sin(k z tan)``: everything below is real arithmetic on real and
-imaginary parts.
+columns ``sqrt2 cos(k z tan), sqrt2 sin(k z tan)``. So everything below is real arithmetic on real
+and imaginary parts.
 
 K steps from x on ``1/2 ||S (A x - b)||^2``: unmeasured samples (S = 0) are imputed with the current
 estimate's own projection, afresh every `IMPUTED_EVERY` steps. That majorises the masked error, touches
@@ -17,10 +17,10 @@ it at x, and is quadratic with the unmasked ``G = A^H A``; K steps on it are, wi
 
     x + Q A^H r,    Q = (I - (I - eta G)^K) G^+    (K eta on the null space),
 
-so the masked error never rises. Imputed at every step this is masked descent; imputed once for many, the
-projections of the first estimate hold back what the ends of the field have to become. (An isolated
-specimen is then set back to vacuum outside its columns, a projection that the steps do not see.) G is
-eigendecomposed once per frequency in float64.
+so the masked error never rises. Imputed at every step this is masked descent. Imputed once for many
+steps it is slower, for the imputed rays hold the ends of the field at the first estimate. (A specimen
+in vacuum is then set back to vacuum outside its columns, a projection that the steps do not see.) G
+is eigendecomposed once per frequency in float64.
 """
 
 from __future__ import annotations
@@ -67,23 +67,24 @@ class SlabOperator:
     Parameters
     ----------
     geometry
-        Of the tilt series.
+        Geometry of the tilt series.
     columns
         Global columns solved for; the whole domain when None. Columns of the field are
         ``[0, field)``.
     background
-        Value of the volume outside the columns of an isolated specimen (vacuum).
+        Value of the volume outside the columns, if the specimen lies in vacuum.
     basis
         Shared matrices of a period that holds the columns; made when None.
     device
-        Where tensors live, when no basis is given.
+        Device of the tensors, when no basis is given.
 
     Notes
     -----
-    Volumes are float32 ``(z, rows, columns)`` in voxels, projections float32 ``(tilt, rows,
-    length)`` on the stretched grid, whose column j is global column ``start + j``; ``length`` is the
-    period of the Fourier transform, at least the number of columns. For an isolated specimen it
-    leaves room for the reach on both sides, and the grid starts ``margin`` columns earlier.
+    Volumes are float32 ``(z, rows, columns)`` in voxels. Projections are float32
+    ``(tilt, rows, length)`` on the stretched grid, whose column j is global column ``start + j``.
+    ``length`` is the period of the Fourier transform, at least the number of columns. For a specimen
+    in vacuum it leaves room for the reach on both sides, and the grid starts ``margin`` columns
+    earlier.
     """
 
     def __init__(
@@ -119,12 +120,10 @@ class SlabOperator:
         """Global column of the first stretched sample."""
         return self.columns[0] - self.margin
 
-    # -- the operator ---------------------------------------------------------------------------
-
     def A(self, x: Tensor) -> Tensor:
         """Project: float32 ``(z, rows, columns)`` to ``(tilt, rows, length)``.
 
-        Outside the columns the volume is ``background``; with one other than 0 this is affine.
+        Outside the columns the volume is ``background``; if that is not 0, the map is affine.
         """
         return self._from_fourier(
             self.matrix @ self._volume_to_fourier(x, self.background), x.shape[1]
@@ -138,8 +137,6 @@ class SlabOperator:
         """Adjoint of the linear part: ``(tilt, rows, length)`` to ``(z, rows, columns)``."""
         return self._volume_from_fourier(self.matrix.mT @ self._to_fourier(y), y.shape[1])
 
-    # -- the data -------------------------------------------------------------------------------
-
     @property
     def detector_part(self) -> DetectorPart:
         """The detector columns that :meth:`prepare` reads of each tilt."""
@@ -151,17 +148,17 @@ class SlabOperator:
         valid: Tensor | None = None,
         part: DetectorPart | None = None,
     ) -> SlabData:
-        """Stretch measured rows onto this operator's grid and tell which samples are measured.
+        """Stretch measured rows onto this operator's grid, and mark which samples are measured.
 
         Parameters
         ----------
         projections
             Float32 ``(tilt, rows, columns)``; already shifted by dy, and without NaN.
         valid
-            1 where a detector sample is trusted, shape of ``projections``; all when None. A
+            1 where a detector sample is valid, shape of ``projections``; all when None. A
             stretched sample counts as measured when both its neighbours on the detector do.
         part
-            Which detector columns the projections are; the whole detector when None. A part that
+            Detector columns of the projections; the whole detector when None. A part that
             holds :attr:`detector_part` gives the same bits as the whole.
         """
         g = self.geometry
@@ -199,7 +196,7 @@ class SlabOperator:
         hit = (u >= 0) & (u <= g.field - 1)
         spread = (g.thickness - 1) / 2 * abs(math.tan(angle))
         s = torch.arange(self.grid_start, stop, dtype=torch.float64)
-        # Beyond an isolated specimen's domain is vacuum, which is known; beyond a cut is not.
+        # Vacuum beyond the domain is known; the specimen beyond a cut is not.
         first, last = g.domain
         if g.boundary == "extended" or self.columns[0] > first:
             hit &= s - spread >= self.columns[0]
@@ -208,7 +205,7 @@ class SlabOperator:
         return hit.to(self.device, torch.float32)
 
     def _valid_columns(self, valid: Tensor, tilt: int, begin: int) -> Tensor:
-        """Whether both neighbours are trusted; ``valid`` begins with the detector's ``begin``."""
+        """1 where both neighbours are valid, float32; ``valid`` begins at detector column ``begin``."""
         g = self.geometry
         stop = self.grid_start + self.length
         u = stretched_positions(
@@ -218,10 +215,8 @@ class SlabOperator:
         below, above = u.floor().long() - begin, u.ceil().long() - begin
         return torch.minimum(valid[:, below], valid[:, above]).to(torch.float32)
 
-    # -- descent --------------------------------------------------------------------------------
-
     def residual(self, x: Tensor, data: SlabData) -> Tensor:
-        """``S (C b - A x)``, float32 ``(tilt, rows, length)``."""
+        """Masked residual ``S (C b - A x)``, float32 ``(tilt, rows, length)``."""
         return data.measured * (data.stretched - self.A(x))
 
     def descend(
@@ -236,14 +231,13 @@ class SlabOperator:
             scalar.
         """
         rows = x.shape[1]
-        if not data.measured.expand(data.stretched.shape).shape == data.stretched.shape:
-            raise ValueError("measured does not broadcast to stretched")
+        data.measured.expand_as(data.stretched)  # raises if it does not broadcast
         residual = self.residual(x, data)
         error = residual.square().sum()
         while steps > 0:
             run = min(steps, IMPUTED_EVERY)
             x = x + self._volume_from_fourier(self._update(residual, run, step_size), rows)
-            del residual  # a tilt series' size
+            del residual  # as large as the tilt series
             steps -= run
             if steps > 0:
                 residual = self.residual(x, data)
@@ -251,13 +245,11 @@ class SlabOperator:
 
     def _update(self, residual: Tensor, steps: float, step_size: float) -> Tensor:
         """``Q A^H r`` in Fourier space."""
-        # One name for what is as large as a volume: what is used up is free for the next product.
+        # Reusing one name frees each volume-sized array as soon as the next product is made.
         update = self.matrix.mT @ self._to_fourier(residual)
         vectors, factor = self.basis.vectors, self.basis.step_factor(steps, step_size)
         update = vectors.mT @ update
         return vectors @ update.mul_(factor[:, :, None])
-
-    # -- Fourier space --------------------------------------------------------------------------
 
     def to_modes(self, p: Tensor) -> Tensor:
         """Coefficients of a difference of volumes in the eigenbasis of G, zero outside the columns.
@@ -288,7 +280,7 @@ class SlabOperator:
 
     def _volume_from_fourier(self, folded: Tensor, rows: int) -> Tensor:
         spectrum = unfold(folded)
-        del folded  # a volume's size, as everything here
+        del folded  # as large as the volume
         full = self._from_fourier(spectrum, rows)
         return full[..., self.margin : self.margin + self.columns[1] - self.columns[0]]
 

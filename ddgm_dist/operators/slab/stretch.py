@@ -1,27 +1,27 @@
 r"""Cosine stretching: measured detector samples u to the sheared coordinate s = u / cos(theta).
 
 In s every tilt is a pure shear of the slab, but a detector samples u. One unit of s is cos(theta)
-units of u, so reading the detector at ``u = s cos(theta) + dx`` *over*-samples it: no aliasing, and
-every value is fixed by the band-limited function that passes through the measured samples.
+units of u, so reading the detector at ``u = s cos(theta) + dx`` *over*-samples it. There is no
+aliasing: the band-limited function through the measured samples fixes every value.
 
 Place in the adjoint
 --------------------
 Let ``C_t`` be this interpolation times ``sqrt(cos theta_t)``. The stretched samples of a
 band-limited function number ``1/cos`` times the measured ones, so
-``sum_s |C_t b|^2 = cos * (1/cos) * sum_u |b|^2``: C_t is an isometry from detector samples onto
-the functions of s that hold nothing above ``|k| = pi cos(theta_t)``; in formulas
-``C_t^H C_t = I`` and ``C_t C_t^H = P_t``, the projection onto that band. The operator on the
-detector's own samples is ``A_u = C^H A_s`` with the slab operator ``A_s``, whose rows above the
-band are zero, hence ``P A_s = A_s`` and
+``sum_s |C_t b|^2 = cos * (1/cos) * sum_u |b|^2``. So C_t is an isometry from detector samples onto
+the functions of s that vanish above ``|k| = pi cos(theta_t)``. In formulas ``C_t^H C_t = I`` and
+``C_t C_t^H = P_t``, the projection onto that band. The operator on the detector's own samples is
+``A_u = C^H A_s`` with the slab operator ``A_s``, whose rows above the band are zero. Hence
+``P A_s = A_s`` and
 
     A_u^H A_u = A_s^H C C^H A_s = A_s^H A_s,        A_u^H b = A_s^H (C b).
 
-So stretching the data once, when they are read, and descending in s is descending in u; white
+So the data are stretched once, when they are read, and descending in s is descending in u. White
 noise of standard deviation sigma_y on u stays sigma_y on each mode of the band in s.
 
-The interpolation is a Kaiser-windowed sinc of finite support, so that a tile that reads only the
-columns under its box gets the same numbers as any other tile. Measured: relative error below 1e-3
-for signals up to 0.85 of the detector's Nyquist frequency (tests/operators/slab/test_stretch.py).
+The interpolation is a Kaiser-windowed sinc of finite support. So a tile that reads only the columns
+under its box gets the same numbers as any other tile. Measured: relative error below 1e-3 for
+signals up to 0.85 of the detector's Nyquist frequency (tests/operators/slab/test_stretch.py).
 """
 
 from __future__ import annotations
@@ -65,9 +65,9 @@ class DetectorPart:
     width: int
 
     def widened(self, columns: int, field: int) -> DetectorPart:
-        """``columns`` more on each side, as far as the detector of ``field`` columns goes.
+        """The part with ``columns`` more on each side, within a detector of ``field`` columns.
 
-        Where it ends, the other side gets the rest: the parts stay equally long.
+        Where the detector ends, the other side gets the rest: the parts stay equally long.
         """
         width = min(field, self.width + 2 * columns)
         first = tuple(min(max(f - columns, 0), field - width) for f in self.first)
@@ -75,7 +75,7 @@ class DetectorPart:
 
 
 def stretching_part(geometry: Geometry, start: int, stop: int) -> DetectorPart:
-    """What stretching onto the global columns ``[start, stop)`` reads of each tilt.
+    """Detector columns of each tilt that stretching onto columns ``[start, stop)`` reads.
 
     In a wide field the parts of steep tilts lie far from ``[start, stop)``: column s is seen at
     ``(s - c) cos(theta) + c + dx`` with the field's centre c. Beyond the detector's ends
@@ -156,7 +156,7 @@ def stretch(
     ----------
     projection
         One tilt, float32 ``(rows, columns)``: the whole width of the detector, or at least the
-        part of it that :func:`stretching_part` tells. The result is the same, bit for bit.
+        part that :func:`stretching_part` returns. The result is the same, bit for bit.
     angle, dx
         Tilt in radians; shift along u in pixels.
     start, stop
@@ -170,7 +170,7 @@ def stretch(
     -------
     Tensor
         Float32 ``(rows, stop - start)``, multiplied by ``sqrt(cos(angle))``. Columns whose ray
-        misses the detector repeat its edge; the operator's mask tells which they are.
+        misses the detector repeat its edge; the operator's mask marks them.
     """
     field = projection.shape[-1] if field is None else field
     position = stretched_positions(angle, dx, start, stop, field)

@@ -477,7 +477,7 @@ MISTAKES: list[tuple[str, str, str, str, dict[str, Any]]] = [
     (
         "run/retry",
         f"{SPEC}.entrypoint",
-        "finished volume anew",
+        "finished volume again",
         "delete --overwrite",
         {f"{SPEC}.entrypoint": f"{JOB['spec']['entrypoint']} --overwrite"},
     ),
@@ -550,7 +550,7 @@ MISTAKES: list[tuple[str, str, str, str, dict[str, Any]]] = [
     (
         "run/dashboard",
         f"{HEAD}.rayStartParams.dashboard-host",
-        "never handed over",
+        "never submitted",
         "0.0.0.0",
         {f"{HEAD}.rayStartParams.dashboard-host": "127.0.0.1"},
     ),

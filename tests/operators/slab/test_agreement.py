@@ -1,10 +1,10 @@
 """Two independent projectors, and the analytic one, agree on smooth phantoms.
 
 Bounds, for Gaussian blobs of standard deviation 2 to 4 voxels: projections to 3e-3 relative at any
-angle up to 70 degrees. Descents: gradients to 1e-2 in their smooth part at any angle; 20 steps to
-2e-2 voxel by voxel up to 30 degrees and to 2e-2 in their smooth part up to 45. At steeper tilts the
-adjoint of a projector that steps through voxels leaves alias images of the widely spaced rays in
-the volume, above the band of the detector; the slab operator has none.
+angle up to 70 degrees. Gradients agree to 1e-2 in their smooth part at any angle. 20 steps agree to
+2e-2 voxel by voxel up to 30 degrees, and to 2e-2 in their smooth part up to 45. At steeper tilts a
+projector that steps through voxels differs. Its adjoint leaves alias images of the widely spaced
+rays, above the band of the detector. The slab operator has none.
 """
 
 import math

@@ -1,8 +1,8 @@
-"""How the operator starts a manifest's containers: commands and environment, as data.
+"""Commands and environment with which KubeRay starts a manifest's containers, as data.
 
-KubeRay makes the command of ``rayStartParams`` and of the container's limits. The same is made here,
-so that a cluster on one machine can be started just so, for tests and for looking into a site's trouble.
-Pods have an address each; on one machine give every node ports of its own, outside of 10002 to 19999,
+KubeRay makes the command from ``rayStartParams`` and the container's limits. This module makes the
+same command, so that tests can start a cluster on one machine alike.
+Each pod has its own address. On one machine give every node its own ports, outside of 10002 to 19999,
 which Ray keeps for its workers.
 """
 
@@ -16,7 +16,7 @@ from ddgm_dist.errors import InputError
 
 __all__ = ["environment", "head_start_command", "worker_start_command"]
 
-# What the operator adds where a manifest is silent.
+# Defaults that the operator adds to a manifest.
 _DEFAULTS = {"block": "true", "dashboard-agent-listen-port": "52365", "metrics-export-port": "8080"}
 OPEN_FILES = 65536  # ``ulimit -n`` before `ray start`
 
@@ -27,7 +27,7 @@ def head_start_command(document: Mapping[str, Any]) -> tuple[str, ...]:
     Raises
     ------
     InputError
-        The document is neither.
+        If the document is neither.
     """
     cluster = _cluster(document)
     defaults = {"dashboard-host": "0.0.0.0", **_DEFAULTS}
@@ -48,27 +48,27 @@ def worker_start_command(
     address
         ``HOST:PORT`` of the head.
     group
-        Which worker group.
+        Index of the worker group.
 
     Raises
     ------
     InputError
-        The document is neither, or has no such group.
+        If the document is neither, or has no such group.
     """
     return ("ray", "start", *_flags(_group(document, group), {"address": address, **_DEFAULTS}))
 
 
 def environment(document: Mapping[str, Any], *, group: int | None = None) -> dict[str, str]:
-    """Variables that a manifest gives to a container; with a token, also the mode, not the token.
+    """Environment variables that a manifest gives to a container, with the mode of authentication.
 
-    The token is in ``RAY_AUTH_TOKEN`` there, from a Secret that the operator makes.
+    The token itself is left out: it is in ``RAY_AUTH_TOKEN``, from a Secret of the operator.
 
     Parameters
     ----------
     document
         RayJob or RayCluster.
     group
-        Which worker group; the head when None.
+        Index of the worker group; the head when None.
     """
     cluster = _cluster(document)
     chosen = as_map(cluster.get("headGroupSpec")) if group is None else _group(document, group)
