@@ -141,7 +141,7 @@ class Kubernetes(_Section):
         "token", description="who may submit code to the cluster; disabled: anybody who reaches it"
     )
     head_service: Literal["ClusterIP", "NodePort", "LoadBalancer"] = Field(
-        "ClusterIP", description="service of the head; only ClusterIP stays within the cluster"
+        "ClusterIP", description="service of the head; the others leave the cluster"
     )
     queue: Literal["none", "kueue", "volcano"] = Field(
         "none", description="who admits the job as a whole"

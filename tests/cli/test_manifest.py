@@ -74,7 +74,7 @@ def test_findings_are_told_and_end_with_status_1(tmp_path: Path, capsys: Said) -
     said = capsys.readouterr()
     assert "[safe/auth]" in said.out
     assert "[run/driver-on-head]" in said.out
-    assert said.out.count("mend: ") == 2
+    assert said.out.count("fix: ") == 2
     assert said.err == "2 findings\n"
 
 

@@ -64,4 +64,4 @@ class Finding:
     mend: str
 
     def __str__(self) -> str:
-        return f"{self.document}: {self.path}: {self.why} [{self.rule}]\n    mend: {self.mend}"
+        return f"{self.document}: {self.path}: {self.why} [{self.rule}]\n    fix: {self.mend}"

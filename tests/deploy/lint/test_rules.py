@@ -621,7 +621,7 @@ def test_a_planted_mistake_is_caught_with_its_rule_and_how_to_mend_it(
     shown = str(found[0])
     assert rule in shown
     assert "RayJob/" in shown
-    assert "mend: " in shown
+    assert "fix: " in shown
 
 
 def test_every_rule_has_been_seen_to_find_something() -> None:
