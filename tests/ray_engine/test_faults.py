@@ -19,7 +19,7 @@ from ddgm_dist.records.checkpoint import Generation
 from ddgm_dist.runs.reconstruct import Result, reconstruct
 from ddgm_dist.tile.events import Event, FaultEvent, PoolEvent, Receipt, SaveEvent, StepEvent
 from ddgm_dist.tile.job import Job
-from tests.ray_engine.inline import Clock
+from tests.ray_engine.inline import Clock, set_clock
 
 Solve = Callable[..., tuple[np.ndarray, Result]]
 MakeTilts = Callable[..., Path]
@@ -114,7 +114,7 @@ def test_a_lost_worker_is_replaced(
     expected, _ = solve(tilts, **KEYS, **cut)
     fault = plant(kind)
     # Above twenty times the longest step of a busy machine the engine waits for longer.
-    engine = watched(workers=2, patience={"stall": 2.0, "probe": 1.0})
+    engine = watched(workers=2, timeouts={"stall": 2.0, "probe": 1.0})
     volume, _ = solve(tilts, engine, **KEYS, **cut, denoiser="faulty:faulty")
     assert not fault.exists()
     np.testing.assert_array_equal(volume, expected)
@@ -175,13 +175,13 @@ def test_a_worker_that_is_unavailable_is_asked_again(
 
     def go_on(event: Event) -> None:
         if isinstance(event, FaultEvent):
-            # The call is asked for again after a second.
+            # The same worker is asked again after a second.
             timers.append(threading.Timer(2.0, lambda: pause.unlink(missing_ok=True)))
             timers[-1].start()
 
     if not running:
         pause.unlink()
-    monkeypatch.setattr("ddgm_dist.ray_engine.dispatcher.ray", Unavailable(running=running))
+    monkeypatch.setattr("ddgm_dist.ray_engine.calls.ray", Unavailable(running=running))
     engine = watched(go_on if running else None, workers=2)
     try:
         volume, result = solve(tilts, engine, **KEYS, **cut, denoiser="faulty:faulty")
@@ -190,7 +190,9 @@ def test_a_worker_that_is_unavailable_is_asked_again(
             timer.cancel()
             timer.join()
     np.testing.assert_array_equal(volume, expected)
-    assert [(f.kind, f.action) for f in engine.faults()] == [("unavailable", "ask again")]
+    assert [(f.kind, f.action) for f in engine.faults()] == [
+        ("unavailable", "ask the same worker again")
+    ]
     done = [(e.tile, e.iteration) for e in engine.seen if isinstance(e, StepEvent)]
     assert sorted(done) == sorted(product((t.name for t in result.plan.tiles), range(KEYS["N"])))
 
@@ -204,7 +206,8 @@ def test_running_out_of_memory_once_is_survived(
     engine = watched(workers=2)
     volume, _ = solve(tilts, engine, **KEYS, **COUPLED, denoiser="faulty:faulty")
     np.testing.assert_array_equal(volume, expected)
-    assert [(f.kind, f.action) for f in engine.faults()] == [("out-of-memory", "do less at a time")]
+    (fault,) = engine.faults()
+    assert (fault.kind, fault.action) == ("out-of-memory", "one call per worker at a time")
 
 
 @pytest.mark.usefixtures("two_cpus")
@@ -312,7 +315,8 @@ def test_a_commit_that_fails_is_tried_again(
     begin: Callable[..., Job], monkeypatch: pytest.MonkeyPatch, failures: int
 ) -> None:
     """By the driver, as often as a worker's writes are."""
-    from ddgm_dist.ray_engine import dispatcher as ray_dispatch
+    from ddgm_dist.ray_engine.dispatcher import Dispatcher
+    from ddgm_dist.ray_engine.watch import Timeouts
 
     told: list[Any] = []
     left = repeat(StorageError("no room"), failures)
@@ -323,18 +327,17 @@ def test_a_commit_that_fails_is_tried_again(
             raise error
         committed.append((unit, generation))
 
-    pool: Any = SimpleNamespace(ready=[], progress=lambda: None)
+    pool: Any = SimpleNamespace(ready=[])
+    work: Any = SimpleNamespace(progress=lambda: None)
     history: Any = SimpleNamespace(commit=commit)
-    monkeypatch.setattr(ray_dispatch, "time", Clock())
-    dispatcher = ray_dispatch.Dispatcher(
-        begin(), pool, pool, history, told.append, Limits(), ray_dispatch.Timeouts()
-    )
+    set_clock(monkeypatch, Clock())
+    dispatcher = Dispatcher(begin(), pool, [work], history, told.append, Limits(), Timeouts())
     generation = Generation(1, {})
     if failures > 2:
         with pytest.raises(StorageError, match="no room"):
-            dispatcher._record("unit", generation)
+            dispatcher._write_commit("unit", generation)
     else:
-        dispatcher._record("unit", generation)
+        dispatcher._write_commit("unit", generation)
         assert committed == [("unit", generation)]
     faults = [event.kind for event in told if isinstance(event, FaultEvent)]
     assert faults == ["storage"] * failures

@@ -105,10 +105,10 @@ def other_versions(monkeypatch: pytest.MonkeyPatch) -> None:
     head = ray.get_runtime_context().get_node_id()
     unfit = ray_pool._unfit
 
-    def planted(member: Any, hello: Any) -> Any:
-        if hello.node != head:
-            hello.versions["torch"] = "0.1"
-        return unfit(member, hello)
+    def planted(worker: Any, handshake: Any) -> Any:
+        if handshake.node != head:
+            handshake.versions["torch"] = "0.1"
+        return unfit(worker, handshake)
 
     monkeypatch.setattr(ray_pool, "_unfit", planted)
 
@@ -132,8 +132,8 @@ def test_late_workers_of_other_versions_are_refused_and_the_others_go_on(
         """Both CPUs of the node are held, or were not in half a minute after the first was."""
         told = [f.time for f in watch.faults if f.kind == "other-versions"]
         if told:
-            held.append(engine.last.pool.holding)
-            refused.update(r.member.name for r in engine.last.pool._refused)
+            held.append(engine.dispatcher.pool.holding)
+            refused.update(r.worker.name for r in engine.dispatcher.pool.refusals)
         return 2 in held or (bool(told) and time.time() - told[0] > 30)
 
     watch = late(seen)
@@ -145,7 +145,7 @@ def test_late_workers_of_other_versions_are_refused_and_the_others_go_on(
     np.testing.assert_array_equal(volume, expected)
     (detail,) = watch.told("other-versions")  # not once for each of its two workers
     assert "torch 0.1 (here " in detail
-    assert [f.action for f in watch.faults] == ["go on without it"]
+    assert [f.action for f in watch.faults] == ["continue without it"]
     assert not refused & {e.worker for e in engine.seen if isinstance(e, Receipt)}
     assert held[-1] == len(refused) == 2  # one for each CPU of the node; not a loop
 
@@ -165,7 +165,7 @@ def test_late_workers_that_cannot_start_are_refused_and_tried_again_now_and_then
     tmp_path: Path,
 ) -> None:
     """The denoiser is not on their node, until it is."""
-    monkeypatch.setattr("ddgm_dist.ray_engine.pool._AGAIN", (1.0, 2.0))
+    monkeypatch.setattr("ddgm_dist.ray_engine.pool._RETRY_SECONDS", (1.0, 2.0))
     tilts = make_tilts(field=144, rows=32)
     expected, _ = solve(tilts, **KEYS)
     (tmp_path / "faulty.py").write_text("raise ImportError('planted')\n")
@@ -195,7 +195,7 @@ def test_late_workers_that_cannot_start_are_refused_and_tried_again_now_and_then
     (detail,) = watch.told("start-failed")
     assert "planted" in detail
     assert max(ready) == 4
-    assert engine.last.pool._started <= 2 + 2 * 8  # by pauses, not as fast as it goes
+    assert engine.dispatcher.pool._started <= 2 + 2 * 8  # by pauses, not as fast as it goes
 
 
 @pytest.mark.usefixtures("two_cpus")
@@ -211,19 +211,19 @@ def test_a_run_whose_fit_workers_are_gone_ends_and_tells_who_was_refused(
 
     unfit = ray_pool._unfit
 
-    def planted(member: Any, hello: Any) -> Any:
-        if member.name != "worker-0":
-            hello.versions["torch"] = "0.1"
-        return unfit(member, hello)
+    def planted(worker: Any, handshake: Any) -> Any:
+        if worker.name != "worker-0":
+            handshake.versions["torch"] = "0.1"
+        return unfit(worker, handshake)
 
     monkeypatch.setattr(ray_pool, "_unfit", planted)
     plant("kill")
     engine = watched(
         workers=1,
-        patience={"start": 30.0},  # more than a busy machine takes to start one
+        timeouts={"start": 30.0},  # more than a busy machine takes to start one
     )
     with pytest.raises(
-        DdgmError, match=r"no worker has started .*torch 0\.1 .* to go on"
+        DdgmError, match=r"no worker has started .*torch 0\.1 .* to resume"
     ) as caught:
         solve(make_tilts(field=144), engine, **KEYS, denoiser="faulty:faulty")
     assert "\n" not in str(caught.value)
