@@ -16,7 +16,7 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from ddgm_dist.engine.group import Group
-from ddgm_dist.engine.work import Assignment, Task
+from ddgm_dist.engine.work import Assignment, Task, Work
 from ddgm_dist.planning.plan import Plan
 from ddgm_dist.planning.tiling import Tile
 from ddgm_dist.records.checkpoint import Generation
@@ -26,7 +26,7 @@ from ddgm_dist.tile.history import History
 __all__ = ["GroupWork"]
 
 
-class GroupWork:
+class GroupWork(Work):
     """Coupled groups: as many at a time as keep the workers busy.
 
     Parameters

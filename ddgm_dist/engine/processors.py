@@ -1,6 +1,6 @@
 """Kinds of processor that compute a problem: another kind rounds differently, which is reported.
 
-Kinds that have worked on a problem are kept beside its record, so that a run that is resumed on another
+Kinds that have worked on a problem are kept beside its record. So a run that is resumed on another
 machine is reported as well.
 """
 

@@ -62,7 +62,10 @@ Assignment = tuple[Task, tuple[Any, ...]]
 
 
 class Work(Protocol):
-    """What a scheduler needs to know of a run."""
+    """What a scheduler needs to know of a run.
+
+    Methods that return here have a default, for work whose workers hold no states between calls.
+    """
 
     @property
     def finished(self) -> bool:
@@ -106,37 +109,45 @@ class Work(Protocol):
 
     def discard(self, worker: str, task: Task) -> None:
         """A stale call has ended: the state that its worker kept of it is of no use."""
+        return
 
     def lost(self, workers: Collection[str]) -> None:
         """Workers were lost together with their states; calls come back through `requeue`."""
+        return
 
     def roll_back(self, task: Task) -> None:
         """Take the unit of the call back to its last checkpoint."""
 
     def checkpoint(self) -> None:
         """Begin a checkpoint wherever none is under way."""
+        return
 
     def commits(self) -> list[tuple[str, Generation]]:
         """Generations whose chunks are all on disk, to be committed now, in this order."""
+        return []
 
     def committed(self, unit: str, generation: Generation) -> None:
         """A commit record is written."""
+        return
 
     def spill_to_store(self) -> None:
         """Pass states and pieces through the store from now on."""
+        return
 
     def drain(self, worker: str) -> bool:
         """Whether a worker may leave without loss; if not, prepare for it to leave soon."""
 
     def drops(self) -> list[tuple[str, list[str]]]:
         """Workers, each with the tiles whose states it holds to no use."""
+        return []
 
     def progress(self) -> tuple[int, int] | None:
         """Least and most iterations done in what is under way; None when unknown."""
+        return None
 
 
-class TileWork:
-    """Independent tiles, first come first served.
+class TileWork(Work):
+    """Independent tiles, first come first served; workers checkpoint them by the clock.
 
     Parameters
     ----------
@@ -200,38 +211,11 @@ class TileWork:
         """Whether the call's outcome is not needed any more."""
         return task.tile.name not in self._left
 
-    def discard(self, worker: str, task: Task) -> None:
-        """Workers keep nothing of a tile that has ended."""
-
-    def lost(self, workers: Collection[str]) -> None:
-        """Workers were lost; their calls come back through `requeue`."""
-
     def roll_back(self, task: Task) -> None:
         """Go back to the last checkpoint, which the tile's next call does by itself."""
         self.requeue(task)
-
-    def checkpoint(self) -> None:
-        """Workers checkpoint uncoupled tiles by the clock."""
-
-    def commits(self) -> list[tuple[str, Generation]]:
-        """Nothing to commit here: workers do it."""
-        return []
-
-    def committed(self, unit: str, generation: Generation) -> None:
-        """A commit record is written."""
-
-    def spill_to_store(self) -> None:
-        """There are no pieces to pass."""
 
     def drain(self, worker: str) -> bool:
         """A worker gets no more calls, and may leave as soon as those it has have ended."""
         self._leaving.add(worker)
         return True
-
-    def drops(self) -> list[tuple[str, list[str]]]:
-        """Workers hold no states of uncoupled tiles between calls."""
-        return []
-
-    def progress(self) -> tuple[int, int] | None:
-        """Iterations of uncoupled tiles are not known here."""
-        return None

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from ray.exceptions import RayTaskError
+from ray.exceptions import GetTimeoutError, RayTaskError
 
 from ddgm_dist.engine.faults import Action, Decision, Fault, Limits, RetryHistory, decide
 from ddgm_dist.errors import DdgmError
@@ -168,16 +168,10 @@ class Setbacks:
     # -- workers that are lost -------------------------------------------------------------------
 
     def stalled(self, worker: WorkerHandle, idle: float) -> None:
-        """Replace a worker that has not progressed for so many seconds."""
-        call = next(iter(self.calls.of(worker)), None)
-        tile = call.tile if call else ""
-        error = TimeoutError(f"{worker.name} has not progressed for {idle:.0f} s")
-        history = self._history_of(call) if call else RetryHistory()
-        decision = decide(Fault.STALLED, history, self.limits)
-        self.report_fault(Fault.STALLED, worker.name, tile, decision.action, str(error))
-        if decision.action is Action.FAIL:
-            raise _failure(error, Fault.STALLED, tile, decision)
-        self.lose(worker, Fault.STALLED, call)
+        """Replace a worker that has calls and has not progressed for so many seconds."""
+        call, *_ = self.calls.of(worker)
+        error = GetTimeoutError(f"{worker.name} has not progressed for {idle:.0f} s")
+        self.failed(call, error)
 
     def lose(self, worker: WorkerHandle, fault: Fault, call: Call | None = None) -> None:
         """Remove a worker and start a new one; others redo what it held.
