@@ -120,11 +120,13 @@ def run(tilts: Path, out: Path, keys: dict) -> dict:
             def watch() -> None:
                 began = time.time()
                 while not stop.wait(1.0):
-                    members = self.last.pool.ready if self.last else []
-                    for member in members:
+                    workers = self.dispatcher.pool.ready if self.dispatcher else []
+                    for worker in workers:
                         with contextlib.suppress(OSError):
-                            found = peak(member.hello.pid)
-                            peaks[member.hello.pid] = max(peaks.get(member.hello.pid, 0), found)
+                            found = peak(worker.handshake.pid)
+                            peaks[worker.handshake.pid] = max(
+                                peaks.get(worker.handshake.pid, 0), found
+                            )
                     over_time.append((round(time.time() - began), max(peaks.values(), default=0)))
 
             thread = threading.Thread(target=watch, daemon=True)

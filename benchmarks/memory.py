@@ -110,9 +110,9 @@ def in_ray(job) -> int:
 
     def watch() -> None:
         while not done.wait(0.2):
-            for member in engine.last.pool.ready if engine.last else []:
+            for worker in engine.dispatcher.pool.ready if engine.dispatcher else []:
                 with contextlib.suppress(OSError):
-                    peaks.append(peak(member.hello.pid))
+                    peaks.append(peak(worker.handshake.pid))
 
     watcher = threading.Thread(target=watch)
     watcher.start()

@@ -82,7 +82,7 @@ def measure(mode: str, actors: int, tiles: int, seconds: float, folder: Path) ->
                 elif isinstance(event, PoolEvent) and event.workers == actors and not ready:
                     ready.append(event.time)
                     # Until then it looks after actors that start, on cores that these take.
-                    own.append(self.last.own_seconds if self.last else 0.0)
+                    own.append(self.dispatcher.own_seconds if self.dispatcher else 0.0)
                     spent.append((len(moments), cpu_seconds()))
                 elif isinstance(event, PoolEvent) and len(spent) == 1:  # the first one has gone
                     spent.append((len(moments), cpu_seconds()))
@@ -99,7 +99,7 @@ def measure(mode: str, actors: int, tiles: int, seconds: float, folder: Path) ->
         tilts(folder / "tilts.zarr", rows, columns), folder / "out.zarr", keys, engine
     )
     seconds_all = time.time() - began
-    last = engine.last
+    last = engine.dispatcher
     assert last is not None
     start, end = ready[0], max(moment for moment, _ in moments)
     # A step that began before the start counts from then on.

@@ -196,7 +196,7 @@ def simulate(problem: Problem, plan: Plan, workers: int, step: float) -> tuple[f
     else:
         work = TileWork([plan.tiles[i] for i in range(wanted)], Nothing())  # type: ignore[arg-type]
     names = [f"w{i}" for i in range(workers)]
-    work.assign(names)
+    work.set_workers(names)
     # (end, order, worker, task); when the driver is next free; seconds of work handed out
     events: list[tuple[float, int, str, Task]] = []
     idle, clock, free, order, busy = set(names), 0.0, 0.0, 0, 0.0

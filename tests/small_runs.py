@@ -257,14 +257,14 @@ def faulty(x, sigma):
 
 def watched_engine(watch: Callable[[Event], None] | None = None, **options: Any) -> Any:
     """A Ray engine that keeps its events in ``seen``, and shows them to somebody."""
-    from ddgm_dist.ray_engine.dispatcher import Timeouts
     from ddgm_dist.ray_engine.engine import RayEngine
+    from ddgm_dist.ray_engine.watch import Timeouts
 
     class Watched(RayEngine):
         def __init__(self) -> None:
-            patience = {"pulse": 0.1, "drain": 0.2, "resize": 0.3, "start": 60.0}
+            timeouts = {"heartbeat": 0.1, "drain": 0.2, "resize": 0.3, "start": 60.0}
             super().__init__(
-                patience=Timeouts(**{**patience, **options.pop("patience", {})}), **options
+                timeouts=Timeouts(**{**timeouts, **options.pop("timeouts", {})}), **options
             )
             self.seen: list[Event] = []
 

@@ -1,8 +1,8 @@
 """What to do about a fault: a pure function of what happened and what happened before.
 
 An engine says which `Fault` an error is; `decide` says what follows. Steps are functions of
-addresses and generations are fixed by the problem, so doing work again is always safe: the policy is
-about not losing time, and about ending a run that cannot succeed with advice instead of a loop.
+addresses and the problem fixes every generation, so doing work again is always safe. The policy is
+about losing little time, and about ending a run that cannot succeed with advice instead of a loop.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ class Fault(StrEnum):
     OBJECT_LOST = "object-lost"  # a piece is gone with its node
     OUT_OF_MEMORY = "out-of-memory"  # the node ran out, a worker was ended
     STORE_FULL = "store-full"  # the object store holds no more pieces
-    STALLED = "stalled"  # no progress and no sign of life
-    STALE = "stale"  # a worker lost its states without telling
-    CHECKPOINT_DAMAGED = "checkpoint-damaged"
+    STALLED = "stalled"  # no progress and no heartbeat
+    STALE = "stale"  # a worker no longer holds a state that a step needs
+    CHECKPOINT_DAMAGED = "checkpoint-damaged"  # a chunk is missing or not what was written
 
 
 class Action(StrEnum):
-    """What follows."""
+    """What follows from a fault; the values are shown to the user."""
 
     FAIL = "fail"
     REDO = "redo"  # the same call again, by any worker
-    RESUBMIT = "ask again"  # the same call to the same worker: it may have done it already
+    RESUBMIT = "ask the same worker again"  # it may have done the call already
     REPLACE = "replace the worker"  # and redo what it held
     ROLL_BACK = "roll back"  # the group goes back to its last checkpoint
-    LIGHTEN = "do less at a time"  # replace, with one call in flight from now on
-    REFUSE = "go on without it"  # the worker gets no call
-    STREAM = "pass pieces through the store"  # roll back, and use no object store from now on
+    THROTTLE = "one call per worker at a time"  # from now on, and replace the worker
+    REFUSE = "continue without it"  # the worker gets no call
+    SPILL = "pass pieces through the store"  # roll back, and use no object store from now on
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Limits:
     losses
         Workers lost in a row, without any work done in between.
     tile_losses
-        Workers lost by the same tile, whatever others come to: it is the tile that kills them.
+        Workers lost by the same tile, whatever other tiles achieve: it is the tile that ends them.
     attempts
         Resubmissions of one call, or repetitions after a failed read or write.
     rollbacks
@@ -74,27 +74,27 @@ class RetryHistory:
     Attributes
     ----------
     losses
-        Workers lost since a call last ended well.
+        Workers lost since a call last succeeded.
     tile_losses
         Workers that this tile has lost since its last checkpoint.
     attempts
         Repetitions of this call so far.
     rollbacks
-        Of the tile's group, since its last checkpoint or finished tile.
-    light
-        Whether one call is in flight per worker already.
-    streamed
+        Roll-backs of the tile's group since its last checkpoint or finished tile.
+    throttled
+        Whether each worker has one call in flight already.
+    spilled
         Whether pieces go through the store already.
     admitted
-        Whether any worker has ever been fit for work.
+        Whether any worker has ever been admitted.
     """
 
     losses: int = 0
     tile_losses: int = 0
     attempts: int = 0
     rollbacks: int = 0
-    light: bool = False
-    streamed: bool = False
+    throttled: bool = False
+    spilled: bool = False
     admitted: bool = False
 
 
@@ -105,11 +105,11 @@ class Decision:
     Attributes
     ----------
     action
-        What.
+        The action to take.
     delay
-        Seconds to wait before.
+        Seconds to wait before it.
     advice
-        For the user, when the run fails.
+        Advice to the user, when the run fails.
     """
 
     action: Action
@@ -117,52 +117,66 @@ class Decision:
     advice: str = ""
 
 
-_AGAIN = "finished work is kept: run the same command again to go on"
+_RESUME = "finished work is kept: run the same command again to resume"
 _MEMORY = (
     "give each worker more memory or start fewer (--workers), or make the problem's blocks smaller "
     "(tile_columns, window, rows_per_call)"
 )
 
 
-def decide(fault: Fault, past: RetryHistory, limits: Limits) -> Decision:
-    """The error policy."""
+def decide(fault: Fault, history: RetryHistory, limits: Limits) -> Decision:
+    """The fault policy.
+
+    Parameters
+    ----------
+    fault, history
+        What happened, and what happened before to the same call, tile, group and run.
+    limits
+        When to give up.
+
+    Returns
+    -------
+    Decision
+        What to do. Any sequence of faults without progress ends in ``Action.FAIL``, but for nodes
+        that are taken away as announced.
+    """
     decision = Decision(Action.FAIL)  # of a bug, of bad input, of a first worker that is unfit
     match fault:
-        case Fault.START | Fault.VERSIONS if past.admitted:
+        case Fault.START | Fault.VERSIONS if history.admitted:
             decision = Decision(Action.REFUSE)  # it is the node, not the problem
         case Fault.STORAGE:
-            # A full disk stays full; a server that stumbled does not.
-            again = Decision(Action.REDO, delay=1.0 + 2 * past.attempts)
-            decision = again if past.attempts < 2 else Decision(Action.FAIL, advice=_AGAIN)
-        case Fault.UNAVAILABLE if past.attempts < limits.attempts:
-            decision = Decision(Action.RESUBMIT, delay=min(15.0, 2.0**past.attempts))
+            # A full disk stays full; a server's failure is often brief.
+            redo = Decision(Action.REDO, delay=1.0 + 2 * history.attempts)
+            decision = redo if history.attempts < 2 else Decision(Action.FAIL, advice=_RESUME)
+        case Fault.UNAVAILABLE if history.attempts < limits.attempts:
+            decision = Decision(Action.RESUBMIT, delay=min(15.0, 2.0**history.attempts))
         case Fault.PREEMPTED:
             decision = Decision(Action.REPLACE)  # announced, and no sign of anything wrong
         case Fault.UNAVAILABLE | Fault.LOST | Fault.STALLED:
-            decision = _loss(past, limits)
-        case Fault.OUT_OF_MEMORY if past.light:
-            decision = Decision(Action.FAIL, advice=f"{_MEMORY}; {_AGAIN}")
+            decision = _loss(history, limits)
+        case Fault.OUT_OF_MEMORY if history.throttled:
+            decision = Decision(Action.FAIL, advice=f"{_MEMORY}; {_RESUME}")
         case Fault.OUT_OF_MEMORY:
-            decision = Decision(Action.LIGHTEN)
-        case Fault.STORE_FULL if past.streamed:
-            decision = Decision(Action.FAIL, advice=f"give Ray a larger object store; {_AGAIN}")
+            decision = Decision(Action.THROTTLE)
+        case Fault.STORE_FULL if history.spilled:
+            decision = Decision(Action.FAIL, advice=f"give Ray a larger object store; {_RESUME}")
         case Fault.STORE_FULL:
-            decision = Decision(Action.STREAM)
+            decision = Decision(Action.SPILL)
         case Fault.OBJECT_LOST | Fault.STALE | Fault.CHECKPOINT_DAMAGED if (
-            past.rollbacks >= limits.rollbacks
+            history.rollbacks >= limits.rollbacks
         ):
-            decision = Decision(Action.FAIL, advice=_AGAIN)
+            decision = Decision(Action.FAIL, advice=_RESUME)
         case Fault.OBJECT_LOST:
-            # Its worker is probably gone, which is told a moment later: go back once, not twice.
+            # Its worker is probably lost too, which shows a moment later: go back once, not twice.
             decision = Decision(Action.ROLL_BACK, delay=2.0)
         case Fault.STALE | Fault.CHECKPOINT_DAMAGED:
             decision = Decision(Action.ROLL_BACK)
     return decision
 
 
-def _loss(past: RetryHistory, limits: Limits) -> Decision:
-    if past.tile_losses >= limits.tile_losses:
-        return Decision(Action.FAIL, advice=f"if the kernel killed it, {_MEMORY}; {_AGAIN}")
-    if past.losses >= limits.losses:
-        return Decision(Action.FAIL, advice=_AGAIN)
+def _loss(history: RetryHistory, limits: Limits) -> Decision:
+    if history.tile_losses >= limits.tile_losses:
+        return Decision(Action.FAIL, advice=f"if the kernel killed it, {_MEMORY}; {_RESUME}")
+    if history.losses >= limits.losses:
+        return Decision(Action.FAIL, advice=_RESUME)
     return Decision(Action.REPLACE)

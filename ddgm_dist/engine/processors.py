@@ -1,7 +1,7 @@
-"""What a problem is computed with: another kind of processor rounds otherwise, and that is told.
+"""Kinds of processor that compute a problem: another kind rounds differently, which is reported.
 
-Kinds that have worked on a problem are kept beside its record, so that a run that is gone on with
-elsewhere is told of as well.
+Kinds that have worked on a problem are kept beside its record. So a run that is resumed on another
+machine is reported as well.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = ["mixture", "processor"]
 
 
 def processor(device: torch.device) -> str:
-    """Kind of what is computed with: instructions of the CPU, and the GPU's name if there is one."""
+    """Kind of processor: the instruction set of the CPU, and the GPU's name if there is one."""
     cpu = str(torch.backends.cpu.get_cpu_capability())
     return f"{torch.cuda.get_device_name(device)}, {cpu}" if device.type == "cuda" else cpu
 
@@ -30,30 +30,35 @@ def processor(device: torch.device) -> str:
 def mixture(
     record: RunRecord, problem: str, found: Mapping[str, str], worker: str
 ) -> FaultEvent | None:
-    """What to tell of kinds of processor that begin to work on a problem; None if it is the first.
+    """The event to report when another kind of processor begins to work on a problem.
 
     Parameters
     ----------
     record, problem
-        Where it is kept which have worked already; hash of the problem.
+        Record that keeps the kinds which have worked already; hash of the problem.
     found
         Kinds that begin, with the node of each.
     worker
-        One of them.
+        Name of a worker of such a kind.
+
+    Returns
+    -------
+    FaultEvent or None
+        None if all have been of one kind, or if the kinds in ``found`` have worked before.
     """
     known: dict[str, str] = {}
     new: list[str] = []
 
-    def joined(told: Any) -> dict[str, str] | None:
+    def add(stored: Any) -> dict[str, str] | None:
         known.clear()
-        if isinstance(told, dict):
-            known.update({str(kind): str(node) for kind, node in told.items()})
+        if isinstance(stored, dict):
+            known.update({str(kind): str(node) for kind, node in stored.items()})
         new[:] = [kind for kind in found if kind not in known]
         known.update({kind: found[kind] for kind in new})
         return dict(known) if new else None
 
-    with contextlib.suppress(StorageError):  # it is only for people
-        record.update_json(problem_dir("processors", problem), joined)
+    with contextlib.suppress(StorageError):  # the note only informs
+        record.update_json(problem_dir("processors", problem), add)
     if not new or len(known) < 2:
         return None
     kinds = ", ".join(f"{kind} on node {node}" for kind, node in known.items())
@@ -61,8 +66,8 @@ def mixture(
         kind="mixed-processors",
         worker=worker,
         tile="",
-        action="go on",
+        action="continue",
         detail=f"the volume is computed on different processors ({kinds}): results agree to rounding, "
-        "that of bfloat16 where one of them has it and another does not; not bit for bit",
+        "not bit for bit; to that of bfloat16 where only some of them have it",
         time=time.time(),
     )

@@ -8,9 +8,7 @@ from typing import Protocol
 from ddgm_dist.tile.events import Report
 from ddgm_dist.tile.job import Job
 
-__all__ = [
-    "Engine",
-]
+__all__ = ["Engine"]
 
 
 class Engine(Protocol):
@@ -25,13 +23,13 @@ class Engine(Protocol):
         """How many tiles are computed at the same time."""
 
     def budget(self, asked: int | None) -> int | None:
-        """Bytes that a worker may use: what was asked for, if it is there, or what there is.
+        """Bytes that a worker may use: as many as asked for, or what is available.
 
         None when that is unknown.
         """
 
     def connected(self) -> contextlib.AbstractContextManager[None]:
-        """What the engine needs, for the time of a run; fails at once if it is not there."""
+        """Connect to what the engine needs, for the time of a run; fails at once if it is missing."""
 
     def run(self, job: Job, done: frozenset[str], report: Report) -> None:
         """Compute and write every tile whose name is not in ``done``."""

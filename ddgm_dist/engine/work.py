@@ -1,7 +1,7 @@
 """What there is to do, and in which order: the state of a run, without any engine.
 
-A scheduler asks `next` for a worker's next call and tells what became of it. In `TileWork` tiles never
-talk, each is one call; :mod:`.coupled` has the other kind.
+A scheduler asks `Work.next` for a worker's next call and reports how the call ended. In `TileWork` tiles
+are independent and each is one call; :mod:`.coupled` has the tiles that exchange halos.
 """
 
 from __future__ import annotations
@@ -25,24 +25,24 @@ class Task:
     Attributes
     ----------
     kind
-        ``run``: a whole uncoupled tile. ``step``: an iteration of a coupled one. ``finish``: its
-        last blend and its write. ``combine``: mean and deviation of a tile's samples.
+        ``run``: all iterations of an uncoupled tile. ``step``: one iteration of a coupled tile.
+        ``finish``: its last blend and its write. ``combine``: mean and deviation of a tile's samples.
     tile, n
-        Which; iterations done before.
+        The tile, and its iterations done before the call.
     load
-        Generation to begin with instead of what the worker and others hold.
+        Generation to begin with, instead of states that workers hold.
     save
-        Make the new state part of a generation.
+        Whether to write the new state as a part of a generation.
     keep
-        The worker keeps the tile's state.
+        Whether the worker keeps the tile's state for the next call.
     senders
         Names of the tiles whose pieces are handed over, in that order.
     receivers
         Tiles to make pieces for.
     epoch
-        Of the tile's group; calls from before a roll-back are void.
+        Epoch of the tile's group: calls from before a roll-back are stale.
     retried
-        Asked before of somebody who was lost, and who may have done it.
+        Whether another worker had this call before, and may have written the tile.
     """
 
     kind: Literal["run", "step", "finish", "combine"]
@@ -62,88 +62,100 @@ Assignment = tuple[Task, tuple[Any, ...]]
 
 
 class Work(Protocol):
-    """What a scheduler needs to know of a run."""
+    """What a scheduler needs to know of a run.
+
+    Methods that return here have a default, for work whose workers hold no states between calls.
+    """
 
     @property
     def finished(self) -> bool:
         """Whether nothing is left."""
 
-    def assign(self, workers: Collection[str]) -> None:
-        """Tell which workers take calls."""
+    def set_workers(self, workers: Collection[str]) -> None:
+        """Set the workers that take calls."""
 
     def next(self, worker: str, *, ahead: bool) -> Assignment | None:
         """The next call for a worker; ``ahead``: it is busy, and would only read its input."""
 
     def done(self, task: Task, digests: dict[str, str], pieces: Sequence[Any]) -> None:
-        """A call has ended well.
+        """Book a call that succeeded.
 
         Parameters
         ----------
         task
-            Which.
+            The call.
         digests
-            Of the checkpoint's chunks.
+            Digests of the checkpoint chunks that it wrote.
         pieces
             Handles of the pieces for ``task.receivers``.
         """
 
     def unit(self, tile: str) -> str:
-        """What is committed and goes back together with a tile; empty if the tile is done."""
+        """What is committed and rolled back together with a tile; empty if the tile is done."""
 
-    def again(self, task: Task, *, last: bool = False) -> None:
-        """A call is to be made again: by the worker that holds the tile, or by any.
+    def requeue(self, task: Task, *, last: bool = False) -> None:
+        """Let a call be made again: by the worker that holds the tile, or by any.
 
         Parameters
         ----------
         task
-            Which.
+            The call.
         last
-            When all else is done, if the order is free: it may be what ended its worker.
+            Put it behind all others if the order is free: it may be what ended its worker.
         """
 
-    def void(self, task: Task) -> bool:
-        """Whether the call's outcome is of no interest any more."""
+    def is_stale(self, task: Task) -> bool:
+        """Whether the call's outcome is not needed any more."""
 
-    def late(self, worker: str, task: Task) -> None:
-        """A call that is void has ended: what the worker has kept of it is held in vain."""
+    def discard(self, worker: str, task: Task) -> None:
+        """A stale call has ended: the state that its worker kept of it is of no use."""
+        return
 
     def lost(self, workers: Collection[str]) -> None:
-        """Workers are gone, at once, with what they held; calls come back through :meth:`again`."""
+        """Workers were lost together with their states; calls come back through `requeue`."""
+        return
 
     def roll_back(self, task: Task) -> None:
-        """What the call belongs to goes back to its last checkpoint."""
+        """Take the unit of the call back to its last checkpoint."""
 
     def checkpoint(self) -> None:
         """Begin a checkpoint wherever none is under way."""
+        return
 
     def commits(self) -> list[tuple[str, Generation]]:
         """Generations whose chunks are all on disk, to be committed now, in this order."""
+        return []
 
     def committed(self, unit: str, generation: Generation) -> None:
         """A commit record is written."""
+        return
 
-    def stream(self) -> None:
+    def spill_to_store(self) -> None:
         """Pass states and pieces through the store from now on."""
+        return
 
-    def evacuate(self, worker: str) -> bool:
-        """Whether a worker may leave without loss; if not, see to it that it soon may."""
+    def drain(self, worker: str) -> bool:
+        """Whether a worker may leave without loss; if not, prepare for it to leave soon."""
 
     def drops(self) -> list[tuple[str, list[str]]]:
-        """Workers, and the tiles whose states they hold in vain."""
+        """Workers, each with the tiles whose states it holds to no use."""
+        return []
 
     def progress(self) -> tuple[int, int] | None:
         """Least and most iterations done in what is under way; None when unknown."""
+        return None
 
 
-class TileWork:
-    """Tiles that never talk, first come first served.
+class TileWork(Work):
+    """Independent tiles, first come first served; workers checkpoint them by the clock.
 
     Parameters
     ----------
     tiles
-        To do.
+        Tiles to compute.
     history
-        Where uncoupled tiles go on; None: they are to be combined, which has no checkpoints.
+        Checkpoints that uncoupled tiles start from. None: the samples' tiles are to be combined,
+        which has no checkpoints.
     """
 
     def __init__(self, tiles: Sequence[Tile], history: History | None) -> None:
@@ -159,8 +171,8 @@ class TileWork:
         """Whether nothing is left."""
         return not self._left
 
-    def assign(self, workers: Collection[str]) -> None:
-        """Tell which workers take calls."""
+    def set_workers(self, workers: Collection[str]) -> None:
+        """Set the workers that take calls."""
         self._workers = max(1, len(workers))
 
     def next(self, worker: str, *, ahead: bool) -> Assignment | None:
@@ -179,15 +191,15 @@ class TileWork:
         return Task("run", tile, load=self._history.newest([tile]), retried=retried), ()
 
     def done(self, task: Task, digests: dict[str, str], pieces: Sequence[Any]) -> None:
-        """A tile is written."""
+        """Book a tile that is written."""
         self._left.discard(task.tile.name)
 
     def unit(self, tile: str) -> str:
-        """Each tile is one; empty if it is done."""
+        """Each tile is a unit; empty if it is done."""
         return tile if tile in self._left else ""
 
-    def again(self, task: Task, *, last: bool = False) -> None:
-        """A call is to be made again, by any worker: at once, or when all others have been."""
+    def requeue(self, task: Task, *, last: bool = False) -> None:
+        """Let any worker make a call again: at once, or after all others."""
         if task.tile.name in self._left:
             self._retried.add(task.tile.name)
             if last:
@@ -195,42 +207,15 @@ class TileWork:
             else:
                 self._waiting.appendleft(task.tile)
 
-    def lost(self, workers: Collection[str]) -> None:
-        """Workers are gone; their calls come back through :meth:`again`."""
-
-    def void(self, task: Task) -> bool:
-        """Whether the call's outcome is of no interest any more."""
+    def is_stale(self, task: Task) -> bool:
+        """Whether the call's outcome is not needed any more."""
         return task.tile.name not in self._left
-
-    def late(self, worker: str, task: Task) -> None:
-        """Workers keep nothing of a tile that has ended."""
 
     def roll_back(self, task: Task) -> None:
         """Go back to the last checkpoint, which the tile's next call does by itself."""
-        self.again(task)
+        self.requeue(task)
 
-    def checkpoint(self) -> None:
-        """Workers checkpoint uncoupled tiles by the clock."""
-
-    def commits(self) -> list[tuple[str, Generation]]:
-        """Generations to commit: none, workers do it."""
-        return []
-
-    def committed(self, unit: str, generation: Generation) -> None:
-        """A commit record is written."""
-
-    def stream(self) -> None:
-        """There are no pieces."""
-
-    def evacuate(self, worker: str) -> bool:
+    def drain(self, worker: str) -> bool:
         """A worker gets no more calls, and may leave as soon as those it has have ended."""
         self._leaving.add(worker)
         return True
-
-    def drops(self) -> list[tuple[str, list[str]]]:
-        """States that workers hold in vain: none."""
-        return []
-
-    def progress(self) -> tuple[int, int] | None:
-        """Least and most iterations in open groups; unknown here."""
-        return None

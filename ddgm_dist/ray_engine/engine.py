@@ -1,7 +1,7 @@
-"""The engine that spreads tiles over Ray actors. It schedules; ``engine/tile.py`` computes.
+"""The engine that spreads tiles over Ray actors. It schedules; :mod:`ddgm_dist.tile` computes.
 
-Actors are caches: a lost one is replaced and its work is done again from the last checkpoint, with
-the same result, for every step is a function of addresses. The driver passes boxes and receives
+Actors are caches. A lost one is replaced, and its work is done again from the last checkpoint. The
+result is the same, as every step is a function of addresses. The driver passes boxes and receives
 receipts; pieces of coupled tiles go from actor to actor through the object store.
 """
 
@@ -12,13 +12,13 @@ import os
 
 from ddgm_dist.engine.coupled import GroupWork
 from ddgm_dist.engine.faults import Limits
-from ddgm_dist.engine.stages import Stages
 from ddgm_dist.engine.work import TileWork, Work
 from ddgm_dist.errors import InputError
 from ddgm_dist.ray_engine.cluster import connected, memory_per_worker, nodes, shares
-from ddgm_dist.ray_engine.dispatcher import Dispatcher, Timeouts
+from ddgm_dist.ray_engine.dispatcher import Dispatcher
 from ddgm_dist.ray_engine.metrics import RayMetrics
 from ddgm_dist.ray_engine.pool import Pool
+from ddgm_dist.ray_engine.watch import Timeouts
 from ddgm_dist.records.checkpoint import Checkpoints
 from ddgm_dist.tile.events import Event, Report
 from ddgm_dist.tile.grid import TileGrid
@@ -34,15 +34,20 @@ class RayEngine:
     Parameters
     ----------
     address
-        Of an existing cluster (``auto`` finds one); None uses the Ray this process is connected to,
-        or starts one on this machine for the time of the run.
+        Address of an existing cluster (``auto`` finds one). None uses the Ray that this process is
+        connected to, or starts one on this machine for the time of the run.
     workers
-        Actors; None takes one per GPU, or one per CPU, up to the number of things to do, and
+        Number of actors. None takes one per GPU, or one per CPU, up to the number of tiles, and
         follows a cluster that grows.
     limits
         When a run is given up.
-    patience
-        Times of the driver.
+    timeouts
+        Timeouts and intervals of the driver.
+
+    Attributes
+    ----------
+    dispatcher
+        The loop of the run that is under way, or of the last one.
     """
 
     name = "ray"
@@ -53,17 +58,17 @@ class RayEngine:
         workers: int | None = None,
         *,
         limits: Limits | None = None,
-        patience: Timeouts | None = None,
+        timeouts: Timeouts | None = None,
     ) -> None:
         if workers is not None and workers < 1:
             raise InputError("workers", workers, "must be at least 1")
         self.address, self._workers = address, workers
-        self.limits, self.patience = limits or Limits(), patience or Timeouts()
-        self.last: Dispatcher | None = None
+        self.limits, self.timeouts = limits or Limits(), timeouts or Timeouts()
+        self.dispatcher: Dispatcher | None = None
 
     @property
     def workers(self) -> int:
-        """Actors asked for, or this machine's CPUs."""
+        """Number of actors asked for, or of this machine's CPUs."""
         return self._workers or os.cpu_count() or 1
 
     def connected(self) -> contextlib.AbstractContextManager[None]:
@@ -71,12 +76,12 @@ class RayEngine:
         return connected(self.address)
 
     def budget(self, asked: int | None) -> int | None:
-        """What was asked for, or an even share of the smallest node's memory, as Ray counts it.
+        """Bytes asked for, or an even share of the smallest node's memory, as Ray counts it.
 
         Raises
         ------
         InputError
-            The cluster has not enough for the workers that were asked for.
+            The cluster has too little for the workers that were asked for.
         """
         with self.connected():
             found = nodes()
@@ -89,14 +94,16 @@ class RayEngine:
             pool = Pool(job, self._workers, job.plan.units - len(done))
             metrics = _metrics(job, done, self.limits)
 
-            def tell(event: Event) -> None:
+            def count_and_report(event: Event) -> None:
                 metrics(event)
                 report(event)
 
             try:
-                work, history = _work(job, done, pool.shares.workers)
-                self.last = Dispatcher(job, pool, work, history, tell, self.limits, self.patience)
-                self.last.run()
+                stages, history = _stages(job, done, pool.shares.workers)
+                self.dispatcher = Dispatcher(
+                    job, pool, stages, history, count_and_report, self.limits, self.timeouts
+                )
+                self.dispatcher.run()
             finally:
                 metrics.flush()
                 pool.close()
@@ -116,7 +123,8 @@ def _metrics(job: Job, done: frozenset[str], limits: Limits) -> RayMetrics:
     )
 
 
-def _work(job: Job, done: frozenset[str], workers: int) -> tuple[Work, History]:
+def _stages(job: Job, done: frozenset[str], workers: int) -> tuple[list[Work], History]:
+    """The samples' tiles, then what is combined of them; and the checkpoints of the former."""
     problem = job.problem
     grid = TileGrid(job.plan, problem.geometry, problem.rows_per_call)
     history = History(Checkpoints(job.out, grid.layout, job.digest), grid)
@@ -126,7 +134,5 @@ def _work(job: Job, done: frozenset[str], workers: int) -> tuple[Work, History]:
     else:
         groups = [g for g in job.plan.groups if not all(t.name in done for t in g)]
         work = GroupWork(job.plan, grid, history, groups, resident=job.resident(workers))
-    if job.plan.combined:
-        combining = [t for t in job.plan.combined if t.name not in done]
-        work = Stages(work, TileWork(combining, None))
-    return work, history
+    combined = TileWork([t for t in job.plan.combined if t.name not in done], None)
+    return [work, combined], history

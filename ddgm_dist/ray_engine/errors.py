@@ -1,4 +1,4 @@
-"""Which fault an error of Ray's is."""
+"""Errors of calls and of workers, sorted into faults."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from ddgm_dist.tile.solver import StaleStepError
 
 __all__ = ["fault_of", "last_line"]
 
-# The memory monitor's words in what ended an actor: with Ray 2.60 in the first of forty lines.
+# Words of Ray's memory monitor about why an actor ended: Ray 2.60 has them in the first of forty lines.
 _LOW_MEMORY = "low on memory"
 
-# In this order: the first that fits.
+# The first that fits counts.
 _KINDS: tuple[tuple[type[Exception] | tuple[type[Exception], ...], Fault], ...] = (
     (CheckpointDamagedError, Fault.CHECKPOINT_DAMAGED),
     (StaleStepError, Fault.STALE),
@@ -44,9 +44,9 @@ def fault_of(error: BaseException) -> Fault:
     """The fault that an error of a call or of a worker's start means."""
     if isinstance(error, RayTaskError):
         cause = error.cause
-        # Only what a call raised itself is a bug; what it met with is a fault of that kind.
+        # Only an error of the call's own code is a bug; any other is a fault of that kind.
         if isinstance(cause, RayActorError):
-            return Fault.OBJECT_LOST  # the piece it was to take died with its worker
+            return Fault.OBJECT_LOST  # the piece that it needed died with its worker
         return _known(cause) or Fault.BUG
     if isinstance(error, ActorDiedError):
         if error.actor_init_failed:
@@ -65,9 +65,9 @@ def _known(error: BaseException | None) -> Fault | None:
 
 
 def last_line(error: BaseException) -> str:
-    """What went wrong, without the remote traceback."""
+    """One line that says what went wrong, without the remote traceback."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     for line in lines:
-        if _LOW_MEMORY in line:  # advice on how to set up Ray's memory monitor comes last
+        if _LOW_MEMORY in line:  # the last line is advice on setting up the memory monitor
             return line
     return lines[-1] if lines else type(error).__name__

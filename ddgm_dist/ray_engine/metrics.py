@@ -44,7 +44,7 @@ METRICS: dict[str, tuple[str, str, str | None]] = {
     "ddgm_losses_allowed": ("gauge", "losses in a row after which the run is given up", None),
     "ddgm_progress_ratio": ("gauge", "work done, of the whole", None),
 }
-_LOSSES = (Action.REPLACE, Action.LIGHTEN)
+_LOSSES = (Action.REPLACE, Action.THROTTLE)
 
 
 class RayMetrics:

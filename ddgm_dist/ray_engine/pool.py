@@ -1,7 +1,7 @@
-"""The actors of a run: started, admitted once they answer and if they are fit, replaced when lost.
+"""The actors of a run: started, admitted if they answer and are fit, replaced when lost.
 
-An actor that is refused stays where it is for as long as its node does, so that Ray puts no other in
-its place; one that could not start gives it up after a while, for what was missing may be there by then.
+A refused actor stays for as long as its node does, so that Ray starts no other in its place. One that
+could not start makes room after a while, as what was missing may be there by then.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import math
 import time
 import uuid
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import ray
@@ -27,9 +27,9 @@ from ddgm_dist.tile.job import Job
 
 __all__ = ["Pool", "Refusal", "WorkerHandle"]
 
-# Seconds after which a worker that could not start makes room for another try: as long as such tries
-# have been in vain on its node, but within these bounds.
-_AGAIN = (30.0, 600.0)
+# Bounds on the seconds after which a worker that could not start makes room for another try. Between
+# them, it is as long as workers have failed to start on its node.
+_RETRY_SECONDS = (30.0, 600.0)
 
 
 @dataclass(eq=False)
@@ -41,37 +41,39 @@ class WorkerHandle:
     name
         ``worker-3``; a replacement takes a new number.
     actor
-        Its handle.
-    hello
-        Who it is; None until it has answered.
+        Ray's handle of the actor.
+    handshake_ref, handshake
+        Reference of the handshake that was asked for, and its value; None until it is there.
     calls
         References of calls in flight.
-    mark
+    last_progress
         When it last showed progress, monotonic seconds.
-    count
-        Events that it had by its last pulse.
-    pulse, probed
-        A sign of life that was asked for; when, if it was for want of progress.
-    leaving
-        Whether its node is about to go.
-    refused
+    event_count
+        Number of events that it had by its last heartbeat.
+    heartbeat_ref
+        Reference of a heartbeat that was asked for.
+    probed_since
+        When its heartbeat was first awaited for want of progress, monotonic seconds.
+    draining
+        Whether its node is about to be removed.
+    refusal
         Why it takes no calls.
-    until
+    retry_at
         When a refused one makes room for another, monotonic seconds.
     """
 
     name: str
     actor: Any
-    asked: Any
-    hello: Handshake | None = None
+    handshake_ref: Any
+    handshake: Handshake | None = None
     calls: list[Any] = field(default_factory=list)
-    mark: float = field(default_factory=time.monotonic)
-    count: int = 0
-    pulse: Any = None
-    probed: float | None = None
-    leaving: bool = False
-    refused: Refusal | None = None
-    until: float = math.inf
+    last_progress: float = field(default_factory=time.monotonic)
+    event_count: int = 0
+    heartbeat_ref: Any = None
+    probed_since: float | None = None
+    draining: bool = False
+    refusal: Refusal | None = None
+    retry_at: float = math.inf
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,29 +82,29 @@ class Refusal:
 
     Attributes
     ----------
-    member
-        Which.
+    worker
+        The worker that is refused.
     fault
         ``START``, ``VERSIONS``, or how it was lost before it was up.
     why
-        In one line: the error, or the versions.
+        One line: the error, or the versions that differ.
     node
-        Where it is; empty where it could not even tell that.
+        Ray's identifier of its node; empty if that is unknown.
     """
 
-    member: WorkerHandle
+    worker: WorkerHandle
     fault: Fault
     why: str
     node: str = ""
 
     @property
     def place(self) -> str:
-        """What the workers that fail for the same cause have in common."""
+        """What workers that fail for the same cause have in common: the node, or the cause."""
         return self.node or self.why
 
     @property
-    def told(self) -> str:
-        """For people."""
+    def message(self) -> str:
+        """One line for the user."""
         return f"node {self.node[:8]}: {self.why}" if self.node else self.why
 
 
@@ -113,17 +115,24 @@ class Pool:
     ----------
     job
         What they compute.
-    workers
-        As the user asked; None follows what the cluster has.
+    requested
+        Number of workers that the user asked for; None follows what the cluster has.
     useful
-        More are of no use.
+        Number of workers beyond which more would have nothing to do.
+
+    Attributes
+    ----------
+    workers
+        All that were started and not removed, by name.
+    shares
+        Resources of each worker, and their number.
     """
 
-    def __init__(self, job: Job, workers: int | None, useful: int) -> None:
-        self.job, self.asked, self.useful = job, workers, useful
-        self.shares: Shares = shares(nodes(), workers, useful, job.reserve)
-        self.run = uuid.uuid4().hex[:8]
-        self.members: dict[str, WorkerHandle] = {}
+    def __init__(self, job: Job, requested: int | None, useful: int) -> None:
+        self.job, self.requested, self.useful = job, requested, useful
+        self.shares: Shares = shares(nodes(), requested, useful, job.reserve)
+        self.workers: dict[str, WorkerHandle] = {}
+        self._run_id = uuid.uuid4().hex[:8]
         self._started = 0
         # Nodes (or causes, where a node is unknown) that had no fit worker, since when.
         self._unfit_since: dict[str, float] = {}
@@ -147,133 +156,133 @@ class Pool:
 
     @property
     def ready(self) -> list[WorkerHandle]:
-        """Those that take calls."""
-        return [m for m in self.members.values() if m.hello is not None and m.refused is None]
+        """Workers that take calls."""
+        return [w for w in self.workers.values() if w.handshake is not None and w.refusal is None]
 
     @property
-    def refused(self) -> list[Refusal]:
-        """One of each place where workers cannot work."""
-        return list({r.place: r for r in self._refused}.values())
-
-    @property
-    def _refused(self) -> list[Refusal]:
-        return [m.refused for m in self.members.values() if m.refused is not None]
+    def refusals(self) -> list[Refusal]:
+        """Refusals of all workers that are kept so that no other is started in their place."""
+        return [w.refusal for w in self.workers.values() if w.refusal is not None]
 
     @property
     def holding(self) -> int:
-        """Refused ones that are alive: no other can be put in their place, so others may be started."""
-        return sum(bool(r.node) for r in self._refused)
+        """Number of refused workers that occupy their node: as many others may be started."""
+        return sum(bool(r.node) for r in self.refusals)
 
     def grow(self) -> None:
         """Start actors until there are as many as there should be."""
-        # Where the cluster says how many, those that are held there are counted in `resize`.
-        more = 0 if self.asked is None else self.holding
-        while len(self.members) < self.shares.workers + more:
+        # Where the cluster says how many, those that occupy their node are counted in `resize`.
+        more = 0 if self.requested is None else self.holding
+        while len(self.workers) < self.shares.workers + more:
             name = f"worker-{self._started}"
             self._started += 1
-            actor = self._actor.options(name=f"ddgm-{self.run}-{name}").remote(
+            actor = self._actor.options(name=f"ddgm-{self._run_id}-{name}").remote(
                 self._job, name, self.shares.threads
             )
-            self.members[name] = WorkerHandle(name, actor, actor.hello.remote())
+            self.workers[name] = WorkerHandle(name, actor, actor.handshake.remote())
 
     def resize(self) -> None:
         """Follow a cluster that grows or shrinks, unless the user said how many."""
-        self._make_room()
-        if self.asked is None:
+        self._remove_refused()
+        if self.requested is None:
             with contextlib.suppress(DdgmError):  # a cluster that is empty for now
                 found = shares(nodes(), None, self.useful + self.holding, self.job.reserve)
                 if found.workers > self.shares.workers:
-                    self.shares = Shares(
-                        found.workers,
-                        self.shares.threads,
-                        self.shares.cpus,
-                        self.shares.gpus,
-                        self.shares.memory,
-                    )
+                    self.shares = replace(self.shares, workers=found.workers)
         self.grow()
 
     def admit(self) -> tuple[list[WorkerHandle], list[Refusal]]:
-        """Those that have come up since the last call, and those that are not fit to work."""
-        waiting = {m.asked: m for m in self.members.values() if m.hello is None and not m.refused}
+        """Workers that have come up since the last call, and refusals of those that are unfit."""
+        waiting = {
+            w.handshake_ref: w
+            for w in self.workers.values()
+            if w.handshake is None and w.refusal is None
+        }
         if not waiting:
             return [], []
         refs, _ = ray.wait(list(waiting), num_returns=len(waiting), timeout=0)
-        found: list[WorkerHandle] = []
+        admitted: list[WorkerHandle] = []
         refusals: list[Refusal] = []
         for ref in refs:
-            member = waiting[ref]
+            worker = waiting[ref]
             try:
-                member.hello = ray.get(ref)
+                worker.handshake = ray.get(ref)
             except RayError as error:
-                # What `hello` raises comes of a node where not even this package can be imported.
+                # A handshake raises where not even this package can be imported.
                 fault = Fault.START if isinstance(error, RayTaskError) else fault_of(error)
-                refusals.append(Refusal(member, fault, last_line(error)))
+                refusals.append(Refusal(worker, fault, last_line(error)))
                 continue
-            refusal = _unfit(member, member.hello)
+            refusal = _unfit(worker, worker.handshake)
             if refusal is not None:
                 refusals.append(refusal)
                 continue
-            member.mark = time.monotonic()
-            self._unfit_since.pop(member.hello.node, None)
-            found.append(member)
-        return found, refusals
+            worker.last_progress = time.monotonic()
+            self._unfit_since.pop(worker.handshake.node, None)
+            admitted.append(worker)
+        return admitted, refusals
 
     def refuse(self, refusal: Refusal) -> bool:
-        """Give a worker no calls, and no successor in its place; whether that is news."""
-        member, now = refusal.member, time.monotonic()
-        news = refusal.place not in self._unfit_since
-        since = self._unfit_since.setdefault(refusal.place, now)
-        member.refused = refusal
-        if refusal.fault is Fault.START:
-            least, most = _AGAIN
-            member.until = now + min(most, max(least, now - since))
-        return news
+        """Give a worker no calls, and start none in its place.
 
-    def _make_room(self) -> None:
-        """End refused ones that are due, or whose node is gone."""
-        if not self._refused:
+        Returns
+        -------
+        bool
+            Whether it is the first refusal at its place since a worker was fit there.
+        """
+        worker, now = refusal.worker, time.monotonic()
+        first = refusal.place not in self._unfit_since
+        since = self._unfit_since.setdefault(refusal.place, now)
+        worker.refusal = refusal
+        if refusal.fault is Fault.START:
+            least, most = _RETRY_SECONDS
+            worker.retry_at = now + min(most, max(least, now - since))
+        return first
+
+    def _remove_refused(self) -> None:
+        """End refused workers that make room for another try, or whose node is gone."""
+        if not self.refusals:
             return
         there, now = alive(), time.monotonic()
-        for refusal in self._refused:
-            if now >= refusal.member.until or (refusal.node and refusal.node not in there):
-                self.remove(refusal.member)
+        for refusal in self.refusals:
+            if now >= refusal.worker.retry_at or (refusal.node and refusal.node not in there):
+                self.remove(refusal.worker)
 
     def release(self, nodes: Collection[str]) -> None:
-        """End refused ones of nodes that are about to go."""
-        for refusal in self._refused:
+        """End refused workers of nodes that are about to be removed."""
+        for refusal in self.refusals:
             if refusal.node in nodes:
-                self.remove(refusal.member)
+                self.remove(refusal.worker)
 
-    def gone_with(self, member: WorkerHandle) -> list[WorkerHandle]:
-        """A member that was lost, and all others of its node if that is gone."""
-        if member.hello is None or member.hello.node in alive():
-            return [member]
-        node = member.hello.node
-        others = [m for m in self.ready if m.hello and m.hello.node == node and m is not member]
-        return [member, *others]
+    def lost_with(self, worker: WorkerHandle) -> list[WorkerHandle]:
+        """A worker that was lost, and all others of its node if that is gone."""
+        if worker.handshake is None or worker.handshake.node in alive():
+            return [worker]
+        node = worker.handshake.node
+        others = [w for w in self.ready if w.handshake and w.handshake.node == node]
+        return [worker, *(w for w in others if w is not worker)]
 
-    def remove(self, member: WorkerHandle) -> None:
+    def remove(self, worker: WorkerHandle) -> None:
         """End an actor, dead or alive."""
-        self.members.pop(member.name, None)
+        self.workers.pop(worker.name, None)
         with contextlib.suppress(RayError):
-            ray.kill(member.actor)
+            ray.kill(worker.actor)
 
     def close(self) -> None:
-        """End all."""
-        for member in list(self.members.values()):
-            self.remove(member)
+        """End all actors."""
+        for worker in list(self.workers.values()):
+            self.remove(worker)
 
 
-def _unfit(member: WorkerHandle, hello: Handshake) -> Refusal | None:
+def _unfit(worker: WorkerHandle, handshake: Handshake) -> Refusal | None:
     ours = versions()
     other = [
         f"{package} {theirs} (here {ours.get(package)})"
-        for package, theirs in hello.versions.items()
+        for package, theirs in handshake.versions.items()
         if ours.get(package) != theirs
     ]
-    # First, for nothing else that another version tells can be relied on.
+    # Versions first: an error that another version reports may mean something else.
     if other:
-        return Refusal(member, Fault.VERSIONS, ", ".join(other), hello.node)
-    if hello.error:
-        return Refusal(member, Fault.START, hello.error, hello.node)
+        return Refusal(worker, Fault.VERSIONS, ", ".join(other), handshake.node)
+    if handshake.error:
+        return Refusal(worker, Fault.START, handshake.error, handshake.node)
     return None

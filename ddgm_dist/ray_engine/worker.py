@@ -18,7 +18,7 @@ import torch
 from ddgm_dist.engine.processors import processor
 from ddgm_dist.engine.work import Task
 from ddgm_dist.ray_engine.errors import last_line
-from ddgm_dist.ray_engine.once import Once
+from ddgm_dist.ray_engine.idempotent import IdempotentCalls
 from ddgm_dist.tile.blending import Piece
 from ddgm_dist.tile.events import Event, Receipt
 from ddgm_dist.tile.job import Job
@@ -27,13 +27,13 @@ from ddgm_dist.tile.solver import Paused, Stepped, TileSolver
 __all__ = ["CONCURRENCY", "Handshake", "Heartbeat", "Worker", "versions"]
 
 # Two calls at a time: while one computes, the other reads its input or writes its output.
-CONCURRENCY = {"calls": 2, "signs": 1}
+CONCURRENCY = {"calls": 2, "control": 1}
 _PACKAGES = ("ddgm-dist", "torch", "numpy", "zarr", "tensorstore")
 
 
 @cache
 def versions() -> dict[str, str]:
-    """Versions that must agree between driver and workers, for results to be the same bits."""
+    """Versions that must agree between driver and workers, or the bits of results would differ."""
     found = {"python": ".".join(platform.python_version_tuple()[:2])}
     for package in _PACKAGES:
         try:
@@ -45,16 +45,16 @@ def versions() -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Handshake:
-    """Who a worker is.
+    """What a worker reports once its actor is up.
 
     Attributes
     ----------
     node, pid
-        Where.
+        Ray's identifier of its node; its process.
     versions
-        Of packages.
+        Versions of Python and of the packages that decide on the bits of a result.
     processor
-        Kind of what it computes with: of another kind results round differently.
+        Kind of processor that it computes with: results of another kind round differently.
     error
         Why it cannot work; empty if it can.
     """
@@ -68,7 +68,15 @@ class Handshake:
 
 @dataclass(frozen=True)
 class Heartbeat:
-    """A sign of life: events since the last one, and how many there ever were."""
+    """A sign of life.
+
+    Attributes
+    ----------
+    events
+        Events since the last heartbeat.
+    count
+        Number of events that the worker has had in all.
+    """
 
     events: list[Event]
     count: int
@@ -82,85 +90,85 @@ class Worker:
     job, name
         What to compute; the worker's name in receipts and events.
     threads
-        That torch computes with.
+        Number of threads that torch computes with.
     """
 
     def __init__(self, job: Job, name: str, threads: int) -> None:
         self.threads = threads
         self._events: deque[Event] = deque()
         self._count = 0
-        self._leaving = threading.Event()
+        self._draining = threading.Event()
         torch.set_num_threads(threads)
-        self._once = Once()
+        self._calls = IdempotentCalls()
         self._error, self._processor = "", ""
-        # An actor whose constructor raises is gone, and the next one is put in the room that it
-        # leaves, on the node that lacks something. This one stays, and tells where that is.
+        # An actor whose constructor raises is gone, and Ray puts the next one in its place, on the
+        # node that lacks something. This one stays, so that its handshake names the node.
         try:
             self.solver = TileSolver(job, name)
             self._processor = processor(self.solver.device)
         except Exception as error:
             self._error = last_line(error)
 
-    @ray.method(concurrency_group="signs")
-    def hello(self) -> Handshake:
+    @ray.method(concurrency_group="control")
+    def handshake(self) -> Handshake:
         """Answer once the actor is up."""
         node = ray.get_runtime_context().get_node_id()
         return Handshake(node, os.getpid(), versions(), self._processor, self._error)
 
-    @ray.method(concurrency_group="signs")
-    def pulse(self) -> Heartbeat:
-        """Events of tiles that are running; answered while they do."""
-        return Heartbeat(self._take(), self._count)
+    @ray.method(concurrency_group="control")
+    def heartbeat(self) -> Heartbeat:
+        """Events of tiles that are running; answered while they run."""
+        return Heartbeat(self._take_events(), self._count)
 
-    @ray.method(concurrency_group="signs")
-    def leave(self) -> None:
-        """Put running tiles aside: the node is about to go."""
-        self._leaving.set()
+    @ray.method(concurrency_group="control")
+    def drain(self) -> None:
+        """Checkpoint running tiles and put them aside: the node is about to be removed."""
+        self._draining.set()
 
     @ray.method(concurrency_group="calls")
     def drop(self, tiles: list[str]) -> None:
         """Forget the states of tiles that others solve now."""
         self.solver.drop(tiles)
         for tile in tiles:
-            self._once.forget(tile)
+            self._calls.forget(tile)
 
-    # A driver that got no answer asks again, maybe while the call still goes on: see `Once`.
+    # A driver that got no answer asks again, maybe while the call is running: calls are idempotent.
 
     @ray.method(concurrency_group="calls")
     def run(self, task: Task) -> tuple[Receipt | Paused, list[Event]]:
-        """All iterations of an uncoupled tile; with its events that no pulse has told."""
-        answer = self._once(task.tile.name, _call(task), lambda: self._run(task))
+        """All iterations of an uncoupled tile, and those of its events that no heartbeat has sent."""
+        answer = self._calls(task.tile.name, _identity(task), lambda: self._run(task))
         if isinstance(answer[0], Paused):
-            self._once.forget(task.tile.name)  # it may come back to be gone on with
+            self._calls.forget(task.tile.name)  # the same call may come again, to continue the tile
         return answer
 
     def _run(self, task: Task) -> tuple[Receipt | Paused, list[Event]]:
-        self._threads()
-        # Who was lost may have written the tile without anybody hearing of it: a host that is cut off
-        # from the others goes on for a minute.
+        self._set_threads()
+        # A worker that was given up may have written the tile without an answer: a host that is cut
+        # off from the others computes on for a minute.
         written = self.solver.written(task.tile) if task.retried else None
         if written is not None:
-            return written, self._take()
+            return written, self._take_events()
         outcome: Receipt | Paused | None = None
-        for event in self.solver.run(task.tile, task.load, self._leaving.is_set):
+        for event in self.solver.run(task.tile, task.load, self._draining.is_set):
             self._count += 1
             if isinstance(event, Receipt | Paused):
                 outcome = event
             else:
                 self._events.append(event)
         assert outcome is not None
-        return outcome, self._take()
+        return outcome, self._take_events()
 
     @ray.method(concurrency_group="calls")
     def step(self, task: Task, *pieces: Piece) -> Any:
-        """An iteration of a coupled tile: what happened, then a piece for each receiver."""
-        stepped = self._once(task.tile.name, _call(task), lambda: self._step(task, pieces))
+        """An iteration of a coupled tile: its outcome, then a piece for each receiver."""
+        stepped = self._calls(task.tile.name, _identity(task), lambda: self._step(task, pieces))
         if not task.receivers:
             return stepped
         return [stepped, *self.solver.pieces(task.tile, task.n, task.receivers)]
 
     def _step(self, task: Task, pieces: tuple[Piece, ...]) -> Stepped:
-        self._threads()
+        self._set_threads()
         stepped = self.solver.step(
             task.tile,
             task.n,
@@ -175,10 +183,10 @@ class Worker:
     @ray.method(concurrency_group="calls")
     def finish(self, task: Task, *pieces: Piece) -> Receipt:
         """Write a coupled tile."""
-        return self._once(task.tile.name, _call(task), lambda: self._finish(task, pieces))
+        return self._calls(task.tile.name, _identity(task), lambda: self._finish(task, pieces))
 
     def _finish(self, task: Task, pieces: tuple[Piece, ...]) -> Receipt:
-        self._threads()
+        self._set_threads()
         receipt = self.solver.finish(
             task.tile, dict(zip(task.senders, pieces, strict=True)), task.load
         )
@@ -188,7 +196,7 @@ class Worker:
     @ray.method(concurrency_group="calls")
     def combine(self, task: Task) -> Receipt:
         """Write mean and deviation of a tile's samples."""
-        return self._once(task.tile.name, _call(task), lambda: self._combine(task))
+        return self._calls(task.tile.name, _identity(task), lambda: self._combine(task))
 
     def _combine(self, task: Task) -> Receipt:
         writer = self.solver.writer
@@ -197,19 +205,19 @@ class Worker:
         self._count += 1
         return receipt
 
-    def _take(self) -> list[Event]:
+    def _take_events(self) -> list[Event]:
         found = []
         while self._events:
-            with contextlib.suppress(IndexError):  # the other thread took it
+            with contextlib.suppress(IndexError):  # another thread took it
                 found.append(self._events.popleft())
         return found
 
-    def _threads(self) -> None:
+    def _set_threads(self) -> None:
         # OpenMP keeps the number per thread, and calls come in several.
         if torch.get_num_threads() != self.threads:
             torch.set_num_threads(self.threads)
 
 
-def _call(task: Task) -> tuple[str, int, int]:
-    """Which call of its tile a task is."""
+def _identity(task: Task) -> tuple[str, int, int]:
+    """What tells the calls of one tile apart."""
     return task.kind, task.n, task.epoch

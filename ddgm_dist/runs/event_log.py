@@ -33,7 +33,7 @@ _NAMES: Mapping[type, str] = {
     PoolEvent: "pool",
 }
 # What engines do about a fault that costs a worker.
-_LOSSES = {Action.REPLACE, Action.LIGHTEN}
+_LOSSES = {Action.REPLACE, Action.THROTTLE}
 # Lines kept for a store that cannot be written for a while; then the oldest are given up.
 _KEPT = 100_000
 

@@ -1,4 +1,4 @@
-"""Which tiles touch which: the grid of a plan's tiles, looked up without comparing all pairs."""
+"""The grid of a plan's tiles: finds the tiles around a tile without comparing all pairs."""
 
 from __future__ import annotations
 
@@ -20,17 +20,18 @@ class TileGrid:
     Parameters
     ----------
     plan
-        The tiles of a sample form a grid, row by row: every row is cut at the same columns.
+        Plan of the run. The tiles of a sample form a grid, row by row: every row is cut at the same
+        columns.
     geometry
-        Of the tilt series.
+        Geometry of the tilt series.
     rows_per_call
-        Rows of a block.
+        Rows of a block, which is what a checkpoint chunk holds.
     """
 
     def __init__(self, plan: Plan, geometry: Geometry, rows_per_call: int) -> None:
         self.plan, self.field, self.rows = plan, geometry.field, geometry.rows
         self.depth, self.block = geometry.thickness, rows_per_call
-        # Only the first row and column are looked at: there may be a hundred thousand tiles.
+        # Only the first row and column are read: there may be a hundred thousand tiles.
         tiles, first = plan.tiles, plan.tiles[0]
         top = first.write_box.start[1], first.sample
         first_row = list(takewhile(lambda t: (t.write_box.start[1], t.sample) == top, tiles))
@@ -46,7 +47,7 @@ class TileGrid:
         return bisect_left(self._xs, tile.write_box.start[2])
 
     def slot(self, tile: Tile) -> int:
-        """Index of a tile's column among those of all samples, in checkpoints."""
+        """Index of a tile's column in checkpoints, where the columns of all samples are side by side."""
         return tile.sample * len(self._xs) + self.column(tile)
 
     def support(self, tile: Tile) -> tuple[int, int]:
@@ -78,7 +79,7 @@ class TileGrid:
 
     @cached_property
     def _row_reach(self) -> int:
-        """Furthest that any tile reads beyond its own rows."""
+        """Rows that tiles read beyond their own, at most."""
         return max(
             max(
                 t.write_box.start[1] - t.read_box.start[1], t.read_box.stop[1] - t.write_box.stop[1]
@@ -100,7 +101,7 @@ class TileGrid:
 
     @cached_property
     def layout(self) -> CheckpointLayout:
-        """Of the checkpoints: the same for any cut along y."""
+        """Layout of the checkpoints: the same for any cut along y."""
         return CheckpointLayout(
             columns=self._samples * len(self._xs),
             depth=self.depth,
@@ -110,7 +111,7 @@ class TileGrid:
         )
 
     def chunks(self, tile: Tile, rows: slice | None = None) -> list[str]:
-        """Checkpoint chunks that hold a tile's state, or some rows of it."""
+        """Keys of the checkpoint chunks that hold a tile's state, or some rows of it."""
         own = tile.write_box.y
         start, stop = own.start, own.stop
         if rows is not None:

@@ -1,7 +1,7 @@
 """One driver process: reconstructs on a cluster and writes events and commits, as they come, to a file.
 
 Arguments: a JSON object with ``tilts``, ``out``, ``address``, ``workers``, ``config``, ``events``;
-``calm`` asks for the patience that a user's run has, instead of one that suits short runs.
+``calm`` asks for the timeouts that a user's run has, instead of one that suits short runs.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import Any
 from unittest import mock
 
 from ddgm_dist.engine.faults import Limits
-from ddgm_dist.ray_engine.dispatcher import Timeouts
 from ddgm_dist.ray_engine.engine import RayEngine
+from ddgm_dist.ray_engine.watch import Timeouts
 from ddgm_dist.records.checkpoint import Generation
 from ddgm_dist.runs.reconstruct import reconstruct
 from ddgm_dist.tile.events import Event, Report
@@ -59,7 +59,9 @@ def main() -> None:
     if not given.get("calm"):
         options |= {
             "limits": Limits(losses=20, tile_losses=20),
-            "patience": Timeouts(start=90, stall=60, probe=10, pulse=0.1, drain=0.2, resize=0.5),
+            "timeouts": Timeouts(
+                start=90, stall=60, probe=10, heartbeat=0.1, drain=0.2, resize=0.5
+            ),
         }
     engine = Logged(given["events"], **options)
     reconstruct(given["tilts"], given["out"], given["config"], engine)

@@ -2,7 +2,7 @@
 
 The cluster is started as one does by hand: `ray start --head` on the first host and `ray start
 --address` on the others, all ports pinned, Ray's own settings otherwise. The driver runs on the first
-host, with the patience that a user's run has. Each run's volume is compared with what the
+host, with the timeouts that a user's run has. Each run's volume is compared with what the
 undisturbed for-loop gives, bit for bit, and a line is written about what the fault cost.
 
     python -m tests.chaos.namespaces --json benchmarks/results/namespaces.json

@@ -1,7 +1,7 @@
 """The graph of coupled calls gives the for-loop's result under any order of events and any loss.
 
-Nothing is computed: the state of a tile is a hash of the states it was made from, so that a piece of the
-wrong iteration, or a missing one, shows in the end.
+Nothing is computed. The state of a tile is a hash of the states it was made from, so that a wrong or
+missing piece shows in the end.
 """
 
 import random
@@ -110,13 +110,13 @@ class Simulation:
     resident: bool
     dice: random.Random
     faults: int
-    kinds: tuple[str, ...] = ("kill", "leave", "join", "again", "roll back", "stream")
+    kinds: tuple[str, ...] = ("kill", "leave", "join", "requeue", "roll back", "spill")
     store: Store = field(default_factory=Store)
     result: dict[str, int] = field(default_factory=dict)
     held: dict[str, dict[str, tuple[int, int]]] = field(default_factory=dict)
     steps: int = 0
     made: int = 0
-    late: int = 0
+    stale: int = 0
 
     def join(self) -> None:
         self.held[f"w{self.made}"] = {}
@@ -161,7 +161,7 @@ class Simulation:
         )
         for _ in range(workers):
             self.join()
-        work.assign(list(self.held))
+        work.set_workers(list(self.held))
         flying: list[tuple[str, Assignment]] = []
         leaving: set[str] = set()
         for _ in range(100_000):
@@ -183,16 +183,16 @@ class Simulation:
             if flying:
                 worker, assignment = flying.pop(self.dice.randrange(len(flying)))
                 task, _ = assignment
-                if not work.void(task):
+                if not work.is_stale(task):
                     try:
                         digests, pieces = self.compute(worker, assignment)
                     except StaleStepError:
-                        assert self.late  # a step that was given up has overwritten the tile
+                        assert self.stale  # a stale step has overwritten the tile
                         work.roll_back(task)
                     else:
                         work.done(task, digests, pieces)
                 else:
-                    self.end_late(work, worker, task)
+                    self.end_stale(work, worker, task)
             for unit, generation in work.commits():
                 self.store.commit(unit, generation)
                 work.committed(unit, generation)
@@ -202,7 +202,7 @@ class Simulation:
                         self.held[worker].pop(name, None)
             for worker in list(leaving):
                 busy = any(w == worker for w, _ in flying)
-                if worker in self.held and work.evacuate(worker) and not busy:
+                if worker in self.held and work.drain(worker) and not busy:
                     self.join()
                     flying = self.lose(work, flying, worker)
         raise AssertionError("it never ends")
@@ -215,31 +215,31 @@ class Simulation:
         if kind == "kill":
             self.join()
             return self.lose(work, flying, worker)
-        if kind == "stream":
-            work.stream()
+        if kind == "spill":
+            work.spill_to_store()
         if kind == "leave":
             leaving.add(worker)
             self.join()
-            work.assign(list(self.held))
+            work.set_workers(list(self.held))
         if kind == "join":
             self.join()
-            work.assign(list(self.held))
-        if flying and kind in ("again", "roll back"):
+            work.set_workers(list(self.held))
+        if flying and kind in ("requeue", "roll back"):
             w, (task, _) = flying.pop(self.dice.randrange(len(flying)))
-            if kind == "again":
-                work.again(task)
+            if kind == "requeue":
+                work.requeue(task)
             else:
                 work.roll_back(task)
-                self.end_late(work, w, task)  # it failed, maybe with its state kept
+                self.end_stale(work, w, task)  # it failed, maybe with its state kept
         return flying
 
-    def end_late(self, work: GroupWork, worker: str, task: Task) -> None:
-        """A step that had begun before it was given up, maybe before its worker dropped the tile."""
+    def end_stale(self, work: GroupWork, worker: str, task: Task) -> None:
+        """A step that began before its group went back, maybe before its worker dropped the tile."""
         if task.keep and task.kind == "step" and self.dice.random() < 0.5:
             state = after(self.row, task.n + 1)[task.tile.name]
             self.held[worker][task.tile.name] = (task.n + 1, state)
-            self.late += 1
-        work.late(worker, task)
+            self.stale += 1
+        work.discard(worker, task)
 
     def lose(
         self, work: GroupWork, flying: list[tuple[str, Assignment]], worker: str
@@ -248,8 +248,8 @@ class Simulation:
         work.lost([worker])
         for w, (task, _) in flying:
             if w == worker:
-                work.again(task)
-        work.assign(list(self.held))
+                work.requeue(task)
+        work.set_workers(list(self.held))
         return [(w, a) for w, a in flying if w != worker]
 
 
@@ -305,11 +305,11 @@ def test_who_leaves_or_joins_as_announced_costs_no_step(
 def test_workers_lost_together_roll_a_group_back_once() -> None:
     row = Row(6, 1, planes=False)
     work = GroupWork(Plan(3), row, Store(), row.groups, resident=True)  # type: ignore[arg-type]
-    work.assign(["a", "b", "c"])
+    work.set_workers(["a", "b", "c"])
     first = [work.next(worker, ahead=False) for worker in "abc"]
     assert [found and found[0].epoch for found in first] == [0, 0, 0]
     work.lost(["a", "b"])
-    work.assign(["c"])
+    work.set_workers(["c"])
     again = [work.next(worker, ahead=False) for worker in "abc"]
     assert [found and found[0].epoch for found in again] == [None, None, 1]
 
@@ -317,7 +317,7 @@ def test_workers_lost_together_roll_a_group_back_once() -> None:
 def test_tiles_of_a_group_are_dealt_out_evenly_and_side_by_side() -> None:
     row = Row(9, 1, planes=False)
     work = GroupWork(Plan(3), row, Store(), row.groups, resident=True)  # type: ignore[arg-type]
-    work.assign(["a", "b", "c"])
+    work.set_workers(["a", "b", "c"])
     homes = {}
     for worker in "abc":
         while (found := work.next(worker, ahead=False)) is not None:
@@ -337,10 +337,10 @@ def taken(work: GroupWork, worker: str) -> list[Assignment]:
 def test_who_comes_late_takes_tiles_that_nobody_has_begun_without_a_checkpoint() -> None:
     row = Row(8, 1, planes=False)
     work = GroupWork(Plan(3), row, Store(), row.groups, resident=True)  # type: ignore[arg-type]
-    work.assign(["a"])
+    work.set_workers(["a"])
     first = work.next("a", ahead=False)
     assert first is not None
-    work.assign(["a", "b"])
+    work.set_workers(["a", "b"])
     rest = {worker: taken(work, worker) for worker in "ab"}
     assert (1 + len(rest["a"]), len(rest["b"])) == (4, 4)
     assert not any(task.save for tasks in rest.values() for task, _ in tasks)
@@ -349,10 +349,10 @@ def test_who_comes_late_takes_tiles_that_nobody_has_begun_without_a_checkpoint()
 def test_tiles_that_were_begun_move_at_a_checkpoint_when_someone_has_nothing_to_do() -> None:
     row = Row(8, 1, planes=False)
     work = GroupWork(Plan(9), row, Store(), row.groups, resident=True)  # type: ignore[arg-type]
-    work.assign(["a"])
+    work.set_workers(["a"])
     for task, _ in taken(work, "a"):
         work.done(task, {}, [0 for _ in task.receivers])
-    work.assign(["a", "b"])
+    work.set_workers(["a", "b"])
     assert {task.save for task, _ in taken(work, "a")} == {True}
     assert not taken(work, "b")
 
@@ -360,7 +360,7 @@ def test_tiles_that_were_begun_move_at_a_checkpoint_when_someone_has_nothing_to_
 def test_tiles_not_begun_leave_a_worker_that_is_about_to_go_at_once() -> None:
     row = Row(4, 1, planes=False)
     work = GroupWork(Plan(9), row, Store(), row.groups, resident=True)  # type: ignore[arg-type]
-    work.assign(["a", "b"])
-    assert work.evacuate("a")
+    work.set_workers(["a", "b"])
+    assert work.drain("a")
     assert not taken(work, "a")
     assert len(taken(work, "b")) == 4

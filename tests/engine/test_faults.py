@@ -9,9 +9,9 @@ from ddgm_dist.engine.faults import Action, Fault, Limits, RetryHistory, decide
 
 LIMITS = Limits(losses=3, tile_losses=2, attempts=2, rollbacks=2)
 FRESH = RetryHistory()
-SPENT = RetryHistory(losses=3, tile_losses=2, attempts=2, rollbacks=2, light=True, streamed=True)
+SPENT = RetryHistory(losses=3, tile_losses=2, attempts=2, rollbacks=2, throttled=True, spilled=True)
 
-# By fault: the first time, and when all patience is spent.
+# By fault: the first time, and when all limits are spent.
 POLICY = {
     Fault.BUG: (Action.FAIL, Action.FAIL),
     Fault.INPUT: (Action.FAIL, Action.FAIL),
@@ -25,8 +25,8 @@ POLICY = {
     Fault.OBJECT_LOST: (Action.ROLL_BACK, Action.FAIL),
     Fault.STALE: (Action.ROLL_BACK, Action.FAIL),
     Fault.CHECKPOINT_DAMAGED: (Action.ROLL_BACK, Action.FAIL),
-    Fault.OUT_OF_MEMORY: (Action.LIGHTEN, Action.FAIL),
-    Fault.STORE_FULL: (Action.STREAM, Action.FAIL),
+    Fault.OUT_OF_MEMORY: (Action.THROTTLE, Action.FAIL),
+    Fault.STORE_FULL: (Action.SPILL, Action.FAIL),
 }
 # What alone makes a fault final.
 SPENDS = {
@@ -40,19 +40,19 @@ SPENDS = {
     Fault.OBJECT_LOST: [RetryHistory(rollbacks=2)],
     Fault.STALE: [RetryHistory(rollbacks=2)],
     Fault.CHECKPOINT_DAMAGED: [RetryHistory(rollbacks=2)],
-    Fault.OUT_OF_MEMORY: [RetryHistory(light=True)],
-    Fault.STORE_FULL: [RetryHistory(streamed=True)],
+    Fault.OUT_OF_MEMORY: [RetryHistory(throttled=True)],
+    Fault.STORE_FULL: [RetryHistory(spilled=True)],
 }
 FINAL = (Fault.BUG, Fault.INPUT, Fault.START, Fault.VERSIONS)
-PASTS = [
-    RetryHistory(losses, tile_losses, attempts, rollbacks, light, streamed)
-    for losses, tile_losses, attempts, rollbacks, light, streamed in itertools.product(
+HISTORIES = [
+    RetryHistory(losses, tile_losses, attempts, rollbacks, throttled, spilled)
+    for losses, tile_losses, attempts, rollbacks, throttled, spilled in itertools.product(
         (0, 2, 3, 9), (0, 1, 2, 9), (0, 1, 2, 9), (0, 1, 2, 9), (False, True), (False, True)
     )
 ]
 
 
-def test_the_policy_speaks_of_every_fault() -> None:
+def test_the_policy_covers_every_fault() -> None:
     assert set(POLICY) == set(Fault)
 
 
@@ -66,36 +66,36 @@ def test_policy(fault: Fault) -> None:
 @pytest.mark.parametrize("fault", Fault)
 def test_only_what_concerns_a_fault_makes_it_final(fault: Fault) -> None:
     first, _ = POLICY[fault]
-    for past in PASTS:
-        action = decide(fault, past, LIMITS).action
-        spent = fault in FINAL or any(_reaches(past, limit) for limit in SPENDS.get(fault, []))
+    for history in HISTORIES:
+        action = decide(fault, history, LIMITS).action
+        spent = fault in FINAL or any(_reaches(history, limit) for limit in SPENDS.get(fault, []))
         if spent:
-            assert action is Action.FAIL, past
-        elif fault is Fault.UNAVAILABLE and past.attempts >= 2:
-            assert action is Action.REPLACE, past  # asked in vain: taken for lost
+            assert action is Action.FAIL, history
+        elif fault is Fault.UNAVAILABLE and history.attempts >= 2:
+            assert action is Action.REPLACE, history  # asked in vain: taken for lost
         else:
-            assert action is first, past
+            assert action is first, history
 
 
 @pytest.mark.parametrize("fault", [Fault.START, Fault.VERSIONS])
 def test_a_worker_that_is_unfit_is_refused_alone_once_another_was_fit(fault: Fault) -> None:
-    for past in PASTS:
-        assert decide(fault, replace(past, admitted=True), LIMITS).action is Action.REFUSE
+    for history in HISTORIES:
+        assert decide(fault, replace(history, admitted=True), LIMITS).action is Action.REFUSE
 
 
-def _reaches(past: RetryHistory, limit: RetryHistory) -> bool:
-    return all(getattr(past, name) >= value for name, value in vars(limit).items())
+def _reaches(history: RetryHistory, limit: RetryHistory) -> bool:
+    return all(getattr(history, name) >= value for name, value in vars(limit).items())
 
 
 @pytest.mark.parametrize("fault", [f for f in Fault if f not in FINAL and f is not Fault.PREEMPTED])
-def test_giving_up_tells_what_to_do(fault: Fault) -> None:
+def test_giving_up_comes_with_advice(fault: Fault) -> None:
     assert decide(fault, SPENT, LIMITS).advice
     assert "run the same command again" in decide(fault, SPENT, LIMITS).advice
 
 
 def test_pauses_are_short_and_grow() -> None:
-    for fault, past in itertools.product(Fault, PASTS):
-        decision = decide(fault, past, LIMITS)
+    for fault, history in itertools.product(Fault, HISTORIES):
+        decision = decide(fault, history, LIMITS)
         assert 0 <= decision.delay <= 15
         assert decision.delay == 0 or decision.action is not Action.FAIL
     for fault in (Fault.STORAGE, Fault.UNAVAILABLE):
@@ -103,16 +103,16 @@ def test_pauses_are_short_and_grow() -> None:
         assert first.delay < second.delay
 
 
-def after(past: RetryHistory, action: Action, fault: Fault) -> RetryHistory:
+def after(history: RetryHistory, action: Action, fault: Fault) -> RetryHistory:
     """What the dispatcher counts when it has acted and nothing came of it."""
-    loss = action in (Action.REPLACE, Action.LIGHTEN) and fault is not Fault.PREEMPTED
+    loss = action in (Action.REPLACE, Action.THROTTLE) and fault is not Fault.PREEMPTED
     return RetryHistory(
-        losses=past.losses + loss,
-        tile_losses=past.tile_losses + loss,
-        attempts=past.attempts + (action in (Action.REDO, Action.RESUBMIT)),
-        rollbacks=past.rollbacks + (action is Action.ROLL_BACK),
-        light=past.light or action is Action.LIGHTEN,
-        streamed=past.streamed or action is Action.STREAM,
+        losses=history.losses + loss,
+        tile_losses=history.tile_losses + loss,
+        attempts=history.attempts + (action in (Action.REDO, Action.RESUBMIT)),
+        rollbacks=history.rollbacks + (action is Action.ROLL_BACK),
+        throttled=history.throttled or action is Action.THROTTLE,
+        spilled=history.spilled or action is Action.SPILL,
     )
 
 
@@ -124,19 +124,19 @@ def test_any_sequence_of_faults_without_progress_ends() -> None:
     # Each count only grows, so the longest way from here to the end is what is left of all of them.
     left: dict[RetryHistory, int] = {}
 
-    def longest(past: RetryHistory) -> int:
-        if past not in left:
-            left[past] = -1  # on the way: to come back here would be a loop
+    def longest(history: RetryHistory) -> int:
+        if history not in left:
+            left[history] = -1  # on the way: to come back here would be a loop
             ways = [0]
             for fault in faults:
-                decision = decide(fault, past, LIMITS)
+                decision = decide(fault, history, LIMITS)
                 if decision.action is not Action.FAIL:
-                    follows = after(past, decision.action, fault)
-                    assert follows != past, (fault, past)
-                    assert left.get(follows) != -1, (fault, past)
+                    follows = after(history, decision.action, fault)
+                    assert follows != history, (fault, history)
+                    assert left.get(follows) != -1, (fault, history)
                     ways.append(1 + longest(follows))
-            left[past] = max(ways)
-        return left[past]
+            left[history] = max(ways)
+        return left[history]
 
     assert longest(FRESH) <= 3 + 2 + 2 + 2 + 2
 

@@ -110,14 +110,22 @@ class TwoCommits:
 @pytest.mark.parametrize("lost_after", [0, 1])
 def test_a_driver_that_has_lost_the_output_commits_nothing_more(lost_after: int) -> None:
     """The commit before may have taken long, so whoever listens is asked before each."""
-    from ddgm_dist.ray_engine.dispatcher import Dispatcher, Limits, Timeouts
+    from ddgm_dist.engine.faults import Limits
+    from ddgm_dist.ray_engine.dispatcher import Dispatcher
+    from ddgm_dist.ray_engine.watch import Timeouts
 
     all_in_one: Any = TwoCommits(lost_after)
     dispatcher = Dispatcher(
-        *[all_in_one] * 4, report=all_in_one.report, limits=Limits(), patience=Timeouts()
+        all_in_one,
+        all_in_one,
+        [all_in_one],
+        all_in_one,
+        report=all_in_one.report,
+        limits=Limits(),
+        timeouts=Timeouts(),
     )
     with pytest.raises(Lost):
-        dispatcher._commit()
+        dispatcher._commit(all_in_one)
     assert len(all_in_one.done) == lost_after
 
 

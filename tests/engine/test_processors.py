@@ -1,4 +1,4 @@
-"""Another kind of processor than those that have worked on a problem is told, once, also later."""
+"""Another kind of processor than those that have worked on a problem is reported, once, also later."""
 
 import json
 from collections.abc import Callable
@@ -25,7 +25,7 @@ def test_the_first_kind_is_none(record: RunRecord) -> None:
     assert mixture(record, "p", {"AVX2": "b"}, "w") is None
 
 
-def test_another_is_told_once_with_where_each_was(record: RunRecord, tmp_path: Path) -> None:
+def test_another_is_reported_once_with_where_each_was(record: RunRecord, tmp_path: Path) -> None:
     mixture(record, "p", {"AVX2": "a"}, "w")
     event = mixture(RunRecord(tmp_path / "out.zarr"), "p", {"AVX512": "b"}, "w")
     assert event is not None
@@ -35,7 +35,7 @@ def test_another_is_told_once_with_where_each_was(record: RunRecord, tmp_path: P
     assert mixture(record, "another", {"AVX512": "c"}, "w") is None
 
 
-def test_two_at_once_are_told(record: RunRecord) -> None:
+def test_two_at_once_are_reported(record: RunRecord) -> None:
     assert mixture(record, "p", {"AVX2": "a", "AVX512": "b"}, "w") is not None
 
 
@@ -60,7 +60,7 @@ class Watched(LocalEngine):
         super().run(job, done, listen)
 
 
-def test_a_run_that_is_gone_on_with_elsewhere_tells(
+def test_a_run_that_is_resumed_elsewhere_reports_it(
     begin: Callable[..., Job], tilts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = begin()

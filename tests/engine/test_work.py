@@ -1,4 +1,4 @@
-"""Uncoupled tiles that come back are known to have been asked for, and are not done twice."""
+"""Uncoupled tiles that are requeued are marked as retried, and are not written twice."""
 
 import dataclasses
 import shutil
@@ -26,7 +26,7 @@ def written(begin: Callable[..., Job]) -> tuple[Job, Receipt]:
     return job, receipt
 
 
-def test_a_call_that_comes_back_is_marked() -> None:
+def test_a_requeued_call_is_marked() -> None:
     boxes = [Box((0, y, 0), (4, y + 2, 8)) for y in (0, 2)]
     tiles = [Tile(f"y{i}", box, box, i) for i, box in enumerate(boxes)]
     history: Any = SimpleNamespace(newest=lambda tiles: None)
@@ -40,7 +40,7 @@ def test_a_call_that_comes_back_is_marked() -> None:
     first, second = take("a"), take("b")
     assert not first.retried
     assert not second.retried
-    work.again(first)
+    work.requeue(first)
     assert take("b") == dataclasses.replace(first, retried=True)
 
 

@@ -1,8 +1,8 @@
 """The engine on Ray without Ray: its driver's loop and its workers in one process, call after call.
 
 Calls are made one at a time, in the order in which they were submitted, when the loop waits for an
-answer; time passes only where the loop sleeps or waits. So any order of faults can be told, and what is
-a matter of minutes takes none.
+answer. Time passes only where the loop sleeps or waits. So any order of faults can be planted, and
+minutes of waiting take no time.
 """
 
 from __future__ import annotations
@@ -18,16 +18,18 @@ from ray.exceptions import ActorDiedError, RayTaskError
 
 from ddgm_dist.engine.faults import Limits
 from ddgm_dist.engine.work import Work
-from ddgm_dist.ray_engine import dispatcher as ray_dispatch
-from ddgm_dist.ray_engine.dispatcher import Dispatcher, Timeouts
-from ddgm_dist.ray_engine.engine import _work
+from ddgm_dist.ray_engine import admission, calls, dispatcher, setbacks
+from ddgm_dist.ray_engine import watch as watch_module
+from ddgm_dist.ray_engine.dispatcher import Dispatcher
+from ddgm_dist.ray_engine.engine import _stages
 from ddgm_dist.ray_engine.pool import WorkerHandle
+from ddgm_dist.ray_engine.watch import Timeouts
 from ddgm_dist.ray_engine.worker import Worker
 from ddgm_dist.tile.events import Event, FaultEvent, Report
 from ddgm_dist.tile.history import History
 from ddgm_dist.tile.job import Job
 
-__all__ = ["Clock", "DiesError", "Inline", "InlineEngine", "InlinePool"]
+__all__ = ["Clock", "DiesError", "Inline", "InlineEngine", "InlinePool", "set_clock"]
 
 
 class DiesError(BaseException):
@@ -49,6 +51,12 @@ class Clock:
         self.now += seconds
 
 
+def set_clock(patch: pytest.MonkeyPatch, clock: Clock) -> None:
+    """Let the driver's loop take its time from a clock."""
+    for module in (admission, calls, dispatcher, setbacks, watch_module):
+        patch.setattr(module, "time", clock)
+
+
 class Inline:
     """In the place of `ray` in the driver's loop: a reference is a call that is yet to be made.
 
@@ -57,7 +65,7 @@ class Inline:
     waits
         How many references were waited for, and for how long at most.
     busy
-        Whether all workers still compute: only their signs of life are answered.
+        Whether all workers still compute: only their heartbeats are answered.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -129,7 +137,7 @@ class Reference:
     @property
     def sign(self) -> bool:
         """Whether it is answered at once, also by a worker that computes."""
-        return self.call.method == "pulse" and not self.lost
+        return self.call.method == "heartbeat" and not self.lost
 
     @property
     def lost(self) -> bool:
@@ -180,38 +188,38 @@ class InlinePool:
     ----------
     make
         Makes a worker of a name.
-    workers
-        How many.
+    count
+        Number of workers.
     """
 
-    def __init__(self, make: Callable[[str], Any], workers: int) -> None:
-        self.make, self.workers, self.started = make, workers, 0
-        self.members: dict[str, WorkerHandle] = {}
-        self.refused: list[Any] = []
+    def __init__(self, make: Callable[[str], Any], count: int) -> None:
+        self.make, self.count, self.started = make, count, 0
+        self.workers: dict[str, WorkerHandle] = {}
+        self.refusals: list[Any] = []
         self.grow()
 
     @property
     def ready(self) -> list[WorkerHandle]:
-        return [m for m in self.members.values() if m.hello is not None]
+        return [w for w in self.workers.values() if w.handshake is not None]
 
     def grow(self) -> None:
-        while len(self.members) < self.workers:
+        while len(self.workers) < self.count:
             name = f"worker-{self.started}"
             self.started += 1
-            self.members[name] = WorkerHandle(name, Actor(self.make(name)), None)
+            self.workers[name] = WorkerHandle(name, Actor(self.make(name)), None)
 
     def admit(self) -> tuple[list[WorkerHandle], list[Any]]:
-        found = [m for m in self.members.values() if m.hello is None]
-        for member in found:
-            hello: Any = SimpleNamespace(node="n", processor="p")
-            member.hello = hello
+        found = [w for w in self.workers.values() if w.handshake is None]
+        for worker in found:
+            handshake: Any = SimpleNamespace(node="n", processor="p")
+            worker.handshake = handshake
         return found, []
 
-    def gone_with(self, member: WorkerHandle) -> list[WorkerHandle]:
-        return [member]
+    def lost_with(self, worker: WorkerHandle) -> list[WorkerHandle]:
+        return [worker]
 
-    def remove(self, member: WorkerHandle) -> None:
-        self.members.pop(member.name, None)
+    def remove(self, worker: WorkerHandle) -> None:
+        self.workers.pop(worker.name, None)
 
     def resize(self) -> None:
         """The cluster stays as it is."""
@@ -233,8 +241,8 @@ class InlineEngine:
         Is shown each event.
     make
         Makes a worker, of a job and a name.
-    patience
-        Times of the driver.
+    timeouts
+        Timeouts of the driver.
 
     Attributes
     ----------
@@ -250,16 +258,17 @@ class InlineEngine:
         workers: int = 2,
         watch: Callable[[Event], None] | None = None,
         make: Callable[[Job, str], Any] = lambda job, name: Worker(job, name, 1),
-        patience: Timeouts | None = None,
+        timeouts: Timeouts | None = None,
     ) -> None:
         self.workers, self.watch, self.make = workers, watch, make
-        self.patience = patience or Timeouts()
+        self.timeouts = timeouts or Timeouts()
         self.seen: list[Event] = []
         self.clock = Clock()
         self.ray = Inline(self.clock)
-        patch.setattr(ray_dispatch, "ray", self.ray)
-        patch.setattr(ray_dispatch, "time", self.clock)
-        patch.setattr(ray_dispatch, "draining_nodes", set)
+        for module in (calls, watch_module):
+            patch.setattr(module, "ray", self.ray)
+        set_clock(patch, self.clock)
+        patch.setattr(watch_module, "draining_nodes", set)
 
     @contextlib.contextmanager
     def connected(self) -> Iterator[None]:
@@ -269,7 +278,7 @@ class InlineEngine:
         return asked
 
     def run(self, job: Job, done: frozenset[str], report: Report) -> None:
-        work, history = _work(job, done, self.workers)
+        stages, history = _stages(job, done, self.workers)
 
         def listen(event: Event) -> None:
             self.seen.append(event)
@@ -277,12 +286,14 @@ class InlineEngine:
             if self.watch:
                 self.watch(event)
 
-        self.dispatch(job, work, history, listen)
+        self.dispatch(job, stages, history, listen)
 
-    def dispatch(self, job: Job, work: Work, history: History, report: Report) -> Dispatcher:
+    def dispatch(
+        self, job: Job, stages: Sequence[Work], history: History, report: Report
+    ) -> Dispatcher:
         """Run any work; returns the dispatcher."""
         pool: Any = InlinePool(lambda name: self.make(job, name), self.workers)
-        made = Dispatcher(job, pool, work, history, report, Limits(), self.patience)
+        made = Dispatcher(job, pool, stages, history, report, Limits(), self.timeouts)
         made.run()
         return made
 

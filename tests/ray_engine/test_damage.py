@@ -1,4 +1,4 @@
-"""What lies on disk is damaged or lost: told with its place, and the run goes on or can go on."""
+"""What lies on disk is damaged or lost: reported with its place, and the run can be resumed."""
 
 import re
 import shutil
@@ -71,7 +71,7 @@ def test_a_damaged_checkpoint_costs_one_generation(
     damaged = [f for f in engine.faults() if f.kind == "checkpoint-damaged"]
     assert damaged
     assert f"iteration {n}, chunk {column}/{block}" in damaged[0].detail
-    # The unit went on from the generation before, not from the start.
+    # The unit continued from the generation before, not from the start.
     rows = unit[:7]  # unit and tiles begin with their first row
     assert min(steps(engine, rows)) == before["iteration"] > 0
 
@@ -93,7 +93,7 @@ def steps(engine: Any, rows: str) -> list[int]:
 
 
 @pytest.mark.parametrize("damage", ["flip", "remove"])
-def test_a_damaged_piece_of_the_input_is_told_with_its_place(
+def test_a_damaged_piece_of_the_input_is_reported_with_its_place(
     make_tilts: MakeTilts, solve: Solve, watched: Watched, tmp_path: Path, damage: str
 ) -> None:
     """Found by a worker, after the run has begun; what was finished before is kept."""
@@ -123,7 +123,7 @@ def test_a_damaged_piece_of_the_input_is_told_with_its_place(
     found = status(out)
     assert (found.state, found.tiles) == ("interrupted", 8)
     assert 1 <= found.tiles_done < 8
-    # With a good copy in its place the run goes on, and does nothing twice.
+    # With a good copy in its place the run continues, and does nothing twice.
     shutil.rmtree(tilts)
     shutil.copytree(whole, tilts)
     record = RunRecord(out)

@@ -166,7 +166,7 @@ def test_a_worker_that_cannot_start_fails_the_run_at_once(
 
 
 @pytest.mark.usefixtures("cluster")
-def test_bad_input_found_by_a_worker_is_told_as_it_is(
+def test_bad_input_found_by_a_worker_is_raised_as_it_is(
     tilts: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And paths may be relative, although the cluster was started elsewhere."""
@@ -193,7 +193,7 @@ def test_refuses_no_workers(workers: int) -> None:
         ray_engine(workers=workers)
 
 
-def test_an_address_where_nothing_listens_is_told_at_once(tilts: Path, tmp_path: Path) -> None:
+def test_an_address_where_nothing_listens_is_refused_at_once(tilts: Path, tmp_path: Path) -> None:
     """Ray itself would try for minutes."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -1,4 +1,4 @@
-"""Faults through the real engine: what it does, what it tells, and that no bit changes."""
+"""Faults through the real engine: what it does, what it reports, and that no bit changes."""
 
 import threading
 import time
@@ -19,7 +19,7 @@ from ddgm_dist.records.checkpoint import Generation
 from ddgm_dist.runs.reconstruct import Result, reconstruct
 from ddgm_dist.tile.events import Event, FaultEvent, PoolEvent, Receipt, SaveEvent, StepEvent
 from ddgm_dist.tile.job import Job
-from tests.ray_engine.inline import Clock
+from tests.ray_engine.inline import Clock, set_clock
 
 Solve = Callable[..., tuple[np.ndarray, Result]]
 MakeTilts = Callable[..., Path]
@@ -66,7 +66,7 @@ def test_every_error_is_the_fault_that_it_means() -> None:
     assert fault_of(errors.OutOfMemoryError("no")) == "out-of-memory"
 
 
-# As Ray 2.60 tells it, but for most of the 40 lines.
+# The message of Ray 2.60, without most of its 40 lines.
 KILLED = """1 worker(s) were killed due to the node running low on memory. Memory on the node \
 (IP: 10.0.0.2, ID: 19462fd1) was 22.60GB used / 23.54GB limit (0.960063)
 OOM kill reason: Memory usage 24266948608B exceeded threshold of 24012260761B (95.0% of 25276063744B \
@@ -80,7 +80,7 @@ provisioning more memory on this node or reducing task parallelism by requesting
 
 
 def test_what_the_memory_monitor_has_killed_ran_out_of_memory() -> None:
-    """Whether Ray tells it as such (2.60 does) or as a cause of death."""
+    """Whether Ray raises it as such (2.60 does) or as a cause of death."""
     from ray import exceptions as errors
     from ray.core.generated.common_pb2 import ActorDiedErrorContext
 
@@ -114,18 +114,18 @@ def test_a_lost_worker_is_replaced(
     expected, _ = solve(tilts, **KEYS, **cut)
     fault = plant(kind)
     # Above twenty times the longest step of a busy machine the engine waits for longer.
-    engine = watched(workers=2, patience={"stall": 2.0, "probe": 1.0})
+    engine = watched(workers=2, timeouts={"stall": 2.0, "probe": 1.0})
     volume, _ = solve(tilts, engine, **KEYS, **cut, denoiser="faulty:faulty")
     assert not fault.exists()
     np.testing.assert_array_equal(volume, expected)
-    told = "worker-lost" if kind == "kill" else "stalled"
+    expected_kind = "worker-lost" if kind == "kill" else "stalled"
     # Ray takes five seconds to end a stopped process, whose locks on files may stall another.
-    assert {(f.kind, f.action) for f in engine.faults()} == {(told, "replace the worker")}
+    assert {(f.kind, f.action) for f in engine.faults()} == {(expected_kind, "replace the worker")}
     assert len(engine.faults()) <= 2
 
 
 class Unavailable:
-    """In the place of `ray` in the driver's loop: an answer is lost, or a call that goes on."""
+    """In the place of `ray` in the driver's loop: an answer is lost, or that of a running call."""
 
     def __init__(self, *, running: bool) -> None:
         self.running, self.failed = running, False
@@ -167,7 +167,7 @@ def test_a_worker_that_is_unavailable_is_asked_again(
     cut: dict[str, Any],
     running: bool,
 ) -> None:
-    """Whether the call has been answered in vain, or still goes on when it is asked for again."""
+    """Whether the call's answer is lost, or it is still running when it is asked for again."""
     expected, _ = solve(tilts, **KEYS, **cut)
     pause = plant("pause")
 
@@ -175,13 +175,13 @@ def test_a_worker_that_is_unavailable_is_asked_again(
 
     def go_on(event: Event) -> None:
         if isinstance(event, FaultEvent):
-            # The call is asked for again after a second.
+            # The same worker is asked again after a second.
             timers.append(threading.Timer(2.0, lambda: pause.unlink(missing_ok=True)))
             timers[-1].start()
 
     if not running:
         pause.unlink()
-    monkeypatch.setattr("ddgm_dist.ray_engine.dispatcher.ray", Unavailable(running=running))
+    monkeypatch.setattr("ddgm_dist.ray_engine.calls.ray", Unavailable(running=running))
     engine = watched(go_on if running else None, workers=2)
     try:
         volume, result = solve(tilts, engine, **KEYS, **cut, denoiser="faulty:faulty")
@@ -190,7 +190,9 @@ def test_a_worker_that_is_unavailable_is_asked_again(
             timer.cancel()
             timer.join()
     np.testing.assert_array_equal(volume, expected)
-    assert [(f.kind, f.action) for f in engine.faults()] == [("unavailable", "ask again")]
+    assert [(f.kind, f.action) for f in engine.faults()] == [
+        ("unavailable", "ask the same worker again")
+    ]
     done = [(e.tile, e.iteration) for e in engine.seen if isinstance(e, StepEvent)]
     assert sorted(done) == sorted(product((t.name for t in result.plan.tiles), range(KEYS["N"])))
 
@@ -204,7 +206,8 @@ def test_running_out_of_memory_once_is_survived(
     engine = watched(workers=2)
     volume, _ = solve(tilts, engine, **KEYS, **COUPLED, denoiser="faulty:faulty")
     np.testing.assert_array_equal(volume, expected)
-    assert [(f.kind, f.action) for f in engine.faults()] == [("out-of-memory", "do less at a time")]
+    (fault,) = engine.faults()
+    assert (fault.kind, fault.action) == ("out-of-memory", "one call per worker at a time")
 
 
 @pytest.mark.usefixtures("two_cpus")
@@ -276,8 +279,8 @@ def test_workers_join_and_leave_a_running_job(
     def watch(event: Event) -> None:
         """The node joins as soon as work has begun, and goes in the midst of its first tile.
 
-        Nobody goes on until the loss is told: its processes outlive it by a moment, in which
-        they could end their tiles.
+        All tiles wait until the loss is reported: the node's processes outlive it by a moment, in
+        which they could end their tiles.
         """
         nonlocal node
         if isinstance(event, PoolEvent) and event.workers == 2 and node is None:
@@ -299,9 +302,9 @@ def test_workers_join_and_leave_a_running_job(
     volume, _ = solve(tilts, engine, **KEYS, **cut, denoiser="faulty:faulty")
     np.testing.assert_array_equal(volume, expected)
     assert newcomers
-    told = {f.worker for f in engine.faults() if f.kind == "worker-lost"}
-    assert told == {"worker-2", "worker-3"}
-    assert lost == [told]  # together, so that no group goes back twice
+    gone = {f.worker for f in engine.faults() if f.kind == "worker-lost"}
+    assert gone == {"worker-2", "worker-3"}
+    assert lost == [gone]  # together, so that no group goes back twice
     # The others did the rest.
     last = [event.worker for event in engine.seen if isinstance(event, Receipt)]
     assert last[-1] in OLD
@@ -312,9 +315,10 @@ def test_a_commit_that_fails_is_tried_again(
     begin: Callable[..., Job], monkeypatch: pytest.MonkeyPatch, failures: int
 ) -> None:
     """By the driver, as often as a worker's writes are."""
-    from ddgm_dist.ray_engine import dispatcher as ray_dispatch
+    from ddgm_dist.ray_engine.dispatcher import Dispatcher
+    from ddgm_dist.ray_engine.watch import Timeouts
 
-    told: list[Any] = []
+    seen: list[Any] = []
     left = repeat(StorageError("no room"), failures)
     committed: list[tuple[str, Generation]] = []
 
@@ -323,18 +327,17 @@ def test_a_commit_that_fails_is_tried_again(
             raise error
         committed.append((unit, generation))
 
-    pool: Any = SimpleNamespace(ready=[], progress=lambda: None)
+    pool: Any = SimpleNamespace(ready=[])
+    work: Any = SimpleNamespace(progress=lambda: None)
     history: Any = SimpleNamespace(commit=commit)
-    monkeypatch.setattr(ray_dispatch, "time", Clock())
-    dispatcher = ray_dispatch.Dispatcher(
-        begin(), pool, pool, history, told.append, Limits(), ray_dispatch.Timeouts()
-    )
+    set_clock(monkeypatch, Clock())
+    dispatcher = Dispatcher(begin(), pool, [work], history, seen.append, Limits(), Timeouts())
     generation = Generation(1, {})
     if failures > 2:
         with pytest.raises(StorageError, match="no room"):
-            dispatcher._record("unit", generation)
+            dispatcher._write_commit("unit", generation)
     else:
-        dispatcher._record("unit", generation)
+        dispatcher._write_commit("unit", generation)
         assert committed == [("unit", generation)]
-    faults = [event.kind for event in told if isinstance(event, FaultEvent)]
+    faults = [event.kind for event in seen if isinstance(event, FaultEvent)]
     assert faults == ["storage"] * failures

@@ -1,4 +1,4 @@
-"""A disk that is full in the middle of a run, and has room again: a real one, of 4 MiB."""
+"""A disk that is full in the middle of a run, and has room again; the disk is real, of 4 MiB."""
 
 import subprocess
 from collections.abc import Callable, Iterator
@@ -97,9 +97,9 @@ def test_the_run_ends_with_the_disk_named_and_goes_on_when_there_is_room(
     first = engine(watch)
     with pytest.raises(
         StorageError, match=r"writing \d+ bytes to .*/disk/out\.zarr.* free"
-    ) as told:
+    ) as caught:
         reconstruct(tilts, out, keys, first)
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(caught.value)
     assert len(receipts) >= 2
     if kind == "ray":
         *redone, last = [(f.kind, f.action) for f in first.faults]

@@ -1,4 +1,4 @@
-"""Workers that come late and are not fit to work: refused alone, told once, and never a loop."""
+"""Workers that come late and are unfit: refused alone, reported once, and never in a loop."""
 
 import os
 import time
@@ -35,7 +35,7 @@ class Late:
     cluster, pause
         Where; the file that holds all tiles up for as long as it is there.
     seen
-        Whether the tiles may go on.
+        Whether the tiles may continue.
     patch
         Of the environment, while the node starts.
     """
@@ -66,7 +66,7 @@ class Late:
             if self.after > 20:
                 self.pause.unlink(missing_ok=True)
 
-    def told(self, kind: str) -> list[str]:
+    def details(self, kind: str) -> list[str]:
         return [f.detail for f in self.faults if f.kind == kind]
 
     def end(self) -> None:
@@ -105,10 +105,10 @@ def other_versions(monkeypatch: pytest.MonkeyPatch) -> None:
     head = ray.get_runtime_context().get_node_id()
     unfit = ray_pool._unfit
 
-    def planted(member: Any, hello: Any) -> Any:
-        if hello.node != head:
-            hello.versions["torch"] = "0.1"
-        return unfit(member, hello)
+    def planted(worker: Any, handshake: Any) -> Any:
+        if handshake.node != head:
+            handshake.versions["torch"] = "0.1"
+        return unfit(worker, handshake)
 
     monkeypatch.setattr(ray_pool, "_unfit", planted)
 
@@ -130,11 +130,11 @@ def test_late_workers_of_other_versions_are_refused_and_the_others_go_on(
 
     def seen(watch: Late) -> bool:
         """Both CPUs of the node are held, or were not in half a minute after the first was."""
-        told = [f.time for f in watch.faults if f.kind == "other-versions"]
-        if told:
-            held.append(engine.last.pool.holding)
-            refused.update(r.member.name for r in engine.last.pool._refused)
-        return 2 in held or (bool(told) and time.time() - told[0] > 30)
+        times = [f.time for f in watch.faults if f.kind == "other-versions"]
+        if times:
+            held.append(engine.dispatcher.pool.holding)
+            refused.update(r.worker.name for r in engine.dispatcher.pool.refusals)
+        return 2 in held or (bool(times) and time.time() - times[0] > 30)
 
     watch = late(seen)
     # A third worker that does not fit the head's CPUs waits for the node; on it, it is refused.
@@ -143,9 +143,9 @@ def test_late_workers_of_other_versions_are_refused_and_the_others_go_on(
         monkeypatch.setattr("ddgm_dist.ray_engine.pool.shares", lambda *_: _shares(workers))
     volume, _ = solve(tilts, engine, **KEYS, **cut, denoiser="faulty:faulty")
     np.testing.assert_array_equal(volume, expected)
-    (detail,) = watch.told("other-versions")  # not once for each of its two workers
+    (detail,) = watch.details("other-versions")  # not once for each of its two workers
     assert "torch 0.1 (here " in detail
-    assert [f.action for f in watch.faults] == ["go on without it"]
+    assert [f.action for f in watch.faults] == ["continue without it"]
     assert not refused & {e.worker for e in engine.seen if isinstance(e, Receipt)}
     assert held[-1] == len(refused) == 2  # one for each CPU of the node; not a loop
 
@@ -156,7 +156,7 @@ def _shares(workers: int) -> Any:
     return Shares(workers, 1, 1.0, 0.0, 0)
 
 
-def test_late_workers_that_cannot_start_are_refused_and_tried_again_now_and_then(
+def test_late_workers_that_cannot_start_are_refused_and_retried_now_and_then(
     make_tilts: MakeTilts,
     solve: Solve,
     watched: Watched,
@@ -165,7 +165,7 @@ def test_late_workers_that_cannot_start_are_refused_and_tried_again_now_and_then
     tmp_path: Path,
 ) -> None:
     """The denoiser is not on their node, until it is."""
-    monkeypatch.setattr("ddgm_dist.ray_engine.pool._AGAIN", (1.0, 2.0))
+    monkeypatch.setattr("ddgm_dist.ray_engine.pool._RETRY_SECONDS", (1.0, 2.0))
     tilts = make_tilts(field=144, rows=32)
     expected, _ = solve(tilts, **KEYS)
     (tmp_path / "faulty.py").write_text("raise ImportError('planted')\n")
@@ -173,9 +173,9 @@ def test_late_workers_that_cannot_start_are_refused_and_tried_again_now_and_then
     ready: list[int] = []
 
     def seen(watch: Late) -> bool:
-        if watch.told("start-failed") and watch.after > 10:
+        if watch.details("start-failed") and watch.after > 10:
             (tmp_path / "faulty.py").unlink(missing_ok=True)
-        return bool(watch.told("start-failed"))
+        return bool(watch.details("start-failed"))
 
     watch = late(seen, {"PYTHONPATH": f"{tmp_path}:{before}"})
     pause = watch.pause
@@ -192,14 +192,14 @@ def test_late_workers_that_cannot_start_are_refused_and_tried_again_now_and_then
     engine = watched(both, workers=None)
     volume, _ = solve(tilts, engine, **KEYS, denoiser="faulty:faulty")
     np.testing.assert_array_equal(volume, expected)
-    (detail,) = watch.told("start-failed")
+    (detail,) = watch.details("start-failed")
     assert "planted" in detail
     assert max(ready) == 4
-    assert engine.last.pool._started <= 2 + 2 * 8  # by pauses, not as fast as it goes
+    assert engine.dispatcher.pool._started <= 2 + 2 * 8  # by pauses, not as fast as it goes
 
 
 @pytest.mark.usefixtures("two_cpus")
-def test_a_run_whose_fit_workers_are_gone_ends_and_tells_who_was_refused(
+def test_a_run_whose_fit_workers_are_gone_ends_and_names_the_refused(
     make_tilts: MakeTilts,
     solve: Solve,
     watched: Watched,
@@ -211,37 +211,37 @@ def test_a_run_whose_fit_workers_are_gone_ends_and_tells_who_was_refused(
 
     unfit = ray_pool._unfit
 
-    def planted(member: Any, hello: Any) -> Any:
-        if member.name != "worker-0":
-            hello.versions["torch"] = "0.1"
-        return unfit(member, hello)
+    def planted(worker: Any, handshake: Any) -> Any:
+        if worker.name != "worker-0":
+            handshake.versions["torch"] = "0.1"
+        return unfit(worker, handshake)
 
     monkeypatch.setattr(ray_pool, "_unfit", planted)
     plant("kill")
     engine = watched(
         workers=1,
-        patience={"start": 30.0},  # more than a busy machine takes to start one
+        timeouts={"start": 30.0},  # more than a busy machine takes to start one
     )
     with pytest.raises(
-        DdgmError, match=r"no worker has started .*torch 0\.1 .* to go on"
+        DdgmError, match=r"no worker has started .*torch 0\.1 .* to resume"
     ) as caught:
         solve(make_tilts(field=144), engine, **KEYS, denoiser="faulty:faulty")
     assert "\n" not in str(caught.value)
 
 
-def test_another_kind_of_processor_is_told_once_and_works(
+def test_another_kind_of_processor_is_reported_once_and_works(
     make_tilts: MakeTilts, solve: Solve, watched: Watched, late: Callable[..., Late]
 ) -> None:
-    """ATen takes other instructions where it is told to: the answer is that of rounding."""
+    """ATen takes other instructions where a variable says so: results differ by rounding."""
     tilts = make_tilts(field=144, rows=32)
     expected, _ = solve(tilts, **KEYS)
     watch = late(
-        lambda watch: bool(watch.told("mixed-processors")), {"ATEN_CPU_CAPABILITY": "default"}
+        lambda watch: bool(watch.details("mixed-processors")), {"ATEN_CPU_CAPABILITY": "default"}
     )
     engine = watched(watch, workers=None)
     volume, _ = solve(tilts, engine, **KEYS, denoiser="faulty:faulty")
     np.testing.assert_allclose(volume, expected, rtol=1e-3)
-    (detail,) = watch.told("mixed-processors")
+    (detail,) = watch.details("mixed-processors")
     assert "DEFAULT on node" in detail
     assert "not bit for bit" in detail
     assert any(e.worker not in OLD for e in engine.seen if isinstance(e, Receipt))

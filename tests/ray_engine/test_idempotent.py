@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from ddgm_dist.ray_engine.once import Once
+from ddgm_dist.ray_engine.idempotent import IdempotentCalls
 
 
 class Counted:
@@ -25,12 +25,12 @@ class Counted:
 
 
 @pytest.mark.parametrize("fail", [False, True])
-def test_who_asks_while_it_is_computed_waits_and_gets_the_same(fail: bool) -> None:
-    once, work = Once(), Counted(fail=fail)
+def test_a_caller_waits_while_it_is_computed_and_gets_the_same(fail: bool) -> None:
+    calls, work = IdempotentCalls(), Counted(fail=fail)
     with ThreadPoolExecutor(3) as pool:
-        answers = [pool.submit(once, "tile", 1, work)]
+        answers = [pool.submit(calls, "tile", 1, work)]
         assert work.begun.wait(10)
-        answers += [pool.submit(once, "tile", 1, work) for _ in range(2)]
+        answers += [pool.submit(calls, "tile", 1, work) for _ in range(2)]
         work.let.set()
         if fail:
             assert all("planted" in str(answer.exception(10)) for answer in answers)
@@ -40,35 +40,35 @@ def test_who_asks_while_it_is_computed_waits_and_gets_the_same(fail: bool) -> No
 
 
 def test_an_answer_is_kept_until_the_tile_s_next_call() -> None:
-    once, work = Once(), Counted()
+    calls, work = IdempotentCalls(), Counted()
     work.let.set()
-    assert [once("a", 1, work), once("b", 1, work), once("a", 1, work)] == [1, 2, 1]
-    assert [once("a", 2, work), once("a", 1, work)] == [3, 4]
-    once.forget("a")
-    assert once("a", 1, work) == 5
+    assert [calls("a", 1, work), calls("b", 1, work), calls("a", 1, work)] == [1, 2, 1]
+    assert [calls("a", 2, work), calls("a", 1, work)] == [3, 4]
+    calls.forget("a")
+    assert calls("a", 1, work) == 5
 
 
 def test_an_error_is_not_kept() -> None:
-    once, work = Once(), Counted(fail=True)
+    calls, work = IdempotentCalls(), Counted(fail=True)
     work.let.set()
     with pytest.raises(OSError, match="planted"):
-        once("a", 1, work)
+        calls("a", 1, work)
     work.fail = False
-    assert once("a", 1, work) == 2
+    assert calls("a", 1, work) == 2
 
 
 def test_few_answers_are_kept() -> None:
-    once, work = Once(kept=2), Counted()
+    calls, work = IdempotentCalls(kept=2), Counted()
     work.let.set()
-    assert [once(tile, 1, work) for tile in "abcba"] == [1, 2, 3, 2, 4]
+    assert [calls(tile, 1, work) for tile in "abcba"] == [1, 2, 3, 2, 4]
 
 
 def test_calls_of_other_tiles_do_not_wait() -> None:
-    once, slow, fast = Once(), Counted(), Counted()
+    calls, slow, fast = IdempotentCalls(), Counted(), Counted()
     fast.let.set()
     with ThreadPoolExecutor(1) as pool:
-        answer = pool.submit(once, "a", 1, slow)
+        answer = pool.submit(calls, "a", 1, slow)
         assert slow.begun.wait(10)
-        assert once("b", 1, fast) == 1
+        assert calls("b", 1, fast) == 1
         slow.let.set()
         assert answer.result(10) == 1

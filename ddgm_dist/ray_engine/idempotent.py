@@ -1,4 +1,4 @@
-"""A call that is asked for again, because its answer was lost or is late, is not computed again."""
+"""Idempotent calls: one that is asked for again, because its answer was lost, is not computed again."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from collections.abc import Callable, Hashable
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
-__all__ = ["Once"]
+__all__ = ["IdempotentCalls"]
 
 T = TypeVar("T")
 
 
-class Once:
+class IdempotentCalls:
     """Answers to the latest call of each tile; safe to call from several threads.
 
-    Whoever asks while the call is being computed waits for it. An error is told to all who wait, and
-    not kept.
+    Whoever asks while the call is being computed waits for it. An error is raised for all who wait, and
+    is not kept.
 
     Parameters
     ----------
     kept
-        Tiles whose answers are kept, those asked for last.
+        Number of tiles whose answers are kept, the most recent ones.
     """
 
     def __init__(self, kept: int = 1024) -> None:
@@ -36,7 +36,7 @@ class Once:
         Parameters
         ----------
         tile, call
-            Which. Another call of the tile takes the place of the one before.
+            Name of the tile; identity of the call. Another call of the tile replaces the one before.
         compute
             Gives the answer.
         """
@@ -60,7 +60,7 @@ class Once:
         return answer
 
     def forget(self, tile: str) -> None:
-        """Keep no answer of a tile; who waits for one still gets it."""
+        """Keep no answer of a tile; whoever waits for one still gets it."""
         with self._lock:
             self._answers.pop(tile, None)
 
