@@ -5,12 +5,11 @@ from __future__ import annotations
 import contextlib
 from typing import Protocol
 
+from ddgm_dist.engine.tally import Tally
 from ddgm_dist.tile.events import Report
 from ddgm_dist.tile.job import Job
 
-__all__ = [
-    "Engine",
-]
+__all__ = ["Engine"]
 
 
 class Engine(Protocol):
@@ -31,7 +30,10 @@ class Engine(Protocol):
         """
 
     def connected(self) -> contextlib.AbstractContextManager[None]:
-        """What the engine needs, for the time of a run; fails at once if it is not there."""
+        """The engine's resources, for the time of a run; fails at once if they are not there."""
+
+    def metrics(self, job: Job, tally: Tally) -> contextlib.AbstractContextManager[Report]:
+        """What shows the run's figures elsewhere: called for each event once the tally has it."""
 
     def run(self, job: Job, done: frozenset[str], report: Report) -> None:
         """Compute and write every tile whose name is not in ``done``."""

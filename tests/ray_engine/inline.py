@@ -17,6 +17,7 @@ import pytest
 from ray.exceptions import ActorDiedError, RayTaskError
 
 from ddgm_dist.engine.faults import Limits
+from ddgm_dist.engine.tally import Tally
 from ddgm_dist.engine.work import Work
 from ddgm_dist.ray_engine import dispatcher as ray_dispatch
 from ddgm_dist.ray_engine.dispatcher import Dispatcher, Timeouts
@@ -267,6 +268,9 @@ class InlineEngine:
 
     def budget(self, asked: int | None) -> int | None:
         return asked
+
+    def metrics(self, job: Job, tally: Tally) -> contextlib.AbstractContextManager[Report]:
+        return contextlib.nullcontext(lambda event: None)
 
     def run(self, job: Job, done: frozenset[str], report: Report) -> None:
         work, history = _work(job, done, self.workers)
