@@ -1,4 +1,4 @@
-"""The engine that is the specification: a for-loop in this process."""
+"""The reference engine: a loop over tiles in this process."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class LocalEngine:
         yield
 
     def budget(self, asked: int | None) -> int | None:
-        """What was asked for, or most of what is free on this machine."""
+        """Bytes asked for, or most of what is free on this machine."""
         return asked or available_memory()
 
     def metrics(self, job: Job, tally: Tally) -> contextlib.AbstractContextManager[Report]:

@@ -13,7 +13,7 @@ __all__ = ["Engine"]
 
 
 class Engine(Protocol):
-    """Where a plan is computed."""
+    """Computes the tiles of a plan."""
 
     @property
     def name(self) -> str:
@@ -24,10 +24,7 @@ class Engine(Protocol):
         """How many tiles are computed at the same time."""
 
     def budget(self, asked: int | None) -> int | None:
-        """Bytes that a worker may use: what was asked for, if it is there, or what there is.
-
-        None when that is unknown.
-        """
+        """Bytes that a worker may use: those asked for, or what there is; None when unknown."""
 
     def connected(self) -> contextlib.AbstractContextManager[None]:
         """The engine's resources, for the time of a run; fails at once if they are not there."""

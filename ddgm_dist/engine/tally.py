@@ -80,15 +80,15 @@ class Tally:
     workers: int = 0
     span: tuple[int, int] | None = None
     last: StepEvent | None = None
-    started: float = field(default_factory=time.time)
+    started: float = field(init=False)
     working: float | None = None
     heard: float | None = None
-    progressed: float = 0.0
-    secured: float = 0.0
+    progressed: float = field(init=False)
+    secured: float = field(init=False)
     checkpointed: float | None = None
 
     def __post_init__(self) -> None:
-        self.progressed = self.secured = self.started
+        self.started = self.progressed = self.secured = time.time()
 
     @classmethod
     def begin(cls, problem: Problem, plan: Plan, done: Collection[str]) -> Tally:
