@@ -46,7 +46,7 @@ class LocalEngine:
         history = History(solver.states.checkpoints, solver.grid)
         report(PoolEvent(1, None, None, time.time()))
         kind = {processor(solver.device): platform.node()}
-        mixed = mixture(solver.states.record, job.digest, kind, solver.worker)
+        mixed = mixture(solver.writer.record, job.digest, kind, solver.worker)
         if mixed is not None:
             report(mixed)
         for group in job.plan.groups:

@@ -9,7 +9,6 @@ from torch import Tensor
 from ddgm_dist.core.box import Box
 from ddgm_dist.planning.tiling import Tile
 from ddgm_dist.records.checkpoint import CheckpointDamagedError, Checkpoints, Generation
-from ddgm_dist.records.run_record import RunRecord
 from ddgm_dist.tile.blending import Piece
 from ddgm_dist.tile.events import FaultEvent, SaveEvent
 from ddgm_dist.tile.grid import TileGrid
@@ -34,7 +33,6 @@ class StateStore:
 
     def __init__(self, job: Job, grid: TileGrid, worker: str) -> None:
         self.job, self.grid, self.worker = job, grid, worker
-        self.record = RunRecord(job.out)
         self.checkpoints = Checkpoints(job.out, grid.layout, job.digest)
 
     def box(self, tile: Tile) -> Box:
@@ -74,7 +72,7 @@ class StateStore:
             The store is full or fails.
         """
         began, clock = time.time(), time.perf_counter()
-        self.record.check(self.job.digest)
+        self.checkpoints.record.check(self.job.digest)
         values = state.cpu().numpy()
         digests = self.checkpoints.write(n, self.grid.slot(tile), tile.write_box.start[1], values)
         seconds = time.perf_counter() - clock
