@@ -53,7 +53,7 @@ class Tally:
         When the session began.
     working
         When the first step began; None before one is done.
-    heard
+    last_event
         When the latest event came; None before one has come.
     progressed, secured
         When a step or a tile was last done; when a checkpoint or a tile was last written. Before that,
@@ -82,7 +82,7 @@ class Tally:
     last: StepEvent | None = None
     started: float = field(init=False)
     working: float | None = None
-    heard: float | None = None
+    last_event: float | None = None
     progressed: float = field(init=False)
     secured: float = field(init=False)
     checkpointed: float | None = None
@@ -92,15 +92,7 @@ class Tally:
 
     @classmethod
     def begin(cls, problem: Problem, plan: Plan, done: Collection[str]) -> Tally:
-        """The tally of a session that begins.
-
-        Parameters
-        ----------
-        problem, plan
-            What is solved, and how it is cut.
-        done
-            Names of the tiles that are written.
-        """
+        """The tally of a session that begins when tiles of these names are written."""
         voxels = sum(tile.write_box.size for tile in plan.tiles if tile.name in done)
         return cls(problem, plan.work, voxels * plan.iterations, plan.units, len(done))
 
@@ -129,7 +121,7 @@ class Tally:
                 self.coverage.finish(event.tile, event.work)
                 self._add_seconds(event.seconds_besides_steps)
                 self.progressed, self.secured, self.losses_in_a_row = now, now, 0
-        self.heard = now
+        self.last_event = now
 
     def _add_step(self, event: StepEvent, now: float) -> None:
         if self.working is None:
@@ -164,14 +156,9 @@ class Tally:
 
     def residuals(self) -> list[dict[str, float]]:
         """Per iteration: n, sigma, steps, residual."""
-        schedule = self.problem.schedule
+        sigma, steps = self.problem.schedule.sigma, self.problem.schedule.steps
         return [
-            {
-                "n": n,
-                "sigma": schedule.sigma[n],
-                "steps": schedule.steps[n],
-                "residual": self.residual(n),
-            }
+            {"n": n, "sigma": sigma[n], "steps": steps[n], "residual": self.residual(n)}
             for n in sorted(self.squared)
         ]
 

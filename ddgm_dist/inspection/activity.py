@@ -8,7 +8,7 @@ from typing import Any
 
 __all__ = ["COMPUTE", "IO", "Activity", "activities"]
 
-# Phases that a worker does one at a time, and those that go on beside them. Waiting is neither.
+# Phases that a worker does one at a time, and those that run beside them. Waiting is neither.
 COMPUTE = ("exchange", "gradient", "noise", "denoise")
 IO = ("read", "setup", "save", "write")
 

@@ -1,4 +1,4 @@
-"""The engine that spreads tiles over Ray actors. It schedules; ``engine/tile.py`` computes.
+"""The engine that spreads tiles over Ray actors. It schedules; ``tile/solver.py`` computes.
 
 Actors are caches: a lost one is replaced and its work is done again from the last checkpoint, with
 the same result, for every step is a function of addresses. The driver passes boxes and receives

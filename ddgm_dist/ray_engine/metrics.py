@@ -47,18 +47,14 @@ class Metric:
             return found.items()
         return [] if found is None else [("", found)]
 
-    @property
-    def tag_keys(self) -> tuple[str, ...]:
-        """Names of all its tags."""
-        return ("run",) if self.tag is None else ("run", self.tag)
-
 
 def _residual(tally: Tally) -> float | None:
     last = tally.last
     return None if last is None else tally.residual(last.iteration) / tally.problem.intensity.std
 
 
-_COUNTERS = {
+# Counters are those that end in ``_total``.
+METRICS = {
     "ddgm_voxels_total": Metric(
         "voxels of the volume, iterations counted separately",
         lambda tally: tally.coverage.voxels + tally.coverage.repeated,
@@ -71,8 +67,6 @@ _COUNTERS = {
         "seconds that checkpoints took", lambda tally: tally.saved_seconds
     ),
     "ddgm_tiles_done_total": Metric("tiles written", lambda tally: tally.tiles_done),
-}
-_GAUGES = {
     "ddgm_residual": Metric(
         "root-mean-square residual of the latest iteration, normalised", _residual
     ),
@@ -97,7 +91,6 @@ _GAUGES = {
     "ddgm_checkpoint_every_seconds": Metric("time between checkpoints, as configured"),
     "ddgm_losses_allowed": Metric("losses in a row after which the run is given up"),
 }
-METRICS = {**_COUNTERS, **_GAUGES}
 
 
 class RayMetrics:
@@ -119,25 +112,17 @@ class RayMetrics:
         self, run: str, tally: Tally, *, checkpoint_every: float, losses_allowed: int
     ) -> None:
         self.tally = tally
-
-        self._counters = {
-            name: Counter(name, metric.meaning, tag_keys=metric.tag_keys)
-            for name, metric in _COUNTERS.items()
-        }
-        self._gauges = {
-            name: Gauge(name, metric.meaning, tag_keys=metric.tag_keys)
-            for name, metric in _GAUGES.items()
-        }
-        for made in (*self._counters.values(), *self._gauges.values()):
-            made.set_default_tags({"run": run})
+        self._shown: dict[str, Counter | Gauge] = {}
         # What counters were given, by name and tag; at first what is not of this session.
-        self._given = {
-            (name, tag): value
-            for name, metric in _COUNTERS.items()
-            for tag, value in metric.values(tally)
-        }
-        self._gauges["ddgm_checkpoint_every_seconds"].set(checkpoint_every)
-        self._gauges["ddgm_losses_allowed"].set(losses_allowed)
+        self._given: dict[tuple[str, str], float] = {}
+        for name, metric in METRICS.items():
+            made = Counter if name.endswith("_total") else Gauge
+            keys = ("run",) if metric.tag is None else ("run", metric.tag)
+            self._shown[name] = made(name, metric.meaning, tag_keys=keys)
+            self._shown[name].set_default_tags({"run": run})
+            self._given |= {(name, tag): value for tag, value in metric.values(tally)}
+        self._show("ddgm_checkpoint_every_seconds", checkpoint_every)
+        self._show("ddgm_losses_allowed", losses_allowed)
         self.flush()
 
     def __enter__(self) -> RayMetrics:
@@ -159,13 +144,14 @@ class RayMetrics:
     def flush(self) -> None:
         """Hand the tally's figures to Ray."""
         self._flushed = time.monotonic()
-        for name, metric in _COUNTERS.items():
+        for name, metric in METRICS.items():
             for tag, value in metric.values(self.tally):
-                more = value - self._given.get((name, tag), 0.0)
-                if more > 0:
-                    tags = {} if metric.tag is None else {metric.tag: tag}
-                    self._counters[name].inc(more, tags)
-                    self._given[name, tag] = value
-        for name, metric in _GAUGES.items():
-            for _, value in metric.values(self.tally):
-                self._gauges[name].set(value)
+                self._show(name, value, tag)
+
+    def _show(self, name: str, value: float, tag: str = "") -> None:
+        shown, key = self._shown[name], METRICS[name].tag
+        if isinstance(shown, Gauge):
+            shown.set(value)
+        elif (more := value - self._given.get((name, tag), 0.0)) > 0:
+            shown.inc(more, {} if key is None else {key: tag})
+            self._given[name, tag] = value

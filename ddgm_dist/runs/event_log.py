@@ -107,7 +107,7 @@ class EventLog:
             "iterations": tally.span,
             "tiles_done": tally.tiles_done,
             "tiles": tally.tiles,
-            "last_event": tally.heard,
+            "last_event": tally.last_event,
             "iteration": None if last is None else last.iteration,
             "sigma": None if last is None else last.sigma,
             "residual": residual if math.isfinite(residual) else None,

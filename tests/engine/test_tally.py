@@ -82,7 +82,7 @@ def test_times_of_what_is_done_and_of_what_is_kept(monkeypatch: pytest.MonkeyPat
     ):  # fmt: skip
         now += 1
         tally.add(event)
-        found.append((tally.heard, tally.progressed, tally.secured, tally.checkpointed))
+        found.append((tally.last_event, tally.progressed, tally.secured, tally.checkpointed))
     assert found == [
         (None, 1000, 1000, None),
         (1002, 1002, 1000, None),

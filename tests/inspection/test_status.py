@@ -1,4 +1,4 @@
-"""The store alone tells how far a run is."""
+"""How far a run is can be read from its store alone."""
 
 import importlib
 import json

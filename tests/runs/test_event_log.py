@@ -87,9 +87,9 @@ def test_a_store_that_fails_for_a_while_stops_nothing_and_loses_nothing(
     with events:
         feed(events, step(3))
     assert [e["iteration"] for e in events.record.events()] == [0, 1, 2, 3]
-    told = [r for r in caplog.records if r.levelno == logging.WARNING]
-    assert len(told) == 1
-    assert "the disk is full" in told[0].getMessage()
+    warned = [r for r in caplog.records if r.levelno == logging.WARNING]
+    assert len(warned) == 1
+    assert "the disk is full" in warned[0].getMessage()
 
 
 def test_events_are_logged_with_tile_iteration_and_worker(
