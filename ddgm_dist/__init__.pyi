@@ -2,7 +2,8 @@
 
 from .errors import DdgmError, InputError, PlanError, StorageError
 from .evaluation.evaluate import Scores, evaluate
-from .inspection.status import Status, status
+from .inspection.run_status import Status
+from .inspection.status import status
 from .planning.plan import Plan
 from .records.result import open_result
 from .remote.submit import submit

@@ -12,7 +12,7 @@ import typer
 from ddgm_dist.cli.options import store_argument
 
 if TYPE_CHECKING:
-    from ddgm_dist.inspection.status import Status
+    from ddgm_dist.inspection.run_status import Status
 
 __all__ = ["status"]
 

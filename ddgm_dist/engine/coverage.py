@@ -1,4 +1,4 @@
-"""What of a run is done, when work may be redone, resumed and rolled back."""
+"""How much of a run is done, when work may be repeated, resumed and rolled back."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ __all__ = ["Coverage"]
 class Coverage:
     """Counts each iteration of each tile once, whatever order its events come in.
 
-    A tile whose first event is of iteration n began from a checkpoint of n iterations: these were
-    done by an earlier session and are credited, until an event shows that they had to be redone. When
-    a tile is written, what no event told of (it was lost with a worker) is credited too.
+    A tile whose first event is of iteration n began from a checkpoint of n iterations. These were done
+    by an earlier session and are credited, until an event shows that they were done again. When a tile
+    is written, iterations without an event (lost with a worker) are credited too.
 
     Attributes
     ----------
     voxels
         Solved for in this session, iterations counted separately, none twice.
     resumed
-        Credited: done, and not seen to be.
+        Credited: done, without an event in this session.
     repeated
         Solved for again.
     """
@@ -32,7 +32,7 @@ class Coverage:
 
     @property
     def done(self) -> int:
-        """Voxels times iterations that need not be done any more, of tiles that were begun."""
+        """Voxels times iterations that are done, of tiles that were begun."""
         return self.voxels + self.resumed
 
     def add(self, tile: str, iteration: int, voxels: int) -> bool:
@@ -41,9 +41,9 @@ class Coverage:
         Parameters
         ----------
         tile, iteration
-            Which; iterations count from 0.
+            Name of the tile; iterations count from 0.
         voxels
-            Solved for, the same in each iteration of a tile.
+            Voxels solved for, the same in each iteration of a tile.
 
         Returns
         -------

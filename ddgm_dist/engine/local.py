@@ -1,4 +1,4 @@
-"""The engine that is the specification: a for-loop in this process."""
+"""The reference engine: a loop over tiles in this process."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ import time
 from collections.abc import Iterator, Sequence
 
 from ddgm_dist.engine.processors import mixture, processor
+from ddgm_dist.engine.tally import Tally
 from ddgm_dist.planning.tiling import Tile
 from ddgm_dist.records.checkpoint import CheckpointDamagedError, Generation
 from ddgm_dist.tile.blending import Piece
-from ddgm_dist.tile.events import Event, FaultEvent, PoolEvent, Report
+from ddgm_dist.tile.events import FaultEvent, PoolEvent, Report
 from ddgm_dist.tile.history import History, unit_name
 from ddgm_dist.tile.host import available_memory
 from ddgm_dist.tile.job import Job
@@ -32,25 +33,30 @@ class LocalEngine:
         yield
 
     def budget(self, asked: int | None) -> int | None:
-        """What was asked for, or most of what is free on this machine."""
+        """Bytes asked for, or most of what is free on this machine."""
         return asked or available_memory()
+
+    def metrics(self, job: Job, tally: Tally) -> contextlib.AbstractContextManager[Report]:
+        """None besides progress bar and event log."""
+        return contextlib.nullcontext(lambda event: None)
 
     def run(self, job: Job, done: frozenset[str], report: Report) -> None:
         """Compute and write every tile not done; see :class:`ddgm_dist.engine.protocol.Engine`."""
         solver, resident = TileSolver(job), job.resident(workers=1)
-        history = History(solver.checkpoints, solver.grid)
+        history = History(solver.states.checkpoints, solver.grid)
         report(PoolEvent(1, None, None, time.time()))
         kind = {processor(solver.device): platform.node()}
-        if (event := mixture(solver.record, job.digest, kind, solver.worker)) is not None:
-            report(event)
+        mixed = mixture(solver.writer.record, job.digest, kind, solver.worker)
+        if mixed is not None:
+            report(mixed)
         for group in job.plan.groups:
             if all(tile.name in done for tile in group):
                 continue
             if len(group) == 1:
                 (tile,) = group
-                for told in solver.run(tile, history.newest([tile])):
-                    if not isinstance(told, Paused):
-                        report(told)
+                for event in solver.run(tile, history.newest([tile])):
+                    if not isinstance(event, Paused):
+                        report(event)
             else:
                 _run_coupled(solver, group, history, resident, report)
         for tile in job.plan.combined:
@@ -69,16 +75,7 @@ def _run_coupled(
             return
         except CheckpointDamagedError as error:
             history.damaged(error)
-            report(
-                FaultEvent(
-                    kind="checkpoint-damaged",
-                    worker=solver.worker,
-                    tile="",
-                    action="go back to the checkpoint before",
-                    detail=str(error),
-                    time=time.time(),
-                )
-            )
+            report(FaultEvent.checkpoint_damaged(solver.worker, "", error))
 
 
 def _iterate(
@@ -100,7 +97,8 @@ def _iterate(
         arriving: dict[str, dict[str, Piece]] = {tile.name: {} for tile in group}
         for tile in group:
             stepped = solver.step(tile, n, mail[tile.name], load=load, save=save, keep=resident)
-            _report(stepped.events, report)
+            for event in stepped.events:
+                report(event)
             digests.update(stepped.digests)
             if resident:
                 others = [t for t in solver.grid.receivers(tile) if t != tile]
@@ -117,8 +115,3 @@ def _iterate(
         report(solver.finish(tile, mail[tile.name], load))
     solver.drop([tile.name for tile in group])
     history.forget(unit)
-
-
-def _report(events: Sequence[Event], report: Report) -> None:
-    for event in events:
-        report(event)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import Protocol
 
+from ddgm_dist.engine.tally import Tally
 from ddgm_dist.tile.events import Report
 from ddgm_dist.tile.job import Job
 
@@ -12,7 +13,7 @@ __all__ = ["Engine"]
 
 
 class Engine(Protocol):
-    """Where a plan is computed."""
+    """Computes the tiles of a plan."""
 
     @property
     def name(self) -> str:
@@ -30,6 +31,9 @@ class Engine(Protocol):
 
     def connected(self) -> contextlib.AbstractContextManager[None]:
         """Connect to what the engine needs, for the time of a run; fails at once if it is missing."""
+
+    def metrics(self, job: Job, tally: Tally) -> contextlib.AbstractContextManager[Report]:
+        """What shows the run's figures elsewhere: called for each event once the tally has it."""
 
     def run(self, job: Job, done: frozenset[str], report: Report) -> None:
         """Compute and write every tile whose name is not in ``done``."""

@@ -1,4 +1,4 @@
-"""What each worker did when, made out of the log of events: spans of time by phase."""
+"""What each worker did when, from the log of events: spans of time by phase."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 __all__ = ["COMPUTE", "IO", "Activity", "activities"]
 
-# Phases that a worker does one at a time, and those that go on beside them. What is waited is no phase.
+# Phases that a worker does one at a time, and those that run beside them. Waiting is neither.
 COMPUTE = ("exchange", "gradient", "noise", "denoise")
 IO = ("read", "setup", "save", "write")
 
@@ -24,9 +24,9 @@ class Activity:
     session
         Its name.
     spans
-        By worker and phase, in the order of the log.
+        Spans by worker and phase, in the order of the log.
     faults
-        When, and which worker (empty when it concerns none).
+        Times and workers of faults; the worker is empty when a fault concerns none.
     """
 
     session: str
@@ -34,7 +34,7 @@ class Activity:
     faults: list[tuple[float, str]] = field(default_factory=list)
 
     def extent(self) -> Span | None:
-        """First and last moment; None when there is nothing."""
+        """First and last moment; None when nothing happened."""
         starts = [a for lane in self.spans.values() for part in lane.values() for a, _ in part]
         stops = [b for lane in self.spans.values() for part in lane.values() for _, b in part]
         times = [time for time, _ in self.faults]
@@ -43,7 +43,7 @@ class Activity:
         return min(starts + times), max(stops + times)
 
     def busy(self, worker: str) -> tuple[float, float]:
-        """Seconds that a worker computed, and that it lived, from its first span to its last."""
+        """Seconds that a worker computed, and seconds from its first span to its last."""
         lane = self.spans.get(worker, {})
         every = [span for part in lane.values() for span in part]
         if not every:
@@ -52,7 +52,7 @@ class Activity:
         return work, max(b for _, b in every) - min(a for a, _ in every)
 
     def add(self, worker: str, phase: str, start: float, seconds: float) -> float:
-        """Book a span, and return its end."""
+        """Add a span, and return its end."""
         if seconds > 0:
             lane = self.spans.setdefault(worker, {})
             lane.setdefault(phase, []).append((start, start + seconds))
@@ -60,9 +60,9 @@ class Activity:
 
 
 def activities(events: Iterable[Mapping[str, Any]]) -> list[Activity]:
-    """Sessions in the order of the log; lines that say no time or no worker are left out."""
+    """Sessions in the order of the log; lines without time or worker are left out."""
     found: dict[str, Activity] = {}
-    # Where a tile's last step ended: there its write begins.
+    # When the last step of a tile ended: its write begins then.
     ends: dict[tuple[str, str, str], float] = {}
     for event in events:
         session = str(event.get("session", ""))
@@ -85,7 +85,7 @@ def activities(events: Iterable[Mapping[str, Any]]) -> list[Activity]:
 
 
 def _step(activity: Activity, worker: str, started: float, seconds: Mapping[str, float]) -> float:
-    """A step began to compute at ``started``; reading, waiting and blending came before."""
+    """Add a step that began to compute at ``started``, after reading, waiting and blending."""
     before = started - seconds.get("exchange", 0.0)
     activity.add(worker, "exchange", before, started - before)
     read = before - seconds.get("wait", 0.0) - sum(seconds.get(p, 0.0) for p in ("read", "setup"))
@@ -103,7 +103,7 @@ def _tile(
     seconds: Mapping[str, float],
     computed: float | None,
 ) -> None:
-    """A tile was finished: an uncoupled one was read at ``started``, a coupled one blended then."""
+    """Add a finished tile: an uncoupled one was read at ``started``, a coupled one blended."""
     for phase in ("setup", "read"):
         started = activity.add(worker, phase, started, seconds.get(phase, 0.0))
     if "gradient" in seconds:  # its steps have events of their own
@@ -123,5 +123,5 @@ def _seconds(event: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _number(value: object) -> float:
-    """A time that makes sense, or 0."""
+    """A time that is not negative; 0 for anything else."""
     return max(0.0, float(value)) if isinstance(value, int | float) else 0.0

@@ -1,7 +1,7 @@
 """How far a run is, from its output store alone, also while it goes on elsewhere. Nothing is written.
 
-Files are replaced and deleted by the run at any moment. What is not essential is taken as unknown
-when it is missing or cannot be read; only a damaged `problem.json` or `state.json` is an error.
+The run may replace and delete files at any moment. A value that is missing or cannot be read is
+unknown; only a damaged ``problem.json`` or ``state.json`` is an error.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from ddgm_dist.errors import InputError, StorageError
+from ddgm_dist.inspection.run_status import CheckpointStatus, Status
 from ddgm_dist.paths.locate import locate
 from ddgm_dist.records.checkpoint import COMMITS
 from ddgm_dist.records.json_files import problem_dir
@@ -23,163 +23,7 @@ from ddgm_dist.records.replacement import lease_of
 from ddgm_dist.records.result import written_at
 from ddgm_dist.records.run_record import COMPLETE, RunRecord
 
-__all__ = ["CheckpointStatus", "Status", "status"]
-
-State = Literal["complete", "running", "interrupted"]
-
-
-@dataclass(frozen=True)
-class CheckpointStatus:
-    """The newest checkpoint of a unit: coupled tiles, or one that is not.
-
-    Attributes
-    ----------
-    unit, iteration
-        Name; iterations done.
-    age
-        Seconds since it was committed.
-    """
-
-    unit: str
-    iteration: int
-    age: float
-
-
-@dataclass(frozen=True)
-class Status:
-    """What the store tells of a run; None is unknown. Ages in seconds.
-
-    Attributes
-    ----------
-    path
-        Of the output.
-    work
-        Where the run writes: the output, or what is to replace it.
-    replaces
-        Whether the run is to replace a result that is there until then; all else is told of the run.
-    state
-        ``complete``; ``running``: a driver holds the lease; ``interrupted``: none does.
-    tiles_done, tiles
-        Finished, in all; of several samples also those of mean and deviation.
-    samples
-        Volumes that are solved for.
-    fraction
-        Of the work (voxels times iterations) that was done when the driver last told.
-    iterations
-        Least and most iterations done in coupled tiles under way.
-    iterations_total
-        Of each tile.
-    iteration, sigma, residual
-        Of the latest step: which (from 0), its noise level, and the root-mean-square residual of
-        that iteration before its descent, in the data's unit per pixel.
-    rate
-        Voxels per second of the last session.
-    eta_seconds
-        Left, at that rate; of a running run.
-    workers, losses, repeated
-        Of the last session: ready workers; workers lost; voxels solved for again.
-    holder
-        Host and process that hold the lease, and whether that process is stopped.
-    checkpoints
-        Of units that are not finished.
-    checkpoint_age
-        Of the oldest of these.
-    updated, last_event
-        Ages of the driver's last word, and of the last thing that it reported.
-    """
-
-    path: str
-    work: str
-    replaces: bool
-    state: State
-    tiles_done: int
-    tiles: int
-    samples: int
-    fraction: float
-    iterations: tuple[int, int] | None
-    iterations_total: int | None
-    iteration: int | None
-    sigma: float | None
-    residual: float | None
-    rate: float | None
-    eta_seconds: float | None
-    workers: int | None
-    losses: int
-    repeated: int
-    holder: str | None
-    checkpoints: tuple[CheckpointStatus, ...]
-    checkpoint_age: float | None
-    updated: float | None
-    last_event: float | None
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON values."""
-        return asdict(self)
-
-    def describe(self) -> str:
-        """A page for people."""
-        rows = [
-            ("output", self.path),
-            ("state", self.state + (f", by {self.holder}" if self.holder else "")),
-            *(
-                [("replaces", "the former result, which can be read until then")]
-                if self.replaces
-                else []
-            ),
-            ("tiles", f"{self.tiles_done} of {self.tiles} finished{self._samples()}"),
-            ("work", f"{100 * self.fraction:.1f} % done"),
-        ]
-        if self.state != "complete":
-            rows += self._under_way()
-        if self.losses or self.repeated:
-            again = f"{self.repeated / 1e6:.3g} Mvoxel solved for again"
-            lost = "1 worker" if self.losses == 1 else f"{self.losses} workers"
-            rows.append(("losses", f"{lost} lost, {again}"))
-        if self.checkpoint_age is not None:
-            rows.append(("checkpoints", self._checkpoints()))
-        if self.updated is not None and self.state != "complete":
-            rows.append(("last sign", f"{_duration(self.updated)} ago"))
-        if self.last_event is not None and self.state == "running":
-            rows.append(("last event", f"{_duration(self.last_event)} ago"))
-        lines = [f"{name:<12}  {value}" for name, value in rows]
-        if self.state == "interrupted" and self.replaces:
-            lines.append(
-                "what is there is whole and can be read; run reconstruct again with the settings of "
-                f"this run to replace it, or delete {self.work} to keep it"
-            )
-        elif self.state == "interrupted":
-            lines.append("run reconstruct again on the same output to go on")
-        return "\n".join(lines)
-
-    def _samples(self) -> str:
-        return "" if self.samples == 1 else f", of {self.samples} samples, mean and deviation"
-
-    def _under_way(self) -> list[tuple[str, str]]:
-        rows = []
-        running = self.state == "running"
-        whole = "" if self.iterations_total is None else f" of {self.iterations_total}"
-        if self.iterations is not None and running:
-            least, most = self.iterations
-            span = str(least) if least == most else f"{least} to {most}"
-            rows.append(("iterations", f"{span}{whole} done in tiles under way"))
-        if self.iteration is not None:
-            parts = [f"iteration {self.iteration + 1}{whole}"]
-            parts += [] if self.sigma is None else [f"sigma {self.sigma:.3g}"]
-            parts += [] if self.residual is None else [f"residual {self.residual:.4g} per pixel"]
-            rows.append(("last step", ", ".join(parts)))
-        if self.rate:
-            eta = "" if self.eta_seconds is None else f", {_duration(self.eta_seconds)} left"
-            rows.append(("rate", f"{self.rate / 1e6:.3g} Mvoxel/s{eta}"))
-        if self.workers is not None and running:
-            rows.append(("workers", str(self.workers)))
-        return rows
-
-    def _checkpoints(self) -> str:
-        least = min(c.iteration for c in self.checkpoints)
-        most = max(c.iteration for c in self.checkpoints)
-        span = f"iteration {least}" if least == most else f"iterations {least} to {most}"
-        age = _duration(self.checkpoint_age or 0.0)
-        return f"{len(self.checkpoints)} at {span}, the oldest {age} ago"
+__all__ = ["status"]
 
 
 def status(out: str | Path) -> Status:
@@ -188,14 +32,14 @@ def status(out: str | Path) -> Status:
     Raises
     ------
     InputError
-        ``out`` is no output of a run.
+        ``out`` is not the output of a run.
     StorageError
         Its record is damaged.
     """
     place, work = locate(out, "out"), written_at(out)
     record = RunRecord(work)
-    # The lease first: a driver declares the volume whole before it gives the lease back, so a run
-    # that ends between the two reads is not taken for an interrupted one.
+    # The lease is read first: a driver marks the volume as complete before it releases the lease. So a
+    # run that ends between the two reads is not taken for an interrupted one.
     lease = lease_of(place)
     alive = _alive(lease)
     problem, state = record.read_problem(), record.read_state()
@@ -203,7 +47,7 @@ def status(out: str | Path) -> Status:
         raise InputError("out", str(out), "holds no record of a reconstruction")
     complete = state is not None and state["state"] == COMPLETE
     plan, progress = _table(record, "plan"), _table(record, "progress")
-    digest = "" if state is None else state["problem"]  # before the first state there is no more
+    digest = "" if state is None else state["problem"]
     kinds = (RECEIPTS, SAMPLE_RECEIPTS) if digest else ()
     receipts = sum(len(record.names(problem_dir(kind, digest))) for kind in kinds)
     now = time.time()
@@ -240,7 +84,7 @@ def status(out: str | Path) -> Status:
 
 
 def _checkpoints(record: RunRecord, digest: str, now: float) -> list[CheckpointStatus]:
-    """Newest checkpoints; a unit that finished in the meantime has none."""
+    """Newest checkpoints of all units; one that has finished meanwhile has none."""
     found, commits = [], problem_dir(COMMITS, digest)
     for unit in record.names(commits):
         commit = _table(record, f"{commits}/{unit}")
@@ -253,7 +97,7 @@ def _checkpoints(record: RunRecord, digest: str, now: float) -> list[CheckpointS
 
 
 def _holder(lease: Mapping[str, Any]) -> str:
-    """Who holds a lease that can be read."""
+    """Process and host that hold a lease."""
     stopped = ", which is stopped (SIGSTOP)" if is_stopped(dict(lease)) else ""
     return f"process {lease.get('pid')} on {lease.get('host')}{stopped}"
 
@@ -261,12 +105,12 @@ def _holder(lease: Mapping[str, Any]) -> str:
 def _alive(lease: Mapping[str, Any]) -> bool:
     try:
         return is_alive(dict(lease))
-    except (KeyError, TypeError, ValueError):  # none, or one that nobody can read
+    except (KeyError, TypeError, ValueError):  # none, or not readable
         return False
 
 
 def _table(record: RunRecord, name: str) -> Mapping[str, Any]:
-    """A file that may be missing, or be just being replaced on a store that is not atomic."""
+    """A file of the record; empty if it is missing, or just being replaced."""
     try:
         found = record.read_json(name)
     except StorageError:
@@ -286,7 +130,7 @@ def _count(table: Mapping[str, Any], key: str) -> int | None:
 
 
 def _age(table: Mapping[str, Any], key: str, now: float) -> float | None:
-    """Seconds ago; clocks of two hosts may differ a little, so never below 0."""
+    """Age in seconds; not below 0, for clocks of two hosts may differ."""
     value = _number(table, key)
     return None if value is None else max(0.0, now - value)
 
@@ -296,14 +140,3 @@ def _span(progress: Mapping[str, Any]) -> tuple[int, int] | None:
         case [int(least), int(most)]:
             return least, most
     return None
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    days, hours = divmod(hours, 24)
-    if days:
-        return f"{days} d {hours} h"
-    if hours:
-        return f"{hours} h {minutes:02d} min"
-    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"

@@ -1,8 +1,8 @@
 """A picture of what each worker did when, from the log of events.
 
-A lane per worker: computing above, reading and writing below. Each column of pixels has the mean of the
-colours of what went on in its time (white: nothing), so that the picture is true and as quick to
-draw however many events there are. Time between two sessions is left out.
+There is a lane per worker: computing above, reading and writing below. Each column of pixels has the
+mean colour of the phases in its time (white: none). So the picture is true, and quick to draw however
+many events there are. Time between two sessions is left out.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from ddgm_dist.records.run_record import RunRecord
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["coverage", "draw_timeline"]
+__all__ = ["column_shares", "draw_timeline"]
 
-# Distinct also for those who see red and green alike.
+# Distinct also with red-green colour blindness.
 COLOURS = {
     "exchange": (0.60, 0.60, 0.60),
     "gradient": (0.94, 0.56, 0.13),
@@ -50,7 +50,7 @@ def draw_timeline(out: str | Path, png: str | Path) -> None:
     Raises
     ------
     InputError
-        The run has logged no work; or the picture would lie in the output's store.
+        The run has logged no work, or the picture would lie in the output's store.
     """
     refuse_overlap(png, "timeline", [("out", out)])
     sessions = activities(RunRecord(written_at(out)).events())
@@ -75,8 +75,8 @@ def draw_timeline(out: str | Path, png: str | Path) -> None:
         plt.close(figure)
 
 
-def coverage(spans: NDArray[np.float64], width: int) -> NDArray[np.float64]:
-    """How much of each column some spans cover.
+def column_shares(spans: NDArray[np.float64], width: int) -> NDArray[np.float64]:
+    """Share of each column of pixels that spans cover.
 
     Parameters
     ----------
@@ -88,9 +88,9 @@ def coverage(spans: NDArray[np.float64], width: int) -> NDArray[np.float64]:
     Returns
     -------
     ndarray
-        ``(width,)``; the sum is that of the spans' lengths.
+        Shares, ``(width,)``; their sum is the sum of the spans' lengths.
     """
-    # The integral of the cover, at the edge of each column, is a sum of ramps.
+    # What is covered up to the edge of each column is a sum of ramps.
     edges = np.arange(width + 1)
     total = np.zeros(width + 1)
     for sign, points in ((1.0, np.sort(spans[:, 0])), (-1.0, np.sort(spans[:, 1]))):
@@ -101,18 +101,20 @@ def coverage(spans: NDArray[np.float64], width: int) -> NDArray[np.float64]:
 
 
 class _Clock:
-    """Places on the axis, where sessions follow each other without the time between them.
+    """The time axis, where sessions follow each other without the time between them.
 
     Attributes
     ----------
     starts
-        Of each session, seconds.
+        Where each session starts on the axis, seconds.
     offsets
-        What to take from the times of each session, seconds since the epoch.
+        Subtracted from the times of each session, seconds since the epoch.
     pauses
-        Seconds between the end of the session before and its start.
+        Seconds between the end of the session before and the start of each.
     total
-        Length of all, seconds.
+        Length of all sessions, seconds.
+    scale, unit
+        Seconds per unit of the axis; name of the unit.
     """
 
     def __init__(self, sessions: Sequence[Activity]) -> None:
@@ -165,9 +167,9 @@ def _colours(
             if phase in session.spans.get(worker, {})
         ]
         if parts:
-            shares[index] = coverage(np.clip(np.concatenate(parts), 0, width), width)
+            shares[index] = column_shares(np.clip(np.concatenate(parts), 0, width), width)
     share = shares.sum(axis=0)
-    shares /= np.maximum(share, 1.0)  # two at a time
+    shares /= np.maximum(share, 1.0)  # where two phases overlap
     mixed = shares.T @ np.array([COLOURS[phase] for phase in phases])
     return np.asarray(np.clip(mixed + (1 - np.minimum(share, 1.0))[:, None], 0.0, 1.0))
 
@@ -175,7 +177,7 @@ def _colours(
 def _mark_faults(
     axes: Axes, sessions: Sequence[Activity], clock: _Clock, workers: Sequence[str]
 ) -> None:
-    """On the worker's lane, or over all when it concerns none."""
+    """Mark each fault on its worker's lane, or on all lanes when it concerns no worker."""
     rows = {worker: row for row, worker in enumerate(workers)}
     marks = [
         ((time - offset) / clock.scale, rows.get(worker))
@@ -189,14 +191,14 @@ def _mark_faults(
 
 
 def _mark_sessions(axes: Axes, clock: _Clock) -> None:
-    """A line where one begins, and how long nobody worked before."""
-    said = -math.inf
+    """Draw a line where each session begins, with the pause before it."""
+    labelled = -math.inf
     for index, (start, pause) in enumerate(zip(clock.starts, clock.pauses, strict=True)):
         x = start / clock.scale
         text = f"session {index + 1}" + (f", {_pause(pause)} later" if index else "")
         axes.axvline(x, color="black", linewidth=1.0, linestyle="--", zorder=4)
-        if x - said > 0.14 * clock.total / clock.scale:  # else it would cover the one before
-            said = x
+        if x - labelled > 0.14 * clock.total / clock.scale:  # else its text would cover another
+            labelled = x
             axes.annotate(
                 text, (x, 1), xycoords=("data", "axes fraction"), xytext=(2, 3),
                 textcoords="offset points", fontsize=8,
@@ -204,7 +206,7 @@ def _mark_sessions(axes: Axes, clock: _Clock) -> None:
 
 
 def _label(axes: Axes, sessions: Sequence[Activity], workers: Sequence[str], unit: str) -> None:
-    """Names and busy shares, legend, axis."""
+    """Write names and busy shares of workers, legend and axis."""
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
@@ -237,7 +239,7 @@ def _title(name: str, sessions: Sequence[Activity], workers: Sequence[str]) -> s
 
 
 def _percent(sessions: Sequence[Activity], workers: Sequence[str]) -> str:
-    """Share of the workers' lives in which they computed."""
+    """Share of the workers' time in which they computed."""
     pairs = [session.busy(worker) for session in sessions for worker in workers]
     life = sum(pair[1] for pair in pairs)
     return f"{100 * sum(pair[0] for pair in pairs) / life:.0f} %" if life > 0 else "-"

@@ -1,4 +1,4 @@
-"""Whether finished tiles are still what was written: their voxels against the receipts' digests."""
+"""Compares the voxels of finished tiles with the digests in their receipts."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ def verify(out: str | Path) -> dict[str, str]:
     Returns
     -------
     dict
-        What is wrong, by name of tile: ``missing``, ``damaged`` (unreadable, or not what was
-        written; ``deviation damaged`` where that is in the standard deviation) or
-        ``receipt damaged``; of several samples also tiles of these, as long as they are kept; of a
-        volume that is declared whole also ``shard z/y/x``: ``no receipt``.
+        What is wrong, by name of tile: ``missing``, ``damaged`` (unreadable, or not what was written),
+        ``deviation damaged`` (the same of the standard deviation) or ``receipt damaged``. Tiles of
+        several samples are read as long as the samples are kept. A volume that is complete also has
+        ``shard z/y/x``: ``no receipt`` where that is so.
 
     Raises
     ------
@@ -53,10 +53,10 @@ def verify(out: str | Path) -> dict[str, str]:
             continue
         shards = store.layout.shards_of(box)
         lost[shards] = False
-        if not _is_what_was_written(store, box, str(receipt.get("digest"))):
-            there = store.shards() if there is None else there  # a listing: once, and if need be
+        if not _agrees(store, box, str(receipt.get("digest"))):
+            there = store.shards() if there is None else there  # a listing, made once at most
             wrong[name] = "damaged" if there[shards].all() else "missing"
-        elif "std" in receipt and not _is_there(std_place(out), box, str(receipt["std"])):
+        elif "std" in receipt and not _holds(std_place(out), box, str(receipt["std"])):
             wrong[name] = "deviation damaged"
     wrong |= _wrong_samples(out, record, state)
     if state is not None and state["state"] == COMPLETE:
@@ -67,7 +67,7 @@ def verify(out: str | Path) -> dict[str, str]:
 def _wrong_samples(
     out: str | Path, record: RunRecord, state: Mapping[str, str] | None
 ) -> dict[str, str]:
-    """What is wrong with tiles of several samples: none has a receipt once they are deleted."""
+    """What is wrong with tiles of several samples: once these are deleted, nothing."""
     wrong: dict[str, str] = {}
     for name, receipt in _receipts(record, state, SAMPLE_RECEIPTS):
         box, sample = receipt_box(receipt), receipt.get("sample")
@@ -76,16 +76,16 @@ def _wrong_samples(
             continue
         place = sample_place(out, state["problem"], sample)
         if state["state"] == COMPLETE and not is_zarr(place):
-            continue  # deleted, and who was taken for lost came late with a receipt
-        if not _is_there(place, box, str(receipt.get("digest"))):
+            continue  # deleted; the receipt is of a worker that was taken for lost and came late
+        if not _holds(place, box, str(receipt.get("digest"))):
             wrong[name] = "missing or damaged"
     return wrong
 
 
-def _is_there(place: Place, box: Box, digest: str) -> bool:
-    """Whether a volume beside the main one is there, and is what was written."""
+def _holds(place: Place, box: Box, digest: str) -> bool:
+    """Whether a volume beside the main one holds what was written to it."""
     try:
-        return _is_what_was_written(open_volume_store(place), box, digest)
+        return _agrees(open_volume_store(place), box, digest)
     except (InputError, IndexError):
         return False
 
@@ -101,11 +101,11 @@ def _receipts(
             receipt = record.read_json(f"{folder}/{name}")
         except RecordDamagedError:
             receipt = {}
-        if receipt is not None:  # it may go while we look: the run was started anew
+        if receipt is not None:  # a run that is started anew deletes receipts meanwhile
             yield name, receipt if isinstance(receipt, dict) else {}
 
 
-def _is_what_was_written(store: VolumeStore, box: Box, digest: str) -> bool:
+def _agrees(store: VolumeStore, box: Box, digest: str) -> bool:
     try:
         return block_digest(store.read(box)) == digest
     except StorageError:

@@ -1,4 +1,4 @@
-"""The engine that spreads tiles over Ray actors. It schedules; :mod:`ddgm_dist.tile` computes.
+"""The engine that spreads tiles over Ray actors. It schedules; ``tile/solver.py`` computes.
 
 Actors are caches. A lost one is replaced, and its work is done again from the last checkpoint. The
 result is the same, as every step is a function of addresses. The driver passes boxes and receives
@@ -12,6 +12,7 @@ import os
 
 from ddgm_dist.engine.coupled import GroupWork
 from ddgm_dist.engine.faults import Limits
+from ddgm_dist.engine.tally import Tally
 from ddgm_dist.engine.work import TileWork, Work
 from ddgm_dist.errors import InputError
 from ddgm_dist.ray_engine.cluster import connected, memory_per_worker, nodes, shares
@@ -20,7 +21,7 @@ from ddgm_dist.ray_engine.metrics import RayMetrics
 from ddgm_dist.ray_engine.pool import Pool
 from ddgm_dist.ray_engine.watch import Timeouts
 from ddgm_dist.records.checkpoint import Checkpoints
-from ddgm_dist.tile.events import Event, Report
+from ddgm_dist.tile.events import Report
 from ddgm_dist.tile.grid import TileGrid
 from ddgm_dist.tile.history import History
 from ddgm_dist.tile.job import Job
@@ -88,39 +89,30 @@ class RayEngine:
             most = shares(found, self._workers, 2**30, asked).workers
             return asked or memory_per_worker(found, most)
 
+    def metrics(self, job: Job, tally: Tally) -> contextlib.AbstractContextManager[Report]:
+        """The run's figures for Prometheus, exported by Ray."""
+        name = job.name or job.out.rstrip("/").rpartition("/")[2]
+        # Ray's names are UTF-8, and in an ASCII locale Python's are not, if the folder has an accent.
+        name = os.fsencode(name).decode(errors="replace")
+        return RayMetrics(
+            name,
+            tally,
+            checkpoint_every=job.checkpoint_every,
+            losses_allowed=self.limits.losses,
+        )
+
     def run(self, job: Job, done: frozenset[str], report: Report) -> None:
         """Compute and write every tile not done; see :class:`ddgm_dist.engine.protocol.Engine`."""
         with self.connected():
             pool = Pool(job, self._workers, job.plan.units - len(done))
-            metrics = _metrics(job, done, self.limits)
-
-            def count_and_report(event: Event) -> None:
-                metrics(event)
-                report(event)
-
             try:
                 stages, history = _stages(job, done, pool.shares.workers)
                 self.dispatcher = Dispatcher(
-                    job, pool, stages, history, count_and_report, self.limits, self.timeouts
+                    job, pool, stages, history, report, self.limits, self.timeouts
                 )
                 self.dispatcher.run()
             finally:
-                metrics.flush()
                 pool.close()
-
-
-def _metrics(job: Job, done: frozenset[str], limits: Limits) -> RayMetrics:
-    before = sum(tile.write_box.size for tile in job.plan.tiles if tile.name in done)
-    name = job.name or job.out.rstrip("/").rpartition("/")[2]
-    # Ray's names are UTF-8, and in an ASCII locale Python's are not, if the folder has an accent.
-    name = os.fsencode(name).decode(errors="replace")
-    return RayMetrics(
-        name,
-        job.plan.work,
-        before * job.plan.iterations,
-        checkpoint_every=job.checkpoint_every,
-        losses_allowed=limits.losses,
-    )
 
 
 def _stages(job: Job, done: frozenset[str], workers: int) -> tuple[list[Work], History]:

@@ -134,7 +134,7 @@ class _Trial:
         """Making the basis (once per worker), a block's gradient phase, reading a block."""
         clock = time.perf_counter()
         loaded = self.data.load(self.tile, Timer())
-        data = loaded.data[min(loaded.data)]
+        data = loaded.blocks[min(loaded.blocks)]
         # Of steps between two imputations, however many, that take the same time.
         runs = [math.ceil(steps / IMPUTED_EVERY) for steps in self.problem.schedule.steps]
 
@@ -149,7 +149,7 @@ class _Trial:
             self.data.load(self.tile, Timer())
 
         seconds = self._time(descend) * sum(runs) / len(runs)
-        return start, seconds, self._time(read) / len(loaded.data)
+        return start, seconds, self._time(read) / len(loaded.blocks)
 
     def noise(self) -> float:
         """A block's noise."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ddgm_dist.engine.local import LocalEngine
 from ddgm_dist.engine.protocol import Engine
+from ddgm_dist.engine.tally import Tally
 from ddgm_dist.errors import InputError
 from ddgm_dist.operators.slab.basis import period
 from ddgm_dist.paths.locate import locate
@@ -25,10 +26,10 @@ from ddgm_dist.planning.tiling import widest_read
 from ddgm_dist.prior.denoisers import load_denoiser, weight_files
 from ddgm_dist.records.result import What, open_result
 from ddgm_dist.runs.build_problem import pose, pose_problem
-from ddgm_dist.runs.event_log import Journal
+from ddgm_dist.runs.event_log import EventLog
 from ddgm_dist.runs.output import Output
-from ddgm_dist.runs.progress import Bar, Tally
-from ddgm_dist.tile.events import Event, Receipt, StepEvent
+from ddgm_dist.runs.progress import Bar
+from ddgm_dist.tile.events import Event
 from ddgm_dist.tile.host import available_memory
 from ddgm_dist.tile.job import Job
 from ddgm_dist.tilts.series import TiltSeries
@@ -235,7 +236,7 @@ def reconstruct(
                 name=locate(out, "out").name,
                 tilts_identity=series.identity,
             )
-            tally = Tally(problem)
+            tally = Tally.begin(problem, how, done)
             if len(done) < how.units:
                 output.reopen()
                 _compute(runner, job, done, output, tally, progress)
@@ -260,29 +261,18 @@ def reconstruct(
 def _compute(
     runner: Engine, job: Job, done: frozenset[str], output: Output, tally: Tally, progress: bool
 ) -> None:
-    """Have the engine do what is not done, and keep the record of it."""
-    tiles, iterations = job.plan.tiles, job.plan.iterations
-    total = job.plan.work
-    before = sum(tile.write_box.size for tile in tiles if tile.name in done) * iterations
-    journal = Journal(
-        output.record,
-        output.lease.owner,
-        tally,
-        total=total,
-        before=before,
-        tiles=job.plan.units,
-        tiles_done=len(done),
-    )
-    with journal, Bar(total - before, tally, shown=progress) as bar:
+    """Have the engine do what is not done, and show and record what it reports."""
+    with (
+        EventLog(output.record, output.lease.owner, tally) as log,
+        runner.metrics(job, tally) as metrics,
+        Bar(tally, shown=progress) as bar,
+    ):
 
         def report(event: Event) -> None:
             output.lease.check()
-            if isinstance(event, Receipt):
-                tally.add_receipt(event)
-            elif isinstance(event, StepEvent):
-                tally.add(event)
-                bar.update(event)
-            journal(event)
+            tally.add(event)
+            for show in (log, metrics, bar):
+                show(event)
 
         runner.run(job, done, report)
 

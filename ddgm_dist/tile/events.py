@@ -1,4 +1,4 @@
-"""What an engine is, and the events and receipts it reports."""
+"""What a worker reports of its tiles: events while they are solved, and a receipt at the end."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ __all__ = [
 
 @dataclass(frozen=True)
 class StepEvent:
-    """One iteration of one block of rows is done.
+    """One iteration of one tile is done.
 
     Attributes
     ----------
     tile, iteration
-        Which; iterations count from 0.
+        Name of the tile; iterations count from 0.
     sigma
         Noise level.
     residual
@@ -34,13 +34,13 @@ class StepEvent:
     measured
         Number of measured samples.
     voxels
-        That the tile owns: no padding, no halo. Those of all tiles make up the volume.
+        Voxels that the tile owns, without padding and halo: those of all tiles make up the volume.
     seconds
-        By phase: gradient, noise, denoise.
+        Wall time by phase: gradient, noise, denoise; of coupled tiles also what came before.
     worker
-        Who did it.
+        Name of the worker.
     started
-        When, seconds since the epoch.
+        When the computation began, seconds since the epoch.
     """
 
     tile: str
@@ -61,13 +61,13 @@ class SaveEvent:
     Attributes
     ----------
     tile, iteration
-        Which; ``iteration`` iterations are done in it.
+        Name of the tile; iterations that are done in the checkpoint.
     bytes
-        Written, before compression.
+        Size before compression.
     seconds
-        It took.
+        Wall time.
     worker, started
-        Who, and when (seconds since the epoch).
+        Name of the worker; when the write began, seconds since the epoch.
     """
 
     tile: str
@@ -80,7 +80,7 @@ class SaveEvent:
 
 @dataclass(frozen=True)
 class FaultEvent:
-    """Something was lost, and what was done about it.
+    """Something was lost or failed, and what the engine does about it.
 
     Attributes
     ----------
@@ -89,9 +89,9 @@ class FaultEvent:
         ``store-full``, ``storage``, ``stalled``, ``draining``, ``checkpoint-damaged``,
         ``start-failed``, ``other-versions`` or ``mixed-processors``.
     worker, tile
-        Where; empty when it concerns none.
+        Names; empty when the fault concerns none.
     action
-        What was decided.
+        What the engine does.
     detail
         One line of the error.
     time
@@ -105,8 +105,14 @@ class FaultEvent:
     detail: str
     time: float
 
+    @classmethod
+    def checkpoint_damaged(cls, worker: str, tile: str, error: Exception) -> FaultEvent:
+        """A checkpoint that cannot be loaded, where the one before is tried next."""
+        action = "go back to the checkpoint before"
+        return cls("checkpoint-damaged", worker, tile, action, str(error), time.time())
 
-# Phases that step events tell of; a receipt tells of them once more, in its sum over the tile.
+
+# Phases in the seconds of an uncoupled tile's step events; its receipt has their sums once more.
 _STEP_PHASES = frozenset({"gradient", "noise", "denoise"})
 
 
@@ -119,11 +125,11 @@ class Receipt:
     tile
         Its name.
     digest
-        Of the written block.
+        Digest of the written block.
     seconds
         Wall time by phase.
     worker
-        Who did it.
+        Name of the worker.
     started
         When the tile's work began, seconds since the epoch.
     work
@@ -138,8 +144,8 @@ class Receipt:
     work: int = 0
 
     @property
-    def more(self) -> dict[str, float]:
-        """The seconds that no step event has told of: reading, waiting, writing."""
+    def seconds_besides_steps(self) -> dict[str, float]:
+        """Seconds that are in no step event: reading, waiting, writing."""
         return {k: v for k, v in self.seconds.items() if k not in _STEP_PHASES}
 
     def to_dict(self) -> dict[str, Any]:
@@ -154,12 +160,12 @@ class Receipt:
 
 @dataclass(frozen=True)
 class PoolEvent:
-    """How many work, and how far they are; reported now and then.
+    """How many workers there are, and how far coupled tiles are; reported now and then.
 
     Attributes
     ----------
     workers
-        Ready.
+        Workers that are ready.
     least, most
         Iterations done in coupled tiles that are under way; None when there are none.
     time
@@ -186,15 +192,12 @@ class Timer:
     seconds: dict[str, float] = field(default_factory=dict)
     _last: float = field(default_factory=time.perf_counter)
 
-    def lap(self, phase: str) -> float:
-        """Book the time since the last call under ``phase``; returns it."""
-        now = time.perf_counter()
-        elapsed, self._last = now - self._last, now
-        self.seconds[phase] = self.seconds.get(phase, 0.0) + elapsed
-        return elapsed
+    def lap(self, phase: str) -> None:
+        """Add the time since the last call to ``phase``."""
+        self.add({phase: time.perf_counter() - self._last})
 
     def add(self, seconds: Mapping[str, float]) -> None:
-        """Book what others measured since the last call, and begin anew."""
+        """Add what was measured since the last call, and begin anew."""
         for phase, value in seconds.items():
             self.seconds[phase] = self.seconds.get(phase, 0.0) + value
         self._last = time.perf_counter()

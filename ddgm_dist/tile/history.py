@@ -1,4 +1,4 @@
-"""Where units of tiles go on: the newest generation that is committed for all their chunks."""
+"""Where groups of tiles go on: the newest generation that is committed for all their chunks."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ __all__ = ["History", "unit_name"]
 
 
 def unit_name(tiles: Sequence[Tile]) -> str:
-    """Name that a group's checkpoints are committed under; other cuts along y have other names."""
+    """Name under which a group's checkpoints are committed; other cuts along y have other names."""
     rows = max(tile.write_box.stop[1] for tile in tiles)
     return f"{tiles[0].name}-y{rows:06d}"
 
 
 class History:
-    """Committed chunks by generation, whatever units they were committed by.
+    """Committed chunks by generation, whichever unit they were committed for.
 
     Parameters
     ----------
     checkpoints
-        Of the run.
+        Checkpoints of the run.
     grid
-        Tells the chunks of a tile.
+        Gives the chunks of a tile.
     """
 
     def __init__(self, checkpoints: Checkpoints, grid: TileGrid) -> None:
@@ -47,7 +47,7 @@ class History:
         return None
 
     def commit(self, unit: str, generation: Generation) -> None:
-        """Commit a generation of a unit; the one before the previous is forgotten."""
+        """Commit a generation of a unit; only the one before it is kept besides."""
         dropped = self.checkpoints.commit(unit, generation)
         self._add(generation)
         self._remove(dropped)
@@ -58,7 +58,7 @@ class History:
         self._digests.get(error.iteration, {}).pop(error.chunk, None)
 
     def forget(self, unit: str) -> None:
-        """A unit is finished: its checkpoints are of no use."""
+        """Delete the checkpoints of a unit that is finished."""
         self._remove(self.checkpoints.forget(unit))
 
     def _remove(self, dropped: Sequence[Generation]) -> None:

@@ -29,7 +29,7 @@ _SHARE = 0.8
 def available_memory() -> int | None:
     """Bytes that a process here may take: of the memory that is free, and of its cgroup's limit.
 
-    None where the system does not tell.
+    None where the system does not say.
     """
     found = []
     try:

@@ -1,6 +1,14 @@
-"""One iteration of a tile: the paper's step, applied to blocks of rows."""
+"""One iteration of a tile: the paper's step, in the plane whose turn it is.
+
+In the plane zx no row needs another one, so a step takes a block of rows at a time. In the planes zy
+and yx it takes all rows that the tile reads. Everything else is the same in all planes.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -10,13 +18,31 @@ from ddgm_dist.algorithm.denoiser import Denoiser, denoise_rows
 from ddgm_dist.algorithm.planes import Plane, denoise_plane
 from ddgm_dist.core.box import Box
 from ddgm_dist.core.noise import addressed_noise
-from ddgm_dist.operators.slab.operator import SlabData, SlabOperator
 from ddgm_dist.planning.problem import Problem
 from ddgm_dist.planning.tiling import Tile
-from ddgm_dist.tile.events import StepEvent, Timer
-from ddgm_dist.tile.measured import MeasuredBlocks, blocks
+from ddgm_dist.tile.events import Timer
+from ddgm_dist.tile.measured import TileData, blocks
 
-__all__ = ["Iteration"]
+__all__ = ["Iteration", "StepStats"]
+
+
+@dataclass
+class StepStats:
+    """What was measured during one iteration of a tile, over the rows that it owns.
+
+    Attributes
+    ----------
+    residual
+        Squared residual over the measured samples before the gradient phase, normalised units.
+    measured
+        Number of measured samples.
+    seconds
+        Wall time by phase: gradient, noise, denoise.
+    """
+
+    residual: float = 0.0
+    measured: float = 0.0
+    seconds: dict[str, float] = field(default_factory=dict)
 
 
 class Iteration:
@@ -35,163 +61,147 @@ class Iteration:
     def __init__(self, problem: Problem, denoiser: Denoiser, device: torch.device) -> None:
         self.problem, self.denoiser, self.device = problem, denoiser, device
 
-    def __call__(
-        self,
-        tile: Tile,
-        x: Tensor,
-        n: int,
-        loaded: MeasuredBlocks.Loaded,
-        worker: str,
-        started: float,
-    ) -> tuple[Tensor, StepEvent]:
+    def __call__(self, tile: Tile, x: Tensor, n: int, data: TileData) -> tuple[Tensor, StepStats]:
         """Iteration n (from 0).
 
         Parameters
         ----------
         tile
-            Which.
+            Any tile of the problem.
         x
-            Blended estimate over its read box, float32 ``(z, rows, columns)``.
-        n, loaded
-            Iteration; the tile's data.
-        worker, started
-            For the event.
+            Blended estimate over the tile's read box, float32 ``(z, rows, columns)``.
+        n, data
+            Iteration; the tile's operator and data.
 
         Returns
         -------
         Tensor
-            New estimate over the rows it owns and all columns it reads.
-        StepEvent
-            Sums over its blocks.
+            New estimate over the rows that the tile owns and all columns that it reads.
+        StepStats
+            Sums over the tile's blocks.
         """
-        plane = self.problem.config.planes[n % len(self.problem.config.planes)]
-        if plane != "zx":
-            return self._rotated(tile, x, n, loaded, plane, worker, started)
-        own, seconds, seed = tile.write_box, dict[str, float](), self.problem.seed(tile.sample)
-        residual = measured = 0.0
-        new = torch.empty((x.shape[0], own.shape[1], x.shape[2]), device=self.device)
-        for box in blocks(tile, self.problem.rows_per_call):
-            first = box.start[1] - tile.read_box.start[1]
-            rows = min(box.stop[1], own.stop[1]) - box.start[1]
-            block = torch.zeros(box.shape, device=self.device)
-            block[:, :rows] = x[:, first : first + rows]
-            data = loaded.data[box.start[1]]
-            block, error, spent = self._block(box, loaded.operator, data, block, n, seed)
-            target = box.start[1] - own.start[1]
-            new[:, target : target + rows] = block[:, :rows]
-            residual += error
-            measured += float(data.measured.expand(data.stretched.shape).sum())
-            for phase, value in spent.items():
-                seconds[phase] = seconds.get(phase, 0.0) + value
-        sigma = self.problem.schedule.sigma[n]
-        return new, StepEvent(
-            tile.name, n, sigma, residual, measured, own.size, seconds, worker, started
+        planes = self.problem.config.planes
+        step = _Step(self, tile, x, n, planes[n % len(planes)], data)
+        return _joined((step(box) for box in step.boxes()), step.own), step.stats
+
+
+class _Step:
+    """The paper's step over boxes of rows of one tile, for one iteration.
+
+    Attributes
+    ----------
+    own
+        The rows that the tile owns, over all columns that it reads.
+    stats
+        What was measured so far.
+    """
+
+    def __init__(
+        self, iteration: Iteration, tile: Tile, x: Tensor, n: int, plane: Plane, data: TileData
+    ) -> None:
+        self.problem, self.denoiser = iteration.problem, iteration.denoiser
+        self.device, self.x, self.n = iteration.device, x, n
+        self.plane, self.data, self.read = plane, data, tile.read_box
+        self.seed = self.problem.seed(tile.sample)
+        (z0, _, x0), (z1, _, x1) = self.read.start, self.read.stop
+        self.own = Box((z0, tile.write_box.start[1], x0), (z1, tile.write_box.stop[1], x1))
+        self.timer = Timer()
+        self.stats = StepStats(seconds=self.timer.seconds)
+
+    def __call__(self, box: Box) -> tuple[int, Tensor]:
+        """The step over a box: of the tile's own rows the first in the box, and the estimate."""
+        (_, y0, _), (_, y1, _) = box.start, box.stop
+        new = ddgm_step(
+            self.x[:, y0 - self.read.start[1] : y1 - self.read.start[1]],
+            self.n,
+            schedule=self.problem.schedule,
+            descend=partial(self.descend, box),
+            noise=partial(self.noise, box),
+            denoise=partial(self.denoise, box),
         )
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        self.timer.lap("denoise")
+        first, last = max(y0, self.own.start[1]), min(y1, self.own.stop[1])
+        return first - self.own.start[1], new[:, first - y0 : last - y0]
 
-    def _rotated(
-        self,
-        tile: Tile,
-        x: Tensor,
-        n: int,
-        loaded: MeasuredBlocks.Loaded,
-        plane: Plane,
-        worker: str,
-        started: float,
-    ) -> tuple[Tensor, StepEvent]:
-        """An iteration that denoises in another plane: over all rows that the tile reads."""
-        problem, timer, read = self.problem, Timer(), tile.read_box
-        seed = problem.seed(tile.sample)
-        own = (tile.write_box.start[1], tile.write_box.stop[1])
-        mine = slice(own[0] - read.start[1], own[1] - read.start[1])
-        sums = {"residual": 0.0, "measured": 0.0}
-        lattice_rows = problem.lattice_rows
-        assert lattice_rows is not None
+    def boxes(self) -> list[Box]:
+        """What a step takes at a time."""
+        if self.plane == "zx":
+            return blocks(self.own, self.problem.rows_per_call)
+        return [self.read]
 
-        def descend(x: Tensor, steps: float) -> Tensor:
-            out = torch.empty_like(x)
-            for box in blocks(tile, problem.rows_per_call, halo=True):
-                first = box.start[1] - read.start[1]
-                rows = min(box.stop[1], read.stop[1]) - box.start[1]
-                block = torch.zeros(box.shape, device=self.device)
-                block[:, :rows] = x[:, first : first + rows]
-                data = loaded.data[box.start[1]]
-                block, error = loaded.operator.descend(block, data, steps, problem.step_size)
-                out[:, first : first + rows] = block[:, :rows]
-                if own[0] <= box.start[1] < own[1]:
-                    sums["residual"] += float(error)
-                    sums["measured"] += float(data.measured.expand(data.stretched.shape).sum())
-            timer.lap("gradient")
-            return out
+    def descend(self, box: Box, x: Tensor, steps: float) -> Tensor:
+        """Gradient steps, block by block. Rows that ``x`` lacks at the end of the box are empty."""
+        out = _joined(self._descended(box, x, steps), box)
+        self.timer.lap("gradient")
+        return out
 
-        def noise(n: int) -> Tensor:
-            eps = addressed_noise(seed, n, read, device=self.device)
-            timer.lap("noise")
-            return eps
+    def _descended(self, box: Box, x: Tensor, steps: float) -> Iterator[tuple[int, Tensor]]:
+        problem, operator = self.problem, self.data.operator
+        for block in blocks(box, problem.rows_per_call):
+            y, data = block.start[1], self.data.blocks[block.start[1]]
+            first = y - box.start[1]
+            rows = x[:, first : first + block.shape[1]]
+            part = torch.zeros(block.shape, device=self.device)
+            part[:, : rows.shape[1]] = rows
+            part, error = operator.descend(part, data, steps, problem.step_size)
+            squared = float(error)  # also waits for the device, so that phases are timed
+            if self.own.start[1] <= y < self.own.stop[1]:
+                self.stats.residual += squared
+                self.stats.measured += float(data.measured.expand(data.stretched.shape).sum())
+            yield first, part[:, : box.stop[1] - y]
 
-        def denoise(x: Tensor, sigma: float, n: int) -> Tensor:
-            clean = denoise_plane(
+    def noise(self, box: Box, n: int) -> Tensor:
+        """Standard normal noise over the box."""
+        eps = addressed_noise(self.seed, n, box, device=self.device)
+        self.timer.lap("noise")
+        return eps
+
+    def denoise(self, box: Box, x: Tensor, sigma: float, n: int) -> Tensor:
+        """The denoised estimate over the box; beyond the tile's own rows x as it is."""
+        problem = self.problem
+        if self.plane == "zx":
+            return denoise_rows(
                 self.denoiser,
                 x,
                 sigma,
-                plane=plane,
-                box=read,
-                own=own,
-                rows=problem.geometry.rows,
+                box=box,
                 lattice=problem.lattice,
-                lattice_rows=lattice_rows,
-                batch=problem.slices_per_call(plane),
-                seed=seed,
+                seed=self.seed,
                 iteration=n,
             )
-            out = x.clone()  # the halo is read only
-            out[:, mine] = clean
-            return out
-
-        x = ddgm_step(
-            x, n, schedule=problem.schedule, descend=descend, noise=noise, denoise=denoise
+        assert problem.lattice_rows is not None
+        first, last = self.own.start[1], self.own.stop[1]
+        clean = denoise_plane(
+            self.denoiser,
+            x,
+            sigma,
+            plane=self.plane,
+            box=box,
+            own=(first, last),
+            rows=problem.geometry.rows,
+            lattice=problem.lattice,
+            lattice_rows=problem.lattice_rows,
+            batch=problem.slices_per_call(self.plane),
+            seed=self.seed,
+            iteration=n,
         )
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-        timer.lap("denoise")
-        event = StepEvent(
-            tile.name,
-            n,
-            problem.schedule.sigma[n],
-            sums["residual"],
-            sums["measured"],
-            tile.write_box.size,
-            timer.seconds,
-            worker,
-            started,
-        )
-        return x[:, mine], event
+        out = x.clone()
+        out[:, first - box.start[1] : last - box.start[1]] = clean
+        return out
 
-    def _block(
-        self, box: Box, operator: SlabOperator, data: SlabData, x: Tensor, n: int, seed: int
-    ) -> tuple[Tensor, float, dict[str, float]]:
-        problem, timer, residual = self.problem, Timer(), 0.0
 
-        def descend(x: Tensor, steps: float) -> Tensor:
-            nonlocal residual
-            x, error = operator.descend(x, data, steps, problem.step_size)
-            residual = float(error)  # also waits for the device, so that phases are timed
-            timer.lap("gradient")
-            return x
+def _joined(parts: Iterable[tuple[int, Tensor]], box: Box) -> Tensor:
+    """Parts of a box, each with its first row, put together.
 
-        def noise(n: int) -> Tensor:
-            eps = addressed_noise(seed, n, box, device=self.device)
-            timer.lap("noise")
-            return eps
-
-        def denoise(x: Tensor, sigma: float, n: int) -> Tensor:
-            return denoise_rows(
-                self.denoiser, x, sigma, box=box, lattice=problem.lattice, seed=seed, iteration=n
-            )
-
-        x = ddgm_step(
-            x, n, schedule=problem.schedule, descend=descend, noise=noise, denoise=denoise
-        )
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-        timer.lap("denoise")
-        return x, residual, timer.seconds
+    The whole is allocated after the first part is computed: there is room then, without its temporaries.
+    """
+    out: Tensor | None = None
+    for first, part in parts:
+        if out is None:
+            out = torch.empty(box.shape, device=part.device)
+        out[:, first : first + part.shape[1]] = part
+        del part  # before the next one is computed
+    assert out is not None
+    return out

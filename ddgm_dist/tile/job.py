@@ -1,4 +1,4 @@
-"""What an engine is given: a problem, a plan, and where to read and write."""
+"""A job: a problem, a plan, and where to read and write."""
 
 from __future__ import annotations
 
@@ -8,9 +8,7 @@ from typing import Literal
 from ddgm_dist.planning.plan import Plan
 from ddgm_dist.planning.problem import Problem
 
-__all__ = [
-    "Job",
-]
+__all__ = ["Job"]
 
 
 @dataclass(frozen=True)
@@ -20,7 +18,7 @@ class Job:
     Attributes
     ----------
     problem, plan
-        What and how.
+        What is solved, and how it is cut into tiles.
     tilts, out
         Paths of the tilt-series store and the output store.
     digest
@@ -30,16 +28,16 @@ class Job:
     state
         Whether the states of coupled tiles stay with the workers; see :meth:`resident`.
     memory
-        Bytes one worker may use; None when unknown.
+        Bytes that one worker may use; None when unknown.
     reserve
-        Bytes that a scheduler is to set aside for each worker, if the user said.
+        Bytes that a scheduler sets aside for each worker; None when the user gave no number.
     device
         ``cpu``, ``cuda`` or ``auto``.
     name
-        Of the output, for people and for metrics; the last part of ``out`` if empty.
+        Name of the output, for people and for metrics; the last part of ``out`` if empty.
     tilts_identity
-        Of the tilt series that the problem was made of (``TiltSeries.identity``); a worker that finds
-        another one in its place refuses it. None: it is not looked at.
+        Identity of the tilt series that the problem was made of (``TiltSeries.identity``). A worker
+        that finds another one in its place refuses it. None accepts any.
     """
 
     problem: Problem
@@ -57,13 +55,13 @@ class Job:
 
     @property
     def cache(self) -> int:
-        """Bytes of measurements that a worker keeps of streamed tiles: as many as fit."""
+        """Bytes of data that a worker keeps of tiles whose states go through the store."""
         return self.plan.cached(self.memory) * self.plan.memory.data
 
     def resident(self, workers: int) -> bool:
         """Whether the tiles of the widest group fit the workers' memory all at once.
 
-        Then their states stay there and halos go from worker to worker; otherwise both go through
+        If so, their states stay there and halos go from worker to worker. Otherwise both go through
         the store at each iteration. The result is the same.
         """
         if self.state != "auto" or self.memory is None:

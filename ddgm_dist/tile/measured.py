@@ -18,22 +18,38 @@ from ddgm_dist.tile.events import Timer
 from ddgm_dist.tilts.rows import read_rows
 from ddgm_dist.tilts.series import TiltSeries
 
-__all__ = ["MeasuredBlocks", "blocks"]
+__all__ = ["MeasuredBlocks", "TileData", "blocks"]
 
 
-def blocks(tile: Tile, rows_per_call: int, *, halo: bool = False) -> list[Box]:
-    """Blocks of a tile's own rows, or of all it reads: ``rows_per_call`` rows over its read box.
+def blocks(box: Box, rows_per_call: int) -> list[Box]:
+    """The blocks of a box: ``rows_per_call`` rows each; the last may reach beyond the box's end."""
+    (z0, y0, x0), (z1, y1, x1) = box.start, box.stop
+    return [Box((z0, y, x0), (z1, y + rows_per_call, x1)) for y in range(y0, y1, rows_per_call)]
 
-    The last one of a volume may reach beyond its end.
+
+@dataclass(frozen=True)
+class TileData:
+    """A tile's operator and data.
+
+    Attributes
+    ----------
+    operator
+        Over the columns of the tile's read box.
+    blocks
+        Data of every block that the tile reads, by the block's first row.
     """
-    rows = tile.read_box if halo else tile.write_box
-    (z0, _, x0), (z1, _, x1) = tile.read_box.start, tile.read_box.stop
-    starts = range(rows.start[1], rows.stop[1], rows_per_call)
-    return [Box((z0, y, x0), (z1, y + rows_per_call, x1)) for y in starts]
+
+    operator: SlabOperator
+    blocks: dict[int, SlabData]
+
+    @property
+    def bytes(self) -> int:
+        """Bytes that the data take."""
+        return sum(d.stretched.nbytes + d.measured.nbytes for d in self.blocks.values())
 
 
 class MeasuredBlocks:
-    """Loads the stretched measurements of tiles; safe to call from several threads.
+    """Loads the stretched data of tiles; safe to call from several threads.
 
     Parameters
     ----------
@@ -46,29 +62,9 @@ class MeasuredBlocks:
     device
         Where the data live.
     computing
-        What the caller holds while it computes. On a CPU it is held while data are stretched as well:
-        that takes the same cores, and next to the denoiser it would raise the peak of memory.
+        Lock that the caller holds while it computes. On a CPU it is held while data are stretched as
+        well: that takes the same cores, and next to the denoiser it would raise the peak of memory.
     """
-
-    @dataclass(frozen=True)
-    class Loaded:
-        """A tile's operator and data.
-
-        Attributes
-        ----------
-        operator
-            Over the columns of its read box.
-        data
-            By first row of the block, for every block it reads.
-        """
-
-        operator: SlabOperator
-        data: dict[int, SlabData]
-
-        @property
-        def bytes(self) -> int:
-            """Held by the data."""
-            return sum(_nbytes(d) for d in self.data.values())
 
     def __init__(
         self,
@@ -85,11 +81,11 @@ class MeasuredBlocks:
             self._stretching = computing
         self._basis: SlabBasis | None = None
         self._operators: OrderedDict[tuple[int, int], SlabOperator] = OrderedDict()
-        self._loaded: OrderedDict[str, MeasuredBlocks.Loaded] = OrderedDict()
+        self._loaded: OrderedDict[str, TileData] = OrderedDict()
         self._lock = threading.Lock()
 
-    def load(self, tile: Tile, timer: Timer) -> Loaded:
-        """A tile's data, read unless they are still here."""
+    def load(self, tile: Tile, timer: Timer) -> TileData:
+        """A tile's data, read unless they are kept from before."""
         with self._lock:
             if tile.name in self._loaded:
                 self._loaded.move_to_end(tile.name)
@@ -98,7 +94,7 @@ class MeasuredBlocks:
         part = operator.detector_part
         timer.lap("setup")
         data = {}
-        for box in blocks(tile, self.problem.rows_per_call, halo=True):
+        for box in blocks(tile.read_box, self.problem.rows_per_call):
             projections, valid = read_rows(
                 self.tilts,
                 self.problem.geometry,
@@ -117,7 +113,7 @@ class MeasuredBlocks:
                     part,
                 )
                 timer.lap("setup")
-        loaded = self.Loaded(operator, data)
+        loaded = TileData(operator, data)
         with self._lock:
             self._loaded[tile.name] = loaded
         return loaded
@@ -150,7 +146,3 @@ class MeasuredBlocks:
                 basis=self._basis,
             )
         return self._operators[columns]
-
-
-def _nbytes(data: SlabData) -> int:
-    return data.stretched.nbytes + data.measured.nbytes

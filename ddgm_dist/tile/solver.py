@@ -1,16 +1,17 @@
-"""The step: what a worker does with a tile, whoever schedules it.
+"""One tile, state in and state out: what a worker does with it, whoever schedules it.
 
 The unit of computation is a *block*: ``rows_per_call`` rows over a read box's columns, starting at a
-multiple of ``rows_per_call``; a block cut off by the volume's end is filled up with empty rows. So
-each kernel sees the same shapes however rows are dealt out to tiles, and rounds the same way.
+multiple of ``rows_per_call``. A block that is cut off by the volume's end is filled up with empty rows.
+So each kernel sees the same shapes however rows are dealt out to tiles, and rounds the same way.
 
 Between iterations a tile is its *state*: estimate times blending window (:mod:`.blending`). An
 iteration starts from the blend of the states around, wherever they come from: this solver's memory,
-pieces handed over by others, or a generation in the store (:mod:`ddgm_dist.records.checkpoint`).
+pieces of other workers, or a generation in the store (:mod:`.state_store`).
 """
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,15 +24,15 @@ from ddgm_dist.core.box import Box
 from ddgm_dist.errors import DdgmError
 from ddgm_dist.planning.tiling import Tile
 from ddgm_dist.prior.denoisers import load_denoiser
-from ddgm_dist.records.checkpoint import CheckpointDamagedError, Checkpoints, Generation
+from ddgm_dist.records.checkpoint import Generation
 from ddgm_dist.tile.blending import Piece, blend, blend_window, cut_piece
-from ddgm_dist.tile.events import Event, FaultEvent, Receipt, SaveEvent, StepEvent, Timer
+from ddgm_dist.tile.events import Event, Receipt, StepEvent, Timer
 from ddgm_dist.tile.grid import TileGrid
-from ddgm_dist.tile.history import unit_name
 from ddgm_dist.tile.host import give_back_memory
 from ddgm_dist.tile.iterate import Iteration
 from ddgm_dist.tile.job import Job
-from ddgm_dist.tile.measured import MeasuredBlocks
+from ddgm_dist.tile.measured import MeasuredBlocks, TileData
+from ddgm_dist.tile.state_store import StateStore
 from ddgm_dist.tile.writer import TileWriter
 from ddgm_dist.tilts.series import reopen_tilt_series
 
@@ -39,7 +40,7 @@ __all__ = ["Paused", "StaleStepError", "Stepped", "TileSolver"]
 
 
 class StaleStepError(DdgmError):
-    """A step was asked for that does not follow what this solver holds: it was given up."""
+    """The step that was asked for does not follow the state that this solver holds."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Paused:
     Attributes
     ----------
     tile, iteration
-        Which; iterations done.
+        Name of the tile; iterations done.
     """
 
     tile: str
@@ -65,19 +66,11 @@ class Stepped:
     events
         What to report.
     digests
-        Of the checkpoint's chunks, when one was asked for; else empty.
+        Digests of the checkpoint's chunks; empty when no checkpoint was asked for.
     """
 
     events: list[Event]
     digests: dict[str, str]
-
-
-@dataclass
-class _Held:
-    """A coupled tile's state between iterations."""
-
-    iteration: int
-    state: Tensor
 
 
 class TileSolver:
@@ -96,30 +89,26 @@ class TileSolver:
 
     def __init__(self, job: Job, worker: str = "local") -> None:
         self.job, self.worker = job, worker
-        problem = self.problem = job.problem
-        device = job.device
+        problem, device = job.problem, job.device
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
         self.device = torch.device(device)
-        config = problem.config
         denoiser = load_denoiser(
-            config.denoiser, device=self.device, precision=config.precision
+            problem.config.denoiser, device=self.device, precision=problem.config.precision
         ).denoiser
         self.iterate = Iteration(problem, denoiser, self.device)
         self.computing = threading.Lock()
-        self.data = MeasuredBlocks(
-            problem,
-            job.plan.length,
-            reopen_tilt_series(job.tilts, job.tilts_identity),
-            self.device,
-            self.computing,
-        )
-        self.writer = TileWriter(job, worker)
-        self.record = self.writer.record
+        series = reopen_tilt_series(job.tilts, job.tilts_identity)
+        self.data = MeasuredBlocks(problem, job.plan.length, series, self.device, self.computing)
         self.grid = TileGrid(job.plan, problem.geometry, problem.rows_per_call)
-        self.checkpoints = Checkpoints(job.out, self.grid.layout, job.digest)
-        self._held: dict[str, _Held] = {}
-        self._cache = job.cache
+        self.states = StateStore(job, self.grid, worker)
+        self.writer = TileWriter(job, worker)
+        # Coupled tiles between iterations: iterations done, and the state.
+        self._held: dict[str, tuple[int, Tensor]] = {}
+
+    def written(self, tile: Tile) -> Receipt | None:
+        """The receipt of a tile that is written already; see :meth:`.TileWriter.written`."""
+        return self.writer.written(tile)
 
     # -- uncoupled tiles ------------------------------------------------------------------------
 
@@ -134,22 +123,24 @@ class TileSolver:
         Parameters
         ----------
         tile
-            Of a group of its own.
+            A tile that is a group of its own.
         hint
             A committed generation that covers it, from a run that was cut otherwise.
         paused
             Asked between iterations; when true the tile is checkpointed and put aside.
         """
-        began, timer = time.time(), Timer()
+        began, timer, last = time.time(), Timer(), self.job.plan.iterations
         data = self.data.load(tile, timer)
-        last = self.job.plan.iterations
         with self.computing:
             timer.lap("wait")
-            n, state, faults = self._resume(tile, hint)
+            n, pieces, faults = self.states.resume(tile, hint)
             yield from faults
-            if n < last and paused():  # it was read ahead when the pause was asked for
+            if n < last and paused():  # the tile was read ahead when the pause was asked for
                 yield Paused(tile.name, n)
                 return
+            # A state of an uncoupled tile is its whole estimate.
+            state = blend(tile.read_box, pieces, self.device)
+            del pieces
             saved = time.monotonic()
             while n < last:
                 state, event = self._step(tile, state, n, data)
@@ -158,44 +149,15 @@ class TileSolver:
                 n += 1
                 due = time.monotonic() - saved >= self.job.checkpoint_every
                 if n < last and (due or paused()):
-                    yield self._commit(tile, state, n)
+                    yield self.states.commit(tile, state, n)
                     saved = time.monotonic()
                     if paused():
                         yield Paused(tile.name, n)
                         return
-        yield self._write(tile, self._own(tile, state), timer, began)
+        yield self._write(tile, state, self.states.box(tile), timer, began)
         self.data.drop(tile.name)
         give_back_memory()
-        self.checkpoints.forget(unit_name([tile]))
-
-    def _resume(self, tile: Tile, hint: Generation | None) -> tuple[int, Tensor, list[FaultEvent]]:
-        """Iterations done and the state after them: of the newest generation that is sound."""
-        known = self.checkpoints.generations(unit_name([tile]))
-        if hint is not None and all(hint.iteration != g.iteration for g in known):
-            known.append(hint)
-        faults = []
-        for generation in sorted(known, key=lambda g: -g.iteration):
-            try:
-                state = self._load(tile, generation)
-            except CheckpointDamagedError as error:
-                faults.append(
-                    FaultEvent(
-                        kind="checkpoint-damaged",
-                        worker=self.worker,
-                        tile=tile.name,
-                        action="go back to the checkpoint before",
-                        detail=str(error),
-                        time=time.time(),
-                    )
-                )
-                continue
-            return generation.iteration, state, faults
-        return 0, self._zero(tile), faults
-
-    def _commit(self, tile: Tile, state: Tensor, n: int) -> SaveEvent:
-        event, digests = self._save(tile, state, n)
-        self.checkpoints.commit(unit_name([tile]), Generation(n, digests))
-        return event
+        self.states.forget(tile)
 
     # -- coupled tiles --------------------------------------------------------------------------
 
@@ -214,9 +176,9 @@ class TileSolver:
         Parameters
         ----------
         tile, n
-            Which.
+            Tile and iteration.
         pieces
-            Of the tiles around after n iterations, by name; without its own.
+            Pieces of the tiles around after n iterations, by name; without the tile's own.
         load
             Read the states around (its own too) from this generation, of n iterations, instead.
         save
@@ -234,30 +196,18 @@ class TileSolver:
         """
         timer = Timer()
         data = self.data.load(tile, timer)
-        if load is not None:
-            pieces = self._loaded(tile, load)
-        timer.lap("read")
-        with self.computing:
-            timer.lap("wait")
-            if n == 0:
-                start = self._zero(tile)
-            elif load is None:
-                start = self._blend(tile, self._with_own(tile, n, pieces))
-            else:
-                start = blend(tile.read_box, pieces, self.device)
-            timer.lap("exchange")
-            state, event = self._step(tile, start, n, data)
-            seconds = {**timer.seconds, **event.seconds}
-            events: list[Event] = [_with_seconds(event, seconds)]
+        with self._blended(tile, n, pieces, load, timer) as start:
+            state, event = self._step(tile, start, n, data, timer.seconds)
+        events: list[Event] = [event]
         digests: dict[str, str] = {}
         if save:
-            saved, digests = self._save(tile, state, n + 1)
+            saved, digests = self.states.write(tile, state, n + 1)
             events.append(saved)
         if keep:
             # Not before it is saved: if that fails, this step is asked for again.
-            self._held[tile.name] = _Held(n + 1, state)
+            self._held[tile.name] = n + 1, state
         else:
-            self.data.trim(self._cache)
+            self.data.trim(self.job.cache)
             give_back_memory()
         return Stepped(events, digests)
 
@@ -269,11 +219,8 @@ class TileSolver:
         StaleStepError
             Another step of the tile, one that was given up, has ended in the meantime.
         """
-        held = self._held.get(tile.name)
-        if held is None or held.iteration != n + 1:
-            raise StaleStepError(f"{tile.name} is not held after {n + 1} iterations")
-        state = held.state
-        return [cut_piece(self._state_box(tile), state, other) for other in receivers]
+        box, state = self._own(tile, n + 1)
+        return [cut_piece(box, state, other) for other in receivers]
 
     def finish(
         self, tile: Tile, pieces: Mapping[str, Piece], load: Generation | None = None
@@ -282,17 +229,10 @@ class TileSolver:
 
         Parameters and errors as of :meth:`step`, n being the number of iterations.
         """
-        began, timer, n = time.time(), Timer(), self.job.plan.iterations
-        if load is not None:
-            pieces = self._loaded(tile, load)
-        timer.lap("read")
-        with self.computing:
-            timer.lap("wait")
-            if load is None:
-                pieces = self._with_own(tile, n, pieces)
-            own = blend(tile.read_box, pieces, self.device)
-            timer.lap("exchange")
-        return self._write(tile, self._crop(tile, own), timer, began)
+        began, timer = time.time(), Timer()
+        with self._blended(tile, self.job.plan.iterations, pieces, load, timer) as estimate:
+            pass  # written while another tile computes
+        return self._write(tile, estimate, tile.read_box, timer, began)
 
     def drop(self, tiles: Sequence[str]) -> None:
         """Forget the states of coupled tiles."""
@@ -301,84 +241,69 @@ class TileSolver:
             self.data.drop(name)
         give_back_memory()
 
-    def _with_own(self, tile: Tile, n: int, pieces: Mapping[str, Piece]) -> dict[str, Piece]:
+    def _own(self, tile: Tile, n: int) -> tuple[Box, Tensor]:
+        """Where the state of a tile lies, and the one that is held after n iterations."""
         held = self._held.get(tile.name)
-        if held is None or held.iteration != n:
+        if held is None or held[0] != n:
             raise StaleStepError(f"{tile.name} is not held after {n} iterations")
-        return {**pieces, tile.name: Piece(self._state_box(tile), held.state)}
+        return self.states.box(tile), held[1]
 
-    def _loaded(self, tile: Tile, generation: Generation) -> dict[str, Piece]:
-        """Pieces of the tiles around (and its own) from a generation."""
-        pieces = {}
-        for sender in self.grid.senders(tile):
-            box = self._state_box(sender).intersection(tile.read_box)
-            if box is not None:
-                start, _ = self.grid.support(sender)
-                pieces[sender.name] = Piece(
-                    box,
-                    self.checkpoints.read(
-                        generation,
-                        self.grid.slot(sender),
-                        box.start[1],
-                        box.stop[1],
-                        slice(box.start[2] - start, box.stop[2] - start),
-                    ),
-                )
-        return pieces
+    @contextlib.contextmanager
+    def _blended(
+        self,
+        tile: Tile,
+        n: int,
+        pieces: Mapping[str, Piece],
+        load: Generation | None,
+        timer: Timer,
+    ) -> Iterator[Tensor]:
+        """The estimate over the read box after n iterations, in this tile's turn to compute."""
+        if load is not None:
+            pieces = self.states.read(tile, load)
+        timer.lap("read")
+        with self.computing:
+            timer.lap("wait")
+            if load is None and n > 0:
+                pieces = {**pieces, tile.name: Piece(*self._own(tile, n))}
+            start = blend(tile.read_box, pieces, self.device)
+            timer.lap("exchange")
+            yield start
 
     # -- one tile -------------------------------------------------------------------------------
 
     def _step(
-        self, tile: Tile, start: Tensor, n: int, data: MeasuredBlocks.Loaded
+        self,
+        tile: Tile,
+        start: Tensor,
+        n: int,
+        data: TileData,
+        before: Mapping[str, float] | None = None,
     ) -> tuple[Tensor, StepEvent]:
-        """Iteration n from the blended estimate over the read box to the tile's new state."""
+        """Iteration n from the blended estimate over the read box to the tile's new state.
+
+        ``before`` are the seconds that the step took until now, by phase.
+        """
         began = time.time()
-        estimate, event = self.iterate(tile, start, n, data, self.worker, began)
+        estimate, stats = self.iterate(tile, start, n, data)
+        event = StepEvent(
+            tile.name,
+            n,
+            self.job.problem.schedule.sigma[n],
+            stats.residual,
+            stats.measured,
+            tile.write_box.size,
+            {**(before or {}), **stats.seconds},
+            self.worker,
+            began,
+        )
         first, weight = blend_window(tile, self.grid.field, self.job.plan.margin)
         offset = first - tile.read_box.start[2]
         part = estimate[..., offset : offset + len(weight)]
         return part * weight.to(part), event
 
-    def _blend(self, tile: Tile, pieces: Mapping[str, Piece]) -> Tensor:
-        return blend(tile.read_box, pieces, self.device)
-
-    def _zero(self, tile: Tile) -> Tensor:
-        return torch.zeros(tile.read_box.shape, device=self.device)
-
-    def _load(self, tile: Tile, generation: Generation) -> Tensor:
-        return blend(tile.read_box, self._loaded(tile, generation), self.device)
-
-    def _state_box(self, tile: Tile) -> Box:
-        (z0, y0, _), (z1, y1, _) = tile.write_box.start, tile.write_box.stop
-        start, stop = self.grid.support(tile)
-        return Box((z0, y0, start), (z1, y1, stop))
-
-    def _save(self, tile: Tile, state: Tensor, n: int) -> tuple[SaveEvent, dict[str, str]]:
-        began, clock = time.time(), time.perf_counter()
-        self.record.check(self.job.digest)
-        values = state.cpu().numpy()
-        digests = self.checkpoints.write(n, self.grid.slot(tile), tile.write_box.start[1], values)
-        seconds = time.perf_counter() - clock
-        return SaveEvent(tile.name, n, values.nbytes, seconds, self.worker, began), digests
-
-    def _own(self, tile: Tile, state: Tensor) -> Tensor:
-        """The voxels an uncoupled tile owns, of its state."""
-        offset = tile.write_box.start[2] - self.grid.support(tile)[0]
-        return state[..., offset : offset + tile.write_box.shape[2]]
-
-    def _crop(self, tile: Tile, estimate: Tensor) -> Tensor:
-        return estimate[tile.write_box.slices(tile.read_box.start)]
-
-    def written(self, tile: Tile) -> Receipt | None:
-        """The receipt of a tile that is written already, whoever did it; None if it is not."""
-        return self.writer.written(tile)
-
-    def _write(self, tile: Tile, own: Tensor, timer: Timer, began: float) -> Receipt:
-        """Write the voxels a tile owns, and then the receipt; see :meth:`.TileWriter.write`."""
-        values = self.problem.intensity.restore(own).cpu().numpy()
+    def _write(self, tile: Tile, values: Tensor, box: Box, timer: Timer, began: float) -> Receipt:
+        """Write the voxels that a tile owns, of values over a box; see :meth:`.TileWriter.write`."""
+        own = values[tile.write_box.slices(box.start)]
+        restored = self.job.problem.intensity.restore(own).cpu().numpy()
         timer.lap("other")
-        return self.writer.write(tile, values, timer, began)
-
-
-def _with_seconds(event: StepEvent, seconds: dict[str, float]) -> StepEvent:
-    return StepEvent(**{**event.__dict__, "seconds": seconds})
+        return self.writer.write(tile, restored, timer, began)

@@ -1,4 +1,4 @@
-"""What a worker writes for good: tiles, each followed by its receipt; mean and deviation of samples."""
+"""Writes finished tiles, each followed by its receipt, and mean and deviation of several samples."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ Floats = NDArray[np.float32]
 class TileWriter:
     """Writes tiles of one job; safe to call from several threads.
 
-    A single sample is the volume itself. Several have a volume each, and receipts of their own;
+    A single sample is the volume itself. Each of several samples has a volume and receipts of its own;
     :meth:`combine` makes mean and standard deviation of them.
 
     Parameters
     ----------
     job
-        Of which.
+        Gives the output store, the plan and the problem's hash.
     worker
         Name that goes into receipts.
     """
@@ -50,18 +50,18 @@ class TileWriter:
         self._lock = threading.Lock()
 
     def written(self, tile: Tile, *, combined: bool = False) -> Receipt | None:
-        """The receipt of a tile that is written already, whoever did it; None if it is not.
+        """The receipt of a tile that is written already, by any worker; None if it is not.
 
         Parameters
         ----------
         tile
-            Which.
+            A tile of the plan.
         combined
-            It is one of mean and deviation.
+            Whether it is a tile of mean and deviation.
         """
         kind = RECEIPTS if combined else self._kind
         found, box = self.record.receipt(tile.name, self.job.digest, kind), tile.write_box
-        if found is None or receipt_box(found) != box:  # or of a run that was cut otherwise
+        if found is None or receipt_box(found) != box:  # the plan cuts otherwise
             return None
         stores = [self.out, self._std()] if combined else [self._store(tile)]
         if not all(store.has(box) for store in stores):
@@ -75,10 +75,10 @@ class TileWriter:
         Raises
         ------
         OutputReplacedError
-            The output belongs to another problem, which has shards of the same names.
+            The output belongs to another problem, whose shards have the same names.
         """
         store, box = self._store(tile), tile.write_box
-        self.record.check(self.job.digest)  # as late as can be: nothing locks the shards
+        self.record.check(self.job.digest)  # as late as possible: nothing locks the shards
         digest = store.write(box, values)
         timer.lap("write")
         work = box.size * self.job.plan.iterations
@@ -89,14 +89,14 @@ class TileWriter:
     def combine(self, tile: Tile) -> Receipt:
         """Write mean and standard deviation over all samples of a tile's voxels, then the receipt.
 
-        Samples are added in their order, so it does not matter who combines them, or when. A row of
-        shards at a time: what is held besides the results does not grow with the tile.
+        Samples are added in their order, so the result does not depend on the worker or the time. One
+        row of shards is read at a time: what is held besides the results does not grow with the tile.
 
         Raises
         ------
         StorageError
-            Voxels of a sample are lost or damaged. Their receipts are then revoked, so that the same
-            run begun again solves for them again.
+            Voxels of a sample are lost or damaged. Their receipts are then deleted, so that a restarted
+            run solves for them again.
         OutputReplacedError
             The output belongs to another problem.
         """
@@ -138,14 +138,14 @@ class TileWriter:
     # -- stores ---------------------------------------------------------------------------------
 
     def _store(self, tile: Tile) -> VolumeStore:
-        """Where a tile is written."""
+        """The volume that a tile is written to."""
         return self._opened(f"w{tile.sample}") if self.several else self.out
 
     def _std(self) -> VolumeStore:
         return self._opened("std")
 
     def _opened(self, name: str) -> VolumeStore:
-        """A store, opened when it is first asked for: samples to write ``w3`` and to read ``r3``."""
+        """A volume, opened once: ``std``, sample 3 to write (``w3``) or to read (``r3``)."""
         with self._lock:
             if name not in self._stores:
                 out, digest = self.job.out, self.job.digest
@@ -153,7 +153,7 @@ class TileWriter:
                     store = open_volume_store(std_place(out), "r+")
                 else:
                     place = sample_place(out, digest, int(name[1:]))
-                    # What was lost must not read as NaN: it would go into the mean.
+                    # Lost voxels must not read as NaN: they would go into the mean.
                     reading = name[0] == "r"
                     store = open_volume_store(place, "r" if reading else "r+", complete=reading)
                 self._stores[name] = store
@@ -170,7 +170,7 @@ class TileWriter:
             ) from error
 
     def _revoke(self, sample: int, box: Box) -> None:
-        """Delete the receipts of what cannot be read, however it was cut."""
+        """Delete the receipts that cover unreadable voxels, of any cut."""
         with contextlib.suppress(OSError, StorageError):
             for receipt in self.record.receipts(self.job.digest, SAMPLE_RECEIPTS):
                 there = receipt_box(receipt)
@@ -180,6 +180,6 @@ class TileWriter:
 
 
 def _strips(box: Box, rows: int) -> list[Box]:
-    """The box in parts of so many rows, cut where shards are."""
+    """Parts of a box, of so many rows each."""
     (z0, y0, x0), (z1, y1, x1) = box.start, box.stop
     return [Box((z0, y, x0), (z1, min(y + rows, y1), x1)) for y in range(y0, y1, rows)]

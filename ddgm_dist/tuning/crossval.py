@@ -28,7 +28,7 @@ from ddgm_dist.planning.problem import Problem
 from ddgm_dist.planning.tiling import Tile
 from ddgm_dist.runs.build_problem import build_schedule
 from ddgm_dist.tile.iterate import Iteration
-from ddgm_dist.tile.measured import MeasuredBlocks
+from ddgm_dist.tile.measured import TileData
 from ddgm_dist.tilts.crop import Crop
 from ddgm_dist.tuning.held_out import HeldOutError, held_out_error
 from ddgm_dist.tuning.successive_halving import Estimate
@@ -139,7 +139,7 @@ class BlockSolver:
         data = operator.prepare(
             cut.projections.to(device), None if cut.valid is None else cut.valid.to(device)
         )
-        self.loaded = MeasuredBlocks.Loaded(operator, {0: data})
+        self.data = TileData(operator, {0: data})
         g = cut.geometry
         box = Box((0, 0, domain[0]), (g.thickness, g.rows, domain[1]))
         self.tile = Tile("block", box, box, 0)
@@ -167,7 +167,7 @@ class BlockSolver:
         iterate = Iteration(problem, self.denoiser, self.device)
         x = torch.zeros(self.tile.read_box.shape, device=self.device)
         for n in range(len(problem.schedule)):
-            x, _ = iterate(self.tile, x, n, self.loaded, "tune", 0.0)
+            x, _ = iterate(self.tile, x, n, self.data)
             on_step()
         return x
 

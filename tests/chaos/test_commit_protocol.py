@@ -22,8 +22,7 @@ from ddgm_dist.records.checkpoint import Checkpoints
 from ddgm_dist.records.replacement import pending
 from ddgm_dist.records.result import open_result
 from ddgm_dist.records.run_record import RunRecord
-from ddgm_dist.runs import event_log as journal
-from ddgm_dist.runs import output
+from ddgm_dist.runs import event_log, output
 from ddgm_dist.runs.reconstruct import reconstruct
 from ddgm_dist.tilts.series import TiltSeriesMeta, write_tilt_series
 from tests.mortal import Killed, Mortal, NoLease, mortal_system, nothing
@@ -165,7 +164,7 @@ def run(
     """Reconstruct; with ``system`` every call of the system is an operation too."""
     with mortal_system(mortal) if system else nullcontext(), pytest.MonkeyPatch.context() as patch:
         mortal_files(patch, mortal)
-        patch.setattr(journal, "FLUSH_SECONDS", 0.0)
+        patch.setattr(event_log, "FLUSH_SECONDS", 0.0)
         return reconstruct(tilts, out, keys, "local", **more).to_dask().compute()
 
 

@@ -20,7 +20,8 @@ from ddgm_dist.deploy.site import SiteProfile, parse_site
 from ddgm_dist.deploy.slurm import render_sbatch
 from ddgm_dist.deploy.slurm_checks import _SOCKET
 from ddgm_dist.errors import DdgmError
-from ddgm_dist.inspection.status import Status, status
+from ddgm_dist.inspection.run_status import Status
+from ddgm_dist.inspection.status import status
 from ddgm_dist.records.result import open_result
 from ddgm_dist.runs.reconstruct import reconstruct
 from tests.chaos.problem import CallLog, Case, make_case, write_denoiser

@@ -1,4 +1,4 @@
-"""Progress is what is done, however often and in whatever order it is told."""
+"""Progress is what is done, however often and in whatever order events come."""
 
 import random
 
@@ -38,17 +38,17 @@ def test_a_tile_resumed_from_a_checkpoint_ends_whole(began: int, rng: random.Ran
 
 
 @given(STEPS, st.integers(0, 60))
-def test_a_tile_that_is_written_is_whole_whatever_was_told_of_it(
-    steps: list[tuple[str, int]], told: int
+def test_a_tile_that_is_written_is_whole_whatever_events_there_were(
+    steps: list[tuple[str, int]], first: int
 ) -> None:
     """Events are lost with workers, and may come after the receipt."""
     coverage = Coverage()
-    for tile, n in steps[:told]:
+    for tile, n in steps[:first]:
         coverage.add(tile, n, TILES[tile])
     for tile, voxels in TILES.items():
         coverage.finish(tile, 6 * voxels)
     assert coverage.done == 6 * 17
-    for tile, n in steps[told:]:
+    for tile, n in steps[first:]:
         coverage.add(tile, n, TILES[tile])
     coverage.finish("a", 60)
     assert coverage.done == 6 * 17

@@ -1,4 +1,4 @@
-"""Spans of time lie where the work was, and what the log does not tell is left out."""
+"""Spans of time lie where the work was, and what is not in the log is left out."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The store alone tells how far a run is."""
+"""How far a run is can be read from its store alone."""
 
 import importlib
 import json
@@ -17,7 +17,8 @@ from ddgm_dist.cli import status as inspect
 from ddgm_dist.engine.local import LocalEngine
 from ddgm_dist.errors import InputError
 from ddgm_dist.inspection.activity import activities
-from ddgm_dist.inspection.status import Status, status
+from ddgm_dist.inspection.run_status import Status
+from ddgm_dist.inspection.status import status
 from ddgm_dist.records.lease import LEASE
 from ddgm_dist.records.run_record import COMPLETE, RUNNING, RunRecord
 from ddgm_dist.runs.reconstruct import reconstruct
@@ -89,7 +90,7 @@ def test_running_interrupted_complete(
     assert found.residual > 0
     assert found.last_event is not None
     assert main(["status", str(out)]) == 3
-    assert "go on" in capsys.readouterr().out
+    assert "to resume" in capsys.readouterr().out
     reconstruct(tilts, out, keys, "local")
     found = status(out)
     assert (found.state, found.fraction, found.tiles_done) == ("complete", 1.0, found.tiles)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ddgm_dist.errors import InputError
-from ddgm_dist.inspection.timeline import COLOURS, coverage, draw_timeline
+from ddgm_dist.inspection.timeline import COLOURS, column_shares, draw_timeline
 from ddgm_dist.records.run_record import RunRecord
 
 TIMES = st.floats(0, 20, allow_nan=False)
@@ -18,7 +18,7 @@ TIMES = st.floats(0, 20, allow_nan=False)
 @given(st.lists(st.tuples(TIMES, TIMES), max_size=30))
 def test_cover_of_columns_adds_up(pairs: list[tuple[float, float]]) -> None:
     spans = np.array([sorted(pair) for pair in pairs]).reshape(-1, 2)
-    got = coverage(spans, 20)
+    got = column_shares(spans, 20)
     columns = np.arange(20)
     expected = np.clip(
         np.minimum(spans[:, 1:], columns + 1) - np.maximum(spans[:, :1], columns), 0, 1

@@ -17,6 +17,7 @@ import pytest
 from ray.exceptions import ActorDiedError, RayTaskError
 
 from ddgm_dist.engine.faults import Limits
+from ddgm_dist.engine.tally import Tally
 from ddgm_dist.engine.work import Work
 from ddgm_dist.ray_engine import admission, calls, dispatcher, setbacks
 from ddgm_dist.ray_engine import watch as watch_module
@@ -276,6 +277,9 @@ class InlineEngine:
 
     def budget(self, asked: int | None) -> int | None:
         return asked
+
+    def metrics(self, job: Job, tally: Tally) -> contextlib.AbstractContextManager[Report]:
+        return contextlib.nullcontext(lambda event: None)
 
     def run(self, job: Job, done: frozenset[str], report: Report) -> None:
         stages, history = _stages(job, done, self.workers)

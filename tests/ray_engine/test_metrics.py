@@ -17,17 +17,25 @@ import sys
 import ray
 from ddgm_dist.tile.events import FaultEvent, PoolEvent, Receipt, SaveEvent, StepEvent
 ray.init(num_cpus=1, include_dashboard=False, _metrics_export_port=int(sys.argv[1]), logging_level=40)
+from types import SimpleNamespace
+from ddgm_dist.engine.tally import Tally
 from ddgm_dist.ray_engine.metrics import RayMetrics
-metrics = RayMetrics("run-a", total=1000, checkpoint_every=300, losses_allowed=8)
-for n in (0, 1, 2, 1):  # one is done again: work, and no progress
-    metrics(StepEvent("t", n, 1.0, 8.0, 2.0, 100, {"gradient": 0.5, "denoise": 2.0}))
-metrics(SaveEvent("t", 2, 4096, 0.25, started=100.0))
-metrics(FaultEvent("worker-lost", "w", "t", "replace the worker", "", 0.0))
-metrics(Receipt("t", "d", {"read": 1.5, "write": 0.25, "gradient": 1.5, "denoise": 6.0}, "w"))
-for kind, action in (("worker-lost", "replace the worker"), ("draining", "move its work")):
-    metrics(FaultEvent(kind, "w", "t", action, "", 0.0))
-metrics(PoolEvent(4, None, None, 0.0))
-metrics.flush()
+problem = SimpleNamespace(intensity=SimpleNamespace(std=10.0))
+# Three tiles of an earlier session are done: progress, and not counted as written by this one.
+tally = Tally(problem, total=1000, before=100, tiles=9, tiles_done=3)
+with RayMetrics("run-a", tally, checkpoint_every=300, losses_allowed=8) as metrics:
+    def report(event):
+        tally.add(event)
+        metrics(event)
+    for n in (0, 1, 2, 1):  # one is done again: work, and no progress
+        report(StepEvent("t", n, 1.0, 8.0, 2.0, 100, {"gradient": 0.5, "denoise": 2.0}))
+    report(SaveEvent("t", 2, 4096, 0.25, started=100.0))
+    report(FaultEvent("worker-lost", "w", "t", "replace the worker", "", 0.0))
+    metrics.flush()  # and what is counted after that is not lost
+    report(Receipt("t", "d", {"read": 1.5, "write": 0.25, "gradient": 1.5, "denoise": 6.0}, "w"))
+    for kind, action in (("worker-lost", "replace the worker"), ("draining", "move its work")):
+        report(FaultEvent(kind, "w", "t", action, "", 0.0))
+    report(PoolEvent(4, None, None, 0.0))
 print("fed", flush=True)
 sys.stdin.readline()
 """
@@ -50,7 +58,7 @@ EXPECTED = {
     "ray_ddgm_residual": 2.0,
     "ray_ddgm_workers": 4,
     "ray_ddgm_last_checkpoint_timestamp_seconds": 100.25,
-    "ray_ddgm_progress_ratio": 0.3,
+    "ray_ddgm_progress_ratio": 0.4,
 }
 
 TIMES = ("ray_ddgm_last_progress_timestamp_seconds", "ray_ddgm_last_saved_timestamp_seconds")

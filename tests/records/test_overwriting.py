@@ -91,6 +91,8 @@ class Engine:
     def budget(self, asked: int | None) -> int | None:
         return asked
 
+    metrics = LocalEngine.metrics
+
     def run(self, job: Job, done: frozenset[str], report: Callable[[Event], None]) -> None:
         def told(event: Event) -> None:
             report(event)

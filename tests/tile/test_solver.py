@@ -42,15 +42,15 @@ def test_pieces_are_of_the_step_that_was_asked_for(
     known = generations(job, 2)
     alone, solver = TileSolver(job), TileSolver(job)
     alone.step(tile, 1, {}, load=known[1])
-    save = solver._save
+    save = solver.states.write
 
     def slow(*args: Any) -> Any:
-        monkeypatch.setattr(solver, "_save", save)
+        monkeypatch.setattr(solver.states, "write", save)
         solver.step(tile, 2, {}, load=known[2])
         return save(*args)
 
     if disturbed == "while it is saved":
-        monkeypatch.setattr(solver, "_save", slow)
+        monkeypatch.setattr(solver.states, "write", slow)
     solver.step(tile, 1, {}, load=known[1], save=True)
     if disturbed == "after":
         solver.step(tile, 2, {}, load=known[2])
@@ -79,7 +79,7 @@ def test_a_step_whose_state_cannot_be_saved_can_be_asked_for_again(
         raise StorageError("no room")
 
     with monkeypatch.context() as patch:
-        patch.setattr(solver.checkpoints, "write", full)
+        patch.setattr(solver.states.checkpoints, "write", full)
         for _ in range(3):
             with pytest.raises(StorageError, match="no room"):
                 solver.step(tile, 1, {other.name: piece}, save=True)
