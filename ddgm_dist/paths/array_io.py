@@ -21,12 +21,12 @@ import zarr
 from numpy.typing import NDArray
 
 from ddgm_dist.errors import DdgmError, InputError, StorageError
-from ddgm_dist.paths.files import exists, is_zarr, names, read_bytes
+from ddgm_dist.paths.files import exists, is_zarr, listdir, read_bytes
 from ddgm_dist.paths.forks import used
 from ddgm_dist.paths.free_space import obstacle
 from ddgm_dist.paths.locate import locate
 from ddgm_dist.paths.numcodecs_array import NumcodecsArray
-from ddgm_dist.paths.object_store import kvstore_spec, plain
+from ddgm_dist.paths.object_store import kvstore_spec, strip_http_body
 from ddgm_dist.paths.place import ObjectPath, Place
 
 __all__ = [
@@ -98,10 +98,10 @@ def prepare_output(path: str | Path | ObjectPath, argument: str, *, overwrite: b
 
 def is_claim(place: Place) -> bool:
     """Whether there is nothing but what a writer leaves that was interrupted before it had written."""
-    if names(place) != [SIDECAR]:
+    if listdir(place) != [SIDECAR]:
         return False
     # With the lock, and files that a killed writer had not given their names yet.
-    left = {n for n in names(place / SIDECAR) if not n.startswith(".") and ".__lock" not in n}
+    left = {n for n in listdir(place / SIDECAR) if not n.startswith(".") and ".__lock" not in n}
     return left <= {LEASE, NEXT}
 
 
@@ -126,7 +126,7 @@ def refuse_unmovable(place: Path, argument: str) -> None:
 
 def is_empty_folder(place: Place) -> bool:
     """Whether a place is a folder with nothing in it; object stores have none."""
-    return isinstance(place, Path) and place.is_dir() and not names(place)
+    return isinstance(place, Path) and place.is_dir() and not listdir(place)
 
 
 def write_error(place: Place, nbytes: int, error: Exception) -> StorageError:
@@ -134,7 +134,7 @@ def write_error(place: Place, nbytes: int, error: Exception) -> StorageError:
     if isinstance(place, ObjectPath):
         return StorageError(
             f"writing {nbytes} bytes to {place} failed; check the network, the bucket and the "
-            f"credentials, then run again ({plain(error)})"
+            f"credentials, then run again ({strip_http_body(error)})"
         )
     return StorageError(
         f"writing {nbytes} bytes to {place} failed; {obstacle(place, error)} ({error})"
@@ -209,7 +209,7 @@ class BulkArray:
         except ValueError as error:
             # It knows fewer codecs than zarr-python, which has opened the array already.
             if writable or _UNKNOWN not in str(error):
-                why = f"{path} cannot be opened by tensorstore: {plain(error)}"
+                why = f"{path} cannot be opened by tensorstore: {strip_http_body(error)}"
                 raise StorageError(why) from error
             self._opened = NumcodecsArray(array, path, complete=complete)
         # What is written to is leased, and is not replaced by others.
@@ -341,7 +341,7 @@ def _place(axes: tuple[str, ...], part: tuple[slice, ...]) -> str:
 
 
 def _one_line(error: Exception) -> str:
-    return " ".join(plain(error).split())
+    return " ".join(strip_http_body(error).split())
 
 
 def _checked(slices: tuple[slice, ...], shape: tuple[int, ...]) -> tuple[slice, ...]:

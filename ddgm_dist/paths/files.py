@@ -19,7 +19,7 @@ import tensorstore as ts
 
 from ddgm_dist.errors import StorageError
 from ddgm_dist.paths.lock import locked
-from ddgm_dist.paths.object_store import bucket_store, kvstore, list_keys, plain, wait_for
+from ddgm_dist.paths.object_store import bucket_store, kvstore, list_keys, strip_http_body, wait_for
 from ddgm_dist.paths.place import ObjectPath, Place
 
 __all__ = [
@@ -31,7 +31,7 @@ __all__ = [
     "files_below",
     "get_with_etag",
     "is_zarr",
-    "names",
+    "listdir",
     "read_all",
     "read_bytes",
     "write_bytes",
@@ -131,7 +131,7 @@ def _asked(doing: str, place: Place, future: Any) -> Any:
     try:
         return future.result()
     except ValueError as error:  # tensorstore's word for errors of files
-        raise OSError(plain(error)) from None
+        raise OSError(strip_http_body(error)) from None
 
 
 def _sync_folder(folder: Path) -> None:
@@ -156,7 +156,7 @@ def is_zarr(place: Place) -> bool:
     return any(f.is_file() if isinstance(f, Path) else read_bytes(f) is not None for f in files)
 
 
-def names(place: Place) -> list[str]:
+def listdir(place: Place) -> list[str]:
     """Names of the files and folders in a folder, sorted; none if it is not there."""
     if isinstance(place, Path):
         return sorted(name for (name,) in _walk(str(place), 1))

@@ -25,8 +25,8 @@ __all__ = [
     "kvstore",
     "kvstore_spec",
     "list_keys",
-    "plain",
     "probe_bucket",
+    "strip_http_body",
     "wait_for",
 ]
 
@@ -157,7 +157,7 @@ def probe_bucket(place: ObjectPath, argument: str) -> None:
             f"the endpoint ({_ENDPOINT[place.scheme]})"
         ) from None
     except (ValueError, OSError) as error:
-        text = plain(error)
+        text = strip_http_body(error)
         if "PERMISSION_DENIED" in text or "UNAUTHENTICATED" in text:
             raise InputError(
                 argument,
@@ -177,7 +177,7 @@ def probe_bucket(place: ObjectPath, argument: str) -> None:
     _answered.add(asked)
 
 
-def plain(error: Exception) -> str:
+def strip_http_body(error: Exception) -> str:
     """An error's text without the server's answer, which may quote what was sent."""
     return str(error).partition(" [http_response_body=")[0]
 
@@ -195,7 +195,7 @@ def wait_for(doing: str, place: ObjectPath, future: Any) -> Any:
     except (ValueError, OSError) as error:
         raise StorageError(
             f"{doing} {place} failed; check the network, the bucket and the credentials, then run "
-            f"again ({plain(error)})"
+            f"again ({strip_http_body(error)})"
         ) from None
 
 

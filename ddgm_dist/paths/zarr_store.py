@@ -23,7 +23,7 @@ from zarr.core.buffer import Buffer, BufferPrototype
 
 from ddgm_dist.errors import InputError, StorageError
 from ddgm_dist.paths.forks import used
-from ddgm_dist.paths.object_store import kvstore, plain
+from ddgm_dist.paths.object_store import kvstore, strip_http_body
 from ddgm_dist.paths.place import ObjectPath, Place
 
 __all__ = ["ObjectZarr", "refuse_pickles", "zarr_store"]
@@ -144,7 +144,7 @@ class ObjectZarr(Store):
         except (ValueError, OSError) as error:
             raise StorageError(
                 f"{doing} {self.place} failed; check the network, the bucket and the credentials, "
-                f"then run again ({plain(error)})"
+                f"then run again ({strip_http_body(error)})"
             ) from None
 
 

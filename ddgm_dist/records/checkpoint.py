@@ -38,8 +38,8 @@ from ddgm_dist.paths.array_io import SIDECAR, write_error
 from ddgm_dist.paths.files import delete, write_bytes
 from ddgm_dist.paths.forks import used
 from ddgm_dist.paths.locate import locate
-from ddgm_dist.paths.object_store import kvstore_spec, plain
-from ddgm_dist.records.damage import RecordDamagedError, damage_told
+from ddgm_dist.paths.object_store import kvstore_spec, strip_http_body
+from ddgm_dist.records.damage import RecordDamagedError, log_damage
 from ddgm_dist.records.json_files import problem_dir
 from ddgm_dist.records.run_record import RunRecord
 from ddgm_dist.volumes.layout import block_digest
@@ -255,7 +255,7 @@ class Checkpoints:
         try:
             chunk: NDArray[np.float32] = read.result()
         except (ValueError, OSError) as error:
-            reason = plain(error)
+            reason = strip_http_body(error)
             if reason.startswith(_PASSING):  # it may be read a moment later: nothing is lost yet
                 raise StorageError(
                     f"reading chunk {key} of checkpoint {iteration} failed: {reason}"
@@ -352,7 +352,7 @@ class Checkpoints:
 
         def newer(record: Any) -> dict[str, Any] | None:
             there: list[Generation] = []
-            with damage_told():
+            with log_damage():
                 there = self._told(unit, record)
             if there[:1] == [generation]:
                 return None  # the answer to our own write was lost: what it makes dispensable is
@@ -380,7 +380,7 @@ class Checkpoints:
 
     def generations(self, unit: str) -> list[Generation]:
         """Committed generations of a unit, the newest first; none if its record is damaged."""
-        with damage_told():
+        with log_damage():
             return self._told(unit, self.record.read_json(f"{self._commits}/{unit}"))
         return []
 

@@ -11,7 +11,7 @@ from ddgm_dist.errors import DdgmError, StorageError
 __all__ = [
     "OutputReplacedError",
     "RecordDamagedError",
-    "damage_told",
+    "log_damage",
 ]
 
 log = logging.getLogger("ddgm_dist")
@@ -28,7 +28,7 @@ class OutputReplacedError(DdgmError):
 
 
 @contextlib.contextmanager
-def damage_told() -> Iterator[None]:
+def log_damage() -> Iterator[None]:
     """What can be done without when it is damaged is only warned of."""
     try:
         yield

@@ -43,7 +43,7 @@ from ddgm_dist.paths.files import exclusive, write_bytes
 from ddgm_dist.paths.forks import ForkedError, used
 from ddgm_dist.paths.locate import locate
 from ddgm_dist.paths.lock import LOCK, locked
-from ddgm_dist.paths.object_store import kvstore, plain
+from ddgm_dist.paths.object_store import kvstore, strip_http_body
 from ddgm_dist.paths.place import ObjectPath
 
 __all__ = ["LEASE", "Lease", "is_alive", "is_stopped"]
@@ -310,7 +310,9 @@ class Lease:
         try:
             return self._store.read(LEASE).result()
         except (ValueError, OSError) as error:
-            raise StorageError(f"the lease of {self.path} cannot be read: {plain(error)}") from None
+            raise StorageError(
+                f"the lease of {self.path} cannot be read: {strip_http_body(error)}"
+            ) from None
 
     def _write(self, expected: bytes | None, *, ours: bool = True) -> bytes | None:
         """Write the lease if it is still as expected; None if it is not.

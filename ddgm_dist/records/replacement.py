@@ -24,7 +24,7 @@ from typing import Any
 from ddgm_dist.errors import StorageError
 from ddgm_dist.paths.array_io import LEASE, NEXT, SIDECAR, is_claim, write_error
 from ddgm_dist.paths.exchange import beside, delete_aside, put_in_place, refuse_in_the_way
-from ddgm_dist.paths.files import delete, delete_folder, names, read_bytes, write_bytes
+from ddgm_dist.paths.files import delete, delete_folder, listdir, read_bytes, write_bytes
 from ddgm_dist.paths.place import Place
 from ddgm_dist.records.lease import Lease, is_alive
 
@@ -32,7 +32,7 @@ __all__ = [
     "Redirect",
     "Replacement",
     "abandon",
-    "current",
+    "content_of",
     "lease_of",
     "pending",
     "sweep",
@@ -170,7 +170,7 @@ class Replacement:
             write_bytes(self.place / _METADATA, json.dumps(document).encode())
         except StorageError:
             # It may have been written, and its answer lost.
-            self._published = current(self.place) == self.work
+            self._published = content_of(self.place) == self.work
             if not self._published:
                 raise
 
@@ -209,12 +209,12 @@ def _pointed(place: Place, key: str) -> Place | None:
 def pending(place: Place) -> Place | None:
     """Where an unfinished replacement of a store lies, if there is one."""
     found = _pointed(place, _FOLDER)
-    if found is None or found == current(place):
+    if found is None or found == content_of(place):
         return None
     return found if not isinstance(found, Path) or found.is_dir() else None
 
 
-def current(place: Place) -> Place:
+def content_of(place: Place) -> Place:
     """Where the record and the arrays of a store lie: where it does, or in a folder of it."""
     if isinstance(place, Path):
         return place
@@ -254,7 +254,7 @@ def sweep(place: Place) -> None:
             delete_folder(former)
             delete(place / SIDECAR / _NEXT)
         return
-    if _pointed(place, _FOLDER) == (found := current(place)) != place:
+    if _pointed(place, _FOLDER) == (found := content_of(place)) != place:
         _delete_others(place, found.name)
 
 
@@ -278,9 +278,9 @@ def warn_of_writer(place: Place) -> None:
 
 def _delete_others(place: Place, folder: str) -> None:
     """Delete what lies in an object store's place beside the folder that has become its content."""
-    others = [name for name in names(place) if name not in (_METADATA, SIDECAR, folder)]
+    others = [name for name in listdir(place) if name not in (_METADATA, SIDECAR, folder)]
     for name in others:  # first what tells a reader of the former arrays that they are gone
-        for inner in ("", *names(place / name)):
+        for inner in ("", *listdir(place / name)):
             for metadata in (_METADATA, ".zarray"):
                 delete(place / name / inner / metadata if inner else place / name / metadata)
     for name in others:
@@ -288,7 +288,7 @@ def _delete_others(place: Place, folder: str) -> None:
         delete(place / name)
     # What says that there is something to be deleted comes last.
     sidecar = place / SIDECAR
-    for name in sorted(names(sidecar), key=lambda name: name == _NEXT):
+    for name in sorted(listdir(sidecar), key=lambda name: name == _NEXT):
         if name != LEASE:
             delete_folder(sidecar / name)
             delete(sidecar / name)
@@ -296,7 +296,7 @@ def _delete_others(place: Place, folder: str) -> None:
 
 def _describe(place: Place) -> str:
     """What lies at a place, in words; nothing if it is but claimed."""
-    there = names(place)
+    there = listdir(place)
     if is_claim(place) or not there:
         return ""
     attributes = _table(place / _METADATA).get("attributes")

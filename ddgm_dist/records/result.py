@@ -13,7 +13,7 @@ from ddgm_dist.paths.place import ObjectPath, Place
 from ddgm_dist.paths.safety import refuse_links
 from ddgm_dist.records.json_files import problem_dir
 from ddgm_dist.records.receipts import RECEIPTS
-from ddgm_dist.records.replacement import current, pending
+from ddgm_dist.records.replacement import content_of, pending
 from ddgm_dist.records.run_record import COMPLETE, SAMPLES, STD, RunRecord
 from ddgm_dist.volumes.store import VolumeStore, open_volume_store
 
@@ -105,9 +105,9 @@ def written_at(out: str | Path | ObjectPath) -> Place:
 
 def std_place(out: str | Path | ObjectPath) -> Place:
     """Where the standard deviation of several samples lies: an OME-Zarr image of its own."""
-    return current(locate(out, "out")) / STD
+    return content_of(locate(out, "out")) / STD
 
 
 def sample_place(out: str | Path | ObjectPath, problem: str, sample: int) -> Place:
     """Where a sample's volume lies while it is needed; likewise."""
-    return current(locate(out, "out")) / SIDECAR / problem_dir(SAMPLES, problem) / str(sample)
+    return content_of(locate(out, "out")) / SIDECAR / problem_dir(SAMPLES, problem) / str(sample)

@@ -20,10 +20,10 @@ from typing import Any
 
 from ddgm_dist.errors import StorageError
 from ddgm_dist.paths.array_io import SIDECAR
-from ddgm_dist.paths.files import delete, delete_folder, get_with_etag, names, read_all
+from ddgm_dist.paths.files import delete, delete_folder, get_with_etag, listdir, read_all
 from ddgm_dist.paths.locate import locate
 from ddgm_dist.paths.place import ObjectPath, Place
-from ddgm_dist.records.damage import OutputReplacedError, RecordDamagedError, damage_told
+from ddgm_dist.records.damage import OutputReplacedError, RecordDamagedError, log_damage
 from ddgm_dist.records.json_files import (
     NAME,
     finite_value,
@@ -37,7 +37,7 @@ from ddgm_dist.records.json_files import (
     to_json,
 )
 from ddgm_dist.records.receipts import RECEIPTS, as_receipt
-from ddgm_dist.records.replacement import current
+from ddgm_dist.records.replacement import content_of
 
 __all__ = ["COMPLETE", "RUNNING", "SAMPLES", "STD", "RunRecord", "log"]
 
@@ -72,7 +72,7 @@ class RunRecord:
     """
 
     def __init__(self, path: str | Path | ObjectPath) -> None:
-        self.folder: Place = current(locate(path, "out")) / SIDECAR
+        self.folder: Place = content_of(locate(path, "out")) / SIDECAR
         self._segments: dict[str, int] = {}
 
     def write_json(self, name: str, value: Any) -> None:
@@ -132,7 +132,7 @@ class RunRecord:
             except OSError as error:
                 raise StorageError(f"{path} cannot be read: {error}") from error
             found = None
-            with damage_told():
+            with log_damage():
                 found = parse_json(path, data)
             value = change(found)
             if value is None or replace_text_if(path, to_json(value), stamp):
@@ -242,7 +242,7 @@ class RunRecord:
 
     def receipt(self, tile: str, problem: str, kind: str = RECEIPTS) -> dict[str, Any] | None:
         """The receipt of a tile, if it has one that is whole."""
-        with damage_told():
+        with log_damage():
             path = f"{problem_dir(kind, problem)}/{tile}"
             return as_receipt(self._path(path), self.read_json(path), problem)
         return None
@@ -251,7 +251,7 @@ class RunRecord:
         """Receipts of a problem, by name of tile; damaged ones are told, and count for nothing."""
         for path, data in self._files(problem_dir(kind, problem), ".json"):
             receipt = None
-            with damage_told():
+            with log_damage():
                 receipt = as_receipt(path, parse_json(path, data), problem)
             if receipt is not None:
                 yield receipt
@@ -259,7 +259,7 @@ class RunRecord:
     def _files(self, folder: str, suffix: str) -> Iterator[tuple[Place, bytes | None]]:
         """The files in one of the record's folders, with what they hold; sorted by name."""
         inside = self._folder(folder)
-        found = [name for name in names(inside) if _is_whole(name, suffix)]
+        found = [name for name in listdir(inside) if _is_whole(name, suffix)]
         for first in range(0, len(found), _BATCH):
             paths = [inside / name for name in found[first : first + _BATCH]]
             try:
@@ -269,12 +269,12 @@ class RunRecord:
 
     def names(self, folder: str) -> list[str]:
         """Names of the JSON files in one of the record's folders, without ``.json``."""
-        found = names(self._folder(folder))
+        found = listdir(self._folder(folder))
         return [name.removesuffix(".json") for name in found if _is_whole(name, ".json")]
 
     def delete_others(self, kind: str, problem: str) -> None:
         """Delete what other problems than this left of a kind, as far as it can be deleted."""
-        for name in names(self._folder(kind)):
+        for name in listdir(self._folder(kind)):
             if (inside := f"{kind}/{name}") != problem_dir(kind, problem):
                 self.delete_folder(inside)
 

@@ -31,17 +31,17 @@ from ddgm_dist.paths.array_io import (
     prepare_output,
     refuse_unmovable,
 )
-from ddgm_dist.paths.files import exists, is_zarr, names
+from ddgm_dist.paths.files import exists, is_zarr, listdir
 from ddgm_dist.paths.locate import locate
 from ddgm_dist.paths.place import Place
 from ddgm_dist.paths.safety import refuse_links
 from ddgm_dist.planning.plan import Plan
 from ddgm_dist.planning.problem import Problem, changes, differences
 from ddgm_dist.records.checkpoint import COMMITS, GENERATIONS
-from ddgm_dist.records.damage import damage_told
+from ddgm_dist.records.damage import log_damage
 from ddgm_dist.records.lease import Lease
 from ddgm_dist.records.receipts import RECEIPTS, SAMPLE_RECEIPTS, receipt_box
-from ddgm_dist.records.replacement import Replacement, abandon, current, pending, sweep
+from ddgm_dist.records.replacement import Replacement, abandon, content_of, pending, sweep
 from ddgm_dist.records.result import sample_place, std_place
 from ddgm_dist.records.run_record import RUNNING, SAMPLES, RunRecord
 from ddgm_dist.volumes.layout import VolumeLayout
@@ -107,7 +107,7 @@ class Output:
         try:
             _check_ours(out, overwrite=overwrite)  # somebody may have made it before it was leased
             swap = _replacement(place, held, problem, overwrite=overwrite)
-            path = current(place) if swap is None else swap.work
+            path = content_of(place) if swap is None else swap.work
             record, lease = RunRecord(path), held if swap is None else swap.lease
             saved = record.read_problem()
             if saved is None:
@@ -278,7 +278,7 @@ def _replacement(
     resumed = left is not None and _is_of(left, problem)
     swap = Replacement(place, held)
     # What --overwrite has begun is resumed, also without it.
-    if resumed and (overwrite or not _is_of(current(place), problem)):
+    if resumed and (overwrite or not _is_of(content_of(place), problem)):
         swap.resume()
     elif overwrite:
         swap.begin()
@@ -289,7 +289,7 @@ def _replacement(
 
 def _is_of(place: Place, problem: Problem) -> bool:
     """Whether an output is of a problem; one with a damaged record is not."""
-    with damage_told():
+    with log_damage():
         record = RunRecord(place)
         saved = record.read_problem()
         record.read_state()
@@ -327,7 +327,7 @@ def _check_ours(out: str | Path, *, overwrite: bool) -> Place:
         return prepare_output(path, "out", overwrite=False)
     refuse_links(path, "out")
     # A run that was interrupted at once has left its lease alone.
-    ours = names(path) == [SIDECAR] or RunRecord(path).has("problem")
+    ours = listdir(path) == [SIDECAR] or RunRecord(path).has("problem")
     if ours and isinstance(path, Path) and not os.access(path, os.W_OK):
         raise InputError("out", str(out), "is not writable")
     if ours and not overwrite:

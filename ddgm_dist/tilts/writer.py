@@ -15,7 +15,7 @@ from zarr.codecs import ZstdCodec
 
 from ddgm_dist.errors import InputError, StorageError
 from ddgm_dist.paths.array_io import SIDECAR, BulkArray, is_claim, prepare_output, write_error
-from ddgm_dist.paths.files import delete, delete_folder, names
+from ddgm_dist.paths.files import delete, delete_folder, listdir
 from ddgm_dist.paths.place import ObjectPath, Place
 from ddgm_dist.paths.store_name import check_store_name
 from ddgm_dist.paths.zarr_store import zarr_store
@@ -142,7 +142,7 @@ class _New:
         with contextlib.suppress(StorageError):
             self.lease.check()
             if not self._published:  # but for the lease
-                for name in names(self.work):
+                for name in listdir(self.work):
                     if name != SIDECAR:
                         delete_folder(self.work / name)
                         delete(self.work / name)

@@ -22,7 +22,7 @@ from ddgm_dist.core.box import Box, Triple
 from ddgm_dist.core.float32 import as_float32
 from ddgm_dist.errors import InputError, PlanError, StorageError
 from ddgm_dist.paths.array_io import SIDECAR, BulkArray, prepare_output, write_error
-from ddgm_dist.paths.files import exists, files_below, is_zarr, names
+from ddgm_dist.paths.files import exists, files_below, is_zarr, listdir
 from ddgm_dist.paths.locate import locate
 from ddgm_dist.paths.place import ObjectPath, Place
 from ddgm_dist.paths.safety import inner_name
@@ -100,7 +100,7 @@ class VolumeStore:
         """Whether all shards of a box are there; what they hold is not looked at."""
         zs, ys, xs = (range(part.start, part.stop) for part in self.layout.shards_of(box))
         folder, wanted = self._place / self._level / "c", {str(x) for x in xs}
-        return all(wanted <= set(names(folder / str(z) / str(y))) for z in zs for y in ys)
+        return all(wanted <= set(listdir(folder / str(z) / str(y))) for z in zs for y in ys)
 
     def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:
         # Workers reopen the store: handles do not cross process borders.

@@ -16,7 +16,7 @@ from ddgm_dist.inspection.status import status
 from ddgm_dist.inspection.verify import verify
 from ddgm_dist.paths import locate as location
 from ddgm_dist.paths.array_io import BulkArray, InputReplacedError
-from ddgm_dist.paths.files import names
+from ddgm_dist.paths.files import listdir
 from ddgm_dist.paths.locate import locate
 from ddgm_dist.paths.zarr_store import ObjectZarr, zarr_store
 from ddgm_dist.readers.volumes import open_volume
@@ -104,7 +104,7 @@ def test_a_tilt_series_is_replaced_by_one_write(bucket: str) -> None:
             write_tilt_series(url, stack(3), META, overwrite=True)
         np.testing.assert_array_equal(open_tilt_series(url).read(slice(None)), stack(3))
         # Nothing is left but what the metadata lead to.
-        left = names(locate(url, "out"))
+        left = listdir(locate(url, "out"))
         assert len(left) == 2
         assert "zarr.json" in left
     assert seen == {old, new}
@@ -166,7 +166,7 @@ def test_a_result_is_replaced_by_one_write(bucket: str, samples: int) -> None:
             again = reconstruct(tilts, out, new, "local", overwrite=at % 2 == 0 or not begun)
         np.testing.assert_array_equal(again.to_dask().compute(), expected[1])
         assert status(out).state == "complete"
-        assert len(names(locate(out, "out"))) == 2
+        assert len(listdir(locate(out, "out"))) == 2
     # Anybody finds the volume by the metadata; and it can be gone on with, be given levels, be replaced.
     store = open_volume(out)
     assert store.shape == expected[1].shape
@@ -200,7 +200,7 @@ def test_what_has_been_published_stays_if_the_former_cannot_be_deleted(
     np.testing.assert_array_equal(open_tilt_series(url).read(slice(None)), stack(2))
     write_tilt_series(url, stack(3), META, overwrite=True)
     np.testing.assert_array_equal(open_tilt_series(url).read(slice(None)), stack(3))
-    assert len(names(locate(url, "out"))) == 2
+    assert len(listdir(locate(url, "out"))) == 2
 
 
 def test_a_reader_of_a_replaced_volume_is_told_and_not_given_nan(bucket: str) -> None:
