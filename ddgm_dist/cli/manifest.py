@@ -302,9 +302,11 @@ def _write(path: Path | None, text: str, *inputs: tuple[str, Path | None]) -> No
         return
     from ddgm_dist.errors import InputError
     from ddgm_dist.paths.files import write_bytes
+    from ddgm_dist.paths.locate import place_of
     from ddgm_dist.paths.overlap import refuse_overlap
 
-    refuse_overlap(path, "--output", [(name, file) for name, file in inputs if file is not None])
+    places = [(name, place_of(file, name)) for name, file in inputs if file is not None]
+    refuse_overlap(place_of(path, "--output"), "--output", places)
     if path.is_dir():
         raise InputError("--output", str(path), "is a folder", "name a file")
     write_bytes(path, text.encode())

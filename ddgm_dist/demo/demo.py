@@ -15,6 +15,7 @@ from ddgm_dist.core.box import Box
 from ddgm_dist.demo.descent_only import descend_only
 from ddgm_dist.errors import InputError
 from ddgm_dist.evaluation.evaluate import evaluate
+from ddgm_dist.paths.locate import place_of
 from ddgm_dist.paths.overlap import refuse_overlap
 from ddgm_dist.runs.reconstruct import reconstruct
 from ddgm_dist.samples import sample_path
@@ -68,7 +69,7 @@ def run_demo(directory: str | Path, *, report: Callable[[str], None]) -> None:
 
 def _claim(folder: Path) -> None:
     """Make the folder, and mark it as a demo's: only there are files replaced."""
-    refuse_overlap(folder, "DIR", [("sample", sample_path("needle"))])
+    refuse_overlap(place_of(folder, "DIR"), "DIR", [("sample", sample_path("needle").resolve())])
     if folder.exists() and not folder.is_dir():
         raise InputError("DIR", str(folder), "is not a folder", "name one that may be made")
     taken = next((name for name in NAMES if (folder / name).exists()), None)

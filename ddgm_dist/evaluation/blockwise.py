@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,10 +19,10 @@ from skimage.metrics import structural_similarity
 from ddgm_dist.core.box import Box
 from ddgm_dist.errors import InputError
 from ddgm_dist.evaluation.parallel_map import Runner
-from ddgm_dist.paths.locate import locate
+from ddgm_dist.paths.place import Place
 from ddgm_dist.readers.base import Triple, VolumeSource
 from ddgm_dist.readers.dask_array import DaskVolume
-from ddgm_dist.readers.volumes import open_volume
+from ddgm_dist.readers.volumes import open_volume_at
 from ddgm_dist.volumes.store import VolumeStore
 
 __all__ = [
@@ -45,14 +44,13 @@ _WINDOW, _HALO = 11, 5
 
 
 class FileVolume:
-    """A volume opened by its path, and opened again where it is sent to.
+    """A volume opened by its place, and opened again where it is sent to.
 
     Without that, a mapped file would go to other processes as a whole.
     """
 
-    def __init__(self, path: str | Path) -> None:
-        self.path = str(locate(path, "volume"))
-        self._source = open_volume(path)
+    def __init__(self, place: Place) -> None:
+        self.place, self._source = place, open_volume_at(place)
 
     @property
     def shape(self) -> Triple:
@@ -68,8 +66,8 @@ class FileVolume:
         """The values of a box within the shape."""
         return self._source.read(box)
 
-    def __reduce__(self) -> tuple[type[FileVolume], tuple[str]]:
-        return FileVolume, (self.path,)
+    def __reduce__(self) -> tuple[type[FileVolume], tuple[Place]]:
+        return FileVolume, (self.place,)
 
 
 @dataclass(frozen=True)

@@ -27,9 +27,10 @@ from ddgm_dist.evaluation.blockwise import (
 from ddgm_dist.evaluation.parallel_map import SchedulerName
 from ddgm_dist.evaluation.parallel_map import scheduler as open_scheduler
 from ddgm_dist.paths.locate import locate
+from ddgm_dist.paths.place import Place
 from ddgm_dist.readers.base import ArrayVolume, Triple, VolumeSource
 from ddgm_dist.readers.dask_array import DaskVolume, is_dask_array
-from ddgm_dist.records.result import open_result
+from ddgm_dist.records.result import open_result_at
 from ddgm_dist.records.run_record import RunRecord
 
 if TYPE_CHECKING:
@@ -131,9 +132,10 @@ def evaluate(
     StorageError
         The volume is the result of a run that has not finished, or cannot be read.
     """
-    ours, theirs = _open(volume, "volume"), _open(reference, "reference")
+    ours, record = _open(volume, "volume")
+    theirs, _ = _open(reference, "reference")
     offset = _offset(ours.shape, theirs.shape, rows)
-    box, region = _region(inner, ours.shape, volume)
+    box, region = _region(inner, ours.shape, record)
     pair = Pair(ours, theirs, box, offset)
     with open_scheduler(scheduler, address) as run:
         found = measure_moments(pair, run)
@@ -153,27 +155,31 @@ def evaluate(
     )
 
 
-def _open(volume: str | Path | VolumeSource | NDArray[Any] | da.Array, argument: str) -> Readable:
+def _open(
+    volume: str | Path | VolumeSource | NDArray[Any] | da.Array, argument: str
+) -> tuple[Readable, RunRecord | None]:
+    """A volume for reading, and the record of the run that made it, where there is one."""
     if isinstance(volume, np.ndarray):
-        return ArrayVolume(volume, argument)
+        return ArrayVolume(volume, argument), None
     if is_dask_array(volume):
-        return DaskVolume(volume, argument, scheduler="sync")  # the blocks are the parallel part
+        # The blocks are the parallel part.
+        return DaskVolume(volume, argument, scheduler="sync"), None
     if not isinstance(volume, str | Path):
-        return volume
+        return volume, None
     try:
-        return open_result(volume) if _is_result(volume) else FileVolume(volume)
+        place = locate(volume, argument)
+        record = _record_of(place)
+        return FileVolume(place) if record is None else open_result_at(place), record
     except InputError as error:  # readers do not know which of the two it is
         raise InputError(argument, error.value, error.why, error.hint) from error
 
 
-def _is_result(volume: object) -> bool:
-    """Whether there is the record of a run beside the volume."""
-    if not isinstance(volume, str | Path):
-        return False
-    place = locate(volume, "volume")
+def _record_of(place: Place) -> RunRecord | None:
+    """The record of a run beside a volume; None where there is none."""
     if isinstance(place, Path) and not place.is_dir():
-        return False
-    return RunRecord(volume).read_state() is not None
+        return None
+    record = RunRecord(place)
+    return None if record.read_state() is None else record
 
 
 def _offset(ours: Triple, theirs: Triple, rows: slice | None) -> Triple:
@@ -231,7 +237,7 @@ def _first_row(ours: Triple, theirs: Triple, rows: slice | None, both: str) -> i
     return int(start)
 
 
-def _region(inner: str | Box, shape: Triple, volume: object) -> tuple[Box, str]:
+def _region(inner: str | Box, shape: Triple, record: RunRecord | None) -> tuple[Box, str]:
     """The box to compare over, and its name."""
     depth, rows, width = shape
     if isinstance(inner, Box):
@@ -240,7 +246,7 @@ def _region(inner: str | Box, shape: Triple, volume: object) -> tuple[Box, str]:
         return Box((0, 0, 0), shape), "all"
     if inner != "inner":
         return _checked(_parse(inner, shape), shape, inner), "box"
-    reach = _reach(volume)
+    reach = None if record is None else _reach(record)
     trim = width // _TRIM if reach is None else reach
     source = "an eighth of the width" if reach is None else "the reach of the run's rays"
     if 2 * trim >= width:
@@ -254,11 +260,9 @@ def _region(inner: str | Box, shape: Triple, volume: object) -> tuple[Box, str]:
     return box, f"inner: x trimmed by {trim} on each side ({source})"
 
 
-def _reach(volume: object) -> int | None:
-    """How far rays from outside the field reach in, by the record of the run; None if unknown."""
-    if not (isinstance(volume, str | Path) and _is_result(volume)):
-        return None
-    problem = RunRecord(volume).read_json("problem")
+def _reach(record: RunRecord) -> int | None:
+    """Columns that rays from outside the field reach into; None if the record does not say."""
+    problem = record.read_json("problem")
     try:
         found: dict[str, Any] = problem["geometry"]  # type: ignore[index]
         return Geometry(tuple(found["angles_deg"]), int(found["thickness"]), rows=1, field=1).reach

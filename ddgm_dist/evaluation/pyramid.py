@@ -21,8 +21,10 @@ from ddgm_dist.core.box import Box
 from ddgm_dist.errors import InputError, StorageError
 from ddgm_dist.evaluation.parallel_map import Runner, SchedulerName
 from ddgm_dist.evaluation.parallel_map import scheduler as open_scheduler
+from ddgm_dist.paths.locate import locate
+from ddgm_dist.paths.place import Place
 from ddgm_dist.records.lease import Lease
-from ddgm_dist.records.result import open_result
+from ddgm_dist.records.result import open_result_at
 from ddgm_dist.records.run_record import RunRecord
 from ddgm_dist.volumes.levels import (
     Level,
@@ -87,21 +89,22 @@ def build_pyramid(
     StorageError
         The result is not whole or cannot be read, or the levels cannot be written.
     """
-    _check_free(open_result(path), path, overwrite=overwrite)
-    with open_scheduler(scheduler, address) as run, Lease(path) as lease:
-        store = open_result(path)  # as it is now that nobody else writes
-        _check_free(store, path, overwrite=overwrite)
+    place = locate(path, "volume")
+    _check_free(open_result_at(place), overwrite=overwrite)
+    with open_scheduler(scheduler, address) as run, Lease(place) as lease:
+        store = open_result_at(place)  # as it is now that nobody else writes
+        _check_free(store, overwrite=overwrite)
         finest, *former = named_levels(store)
         planned = plan_levels(store.shape, finest, levels, taken=former)
         _check_whole(store)
         if len(planned) > 1:
             _prepare(store, planned, former)
             for fine, coarse in itertools.pairwise(planned):
-                _fill(_Step(store.path, fine, coarse), run)
+                _fill(_Step(place, fine, coarse), run)
                 lease.check()
             name_levels(store, planned)
             for name in former:
-                delete_level(store.path, name)
+                delete_level(store.place, name)
     return planned
 
 
@@ -147,11 +150,11 @@ def plan_levels(
     return tuple(planned)
 
 
-def _check_free(store: VolumeStore, path: str | Path, *, overwrite: bool) -> None:
+def _check_free(store: VolumeStore, *, overwrite: bool) -> None:
     there = len(named_levels(store)) - 1
     if there and not overwrite:
         raise InputError(
-            "volume", str(path), f"has a pyramid of {there} levels already", "overwrite it"
+            "volume", store.path, f"has a pyramid of {there} levels already", "overwrite it"
         )
 
 
@@ -172,7 +175,7 @@ def _lost(store: VolumeStore) -> list[Triple]:
 
 def _prepare(store: VolumeStore, planned: tuple[Level, ...], former: Sequence[str]) -> None:
     """Make the levels' arrays, or find those of an interrupted call of the same plan."""
-    record = RunRecord(store.path)
+    record = RunRecord(store.place)
     state = record.read_state()
     wanted = {
         "problem": None if state is None else state["problem"],
@@ -186,9 +189,9 @@ def _prepare(store: VolumeStore, planned: tuple[Level, ...], former: Sequence[st
     found = found or {"levels": []}
     for name in [*(name for name, *_ in found["levels"][1:]), *found.get("former", [])]:
         if name not in former:
-            delete_level(store.path, name)
+            delete_level(store.place, name)
     for level in planned[1:]:
-        create_level(store.path, level.name, level.shape)
+        create_level(store.place, level.name, level.shape)
     record.write_json(_RECORD, wanted)  # last: what it names is there, and is this plan's
 
 
@@ -196,7 +199,7 @@ def _prepare(store: VolumeStore, planned: tuple[Level, ...], former: Sequence[st
 class _Step:
     """From one level of a store to the next."""
 
-    path: str
+    place: Place
     fine: Level
     coarse: Level
 
@@ -209,15 +212,15 @@ class _Step:
 
 def _fill(step: _Step, run: Runner) -> None:
     """Write what a level lacks; each shard by one task."""
-    store = open_level(step.path, step.coarse.name)
+    store = open_level(step.place, step.coarse.name)
     run(_fill_shard, step, _lost(store))
-    if lost := _lost(open_level(step.path, step.coarse.name)):
-        raise StorageError(f"{step.path}: {len(lost)} shards of level {step.coarse.name} are gone")
+    if lost := _lost(open_level(step.place, step.coarse.name)):
+        raise StorageError(f"{step.place}: {len(lost)} shards of level {step.coarse.name} are gone")
 
 
 def _fill_shard(step: _Step, index: Triple) -> None:
-    source = open_level(step.path, step.fine.name)
-    target = open_level(step.path, step.coarse.name, "r+")
+    source = open_level(step.place, step.fine.name)
+    target = open_level(step.place, step.coarse.name, "r+")
     start = [i * s for i, s in zip(index, target.layout.shard, strict=True)]
     stop = [min(a + s, n) for a, s, n in zip(start, target.layout.shard, target.shape, strict=True)]
     low = [a * f for a, f in zip(start, step.factor, strict=True)]

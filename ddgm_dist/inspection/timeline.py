@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 from ddgm_dist.errors import InputError
 from ddgm_dist.inspection.activity import COMPUTE, IO, Activity, activities
+from ddgm_dist.paths.locate import locate, place_of
 from ddgm_dist.paths.overlap import refuse_overlap
-from ddgm_dist.records.result import written_at
+from ddgm_dist.records.result import work_place
 from ddgm_dist.records.run_record import RunRecord
 
 if TYPE_CHECKING:
@@ -52,8 +53,9 @@ def draw_timeline(out: str | Path, png: str | Path) -> None:
     InputError
         The run has logged no work; or the picture would lie in the output's store.
     """
-    refuse_overlap(png, "timeline", [("out", out)])
-    sessions = activities(RunRecord(written_at(out)).events())
+    place = locate(out, "out")
+    refuse_overlap(place_of(png, "timeline"), "timeline", [("out", place)])
+    sessions = activities(RunRecord(work_place(place)).events())
     workers = sorted({w for s in sessions for w in s.spans}, key=lambda name: (len(name), name))
     if not workers:
         raise InputError("out", str(out), "has no log of work to draw")

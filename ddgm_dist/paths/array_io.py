@@ -21,10 +21,10 @@ import zarr
 from numpy.typing import NDArray
 
 from ddgm_dist.errors import DdgmError, InputError, StorageError
+from ddgm_dist.paths.exchange import bring_back
 from ddgm_dist.paths.files import exists, is_zarr, listdir, read_bytes
 from ddgm_dist.paths.forks import used
 from ddgm_dist.paths.free_space import obstacle
-from ddgm_dist.paths.locate import locate
 from ddgm_dist.paths.numcodecs_array import NumcodecsArray
 from ddgm_dist.paths.object_store import kvstore_spec, strip_http_body
 from ddgm_dist.paths.place import ObjectPath, Place
@@ -60,8 +60,8 @@ def _context() -> ts.Context:
     )
 
 
-def prepare_output(path: str | Path | ObjectPath, argument: str, *, overwrite: bool) -> Place:
-    """Look whether a new store can be made at ``path``; nothing is deleted.
+def prepare_output(target: Place, argument: str, *, overwrite: bool) -> None:
+    """Check that a new store can be made at a place; nothing is deleted.
 
     Nothing may exist there, unless it is a store that may be replaced, or what a writer leaves that was
     interrupted at once. Folders above it are made.
@@ -74,26 +74,26 @@ def prepare_output(path: str | Path | ObjectPath, argument: str, *, overwrite: b
     StorageError
         An object store cannot be asked.
     """
-    target = locate(path, argument)
+    if isinstance(target, Path) and not target.exists():
+        bring_back(target)  # somebody may have been killed since it was located
     if exists(target) and not is_claim(target):
         if not overwrite:
             raise InputError(
-                argument, str(path), "exists already", "choose another name or overwrite it"
+                argument, str(target), "exists already", "choose another name or overwrite it"
             )
         if not (is_zarr(target) or is_empty_folder(target)):
             raise InputError(
-                argument, str(path), "is not a Zarr store, so it is not deleted to make room"
+                argument, str(target), "is not a Zarr store, so it is not deleted to make room"
             )
     if isinstance(target, ObjectPath):
-        return target  # there are no folders to be made, and no permissions to be looked up
+        return  # there are no folders to be made, and no permissions to be looked up
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(
-            argument, str(path), f"its folder cannot be made ({error.strerror})"
+            argument, str(target), f"its folder cannot be made ({error.strerror})"
         ) from error
     refuse_unmovable(target, argument)
-    return target
 
 
 def is_claim(place: Place) -> bool:

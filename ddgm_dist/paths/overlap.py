@@ -12,7 +12,6 @@ from pathlib import Path
 
 from ddgm_dist.errors import InputError
 from ddgm_dist.paths.exchange import others_of
-from ddgm_dist.paths.locate import place_of
 from ddgm_dist.paths.mounts import spot, spots_below
 from ddgm_dist.paths.place import ObjectPath, Place
 
@@ -22,20 +21,20 @@ Identity = tuple[int, int] | str
 
 
 def refuse_overlap(
-    out: str | Path | ObjectPath,
+    out: Place,
     argument: str,
-    inputs: Iterable[tuple[str, str | Path | ObjectPath]],
+    inputs: Iterable[tuple[str, Place]],
 ) -> None:
     """Refuse an output that would destroy what it is made from.
 
     Parameters
     ----------
     out
-        A path or a URL; it need not exist.
+        Where it is to be written; it need not exist.
     argument
         What the user calls the output.
     inputs
-        What the user calls each input, and its path or URL.
+        What the user calls each input, and its place.
 
     Raises
     ------
@@ -43,19 +42,17 @@ def refuse_overlap(
         ``out`` is one of the inputs, contains it or lies in it. The same goes for the folders beside
         ``out`` in which its replacement is written and where the former one is put aside.
     """
-    target = place_of(out, argument)
-    places: list[Place] = [target]
-    if isinstance(target, Path):
-        places += others_of(target)
-    for name, path in inputs:
-        source = place_of(path, name)
+    places: list[Place] = [out]
+    if isinstance(out, Path):
+        places += others_of(out)
+    for name, source in inputs:
         for place in places:
             relation = _relation(place, source)
             if relation:
                 raise InputError(
                     argument,
                     str(out),
-                    f"{relation} the input {name} = {path}, which writing it would destroy",
+                    f"{relation} the input {name} = {source}, which writing it would destroy",
                     "choose an output that lies elsewhere",
                 )
 

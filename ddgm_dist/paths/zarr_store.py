@@ -23,15 +23,24 @@ from zarr.core.buffer import Buffer, BufferPrototype
 
 from ddgm_dist.errors import InputError, StorageError
 from ddgm_dist.paths.forks import used
-from ddgm_dist.paths.object_store import kvstore, strip_http_body
+from ddgm_dist.paths.object_store import kvstore, probe_bucket, strip_http_body
 from ddgm_dist.paths.place import ObjectPath, Place
 
 __all__ = ["ObjectZarr", "refuse_pickles", "zarr_store"]
 
 
 def zarr_store(place: Place) -> str | ObjectZarr:
-    """What to give to zarr-python to have it open a place."""
-    return str(place) if isinstance(place, Path) else ObjectZarr(place)
+    """What zarr-python opens a place by; a process asks once whether the bucket answers.
+
+    Raises
+    ------
+    InputError, StorageError
+        As of `probe_bucket`.
+    """
+    if isinstance(place, Path):
+        return str(place)
+    probe_bucket(place, "store")  # a worker got the place from another process
+    return ObjectZarr(place)
 
 
 def refuse_pickles(array: zarr.Array[Any], argument: str, name: str) -> None:

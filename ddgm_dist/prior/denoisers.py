@@ -130,7 +130,7 @@ class FunctionDenoiser:
 def weight_files(name: str) -> list[tuple[str, Path]]:
     """Files that a denoiser, named as for `load_denoiser`, is read from, each as ("denoiser", path)."""
     files = [Path(name), Path(name).with_suffix(".json")] if name != SHIPPED else []
-    return [("denoiser", file) for file in files if file.is_file()]
+    return [("denoiser", file.resolve()) for file in files if file.is_file()]
 
 
 @dataclass(frozen=True)

@@ -104,7 +104,7 @@ class RayEngine:
 
 def _metrics(job: Job, done: frozenset[str], limits: Limits) -> RayMetrics:
     before = sum(tile.write_box.size for tile in job.plan.tiles if tile.name in done)
-    name = job.name or job.out.rstrip("/").rpartition("/")[2]
+    name = job.name or job.out.name
     # Ray's names are UTF-8, and in an ASCII locale Python's are not, if the folder has an accent.
     name = os.fsencode(name).decode(errors="replace")
     return RayMetrics(

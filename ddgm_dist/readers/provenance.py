@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import zarr
 
-from ddgm_dist.paths.place import ObjectPath
+from ddgm_dist.paths.place import Place
 from ddgm_dist.paths.zarr_store import ObjectZarr
 from ddgm_dist.readers.dask_array import is_dask_array
 
@@ -20,29 +20,30 @@ __all__ = ["places_of"]
 _DEEP = 4
 
 
-def places_of(volume: object) -> list[str | Path | ObjectPath]:
+def places_of(volume: object) -> list[Place]:
     """Files and stores that a volume is read from, so that no output is written over them.
 
     Parameters
     ----------
     volume
-        A path or a URL; an array of numpy, zarr or dask; or a volume source, whose attributes are
+        A place; an array of numpy, zarr or dask; or a volume source, whose attributes are
         looked at.
 
     Returns
     -------
     list
-        Paths and URLs; empty for what is in memory, and for what does not show it.
+        Places; empty for what is in memory, and for what does not show it.
     """
-    if isinstance(volume, str | Path | ObjectPath):
+    if isinstance(volume, Place):
         return [volume]
-    return list(dict.fromkeys(_found(volume, _DEEP)))
+    found = dict.fromkeys(_found(volume, _DEEP))
+    return [place.resolve() if isinstance(place, Path) else place for place in found]
 
 
-def _found(value: object, depth: int) -> Iterable[str | Path | ObjectPath]:
+def _found(value: object, depth: int) -> Iterable[Place]:
     if depth == 0 or value is None:
         return
-    if isinstance(value, Path | ObjectPath):
+    if isinstance(value, Place):
         yield value
     elif isinstance(value, np.ndarray):
         yield from _mapped(value)
@@ -70,14 +71,14 @@ def _mapped(array: np.ndarray[Any, Any]) -> Iterable[Path]:
         base = getattr(base, "base", None)
 
 
-def _stored(store: object, path: str) -> Iterable[Path | ObjectPath]:
+def _stored(store: object, path: str) -> Iterable[Place]:
     """The store that an array of zarr-python lies in, and the array itself."""
     root: Any = store.place if isinstance(store, ObjectZarr) else getattr(store, "root", None)
     if root is None:  # of fsspec
         root = getattr(store, "path", None)
     if isinstance(root, str):
         root = Path(root)
-    if isinstance(root, Path | ObjectPath):
+    if isinstance(root, Place):
         yield root
         if path:
             yield root / path

@@ -37,8 +37,8 @@ from ddgm_dist.errors import DdgmError, StorageError
 from ddgm_dist.paths.array_io import SIDECAR, write_error
 from ddgm_dist.paths.files import delete, write_bytes
 from ddgm_dist.paths.forks import used
-from ddgm_dist.paths.locate import locate
 from ddgm_dist.paths.object_store import kvstore_spec, strip_http_body
+from ddgm_dist.paths.place import Place
 from ddgm_dist.records.damage import RecordDamagedError, log_damage
 from ddgm_dist.records.json_files import problem_dir
 from ddgm_dist.records.run_record import RunRecord
@@ -133,9 +133,9 @@ class Checkpoints:
         Hash of the problem; what is another one's is not seen.
     """
 
-    def __init__(self, out: str, layout: CheckpointLayout, problem: str) -> None:
+    def __init__(self, out: Place, layout: CheckpointLayout, problem: str) -> None:
         self.record, self.layout, self.problem = RunRecord(out), layout, problem
-        self._folder = locate(out, "out") / SIDECAR / problem_dir(GENERATIONS, problem)
+        self._folder = out / SIDECAR / problem_dir(GENERATIONS, problem)
         self._commits = problem_dir(COMMITS, problem)
         self._arrays: dict[int, Any] = {}
         self._described: set[int] = set()

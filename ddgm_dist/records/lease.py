@@ -41,10 +41,9 @@ from ddgm_dist.errors import InputError, StorageError
 from ddgm_dist.paths.array_io import LEASE, SIDECAR, write_error
 from ddgm_dist.paths.files import exclusive, write_bytes
 from ddgm_dist.paths.forks import ForkedError, used
-from ddgm_dist.paths.locate import locate
 from ddgm_dist.paths.lock import LOCK, locked
 from ddgm_dist.paths.object_store import kvstore, strip_http_body
-from ddgm_dist.paths.place import ObjectPath
+from ddgm_dist.paths.place import ObjectPath, Place
 
 __all__ = ["LEASE", "Lease", "is_alive", "is_stopped"]
 
@@ -78,9 +77,9 @@ class Lease:
     """
 
     def __init__(
-        self, out: str | Path | ObjectPath, *, duration: float = _DURATION, renew_every: float = 5.0
+        self, out: Place, *, duration: float = _DURATION, renew_every: float = 5.0
     ) -> None:
-        self.path = locate(out, "out")
+        self.path = out
         self.duration, self.renew_every = duration, renew_every
         self.owner = uuid.uuid4().hex
         self._place, self._store = self.path / SIDECAR / LEASE, kvstore(self.path / SIDECAR)

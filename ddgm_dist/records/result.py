@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from ddgm_dist.errors import InputError, StorageError
 from ddgm_dist.paths.array_io import SIDECAR
@@ -20,9 +20,10 @@ from ddgm_dist.volumes.store import VolumeStore, open_volume_store
 __all__ = [
     "What",
     "open_result",
+    "open_result_at",
     "sample_place",
     "std_place",
-    "written_at",
+    "work_place",
 ]
 
 
@@ -55,59 +56,63 @@ def open_result(
     StorageError
         The run has not finished (and ``allow_partial`` is false).
     """
-    refuse_links(locate(path, "volume"), "volume")
-    store = open_volume_store(path)
-    record = RunRecord(path)
+    return open_result_at(locate(path, "volume"), what=what, allow_partial=allow_partial)
+
+
+def open_result_at(
+    place: Place, *, what: What = "mean", allow_partial: bool = False
+) -> VolumeStore:
+    """Open a volume as `open_result` does, by its place."""
+    refuse_links(place, "volume")
+    store, record = open_volume_store(place), RunRecord(place)
     state = record.read_state()
-    if what != "mean":
-        store = _open_part(path, what, record)
+    part = place if what == "mean" else _part(place, what, record, state)
+    if part != place:
+        store = open_volume_store(part)
     if allow_partial:
         return store
     if state is None:
-        raise InputError("volume", str(path), "has no record of a run beside it: is it a result?")
+        raise InputError("volume", str(place), "has no record of a run beside it: is it a result?")
     if state["state"] != COMPLETE:
         done = len(record.names(problem_dir(RECEIPTS, state["problem"])))
         raise StorageError(
-            f"{path} is not whole: its run has finished {done} tiles and was interrupted or still "
+            f"{place} is not whole: its run has finished {done} tiles and was interrupted or still "
             "goes on; run reconstruct again on the same output to finish it"
         )
     return store
 
 
-def _open_part(path: str | Path | ObjectPath, what: What, record: RunRecord) -> VolumeStore:
-    """What there is beside the mean."""
+def _part(place: Place, what: What, record: RunRecord, state: dict[str, Any] | None) -> Place:
+    """Where the deviation or a sample lies."""
     problem = record.read_problem() or {}
     samples = problem.get("config", {}).get("samples", 1)
-    state = record.read_state() or {}
     if what == "std":
-        place = std_place(path)
         if samples == 1:
             raise InputError(
-                "what", what, f"is not there: {path} has one sample", "run it with samples=8"
+                "what", what, f"is not there: {place} has one sample", "run it with samples=8"
             )
-    else:
-        if isinstance(what, str) or not 0 <= what < samples:
-            raise InputError("what", what, f"is not mean, std or a sample below {samples}")
-        if samples == 1:
-            return open_volume_store(path)
-        place = sample_place(path, state.get("problem", ""), what)
-        if not is_zarr(place):
-            raise InputError("what", what, "was not kept", "run it with keep_samples=true")
-    return open_volume_store(place)
+        return std_place(place)
+    if isinstance(what, str) or not 0 <= what < samples:
+        raise InputError("what", what, f"is not mean, std or a sample below {samples}")
+    if samples == 1:
+        return place
+    sample = None if state is None else sample_place(place, state["problem"], what)
+    if sample is None or not is_zarr(sample):
+        raise InputError("what", what, "was not kept", "run it with keep_samples=true")
+    return sample
 
 
-def written_at(out: str | Path | ObjectPath) -> Place:
+def work_place(place: Place) -> Place:
     """Where the newest run of an output writes: there, or where its replacement is being made."""
-    place = locate(out, "out")
     left = pending(place)
     return left if left is not None and RunRecord(left).has("problem") else place
 
 
-def std_place(out: str | Path | ObjectPath) -> Place:
+def std_place(out: Place) -> Place:
     """Where the standard deviation of several samples lies: an OME-Zarr image of its own."""
-    return content_of(locate(out, "out")) / STD
+    return content_of(out) / STD
 
 
-def sample_place(out: str | Path | ObjectPath, problem: str, sample: int) -> Place:
+def sample_place(out: Place, problem: str, sample: int) -> Place:
     """Where a sample's volume lies while it is needed; likewise."""
-    return content_of(locate(out, "out")) / SIDECAR / problem_dir(SAMPLES, problem) / str(sample)
+    return content_of(out) / SIDECAR / problem_dir(SAMPLES, problem) / str(sample)

@@ -15,14 +15,12 @@ import json
 import logging
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from ddgm_dist.errors import StorageError
 from ddgm_dist.paths.array_io import SIDECAR
 from ddgm_dist.paths.files import delete, delete_folder, get_with_etag, listdir, read_all
-from ddgm_dist.paths.locate import locate
-from ddgm_dist.paths.place import ObjectPath, Place
+from ddgm_dist.paths.place import Place
 from ddgm_dist.records.damage import OutputReplacedError, RecordDamagedError, log_damage
 from ddgm_dist.records.json_files import (
     NAME,
@@ -71,8 +69,8 @@ class RunRecord:
         The output store (``OUT.zarr``); its folder ``ddgm_dist`` is made on the first write.
     """
 
-    def __init__(self, path: str | Path | ObjectPath) -> None:
-        self.folder: Place = content_of(locate(path, "out")) / SIDECAR
+    def __init__(self, path: Place) -> None:
+        self.folder: Place = content_of(path) / SIDECAR
         self._segments: dict[str, int] = {}
 
     def write_json(self, name: str, value: Any) -> None:

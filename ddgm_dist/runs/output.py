@@ -31,8 +31,8 @@ from ddgm_dist.paths.array_io import (
     prepare_output,
     refuse_unmovable,
 )
+from ddgm_dist.paths.exchange import bring_back
 from ddgm_dist.paths.files import exists, is_zarr, listdir
-from ddgm_dist.paths.locate import locate
 from ddgm_dist.paths.place import Place
 from ddgm_dist.paths.safety import refuse_links
 from ddgm_dist.planning.plan import Plan
@@ -60,8 +60,8 @@ class Output:
 
     Attributes
     ----------
-    path
-        Absolute, or a URL; while it is to replace another output, where it is written until then.
+    place
+        Of the store; while it is to replace another output, where it is written until then.
     digest
         Hash of the problem.
     lease
@@ -80,12 +80,12 @@ class Output:
     ) -> None:
         self.store, self.record, self.lease, self._swap = store, record, lease, swap
         self.plan, self.digest, self.voxel_size_nm = plan, digest, voxel_size_nm
-        self.path = store.path
+        self.place = store.place
 
     @classmethod
     def claim(
         cls,
-        out: str | Path,
+        place: Place,
         problem: Problem,
         plan: Plan,
         voxel_size_nm: float | None,
@@ -97,27 +97,29 @@ class Output:
         Raises
         ------
         InputError
-            ``out`` holds something else, or another problem's result, or is being written by
+            The place holds something else, or another problem's result, or is being written by
             another driver.
         """
-        place = _check_ours(out, overwrite=overwrite)
+        _check_ours(place, overwrite=overwrite)
         held, digest = Lease(place), problem.digest()
         held.acquire()
         swap: Replacement | None = None
         try:
-            _check_ours(out, overwrite=overwrite)  # somebody may have made it before it was leased
+            _check_ours(
+                place, overwrite=overwrite
+            )  # somebody may have made it before it was leased
             swap = _replacement(place, held, problem, overwrite=overwrite)
-            path = content_of(place) if swap is None else swap.work
-            record, lease = RunRecord(path), held if swap is None else swap.lease
+            work = content_of(place) if swap is None else swap.work
+            record, lease = RunRecord(work), held if swap is None else swap.lease
             saved = record.read_problem()
             if saved is None:
                 record.write_json("problem", problem.to_dict())
             else:
-                _check_same(saved, problem.to_dict(), str(out))
+                _check_same(saved, problem.to_dict(), str(place))
             if record.read_state() is None:
                 # Not begun, or interrupted before the volume was made: nothing is in it yet.
                 store = create_volume(
-                    path,
+                    work,
                     VolumeLayout(plan.shape, plan.shard, plan.chunk),
                     voxel_size_nm=voxel_size_nm,
                     name=place.stem,
@@ -125,7 +127,7 @@ class Output:
                 )
                 record.write_state(RUNNING, digest)
             else:
-                store = open_volume_store(path, "r+")
+                store = open_volume_store(work, "r+")
             record.write_json("plan", _summary(plan))
         except BaseException:
             (swap or held).release()
@@ -154,7 +156,7 @@ class Output:
         for receipt in self.record.receipts(self.digest):
             whole.add(_box(receipt))
         if self.plan.samples > 1:
-            there &= self._shards(std_place(self.path))
+            there &= self._shards(std_place(self.place))
 
         def has(rows: RowIntervals, there: NDArray[np.bool_], box: Box) -> bool:
             return rows.has(box) and bool(there[layout.shards_of(box)].all())
@@ -180,7 +182,7 @@ class Output:
             sample = receipt.get("sample")
             if isinstance(sample, int) and sample in self._numbers:
                 written[sample].add(_box(receipt))
-        places = [sample_place(self.path, self.digest, k) for k in self._numbers]
+        places = [sample_place(self.place, self.digest, k) for k in self._numbers]
         return written, [self._shards(place) for place in places]
 
     def _shards(self, place: Place) -> NDArray[np.bool_]:
@@ -197,8 +199,8 @@ class Output:
         self.record.write_state(RUNNING, self.digest)
         if self.plan.samples == 1:
             return
-        beside = {f"sample {k}": sample_place(self.path, self.digest, k) for k in self._numbers}
-        for name, place in {"standard deviation": std_place(self.path), **beside}.items():
+        beside = {f"sample {k}": sample_place(self.place, self.digest, k) for k in self._numbers}
+        for name, place in {"standard deviation": std_place(self.place), **beside}.items():
             if not _is_made(place):
                 create_volume(
                     place,
@@ -236,7 +238,7 @@ class Output:
         if missing:
             shown = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
             raise StorageError(
-                f"{self.path}: {len(missing)} finished tiles are not there any more ({shown}); "
+                f"{self.place}: {len(missing)} finished tiles are not there any more ({shown}); "
                 "something else deletes files in the store; run the same command again"
             )
         if provenance is not None:
@@ -320,25 +322,27 @@ def _summary(plan: Plan) -> dict[str, Any]:
     }
 
 
-def _check_ours(out: str | Path, *, overwrite: bool) -> Place:
-    """The place of the output; what is not a run's is refused before anything is written into it."""
-    path = locate(out, "out")
-    if not exists(path):
-        return prepare_output(path, "out", overwrite=False)
-    refuse_links(path, "out")
+def _check_ours(place: Place, *, overwrite: bool) -> None:
+    """Refuse what is not a run's before anything is written into it."""
+    if isinstance(place, Path) and not place.exists():
+        bring_back(place)  # somebody may have been killed since it was located
+    if not exists(place):
+        prepare_output(place, "out", overwrite=False)
+        return
+    refuse_links(place, "out")
     # A run that was interrupted at once has left its lease alone.
-    ours = listdir(path) == [SIDECAR] or RunRecord(path).has("problem")
-    if ours and isinstance(path, Path) and not os.access(path, os.W_OK):
-        raise InputError("out", str(out), "is not writable")
+    ours = listdir(place) == [SIDECAR] or RunRecord(place).has("problem")
+    if ours and isinstance(place, Path) and not os.access(place, os.W_OK):
+        raise InputError("out", str(place), "is not writable")
     if ours and not overwrite:
-        return path
-    if overwrite and (ours or is_zarr(path) or is_empty_folder(path)):
-        if isinstance(path, Path):
-            refuse_unmovable(path, "out")
-        return path
+        return
+    if overwrite and (ours or is_zarr(place) or is_empty_folder(place)):
+        if isinstance(place, Path):
+            refuse_unmovable(place, "out")
+        return
     raise InputError(
         "out",
-        str(out),
+        str(place),
         "is not a Zarr store, so it is not deleted to make room"
         if overwrite
         else "exists and holds no record of a reconstruction",

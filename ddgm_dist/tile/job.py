@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from ddgm_dist.paths.place import Place
 from ddgm_dist.planning.plan import Plan
 from ddgm_dist.planning.problem import Problem
 
@@ -22,7 +23,7 @@ class Job:
     problem, plan
         What and how.
     tilts, out
-        Paths of the tilt-series store and the output store.
+        Places of the tilt-series store and the output store.
     digest
         Hash of the problem.
     checkpoint_every
@@ -44,8 +45,8 @@ class Job:
 
     problem: Problem
     plan: Plan
-    tilts: str
-    out: str
+    tilts: Place
+    out: Place
     digest: str
     checkpoint_every: float = 300.0
     state: Literal["auto", "memory", "store"] = "auto"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import uuid
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -154,7 +153,7 @@ class _New:
 
 
 def create_tilt_series(
-    path: str | Path,
+    place: Place,
     shape: tuple[int, int, int],
     meta: TiltSeriesMeta,
     *,
@@ -176,28 +175,28 @@ def create_tilt_series(
     StorageError
         The store cannot be written.
     """
-    check_store_name(path)
+    check_store_name(place)
     kind = np.dtype(dtype).kind
     if kind not in "fiu" or len(shape) != 3 or min(shape) < 1:
         raise InputError("projections", f"{dtype} {shape}", "must be numbers of shape (tilt, y, u)")
-    check_meta(meta, shape[0], str(path))
-    folder = prepare_output(path, "out", overwrite=overwrite)
-    lease = Lease(folder)
+    check_meta(meta, shape[0], str(place))
+    prepare_output(place, "out", overwrite=overwrite)
+    lease = Lease(place)
     lease.acquire()
-    swap = Replacement(folder, lease)
+    swap = Replacement(place, lease)
     claim: Replacement | _New = swap
     try:
         # Somebody may have made it before it was leased.
-        prepare_output(path, "out", overwrite=overwrite)
-        if isinstance(folder, ObjectPath) and is_claim(folder):
-            claim = _New(folder, lease)
+        prepare_output(place, "out", overwrite=overwrite)
+        if isinstance(place, ObjectPath) and is_claim(place):
+            claim = _New(place, lease)
         else:
             swap.begin()
-        return TiltSeriesWriter(folder, claim, _create(claim.work, shape, dtype), meta)
+        return TiltSeriesWriter(place, claim, _create(claim.work, shape, dtype), meta)
     except BaseException as error:
         claim.discard()
         if isinstance(error, OSError):
-            raise write_error(folder, 4096, error) from error
+            raise write_error(place, 4096, error) from error
         raise
 
 

@@ -15,10 +15,12 @@ from rich.console import Console
 
 from ddgm_dist.core.box import Box
 from ddgm_dist.errors import InputError
+from ddgm_dist.paths.locate import locate, place_of
 from ddgm_dist.paths.overlap import refuse_overlap
+from ddgm_dist.paths.place import Place
 from ddgm_dist.prior.unet import UNet, UNetSpec
 from ddgm_dist.prior.weights import load_weights, save_weights
-from ddgm_dist.readers.volumes import open_volume
+from ddgm_dist.readers.volumes import open_volume_at
 from ddgm_dist.training.curve import draw_curve
 from ddgm_dist.training.patches import PLANES, PatchSampler, drawable_planes
 from ddgm_dist.training.progress import show_progress
@@ -144,11 +146,9 @@ def train(
     target = Path(weights)
     if target.suffix != ".safetensors":
         raise InputError("weights", str(target), "the name must end in .safetensors")
-    inputs = [("images", path) for path in images if not isinstance(images, str | Path)]
-    inputs += [
-        ("validation", path) for path in validation if not isinstance(validation, str | Path)
-    ]
-    refuse_overlap(target, "weights", inputs)
+    shown, held_back = _located("images", images), _located("validation", validation)
+    inputs = [("images", place) for place in shown] + [("validation", p) for p in held_back]
+    refuse_overlap(place_of(target, "weights"), "weights", inputs)
     _check_siblings(target, overwrite=overwrite, resume=resume)
     spec = spec or UNetSpec()
     if patch < spec.stride or patch % spec.stride:
@@ -158,13 +158,13 @@ def train(
     )
     if not 0 <= augment <= 1:
         raise InputError("augment", augment, "is a probability, from 0 to 1", "try 0.2")
-    sampler, data = _sampler("images", images, planes, z_range, patch, seed)
+    sampler, data = _sampler("images", shown, planes, z_range, patch, seed)
     if augment:
         sampler = replace(sampler, zoom=augment, tone=augment, blur=augment / 2)
         data = [{**described, "augment": augment} for described in data]
     judge, judged = None, Data()
     if validation:
-        judge, judged = _sampler("validation", validation, planes, None, patch, _VALIDATION_SEED)
+        judge, judged = _sampler("validation", held_back, planes, None, patch, _VALIDATION_SEED)
     request = training_request(spec, options, patch, data, judged)
     if target.exists() and not overwrite:
         return _finished(target, request, resume)
@@ -257,7 +257,17 @@ def read_images(path: str | Path, z_range: slice | None = None) -> NDArray[Any]:
     InputError
         If it cannot be opened, holds NaN or infinity, or ``z_range`` reaches beyond it.
     """
-    source = open_volume(path)
+    return _read_images(locate(path, "images"), z_range)
+
+
+def _located(argument: str, paths: Sequence[str | Path]) -> list[Place]:
+    if isinstance(paths, str | Path):
+        raise InputError(argument, str(paths), "must be a list of paths", f"write [{paths!r}]")
+    return [locate(path, argument) for path in paths]
+
+
+def _read_images(path: Place, z_range: slice | None) -> NDArray[Any]:
+    source = open_volume_at(path)
     depth, height, width = source.shape
     first, last = _sections(path, z_range, depth)
     keep = source.dtype.kind in "iu" and source.dtype.itemsize <= 2
@@ -275,12 +285,12 @@ def read_images(path: str | Path, z_range: slice | None = None) -> NDArray[Any]:
 
 
 def describe_data(
-    path: str | Path, sampler: PatchSampler, index: int, z_range: slice | None = None
+    path: Place, sampler: PatchSampler, index: int, z_range: slice | None = None
 ) -> dict[str, Any]:
     """What a recipe says of one volume of a sampler; names and figures, no paths."""
     volume, (mean, std) = sampler.volumes[index], sampler.moments[index]
     return {
-        "name": Path(path).resolve().name,
+        "name": path.name,
         "shape": list(volume.shape),
         "dtype": str(volume.dtype),
         "first_section": (z_range.start or 0) if z_range is not None else 0,
@@ -292,15 +302,13 @@ def describe_data(
 
 def _sampler(
     argument: str,
-    paths: Sequence[str | Path],
+    paths: Sequence[Place],
     planes: Sequence[str],
     z_range: slice | None,
     patch: int,
     seed: int,
 ) -> tuple[PatchSampler, Data]:
     """Patches of the volumes at ``paths``, and their description."""
-    if isinstance(paths, str | Path):
-        raise InputError(argument, str(paths), "must be a list of paths", f"write [{paths!r}]")
     if not paths or not planes:
         raise InputError(argument if planes else "planes", "[]", "is empty", "give at least one")
     for plane in planes:
@@ -308,7 +316,7 @@ def _sampler(
             raise InputError("planes", plane, f"is not one of {', '.join(PLANES)}")
     volumes = []
     for path in paths:
-        volume = read_images(path, z_range)
+        volume = _read_images(path, z_range)
         if not drawable_planes(volume.shape, planes, patch):
             raise InputError(
                 argument,
@@ -322,7 +330,7 @@ def _sampler(
     return sampler, [describe_data(p, sampler, i, z_range) for i, p in enumerate(paths)]
 
 
-def _sections(path: str | Path, z_range: slice | None, depth: int) -> tuple[int, int]:
+def _sections(path: Place, z_range: slice | None, depth: int) -> tuple[int, int]:
     if z_range is None:
         return 0, depth
     first = 0 if z_range.start is None else int(z_range.start)

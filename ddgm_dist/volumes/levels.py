@@ -10,7 +10,6 @@ import copy
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import zarr
@@ -19,7 +18,6 @@ from zarr.codecs import ZstdCodec
 from ddgm_dist.core.box import Triple
 from ddgm_dist.errors import StorageError
 from ddgm_dist.paths.array_io import write_error
-from ddgm_dist.paths.locate import locate
 from ddgm_dist.paths.place import Place
 from ddgm_dist.paths.safety import inner_name
 from ddgm_dist.paths.zarr_store import zarr_store
@@ -66,7 +64,7 @@ class LevelStore(VolumeStore):
 
     def __init__(self, path: Place, group: zarr.Group, level: str, *, writable: bool) -> None:
         super().__init__(path, group, level, writable=writable)
-        self._opened = (str(path), level, "r+" if writable else "r")
+        self._opened = (path, level, "r+" if writable else "r")
 
     def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:
         return open_level, self._opened
@@ -84,7 +82,7 @@ def level_layout(shape: Triple) -> VolumeLayout:
     return VolumeLayout(shape, (shard[0], shard[1], shard[2]), chunk)
 
 
-def create_level(path: str | Path, name: str, shape: Triple) -> None:
+def create_level(place: Place, name: str, shape: Triple) -> None:
     """Make the empty (NaN) array of a level, in place of one that is there.
 
     Raises
@@ -92,9 +90,9 @@ def create_level(path: str | Path, name: str, shape: Triple) -> None:
     StorageError
         It cannot be written.
     """
-    folder, layout = locate(path, "volume"), level_layout(shape)
+    layout = level_layout(shape)
     try:
-        zarr.open_group(zarr_store(folder), mode="r+").create_array(
+        zarr.open_group(zarr_store(place), mode="r+").create_array(
             name,
             shape=layout.shape,
             chunks=layout.chunk,
@@ -106,17 +104,17 @@ def create_level(path: str | Path, name: str, shape: Triple) -> None:
             overwrite=True,
         )
     except OSError as error:
-        raise write_error(folder, 4096, error) from error
+        raise write_error(place, 4096, error) from error
 
 
-def delete_level(path: str | Path, name: str) -> None:
+def delete_level(place: Place, name: str) -> None:
     """Delete the array of a level, if it is there."""
-    group = zarr.open_group(zarr_store(locate(path, "volume")), mode="r+")
+    group = zarr.open_group(zarr_store(place), mode="r+")
     if name in group:
         del group[name]
 
 
-def open_level(path: str | Path, name: str, mode: Literal["r", "r+"] = "r") -> LevelStore:
+def open_level(place: Place, name: str, mode: Literal["r", "r+"] = "r") -> LevelStore:
     """Open a level, whether the metadata name it yet or not.
 
     Raises
@@ -124,12 +122,11 @@ def open_level(path: str | Path, name: str, mode: Literal["r", "r+"] = "r") -> L
     StorageError
         It is not there.
     """
-    folder = locate(path, "volume")
-    group = zarr.open_group(zarr_store(folder), mode=mode)
+    group = zarr.open_group(zarr_store(place), mode=mode)
     try:
-        return LevelStore(folder, group, name, writable=mode == "r+")
+        return LevelStore(place, group, name, writable=mode == "r+")
     except KeyError as error:
-        raise StorageError(f"{folder} has no level {name!r}") from error
+        raise StorageError(f"{place} has no level {name!r}") from error
 
 
 def named_levels(store: VolumeStore) -> list[str]:
@@ -150,7 +147,6 @@ def name_levels(store: VolumeStore, levels: Sequence[Level]) -> None:
     StorageError
         The metadata cannot be written.
     """
-    folder = locate(store.path, "volume")
     ome = copy.deepcopy(store.attributes["ome"])
     image = ome["multiscales"][0]
     finest = image["datasets"][0]
@@ -160,9 +156,9 @@ def name_levels(store: VolumeStore, levels: Sequence[Level]) -> None:
     else:
         image.pop("type", None)
     try:
-        zarr.open_group(zarr_store(folder), mode="r+").attrs["ome"] = ome
+        zarr.open_group(zarr_store(store.place), mode="r+").attrs["ome"] = ome
     except OSError as error:
-        raise write_error(folder, 4096, error) from error
+        raise write_error(store.place, 4096, error) from error
     store.attributes["ome"] = ome
 
 

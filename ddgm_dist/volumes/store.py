@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -23,8 +22,7 @@ from ddgm_dist.core.float32 import as_float32
 from ddgm_dist.errors import InputError, PlanError, StorageError
 from ddgm_dist.paths.array_io import SIDECAR, BulkArray, prepare_output, write_error
 from ddgm_dist.paths.files import exists, files_below, is_zarr, listdir
-from ddgm_dist.paths.locate import locate
-from ddgm_dist.paths.place import ObjectPath, Place
+from ddgm_dist.paths.place import Place
 from ddgm_dist.paths.safety import inner_name
 from ddgm_dist.paths.zarr_store import zarr_store
 from ddgm_dist.volumes.layout import VolumeLayout, as_triple, block_digest
@@ -52,8 +50,10 @@ class VolumeStore:
 
     Attributes
     ----------
+    place
+        Of the OME-Zarr group.
     path
-        Absolute path of the OME-Zarr group, or its URL.
+        The same as text: an absolute path, or a URL.
     layout
         Its shape, shards and chunks.
     attributes
@@ -71,7 +71,7 @@ class VolumeStore:
     ) -> None:
         array = group[level]
         assert isinstance(array, zarr.Array)
-        self._place, self.path = path, str(path)
+        self.place, self.path = path, str(path)
         self.layout = VolumeLayout(
             as_triple(array.shape), as_triple(array.shards or array.chunks), as_triple(array.chunks)
         )
@@ -90,7 +90,7 @@ class VolumeStore:
         """Which shards are there, by their index ``(z, y, x)``; what they hold is not looked at."""
         grid = self.layout.grid
         there = np.zeros(grid, bool)  # a byte each: there may be millions
-        for parts in files_below(self._place / self._level / "c", 3):
+        for parts in files_below(self.place / self._level / "c", 3):
             # Not what a killed writer left, nor a late one of a larger volume that lay here before.
             if all(part.isdigit() and int(part) < n for part, n in zip(parts, grid, strict=True)):
                 there[tuple(int(part) for part in parts)] = True
@@ -99,12 +99,12 @@ class VolumeStore:
     def has(self, box: Box) -> bool:
         """Whether all shards of a box are there; what they hold is not looked at."""
         zs, ys, xs = (range(part.start, part.stop) for part in self.layout.shards_of(box))
-        folder, wanted = self._place / self._level / "c", {str(x) for x in xs}
+        folder, wanted = self.place / self._level / "c", {str(x) for x in xs}
         return all(wanted <= set(listdir(folder / str(z) / str(y))) for z in zs for y in ys)
 
     def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:
         # Workers reopen the store: handles do not cross process borders.
-        return open_volume_store, (self.path, "r+" if self._writable else "r", self._complete)
+        return open_volume_store, (self.place, "r+" if self._writable else "r", self._complete)
 
     def write(self, box: Box, block: NDArray[Any]) -> str:
         """Write a box of whole shards; on return it is on disk.
@@ -168,7 +168,7 @@ class VolumeStore:
 
 
 def create_volume(
-    path: str | Path | ObjectPath,
+    place: Place,
     layout: VolumeLayout,
     *,
     voxel_size_nm: float | None,
@@ -181,8 +181,8 @@ def create_volume(
 
     Parameters
     ----------
-    path
-        Where; nothing may exist there unless it is ``claimed``.
+    place
+        Where it is made; nothing may exist there unless it is ``claimed``.
     layout
         Shape, shards and chunks.
     voxel_size_nm
@@ -209,11 +209,10 @@ def create_volume(
     more = dict(attributes or {})
     if "ome" in more:
         raise InputError("attributes", "ome", "is the key of the OME-Zarr metadata itself")
-    folder = locate(path, "out")
     if not claimed:
-        prepare_output(path, "out", overwrite=False)
+        prepare_output(place, "out", overwrite=False)
     try:
-        group = zarr.open_group(zarr_store(folder), mode="a", zarr_format=3)
+        group = zarr.open_group(zarr_store(place), mode="a", zarr_format=3)
         group.attrs.put({"ome": _ome(voxel_size_nm, name), **more})
         group.create_array(
             LEVEL,
@@ -230,19 +229,21 @@ def create_volume(
             # A group too, so that listing the store's members does not warn about a foreign folder.
             group.require_group(SIDECAR)
     except OSError as error:
-        raise write_error(folder, 4096, error) from error
-    return VolumeStore(folder, group, LEVEL, writable=True)
+        raise write_error(place, 4096, error) from error
+    return VolumeStore(place, group, LEVEL, writable=True)
 
 
 def open_volume_store(
-    path: str | Path | ObjectPath, mode: Literal["r", "r+"] = "r", complete: bool = False
+    place: Place, mode: Literal["r", "r+"] = "r", complete: bool = False
 ) -> VolumeStore:
     """Open a volume made by `create_volume`, or any OME-Zarr 0.5 image of axes z, y, x.
 
     Parameters
     ----------
-    path, mode
-        Where; to read, or to write as well.
+    place
+        Of the store.
+    mode
+        ``r`` to read it, ``r+`` to write to it as well.
     complete
         Reading what was never written, or was lost, is an error: it does not read as NaN.
 
@@ -251,24 +252,23 @@ def open_volume_store(
     InputError
         The store is missing or is no such image.
     """
-    folder = locate(path, "volume")
-    if not is_zarr(folder):
-        why = "is not a Zarr store" if exists(folder) else "does not exist"
-        raise InputError("volume", str(path), why)
+    if not is_zarr(place):
+        why = "is not a Zarr store" if exists(place) else "does not exist"
+        raise InputError("volume", str(place), why)
     try:
-        group = zarr.open_group(zarr_store(folder), mode=mode)
+        group = zarr.open_group(zarr_store(place), mode=mode)
         ome: Any = group.attrs["ome"]
-        level = inner_name(str(ome["multiscales"][0]["datasets"][0]["path"]), "volume", path)
+        level = inner_name(str(ome["multiscales"][0]["datasets"][0]["path"]), "volume", place)
         array = group[level]
     except (StorageError, InputError):
         raise
     except Exception as error:  # zarr raises many types for damaged metadata
         raise InputError(
-            "volume", str(path), f"is not an OME-Zarr 0.5 image ({type(error).__name__}: {error})"
+            "volume", str(place), f"is not an OME-Zarr 0.5 image ({type(error).__name__}: {error})"
         ) from error
     if not isinstance(array, zarr.Array) or array.ndim != 3:
-        raise InputError("volume", str(path), f"its level {level!r} is not an array (z, y, x)")
-    return VolumeStore(folder, group, level, writable=mode == "r+", complete=complete)
+        raise InputError("volume", str(place), f"its level {level!r} is not an array (z, y, x)")
+    return VolumeStore(place, group, level, writable=mode == "r+", complete=complete)
 
 
 def _ome(voxel_size_nm: float | None, name: str) -> dict[str, Any]:

@@ -98,7 +98,7 @@ def test_a_child_that_runs_another_program_or_was_forked_before_is_not_affected(
     script = (
         "import os\n"
         "from pathlib import Path\n"
-        "from ddgm_dist.paths.locate import get_with_etag\n"
+        "from ddgm_dist.paths.files import get_with_etag\n"
         "child = os.fork()\n"
         f"found = get_with_etag(Path({str(tmp_path / 'none')!r}))\n"
         "if child == 0: os._exit(7 if found[0] is None else 8)\n"
