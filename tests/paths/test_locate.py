@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from ddgm_dist.errors import InputError, StorageError
-from ddgm_dist.paths import locate as location
+from ddgm_dist.paths import object_store
 from ddgm_dist.paths.files import (
     delete,
     delete_folder,
@@ -197,7 +197,7 @@ def test_nobody_listens(environment: pytest.MonkeyPatch) -> None:
 
 
 def test_nobody_answers(environment: pytest.MonkeyPatch) -> None:
-    environment.setattr(location, "_PROBE_SECONDS", 0.5)
+    environment.setattr(object_store, "_PROBE_SECONDS", 0.5)
     with socket.socket() as deaf:
         deaf.bind(("127.0.0.1", 0))
         deaf.listen()
@@ -217,16 +217,16 @@ def test_the_environment_says_where(environment: pytest.MonkeyPatch) -> None:
     environment.setenv("AWS_DEFAULT_REGION", "eu-central-1")
     environment.delenv("AWS_REGION", raising=False)
     place = ObjectPath("s3", "bucket", "a/b")
-    spec = location.kvstore_spec(place)
+    spec = object_store.kvstore_spec(place)
     assert (spec["bucket"], spec["path"]) == ("bucket", "a/b/")
     assert (spec["endpoint"], spec["aws_region"]) == ("http://one:1", "eu-central-1")
     environment.setenv("AWS_REGION", "eu-north-1")
     environment.setenv("AWS_ENDPOINT_URL_S3", "http://two:2")
-    spec = location.kvstore_spec(place)
+    spec = object_store.kvstore_spec(place)
     assert (spec["endpoint"], spec["aws_region"]) == ("http://two:2", "eu-north-1")
     assert "secret" not in repr(spec)
     assert "somebody" not in repr(spec)
-    spec = location.kvstore_spec(ObjectPath("gs", "bucket", "a"))
+    spec = object_store.kvstore_spec(ObjectPath("gs", "bucket", "a"))
     assert (spec["driver"], spec["bucket"], spec["path"]) == ("gcs", "bucket", "a/")
 
 

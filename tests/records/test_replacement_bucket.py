@@ -14,9 +14,8 @@ from ddgm_dist.errors import InputError, StorageError
 from ddgm_dist.evaluation.pyramid import build_pyramid
 from ddgm_dist.inspection.status import status
 from ddgm_dist.inspection.verify import verify
-from ddgm_dist.paths import locate as location
 from ddgm_dist.paths.array_io import BulkArray, InputReplacedError
-from ddgm_dist.paths.files import listdir
+from ddgm_dist.paths.files import delete, listdir
 from ddgm_dist.paths.locate import locate
 from ddgm_dist.paths.zarr_store import ObjectZarr, zarr_store
 from ddgm_dist.readers.volumes import open_volume
@@ -126,7 +125,10 @@ def test_anybody_can_read_the_series_and_a_reader_of_the_old_one_is_told(bucket:
 def test_a_series_that_somebody_writes_is_not_replaced(bucket: str) -> None:
     url = f"{bucket}/{uuid.uuid4().hex}/tilts.zarr"
     write_tilt_series(url, stack(1), META)
-    with Lease(url), pytest.raises(InputError, match="is being written by process"):
+    with (
+        Lease(locate(url, "tilts")),
+        pytest.raises(InputError, match="is being written by process"),
+    ):
         write_tilt_series(url, stack(2), META, overwrite=True)
     np.testing.assert_array_equal(open_tilt_series(url).read(slice(None)), stack(1))
 
@@ -217,11 +219,11 @@ def test_a_reader_of_a_replaced_volume_is_told_and_not_given_nan(bucket: str) ->
 
 def test_a_new_series_whose_writer_lost_its_lease_is_not_deleted(bucket: str) -> None:
     url = f"{bucket}/{uuid.uuid4().hex}/tilts.zarr"
-    first = create_tilt_series(url, (3, 4, 64), META)
+    first = create_tilt_series(locate(url, "tilts"), (3, 4, 64), META)
     lease = first._claim.lease
     lease._stop.set()
     lease._thread.join()
-    location.delete(locate(url, "out") / "ddgm_dist/lease.json")
+    delete(locate(url, "out") / "ddgm_dist/lease.json")
     write_tilt_series(url, stack(2), META, overwrite=True)
     lease._renew_once()
     first._claim.discard()
