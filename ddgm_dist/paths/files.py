@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Any
 import tensorstore as ts
 
 from ddgm_dist.errors import StorageError
+from ddgm_dist.paths.atomic import replace_file
 from ddgm_dist.paths.lock import locked
 from ddgm_dist.paths.object_store import bucket_store, kvstore, list_keys, strip_http_body, wait_for
 from ddgm_dist.paths.place import ObjectPath, Place
@@ -73,18 +73,7 @@ def write_bytes(place: Place, data: bytes) -> None:
     if isinstance(place, ObjectPath):
         wait_for(f"writing {len(data)} bytes to", place, bucket_store(place).write(place.key, data))
         return
-    temporary = place.with_name(f".{place.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(place)
-        _sync_folder(place.parent)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    replace_file(place, data, shared=True)
 
 
 def get_with_etag(place: Place) -> tuple[bytes | None, bytes]:
@@ -132,15 +121,6 @@ def _asked(doing: str, place: Place, future: Any) -> Any:
         return future.result()
     except ValueError as error:  # tensorstore's word for errors of files
         raise OSError(strip_http_body(error)) from None
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename in the folder survive a power cut."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def exists(place: Place) -> bool:

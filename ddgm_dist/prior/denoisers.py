@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import importlib
 import inspect
+import io
+import json
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,7 +20,7 @@ from ddgm_dist.errors import InputError
 from ddgm_dist.prior.precision import Precision, arithmetic
 from ddgm_dist.prior.unet import UNet
 from ddgm_dist.prior.users_code import passes, raised
-from ddgm_dist.prior.weights import load_weights, shipped_weights
+from ddgm_dist.prior.weights import read_weights, shipped_weights
 
 __all__ = [
     "SHIPPED",
@@ -159,16 +161,27 @@ class LoadedDenoiser:
     activation: float = 64.0
 
 
+# Networks that a process keeps, so that planning and solving load theirs once; the last two used:
+# one on the CPU and one on a GPU.
+_KEPT = 2
+_loaded: dict[tuple[str, ...], LoadedDenoiser] = {}
+
+
 def load_denoiser(
     name: str, *, device: torch.device | str = "cpu", precision: Precision = "bfloat16"
 ) -> LoadedDenoiser:
-    """Load a denoiser by name.
+    """Load a denoiser by name; a process builds a network once per device and arithmetic.
+
+    The files are read at each call: if they have changed, they are another network. A Python function
+    is what its module holds; Python itself imports that once.
 
     Parameters
     ----------
     name
         ``fibsem`` (the shipped weights), the path of a ``.safetensors`` of our recipe, the path of
         a TorchScript file (``.pt``, ``.ts`` or ``.torchscript``), or ``module:callable``.
+    device, precision
+        Where and in which arithmetic a network runs (:mod:`ddgm_dist.prior.precision`).
 
     Raises
     ------
@@ -177,15 +190,7 @@ def load_denoiser(
     """
     path = Path(name)
     if name == SHIPPED or path.suffix == ".safetensors":
-        weights = load_weights(shipped_weights() if name == SHIPPED else path)
-        denoiser = UNetDenoiser(weights.net, device=device, precision=precision)
-        return LoadedDenoiser(
-            denoiser,
-            weights.digest,
-            weights.sigma_range,
-            weights.net.reach,
-            weights.net.spec.activation(arithmetic(precision, device).itemsize),
-        )
+        return _network(shipped_weights() if name == SHIPPED else path, device, precision)
     if path.suffix in (".pt", ".ts", ".torchscript"):
         return _torchscript(path, device)
     if ":" in name:
@@ -197,21 +202,58 @@ def load_denoiser(
     )
 
 
+def _once(
+    load: Callable[[], LoadedDenoiser], device: torch.device | str, *key: object
+) -> LoadedDenoiser:
+    """What was loaded by this key and to this device before, or is loaded now.
+
+    Two threads that ask at the same time may both load it: they then hold equal networks.
+    """
+    there = torch.empty(0, device=device).device  # "cuda" is whichever GPU is the current one
+    words = tuple(map(str, (there, *key)))
+    found = _loaded.pop(words, None) or load()
+    _loaded[words] = found
+    for old in list(_loaded)[:-_KEPT]:
+        _loaded.pop(old, None)
+    return found
+
+
+def _network(path: Path, device: torch.device | str, precision: Precision) -> LoadedDenoiser:
+    files, kind = read_weights(path), arithmetic(precision, device)
+
+    def load() -> LoadedDenoiser:
+        weights = files.load()
+        return LoadedDenoiser(
+            UNetDenoiser(weights.net, device=device, precision=precision),
+            weights.digest,
+            weights.sigma_range,
+            weights.net.reach,
+            weights.net.spec.activation(kind.itemsize),
+        )
+
+    return _once(load, device, kind, files.digest, json.dumps(files.recipe))
+
+
 def _torchscript(path: Path, device: torch.device | str) -> LoadedDenoiser:
     if not path.exists():
         raise InputError("denoiser", str(path), "no such file")
     try:
-        with warnings.catch_warnings():
-            # torch advises against TorchScript; files of it are what users have.
-            warnings.simplefilter("ignore", DeprecationWarning)
-            # By a file, not by its name: torch opens no name that is not UTF-8.
-            with path.open("rb") as file:
-                module = cast(torch.nn.Module, torch.jit.load(file, map_location=device))  # type: ignore[no-untyped-call]
+        content = path.read_bytes()
+        digest = hashlib.sha256(content).hexdigest()
+
+        def load() -> LoadedDenoiser:
+            with warnings.catch_warnings():
+                # torch advises against TorchScript; files of it are what users have.
+                warnings.simplefilter("ignore", DeprecationWarning)
+                file = io.BytesIO(content)
+                module = torch.jit.load(file, map_location=device)  # type: ignore[no-untyped-call]
+            function = FunctionDenoiser(cast(torch.nn.Module, module).eval(), path.name)
+            return LoadedDenoiser(function, digest, _ANY_SIGMA, 0)
+
+        return _once(load, device, path.name, digest)
     except (RuntimeError, ValueError, OSError) as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError("denoiser", str(path), f"is not a TorchScript file: {reason}") from error
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return LoadedDenoiser(FunctionDenoiser(module.eval(), path.name), digest, _ANY_SIGMA, 0)
 
 
 def _function(name: str) -> LoadedDenoiser:

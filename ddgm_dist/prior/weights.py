@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from importlib import resources
 from pathlib import Path
@@ -22,9 +22,18 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from ddgm_dist.errors import InputError
+from ddgm_dist.paths.atomic import partial, write_durably
 from ddgm_dist.prior.unet import UNet, UNetSpec
 
-__all__ = ["FORMAT", "Weights", "load_weights", "save_weights", "shipped_weights"]
+__all__ = [
+    "FORMAT",
+    "WeightFiles",
+    "Weights",
+    "load_weights",
+    "read_weights",
+    "save_weights",
+    "shipped_weights",
+]
 
 FORMAT = "ddgm_dist.unet"
 VERSION = 1
@@ -55,6 +64,41 @@ class Weights:
         return float(low), float(high)
 
 
+@dataclass(frozen=True)
+class WeightFiles:
+    """Weights and recipe as they are stored, checked against each other.
+
+    Attributes
+    ----------
+    path
+        Of the safetensors file.
+    recipe
+        The JSON recipe.
+    content
+        Of the safetensors file.
+    digest
+        Its SHA-256, hexadecimal.
+    """
+
+    path: Path
+    recipe: dict[str, Any]
+    content: bytes
+    digest: str
+
+    def load(self) -> Weights:
+        """The network.
+
+        Raises
+        ------
+        InputError
+            The recipe's architecture is none, or the parameters do not fit it.
+        """
+        with _recipe_errors(self.path):
+            net = UNet(UNetSpec(**{k: _tuple(v) for k, v in self.recipe["architecture"].items()}))
+        net.load_state_dict(_tensors(self.path, self.content, net))
+        return Weights(net.eval().requires_grad_(False), self.recipe, self.digest)
+
+
 def shipped_weights() -> Path:
     """Path of the weights that come with the package."""
     return Path(str(resources.files("ddgm_dist.prior") / "shipped" / "fibsem.safetensors"))
@@ -63,9 +107,8 @@ def shipped_weights() -> Path:
 def save_weights(path: Path, net: UNet, recipe: dict[str, Any]) -> str:
     """Write weights and recipe, so that there are always two that belong together.
 
-    Both are written beside those that are there. Then the recipe is replaced, and last the weights: in
-    between `load_weights` takes the new ones, which it knows by the digest in the recipe.
-
+    Both are written beside the old ones. Then the recipe is replaced, and last the weights: in between
+    `read_weights` takes the new weights, which it knows by the digest in the recipe.
 
     Parameters
     ----------
@@ -80,6 +123,11 @@ def save_weights(path: Path, net: UNet, recipe: dict[str, Any]) -> str:
     -------
     str
         SHA-256 of the weights, hexadecimal.
+
+    Raises
+    ------
+    InputError
+        The name does not end in ``.safetensors``.
     """
     if path.suffix != ".safetensors":
         raise InputError("weights", str(path), "the name must end in .safetensors")
@@ -92,40 +140,25 @@ def save_weights(path: Path, net: UNet, recipe: dict[str, Any]) -> str:
     path.parent.mkdir(parents=True, exist_ok=True)
     targets = {path.with_suffix(".json"): text.encode(), path: content}
     for target, data in targets.items():
-        with _partial(target).open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+        write_durably(partial(target), data)
     for target in targets:
-        _partial(target).replace(target)
+        partial(target).replace(target)
     return digest
 
 
-def _partial(target: Path) -> Path:
-    return target.with_name(target.name + ".partial")
-
-
-def _content(path: Path, digest: object) -> bytes:
-    """The weights of a recipe: also those whose writer was killed before they got their name."""
-    content = path.read_bytes()
-    partial = _partial(path)
-    if hashlib.sha256(content).hexdigest() != digest and partial.exists():
-        newer = partial.read_bytes()
-        if hashlib.sha256(newer).hexdigest() == digest:
-            with contextlib.suppress(OSError):  # readable is enough
-                partial.replace(path)
-            return newer
-    return content
-
-
 def load_weights(path: Path) -> Weights:
-    """Read weights of our recipe.
+    """Read weights of our recipe, and build the network.
 
     Raises
     ------
     InputError
-        If the file is missing, damaged, or not of our recipe.
+        The files are missing, damaged, or not of our recipe.
     """
+    return read_weights(path).load()
+
+
+def read_weights(path: Path) -> WeightFiles:
+    """Read weights and recipe, and check that they belong together; raises as `load_weights` does."""
     recipe_path = path.with_suffix(".json")
     if not path.exists():
         raise InputError("denoiser", str(path), "no such file", "give the path of a .safetensors")
@@ -136,19 +169,15 @@ def load_weights(path: Path) -> Weights:
             f"has no recipe {recipe_path.name} beside it: not weights that ddgm-dist train wrote",
             "copy the .json together with the .safetensors",
         )
-    try:
+    with _recipe_errors(path):
         recipe = json.loads(recipe_path.read_text())
         if not isinstance(recipe, dict) or recipe.get("format") != FORMAT:
             raise ValueError(f"its format is not {FORMAT!r}")
         if recipe.get("version") != VERSION:
             raise ValueError(f"its version is {recipe.get('version')!r}, known is {VERSION}")
-        net = UNet(UNetSpec(**{k: _tuple(v) for k, v in recipe["architecture"].items()}))
         low, high = recipe["sigma_range"]
         if not 0 < float(low) < float(high):
             raise ValueError(f"its sigma_range is {recipe['sigma_range']}")
-    except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        raise InputError("denoiser", str(recipe_path), f"is no recipe of ours: {reason}") from error
     content = _content(path, recipe.get("sha256"))
     digest = hashlib.sha256(content).hexdigest()
     if digest != recipe.get("sha256"):
@@ -159,8 +188,31 @@ def load_weights(path: Path) -> Weights:
             f"{digest[:12]}..., the recipe says {str(recipe.get('sha256'))[:12]}...",
             "copy both files again",
         )
-    net.load_state_dict(_tensors(path, content, net))
-    return Weights(net.eval().requires_grad_(False), recipe, digest)
+    return WeightFiles(path, recipe, content, digest)
+
+
+@contextlib.contextmanager
+def _recipe_errors(path: Path) -> Iterator[None]:
+    """Report what a recipe that is none raises, in one line."""
+    try:
+        yield
+    except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        recipe = str(path.with_suffix(".json"))
+        raise InputError("denoiser", recipe, f"is no recipe of ours: {reason}") from error
+
+
+def _content(path: Path, digest: object) -> bytes:
+    """The weights of a recipe, also those whose writer was killed before they had their name."""
+    content = path.read_bytes()
+    unnamed = partial(path)
+    if hashlib.sha256(content).hexdigest() != digest and unnamed.exists():
+        newer = unnamed.read_bytes()
+        if hashlib.sha256(newer).hexdigest() == digest:
+            with contextlib.suppress(OSError):  # readable is enough
+                unnamed.replace(path)
+            return newer
+    return content
 
 
 def _tensors(path: Path, content: bytes, net: UNet) -> dict[str, Tensor]:
