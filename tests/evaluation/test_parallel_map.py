@@ -1,6 +1,7 @@
 """The same results from threads, from one task after the other, and from Ray."""
 
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -47,11 +48,12 @@ def test_threads_work_side_by_side_and_stop_at_an_error(monkeypatch: pytest.Monk
             meet.wait()
         if item == 3:
             raise InputError("item", item, "is refused")
+        time.sleep(0.001)
         done.append(item)
 
     with scheduler("threads") as run, pytest.raises(InputError, match="item = 3"):
-        run(call, None, range(10_000))
-    assert len(done) < 10_000
+        run(call, None, range(2000))
+    assert len(done) < 1000
 
 
 def test_tasks_are_given_the_common_object_itself() -> None:
