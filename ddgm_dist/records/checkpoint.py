@@ -34,9 +34,10 @@ import tensorstore as ts
 from numpy.typing import NDArray
 
 from ddgm_dist.errors import DdgmError, StorageError
-from ddgm_dist.paths.array_io import SIDECAR, write_error
+from ddgm_dist.paths.claim import SIDECAR
 from ddgm_dist.paths.files import delete, write_bytes
 from ddgm_dist.paths.forks import used
+from ddgm_dist.paths.free_space import write_error
 from ddgm_dist.paths.object_store import kvstore_spec, strip_http_body
 from ddgm_dist.paths.place import Place
 from ddgm_dist.records.damage import RecordDamagedError, log_damage

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from ddgm_dist.errors import StorageError
-from ddgm_dist.paths.array_io import write_error
 from ddgm_dist.paths.files import compare_and_swap, read_bytes, write_bytes
+from ddgm_dist.paths.free_space import write_error
 from ddgm_dist.paths.place import Place
 from ddgm_dist.records.damage import RecordDamagedError
 

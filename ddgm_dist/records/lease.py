@@ -38,9 +38,10 @@ from types import TracebackType
 from typing import Any
 
 from ddgm_dist.errors import InputError, StorageError
-from ddgm_dist.paths.array_io import LEASE, SIDECAR, write_error
+from ddgm_dist.paths.claim import LEASE, SIDECAR
 from ddgm_dist.paths.files import exclusive, write_bytes
 from ddgm_dist.paths.forks import ForkedError, used
+from ddgm_dist.paths.free_space import write_error
 from ddgm_dist.paths.lock import LOCK, locked
 from ddgm_dist.paths.object_store import kvstore, strip_http_body
 from ddgm_dist.paths.place import ObjectPath, Place

@@ -22,9 +22,10 @@ from pathlib import Path
 from typing import Any
 
 from ddgm_dist.errors import StorageError
-from ddgm_dist.paths.array_io import LEASE, NEXT, SIDECAR, is_claim, write_error
+from ddgm_dist.paths.claim import LEASE, NEXT, SIDECAR, is_claim
 from ddgm_dist.paths.exchange import beside, delete_aside, put_in_place, refuse_in_the_way
 from ddgm_dist.paths.files import delete, delete_folder, listdir, read_bytes, write_bytes
+from ddgm_dist.paths.free_space import write_error
 from ddgm_dist.paths.place import Place
 from ddgm_dist.records.lease import Lease, is_alive
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ddgm_dist.errors import InputError, StorageError
-from ddgm_dist.paths.array_io import SIDECAR
+from ddgm_dist.paths.claim import SIDECAR
 from ddgm_dist.paths.files import is_zarr
 from ddgm_dist.paths.locate import locate
 from ddgm_dist.paths.place import ObjectPath, Place

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ddgm_dist.errors import StorageError
-from ddgm_dist.paths.array_io import SIDECAR
+from ddgm_dist.paths.claim import SIDECAR
 from ddgm_dist.paths.files import delete, delete_folder, get_with_etag, listdir, read_all
 from ddgm_dist.paths.place import Place
 from ddgm_dist.records.damage import OutputReplacedError, RecordDamagedError, log_damage

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from ddgm_dist.core.box import Box
 from ddgm_dist.core.intervals import RowIntervals
 from ddgm_dist.errors import InputError, StorageError
-from ddgm_dist.paths.array_io import (
+from ddgm_dist.paths.claim import (
     SIDECAR,
     is_claim,
     is_empty_folder,

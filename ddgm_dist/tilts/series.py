@@ -25,7 +25,8 @@ from numpy.typing import NDArray
 
 from ddgm_dist.core.float32 import as_float32
 from ddgm_dist.errors import InputError, StorageError
-from ddgm_dist.paths.array_io import BulkArray, InputReplacedError, is_claim
+from ddgm_dist.paths.array_io import BulkArray, InputReplacedError
+from ddgm_dist.paths.claim import is_claim
 from ddgm_dist.paths.files import exists, is_zarr
 from ddgm_dist.paths.locate import locate
 from ddgm_dist.paths.place import Place

@@ -13,8 +13,10 @@ from numpy.typing import DTypeLike, NDArray
 from zarr.codecs import ZstdCodec
 
 from ddgm_dist.errors import InputError, StorageError
-from ddgm_dist.paths.array_io import SIDECAR, BulkArray, is_claim, prepare_output, write_error
+from ddgm_dist.paths.array_io import BulkArray
+from ddgm_dist.paths.claim import SIDECAR, is_claim, prepare_output
 from ddgm_dist.paths.files import delete, delete_folder, listdir
+from ddgm_dist.paths.free_space import write_error
 from ddgm_dist.paths.place import ObjectPath, Place
 from ddgm_dist.paths.store_name import check_store_name
 from ddgm_dist.paths.zarr_store import zarr_store

@@ -17,7 +17,7 @@ from zarr.codecs import ZstdCodec
 
 from ddgm_dist.core.box import Triple
 from ddgm_dist.errors import StorageError
-from ddgm_dist.paths.array_io import write_error
+from ddgm_dist.paths.free_space import write_error
 from ddgm_dist.paths.place import Place
 from ddgm_dist.paths.safety import inner_name
 from ddgm_dist.paths.zarr_store import zarr_store

@@ -20,8 +20,10 @@ from zarr.codecs import ZstdCodec
 from ddgm_dist.core.box import Box, Triple
 from ddgm_dist.core.float32 import as_float32
 from ddgm_dist.errors import InputError, PlanError, StorageError
-from ddgm_dist.paths.array_io import SIDECAR, BulkArray, prepare_output, write_error
+from ddgm_dist.paths.array_io import BulkArray
+from ddgm_dist.paths.claim import SIDECAR, prepare_output
 from ddgm_dist.paths.files import exists, files_below, is_zarr, listdir
+from ddgm_dist.paths.free_space import write_error
 from ddgm_dist.paths.place import Place
 from ddgm_dist.paths.safety import inner_name
 from ddgm_dist.paths.zarr_store import zarr_store
