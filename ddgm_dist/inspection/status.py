@@ -17,9 +17,8 @@ from ddgm_dist.errors import InputError, StorageError
 from ddgm_dist.paths.locate import locate
 from ddgm_dist.records.checkpoint import COMMITS
 from ddgm_dist.records.json_files import problem_dir
-from ddgm_dist.records.lease import is_alive, is_stopped
+from ddgm_dist.records.lease_holder import is_alive, is_stopped, lease_of
 from ddgm_dist.records.receipts import RECEIPTS, SAMPLE_RECEIPTS
-from ddgm_dist.records.replacement import lease_of
 from ddgm_dist.records.result import work_place
 from ddgm_dist.records.run_record import COMPLETE, RunRecord
 

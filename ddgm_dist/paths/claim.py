@@ -38,7 +38,7 @@ def prepare_output(target: Place, argument: str, *, overwrite: bool) -> None:
         The object store does not answer.
     """
     if isinstance(target, Path) and not target.exists():
-        bring_back(target)  # somebody may have been killed since it was located
+        bring_back(target)  # a writer may have been killed since it was located
     if exists(target) and not is_claim(target):
         if not overwrite:
             raise InputError(

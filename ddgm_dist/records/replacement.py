@@ -24,20 +24,19 @@ from typing import Any
 from ddgm_dist.errors import StorageError
 from ddgm_dist.paths.claim import LEASE, NEXT, SIDECAR, is_claim
 from ddgm_dist.paths.exchange import beside, delete_aside, put_in_place, refuse_in_the_way
-from ddgm_dist.paths.files import delete, delete_folder, listdir, read_bytes, write_bytes
+from ddgm_dist.paths.files import delete, delete_folder, listdir, write_bytes
 from ddgm_dist.paths.free_space import write_error
 from ddgm_dist.paths.place import Place
-from ddgm_dist.records.lease import Lease, is_alive
+from ddgm_dist.records.json_files import read_table
+from ddgm_dist.records.lease import Lease
 
 __all__ = [
     "Redirect",
     "Replacement",
     "abandon",
     "content_of",
-    "lease_of",
     "pending",
     "sweep",
-    "warn_of_writer",
 ]
 
 # Makes the attributes of a group whose arrays lie in one of its folders of those where they lie beside.
@@ -162,7 +161,7 @@ class Replacement:
             raise write_error(place, 4096, error) from error
 
     def _lead(self, redirect: Redirect) -> None:
-        folder, document = self.work.name, _table(self.work / _METADATA)
+        folder, document = self.work.name, read_table(self.work / _METADATA)
         document["attributes"] = redirect(document["attributes"], folder)
         document["attributes"].setdefault(SIDECAR, {})[_FOLDER] = folder
         # Said before: whatever interrupts the write, what readers may have been led to stays.
@@ -181,7 +180,7 @@ class Replacement:
             return
         if not self._published:
             delete_folder(self.work, ignore_errors=True)
-            ours = _table(self.place / SIDECAR / _NEXT).get(_FOLDER) == self.work.name
+            ours = read_table(self.place / SIDECAR / _NEXT).get(_FOLDER) == self.work.name
             if ours and not self.lease.lost:
                 with contextlib.suppress(OSError, StorageError):
                     delete(self.place / SIDECAR / _NEXT)
@@ -200,7 +199,7 @@ def _named(place: Place, name: str) -> Place:
 
 def _pointed(place: Place, key: str) -> Place | None:
     """The folder that the place's pointer names, if it is one of a replacement."""
-    name = _table(place / SIDECAR / _NEXT).get(key)
+    name = read_table(place / SIDECAR / _NEXT).get(key)
     start = re.escape(f".{place.name}.") if isinstance(place, Path) else ""
     if not isinstance(name, str) or not re.fullmatch(f"{start}new-[0-9a-f]{{8}}", name):
         return None
@@ -219,7 +218,7 @@ def content_of(place: Place) -> Place:
     """Where the record and the arrays of a store lie: where it does, or in a folder of it."""
     if isinstance(place, Path):
         return place
-    attributes = _table(place / _METADATA).get("attributes")
+    attributes = read_table(place / _METADATA).get("attributes")
     ours = attributes.get(SIDECAR) if isinstance(attributes, dict) else None
     folder = ours.get(_FOLDER) if isinstance(ours, dict) else None
     return place / folder if isinstance(folder, str) and "/" not in folder else place
@@ -259,24 +258,6 @@ def sweep(place: Place) -> None:
         _delete_others(place, found.name)
 
 
-def lease_of(place: Place) -> dict[str, Any]:
-    """The lease of whoever writes at a place, or what is to replace it; {} if nobody does."""
-    return _table(place / SIDECAR / LEASE)
-
-
-def warn_of_writer(place: Place) -> None:
-    """Tell whoever reads a store that somebody is writing one that is to replace it."""
-    lease = lease_of(place)
-    with contextlib.suppress(KeyError, TypeError, ValueError):
-        if is_alive(lease):
-            log.warning(
-                "%s is being replaced by process %s on %s; what is read here is what was there before",
-                place,
-                lease["pid"],
-                lease["host"],
-            )
-
-
 def _delete_others(place: Place, folder: str) -> None:
     """Delete what lies in an object store's place beside the folder that has become its content."""
     others = [name for name in listdir(place) if name not in (_METADATA, SIDECAR, folder)]
@@ -300,7 +281,7 @@ def _describe(place: Place) -> str:
     there = listdir(place)
     if is_claim(place) or not there:
         return ""
-    attributes = _table(place / _METADATA).get("attributes")
+    attributes = read_table(place / _METADATA).get("attributes")
     kinds = {"ome": "the volume", SIDECAR: "the tilt series"}
     found = [
         what for key, what in kinds.items() if isinstance(attributes, dict) and key in attributes
@@ -309,12 +290,3 @@ def _describe(place: Place) -> str:
     others = [name for name in there if not re.fullmatch(_OURS, name)]
     more = f" (and in it {', '.join(others[:3])}{', ...' * (len(others) > 3)})" if others else ""
     return f"{found[0] if found else 'the Zarr store'}{more}"
-
-
-def _table(place: Place) -> dict[str, Any]:
-    """A small JSON file that may be missing or damaged; then it says nothing."""
-    try:
-        found = json.loads(read_bytes(place) or b"{}")
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}

@@ -32,7 +32,7 @@ from ddgm_dist.paths.locate import locate
 from ddgm_dist.paths.place import Place
 from ddgm_dist.paths.safety import inner_name, refuse_links
 from ddgm_dist.paths.zarr_store import zarr_store
-from ddgm_dist.records.replacement import warn_of_writer
+from ddgm_dist.records.lease_holder import warn_of_writer
 from ddgm_dist.tilts.bad_pixels import BadPixels, Origin, find_bad
 from ddgm_dist.tilts.metadata import (
     ARRAY,

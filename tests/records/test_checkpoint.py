@@ -8,7 +8,7 @@ import pytest
 import zarr
 
 from ddgm_dist.errors import StorageError
-from ddgm_dist.records import json_files, run_record
+from ddgm_dist.records import json_files
 from ddgm_dist.records.checkpoint import (
     CheckpointDamagedError,
     CheckpointLayout,
@@ -211,15 +211,15 @@ def test_of_two_at_the_same_moment_the_newer_commit_stays(
     older = Generation(1, checkpoints.write(1, 0, 0, state(1)))
     newer = Generation(2, checkpoints.write(2, 0, 0, state(2)))
     other = Checkpoints(tmp_path / "out.zarr", LAYOUT, "problem")
-    read = run_record.get_with_etag
+    read = json_files.get_with_etag
 
     def interrupted(path: Any) -> Any:
         found = read(path)
-        monkeypatch.setattr(run_record, "get_with_etag", read)
+        monkeypatch.setattr(json_files, "get_with_etag", read)
         other.commit("unit", newer)
         return found
 
-    monkeypatch.setattr(run_record, "get_with_etag", interrupted)
+    monkeypatch.setattr(json_files, "get_with_etag", interrupted)
     checkpoints.commit("unit", older)
     assert [g.iteration for g in checkpoints.generations("unit")] == [2]
 

@@ -26,7 +26,9 @@ from ddgm_dist.paths.files import read_bytes, write_bytes
 from ddgm_dist.paths.locate import locate
 from ddgm_dist.paths.place import Place
 from ddgm_dist.records import lease as module
-from ddgm_dist.records.lease import LAPSE, Lease, is_stopped
+from ddgm_dist.records import lease_holder
+from ddgm_dist.records.lease import LAPSE, Lease
+from ddgm_dist.records.lease_holder import is_stopped
 
 HOLD = """
 import sys, time
@@ -71,7 +73,7 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def apart(monkeypatch: pytest.MonkeyPatch) -> None:
     """No two drivers are on the same machine."""
-    monkeypatch.setattr(module, "_machine", lambda: "")
+    monkeypatch.setattr(lease_holder, "machine", lambda: "")
 
 
 class Clock:
@@ -89,7 +91,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     made = Clock()
-    monkeypatch.setattr(module, "_now", lambda: made.now)
+    monkeypatch.setattr(lease_holder, "now", lambda: made.now)
     # The module's own name for it: the tests' server and other threads keep theirs.
     monkeypatch.setattr(module, "time", SimpleNamespace(**{**vars(time), "sleep": made.sleep}))
     return made

@@ -68,7 +68,7 @@ def mortal_bucket(mortal: Mortal) -> Iterator[None]:
 
         patch.setattr(ObjectZarr, "set", counted_put)
         # A killed process of this very number cannot be told from this one.
-        patch.setattr("ddgm_dist.records.lease._is_here", lambda held: False)
+        patch.setattr("ddgm_dist.records.lease_holder._is_here", lambda held: False)
         patch.setattr("ddgm_dist.records.lease.Lease._wait", lambda self, found: found)
         yield
 
