@@ -68,14 +68,14 @@ def _stamp(path: Place) -> tuple[int, int] | None:
 
 
 class BulkArray:
-    """A Zarr array opened in tensorstore, or through zarr-python where its codecs are others.
+    """A Zarr array opened in tensorstore, or through zarr-python where tensorstore lacks its codecs.
 
     Parameters
     ----------
     array
         The same array, opened by zarr-python.
     path
-        Its place.
+        Place of the array.
     writable
         Whether writes are allowed.
     axes
@@ -115,7 +115,7 @@ class BulkArray:
                 why = f"{path} cannot be opened by tensorstore: {strip_http_body(error)}"
                 raise StorageError(why) from error
             self._opened = NumcodecsArray(array, path, complete=complete)
-        # An array that is written to is leased: nobody else replaces it.
+        # An array that is written to is leased, so no other process replaces it.
         self._stamp = None if writable else _stamp(path)
 
     @property
@@ -176,7 +176,7 @@ class BulkArray:
         return any(read_bytes(self.path / name) is not None for name in ("zarr.json", ".zarray"))
 
     def _check_current(self) -> None:
-        """Refuse to go on where another array has taken the place of the one that was opened."""
+        """Raise an error if another array has taken the place of the one that was opened."""
         if self._stamp is not None and _stamp(self.path) != self._stamp:
             raise InputReplacedError(
                 f"{self.path} has been replaced or deleted since it was opened, so what is read now "

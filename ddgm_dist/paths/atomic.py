@@ -17,7 +17,7 @@ Content = bytes | Callable[[BinaryIO], object]
 
 
 def partial(path: Path) -> Path:
-    """The temporary file of a path that has one writer: what a killed one left is overwritten."""
+    """The temporary file of a path with one writer; the next writer overwrites it after a kill."""
     return path.with_name(f"{path.name}.partial")
 
 
@@ -27,11 +27,12 @@ def replace_file(path: Path, content: Content, *, shared: bool = False) -> None:
     Parameters
     ----------
     path
-        Of the file.
+        The file to be replaced.
     content
-        Its bytes, or a function that writes them to an open binary file.
+        The new bytes, or a function that writes them to an open binary file.
     shared
-        Several processes may write this path at a time: each takes a temporary file of its own.
+        Whether several processes may write this path at a time; each then has a temporary file with
+        a unique name.
 
     Raises
     ------

@@ -52,7 +52,7 @@ def obstacle(place: Path, error: BaseException) -> str:
     place
         A file or folder on a disk; it need not be there.
     error
-        What the write raised.
+        The exception that the write raised.
     """
     number = errno_of(error)
     if number is not None and number in _KNOWN:

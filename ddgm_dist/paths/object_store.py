@@ -1,7 +1,7 @@
-"""Object stores: how they are reached, and what their errors mean.
+"""Access to object stores, and the meaning of their errors.
 
 Endpoint, region and credentials come from the environment alone, on every node that reads or writes.
-Nothing of them is kept in a place, a store or a message.
+They are never kept in a place, a store or a message.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ __all__ = [
 DRIVERS = {"s3": "s3", "gs": "gcs"}
 
 
-# Whoever asks for a store that cannot be reached is told in seconds; a run that goes on has patience.
+# The first request fails within seconds if the store cannot be reached; later ones are retried longer.
 _PROBE = {"max_retries": 3, "initial_delay": "200ms", "max_delay": "1s"}
 
 
@@ -65,19 +65,19 @@ _ENDPOINT = {"s3": "AWS_ENDPOINT_URL", "gs": "TENSORSTORE_GCS_HTTP_URL"}
 
 
 def kvstore_spec(place: Place) -> dict[str, Any]:
-    """How tensorstore finds what lies below a place.
+    """Tensorstore's specification of the key-value store below a place.
 
     Raises
     ------
     InputError
-        Its path is not UTF-8.
+        The path is not UTF-8.
     """
     if isinstance(place, Path):
         path = utf8_path(place)
         if path is None:
             raise not_utf8_error(place, "path")
-        # Each write goes to a file of its own name, and is renamed when it is whole. tensorstore's own
-        # way to lock shares one name among writers, and goes on in what a killed one has left there.
+        # Each write goes to a temporary file of a unique name. tensorstore's locks share one name among
+        # writers, and a write would continue in the file of a killed one.
         spec: dict[str, Any] = {"driver": "file", "path": f"{path}/"}
         return spec | {"file_io_locking": {"mode": "none"}}
     return _spec(place, _PATIENT)
@@ -95,9 +95,9 @@ def _spec(place: ObjectPath, retries: dict[str, Any]) -> dict[str, Any]:
     region = environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION")
     if endpoint:
         spec["endpoint"] = endpoint
-        # Servers of one's own rarely mind; without it each one would be asked.
+        # Most servers ignore the region; without one tensorstore would ask for it.
         region = region or "us-east-1"
-        # By default tensorstore trusts nobody but Amazon with conditions; the lease needs them.
+        # By default tensorstore sends conditions to Amazon only; the lease needs them.
         spec["use_conditional_write"] = True
     if region:
         spec["aws_region"] = region
@@ -108,7 +108,7 @@ def _spec(place: ObjectPath, retries: dict[str, Any]) -> dict[str, Any]:
 
 
 def kvstore(place: Place) -> ts.KvStore:
-    """What lies below a place, as tensorstore sees it.
+    """The key-value store below a place, opened by tensorstore.
 
     Raises
     ------
@@ -138,7 +138,15 @@ _answered: set[tuple[str, str, tuple[str | None, ...]]] = set()
 
 
 def probe_bucket(place: ObjectPath, argument: str) -> None:
-    """Ask about one key, with little patience; a bucket that answered is not asked again."""
+    """Ask for one key, with few retries; a bucket that has answered is not asked again.
+
+    Raises
+    ------
+    InputError
+        The bucket does not exist, or refuses the credentials.
+    StorageError
+        It does not answer.
+    """
     asked = (place.scheme, place.bucket, environment())
     if asked in _answered:
         return
@@ -147,8 +155,8 @@ def probe_bucket(place: ObjectPath, argument: str) -> None:
     used()
     try:
         store = ts.KvStore.open(_spec(ObjectPath(place.scheme, place.bucket, ""), _PROBE)).result()
-        # A listing, for S3: a read of what is not there does not tell whether the bucket is. And a
-        # read, for Google: tensorstore takes a refusal to list (its answer is JSON) for an empty list.
+        # S3 needs a listing: reading a missing key does not show whether the bucket exists. Google needs
+        # a read: tensorstore takes a refusal to list (its answer is JSON) for an empty list.
         store.list(ts.KvStore.KeyRange(key, key + b"\0")).result(timeout=_PROBE_SECONDS)
         store.read(key).result(timeout=_PROBE_SECONDS)
     except TimeoutError:
@@ -188,7 +196,7 @@ def wait_for(doing: str, place: ObjectPath, future: Any) -> Any:
     Raises
     ------
     StorageError
-        It failed, many times over if that could have helped.
+        It failed, after retries where these could help.
     """
     try:
         return future.result()

@@ -1,7 +1,7 @@
-"""Object stores as zarr-python sees them, for metadata; bulk data go through tensorstore alone.
+"""Object stores for zarr-python, which reads and writes metadata; tensorstore moves the bulk data.
 
-zarr-python would use fsspec or obstore; this needs neither, and asks the same server with the same
-credentials and patience as everything else.
+zarr-python would use fsspec or obstore. This needs neither, and uses the same credentials and retries
+as all other requests.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def refuse_pickles(array: zarr.Array[Any], argument: str, name: str) -> None:
     Raises
     ------
     InputError
-        It is one.
+        The array is one.
     """
     metadata = array.metadata
     found = [getattr(metadata, "compressor", None), *(getattr(metadata, "filters", None) or ())]
