@@ -38,13 +38,13 @@ if TYPE_CHECKING:
 
 __all__ = ["Scores", "evaluate"]
 
-# Share of the width trimmed off each side where the reach is not known.
+# The width is divided by this to get the columns trimmed off each side where the reach is unknown.
 _TRIM = 8
 
 
 @dataclass(frozen=True)
 class Scores:
-    """How far a volume lies from a reference.
+    """Differences of a volume from a reference.
 
     Attributes
     ----------
@@ -60,7 +60,7 @@ class Scores:
         window of sigma 1.5) of the region's (z, x) slices, mean over rows, with the same range;
         None where the region is smaller than the window of 11 voxels in z or x.
     region
-        Name of the region, and how it was found.
+        Name of the region, and the source of its extent.
     box
         The region in voxels of the volume, ``z0:z1,y0:y1,x0:x1``.
     voxels
@@ -91,8 +91,8 @@ def evaluate(
 ) -> Scores:
     """Compare a volume with a reference over a region.
 
-    A task of dask holds a few million voxels at a time, whatever the shapes. The scores do not depend,
-    to the bit, on where tasks run or how many there are.
+    A task holds a few million voxels at a time, whatever the shapes. The scores do not depend, to the
+    bit, on where tasks run or how many there are.
 
     Parameters
     ----------
@@ -101,16 +101,16 @@ def evaluate(
         `ddgm_dist.readers.volumes.open_volume` reads (by path or URL), a volume source, or an
         array of numpy or dask.
     reference
-        The same kinds of thing, of the same extent in z and y. It may be wider in x: then its central
-        part is taken, as `simulate` records it; the difference must be even.
+        As ``volume``, of the same extent in z and y. It may be wider in x by an even number: then its
+        central part is taken, as `simulate` records it.
     inner
         ``inner``: all z and y, and x without what rays from outside the field reach on each side.
         That reach is taken from the record of the run beside the volume; where there is none, an
         eighth of the width is trimmed. ``all``: the whole volume. Or a box in voxels of the
         volume, as a `Box` or ``z0:z1,y0:y1,x0:x1`` (either end may be left out).
     rows
-        Rows of the reference that the volume's are, where it has more: those that were recorded, such
-        as the ``rows`` of `simulate`. No part is taken without them: which one cannot be told.
+        Rows of the reference that the volume covers, such as the ``rows`` of `simulate`. They must be
+        given where the reference has more rows than the volume.
     scheduler
         Where the tasks run: ``threads`` of this process, one after the other (``sync``), or on
         ``ray``: there, paths must be reachable from all nodes, and arrays are sent to them.
@@ -121,7 +121,7 @@ def evaluate(
     Returns
     -------
     Scores
-        Of the region.
+        Figures of the region.
 
     Raises
     ------
@@ -183,7 +183,7 @@ def _record_of(place: Place) -> RunRecord | None:
 
 
 def _offset(ours: Triple, theirs: Triple, rows: slice | None) -> Triple:
-    """Where the volume's first voxel lies in the reference."""
+    """Position of the volume's first voxel in the reference, ``(z, y, x)``."""
     spare = theirs[2] - ours[2]
     both = f"while the volume's (z, y, x) is {ours}"
     if theirs[0] != ours[0]:

@@ -128,7 +128,7 @@ def _call(
 ) -> tuple[Exception | None, str, Any]:
     """A call on a worker: the error with its traceback, and the result.
 
-    An error is returned, as Ray logs what tasks raise once for each that nobody asks about any more.
+    An error is returned and not raised: Ray would log it for every call that is cancelled afterwards.
     """
     function, common = shared
     try:

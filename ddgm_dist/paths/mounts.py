@@ -79,8 +79,8 @@ def _mounts() -> dict[int, _Mount]:
     for line in _text(_TABLE).splitlines():
         number, _, device, root, point = line.split(" ")[:5]
         if root.startswith("/"):  # other roots are not folders
-            seen = Spot(device, PurePosixPath(_plain(root)))
-            found[int(number)] = _Mount(seen, Path(_plain(point)))
+            seen = Spot(device, PurePosixPath(_unescape(root)))
+            found[int(number)] = _Mount(seen, Path(_unescape(point)))
     return found
 
 
@@ -91,7 +91,7 @@ def _text(path: Path) -> str:
         return ""
 
 
-def _plain(name: str) -> str:
+def _unescape(name: str) -> str:
     r"""A name in which blanks, tabs, line feeds and backslashes are written as ``\040`` and so on."""
     raw = re.sub(rb"\\([0-7]{3})", lambda m: bytes([int(m[1], 8)]), os.fsencode(name))
     return os.fsdecode(raw)

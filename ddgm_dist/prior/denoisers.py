@@ -78,7 +78,7 @@ class FunctionDenoiser:
     Raises
     ------
     InputError
-        That attribute is no whole number of at least 1.
+        The attribute is no whole number of at least 1.
     """
 
     def __init__(self, function: Callable[[Tensor, Any], Tensor], name: str) -> None:
@@ -95,9 +95,9 @@ class FunctionDenoiser:
         Raises
         ------
         InputError
-            The function raised, with the place in its code; or what it returned cannot be used.
+            The function raised an error (with its place in the code), or returned what cannot be used.
         MemoryError
-            It said that memory is lacking. Other errors of memory and device come as they are.
+            The function reported that memory is lacking. Other errors of memory and device pass through.
         """
         argument = torch.tensor(sigma) if isinstance(self.function, torch.nn.Module) else sigma
         images = x * inside
@@ -130,14 +130,14 @@ class FunctionDenoiser:
 
 
 def weight_files(name: str) -> list[tuple[str, Path]]:
-    """Files that a denoiser, named as for `load_denoiser`, is read from, each as ("denoiser", path)."""
+    """Files of a denoiser that `load_denoiser` reads, each as ``("denoiser", path)``."""
     files = [Path(name), Path(name).with_suffix(".json")] if name != SHIPPED else []
     return [("denoiser", file.resolve()) for file in files if file.is_file()]
 
 
 @dataclass(frozen=True)
 class LoadedDenoiser:
-    """A denoiser with what a plan and a record need to know of it.
+    """A denoiser with the properties that a plan and a record need.
 
     Attributes
     ----------
@@ -150,8 +150,8 @@ class LoadedDenoiser:
     reach
         Radius of its receptive field in pixels; 0 when unknown.
     activation
-        Bytes per voxel that a call holds; that of a user's function is unknown, and taken to be
-        that of a few float32 images.
+        Bytes per voxel that a call holds. That of a user's function is unknown, and taken as that of
+        a few float32 images.
     """
 
     denoiser: UNetDenoiser | FunctionDenoiser
@@ -205,7 +205,7 @@ def load_denoiser(
 def _once(
     load: Callable[[], LoadedDenoiser], device: torch.device | str, *key: object
 ) -> LoadedDenoiser:
-    """What was loaded by this key and to this device before, or is loaded now.
+    """The denoiser that was loaded under this key and to this device before, or is loaded now.
 
     Two threads that ask at the same time may both load it: they then hold equal networks.
     """

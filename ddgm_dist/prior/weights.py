@@ -71,13 +71,13 @@ class WeightFiles:
     Attributes
     ----------
     path
-        Of the safetensors file.
+        Path of the safetensors file.
     recipe
         The JSON recipe.
     content
-        Of the safetensors file.
+        Bytes of the safetensors file.
     digest
-        Its SHA-256, hexadecimal.
+        SHA-256 of these bytes, hexadecimal.
     """
 
     path: Path

@@ -1,4 +1,4 @@
-"""What every reader of three-dimensional data offers: its shape, its dtype, and boxes of it."""
+"""The interface of all readers of three-dimensional data: shape, dtype, and reading boxes."""
 
 from __future__ import annotations
 

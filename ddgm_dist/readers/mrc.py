@@ -15,7 +15,7 @@ from ddgm_dist.readers.mrc_header import MrcHeader, read_header
 from ddgm_dist.readers.mrc_layout import (
     byte_reading,
     first_pixel,
-    tell_strange_values,
+    warn_of_strange_values,
     word_reading,
 )
 
@@ -58,12 +58,12 @@ class MrcVolume:
         return block
 
 
-def open_mrc(path: str | Path) -> MrcVolume:
+def open_mrc(path: Path) -> MrcVolume:
     """Map an MRC file into memory, in either byte order.
 
-    Header, size of the file and statistics are held against each other. A departure from the
-    standard that leaves one meaning is mended, and a warning says how. Axes are put into the
-    order ``(z, y, x)``. Signed bytes of IMOD are read as IMOD does, 128 added.
+    Header, size of the file and statistics are compared. A departure from the standard that leaves
+    one meaning is corrected, with a warning. Axes are transposed to ``(z, y, x)``. Signed bytes of
+    IMOD are read as IMOD reads them, with 128 added.
 
     Raises
     ------
@@ -81,11 +81,11 @@ def open_mrc(path: str | Path) -> MrcVolume:
             raise
         raise InputError("source", str(path), f"cannot be read as MRC ({error})") from error
     data, added = _as_meant(header, stored, str(path))
-    tell_strange_values(header, data, str(path))
+    warn_of_strange_values(header, data, str(path))
     return MrcVolume(data.transpose(header.order), header.pixel_size_nm, str(path), added)
 
 
-def angles_beside(path: str | Path) -> Path | None:
+def angles_beside(path: Path) -> Path | None:
     """The ``.tlt`` (refined) or ``.rawtlt`` (nominal) file beside a stack, or None."""
     stem = Path(path)
     for suffix in _ANGLE_SUFFIXES:
@@ -96,7 +96,7 @@ def angles_beside(path: str | Path) -> Path | None:
 
 
 def _as_meant(header: MrcHeader, stored: NDArray[Any], name: str) -> tuple[NDArray[Any], int]:
-    """The values with the sign that they have, and what to add to them."""
+    """The values with their sign, and the number to add to them."""
     match header.dtype.kind, header.dtype.itemsize:
         case "i" | "u", 1:
             dtype, added = byte_reading(header, stored, name)

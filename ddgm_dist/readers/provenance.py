@@ -1,4 +1,4 @@
-"""Where the voxels of an array or of a volume source lie, as far as it shows."""
+"""Find the files and stores that an array or a volume source reads."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from ddgm_dist.readers.dask_array import is_dask_array
 
 __all__ = ["places_of"]
 
-# How deep readers are nested at most: a dask array of a view of a store.
+# Most levels of nested readers: a dask array of a view of a store.
 _DEEP = 4
 
 
 def places_of(volume: object) -> list[Place]:
-    """Files and stores that a volume is read from, so that no output is written over them.
+    """Files and stores that a volume is read from, so that no output overwrites them.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ def places_of(volume: object) -> list[Place]:
     Returns
     -------
     list
-        Places; empty for what is in memory, and for what does not show it.
+        Places; empty for arrays in memory, and for sources that do not show theirs.
     """
     if isinstance(volume, Place):
         return [volume]
@@ -85,7 +85,7 @@ def _stored(store: object, path: str) -> Iterable[Place]:
 
 
 def _sources(array: Any) -> Iterable[object]:
-    """What a dask array was made of: the values of its graph that are named, not numbered."""
+    """Sources of a dask array: the values of its graph under names, not numbers."""
     graph = array.__dask_graph__()
     for key in graph:
         if isinstance(key, str):

@@ -63,7 +63,7 @@ class Checkpoints(GenerationStore):
         unit
             Name of the tile or group.
         generation
-            Its state, with digests.
+            The generation, with the digest of each chunk.
 
         Returns
         -------

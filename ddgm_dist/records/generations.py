@@ -67,7 +67,7 @@ class CheckpointDamagedError(DdgmError):
     chunk
         Key of the chunk.
     why
-        What is wrong with it, as a clause.
+        The reason, as a clause.
     """
 
     def __init__(self, iteration: int, chunk: str, why: str) -> None:
@@ -124,7 +124,7 @@ class GenerationStore:
     layout
         Shape of a generation.
     problem
-        Hash of the problem; generations of others are not seen.
+        Hash of the problem; generations of other problems are not seen.
     """
 
     def __init__(self, out: Place, layout: CheckpointLayout, problem: str) -> None:

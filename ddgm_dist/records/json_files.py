@@ -44,7 +44,7 @@ __all__ = [
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 # Small files read at a time: a run may have a million receipts.
 _BATCH = 1000
-# Attempts to replace a file that others replace at the same time.
+# Attempts to replace a file that other processes replace at the same time.
 _ATTEMPTS = 10
 
 

@@ -1,4 +1,4 @@
-"""The lease of an output: one driver writes to it at a time, and others take over when that one ends.
+"""The lease of an output: one driver writes to it at a time, and the next one when that has ended.
 
 Two drivers on one output would do the same work twice and delete each other's checkpoints. The lease is
 the file ``ddgm_dist/lease.json`` of the output, changed by conditional writes only: of several drivers
@@ -62,8 +62,8 @@ class Lease:
     out
         The output store.
     duration
-        Seconds without a renewal after which others take the lease over. The holder itself stops
-        relying on it two thirds of that after its last renewal.
+        Seconds without a renewal after which another driver may take the lease over. The holder
+        itself stops relying on it two thirds of that after its last renewal.
     renew_every
         Seconds between renewals, or attempts at them; less than two thirds of the duration.
 
@@ -169,7 +169,7 @@ class Lease:
 
     @property
     def lost(self) -> bool:
-        """Whether somebody else has taken the lease over."""
+        """Whether another driver has taken the lease over."""
         return bool(self._lost)
 
     @contextlib.contextmanager
@@ -185,7 +185,7 @@ class Lease:
             found = self._read()
             if found.state != "value" or holder.owner_of(found.value) != self.owner:
                 raise StorageError(
-                    f"{self.path}: somebody else writes there now; nothing was replaced"
+                    f"{self.path}: another process writes there now; nothing was replaced"
                 )
             write_bytes(folder / SIDECAR / LEASE, found.value)
             try:
@@ -216,7 +216,7 @@ class Lease:
         Raises
         ------
         InputError
-            Its holder lives.
+            Its holder is running.
         """
         seen, held = holder.now(), holder.parse_lease(found.value)
         if held is None or holder.is_dead(held):
@@ -271,7 +271,7 @@ class Lease:
 
     def _renew(self) -> None:
         while not self._stop.wait(self.renew_every):
-            # The next attempt may succeed; if none does, others take the lease over.
+            # The next attempt may succeed; if none does, another driver takes the lease over.
             with contextlib.suppress(StorageError):
                 self._renew_once()
             if self._lost:

@@ -1,4 +1,4 @@
-"""Who holds a lease: the process, its machine, and whether it is still running."""
+"""The holder of a lease: its process, its machine, and whether it is still running."""
 
 from __future__ import annotations
 

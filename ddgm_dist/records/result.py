@@ -1,4 +1,4 @@
-"""Open what a run has made: the mean, the deviation or one sample."""
+"""Open the result of a run: the mean, the deviation or one sample."""
 
 from __future__ import annotations
 
@@ -46,13 +46,12 @@ def open_result(
         ``mean``: the volume, level 0, which is the mean of the samples. ``std``: their standard
         deviation (with S - 1 in the denominator). A number: that sample, from 0, if it was kept.
     allow_partial
-        Open what is not whole, too.
+        Open a volume that is not whole, too.
 
     Raises
     ------
     InputError
-        There is no OME-Zarr image at ``path``, or no record of a run beside it; or not of ``what`` is
-        asked for.
+        There is no OME-Zarr image at ``path``, no record of a run beside it, or no such part.
     StorageError
         The run has not finished (and ``allow_partial`` is false).
     """
@@ -83,7 +82,7 @@ def open_result_at(
 
 
 def _part(place: Place, what: What, record: RunRecord, state: dict[str, Any] | None) -> Place:
-    """Where the deviation or a sample lies."""
+    """Place of the deviation or of a sample."""
     problem = record.read_problem() or {}
     samples = problem.get("config", {}).get("samples", 1)
     if what == "std":
@@ -103,16 +102,16 @@ def _part(place: Place, what: What, record: RunRecord, state: dict[str, Any] | N
 
 
 def work_place(place: Place) -> Place:
-    """Where the newest run of an output writes: there, or where its replacement is being made."""
+    """Place where the newest run of an output writes: the output, or its replacement."""
     left = pending(place)
     return left if left is not None and RunRecord(left).has("problem") else place
 
 
 def std_place(out: Place) -> Place:
-    """Where the standard deviation of several samples lies: an OME-Zarr image of its own."""
+    """Place of the standard deviation of several samples, an OME-Zarr image."""
     return content_of(out) / STD
 
 
 def sample_place(out: Place, problem: str, sample: int) -> Place:
-    """Where a sample's volume lies while it is needed; likewise."""
+    """Place of the volume of one sample, an OME-Zarr image; deleted when it is not needed any more."""
     return content_of(out) / SIDECAR / problem_dir(SAMPLES, problem) / str(sample)

@@ -5,7 +5,7 @@ error. So the receipts say which tiles are finished, and ``state.json`` says whe
 ``{"state": "running" | "complete", "problem": <hash>}``.
 
 Files of one problem's workers lie in folders named by the problem's hash (`problem_dir`). A worker that
-was cut off may go on writing when the output belongs to another problem: its files are then not taken
+was cut off may still write when the output belongs to another problem; its files are then not taken
 for those of that problem.
 """
 
@@ -94,7 +94,7 @@ class RunRecord(JsonFolder):
         return self._essential(_PROBLEM)
 
     def _essential(self, name: str, *texts: str) -> dict[str, Any] | None:
-        """A file without which the run cannot go on: an object with some text fields."""
+        """A file that the run cannot do without: an object with some text fields."""
         try:
             found = self.read_json(name)
             good = isinstance(found, dict) and all(isinstance(found.get(t), str) for t in texts)
@@ -179,7 +179,7 @@ class RunRecord(JsonFolder):
     def append_events(self, session: str, events: Sequence[Mapping[str, Any]]) -> None:
         """Add lines to the log, as one file ``events/<session>-<k>.jsonl``; NaN becomes null.
 
-        Each call writes a file of its own, so call it every few seconds only.
+        Each call writes a new file, so call it every few seconds only.
 
         Raises
         ------

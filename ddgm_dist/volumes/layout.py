@@ -21,7 +21,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class VolumeLayout:
-    """How a volume is cut up on disk; all triples are voxels ``(z, y, x)``.
+    """Division of a volume on disk; all triples are voxels ``(z, y, x)``.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""Coarser levels of a volume: further arrays of its OME-Zarr group, and the metadata that name them.
+"""Coarser levels of a volume: arrays of its OME-Zarr group, and the metadata that name them.
 
 Levels are made and filled before the metadata name them, and the metadata are replaced in one write: a
 reader sees either a volume of one level or the whole pyramid.
@@ -47,11 +47,11 @@ class Level:
     Attributes
     ----------
     name
-        Of its array within the group.
+        Name of its array within the group.
     factor
         Voxels of level 0 along each axis ``(z, y, x)`` in one of this level.
     shape
-        Its extent, voxels ``(z, y, x)``.
+        Extent, voxels ``(z, y, x)``.
     """
 
     name: str
@@ -60,7 +60,7 @@ class Level:
 
 
 class LevelStore(VolumeStore):
-    """A level as a volume of its own."""
+    """One level, read and written like a volume."""
 
     def __init__(self, path: Place, group: zarr.Group, level: str, *, writable: bool) -> None:
         super().__init__(path, group, level, writable=writable)
@@ -75,7 +75,7 @@ def level_layout(shape: Triple) -> VolumeLayout:
     z, y = (min(n, _EDGE) for n in shape[:2])
     chunk = (z, y, min(shape[2], _CHUNK // (z * y)))
     shard = list(chunk)
-    # Rows first: what lies together along x is in one chunk already.
+    # Rows first: neighbours along x are in one chunk already.
     for axis in (1, 2, 2, 2, 0):
         if shard[axis] < shape[axis] and 2 * math.prod(shard) <= _SHARD:
             shard[axis] *= 2
@@ -108,7 +108,7 @@ def create_level(place: Place, name: str, shape: Triple) -> None:
 
 
 def delete_level(place: Place, name: str) -> None:
-    """Delete the array of a level, if it is there."""
+    """Delete the array of a level, if it exists."""
     group = zarr.open_group(zarr_store(place), mode="r+")
     if name in group:
         del group[name]
@@ -120,7 +120,7 @@ def open_level(place: Place, name: str, mode: Literal["r", "r+"] = "r") -> Level
     Raises
     ------
     StorageError
-        It is not there.
+        It does not exist.
     """
     group = zarr.open_group(zarr_store(place), mode=mode)
     try:
@@ -139,8 +139,8 @@ def name_levels(store: VolumeStore, levels: Sequence[Level]) -> None:
     """Replace the list of levels in the metadata, in one write.
 
     Scales and positions follow from those of the finest level, which comes first and stays as it is.
-    The centre of a coarse voxel is that of the fine ones in it, half a coarse voxel less half a fine
-    one further on.
+    A coarse voxel has the centre of the fine ones in it: half a coarse voxel, less half a fine one,
+    beyond the centre of the first.
 
     Raises
     ------

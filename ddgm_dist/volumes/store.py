@@ -1,8 +1,8 @@
-"""The result: an OME-Zarr 0.5 volume, written shard by shard, each shard by one writer.
+"""An OME-Zarr 0.5 volume, written shard by shard, each shard by one writer.
 
-Level 0 lies at ``0``: float32 ``(z, y, x)``, sharded, zstd level 1 with checksum (plain zstd
-misses a flipped bit). The fill value is NaN: a shard that was never written, or was lost, reads
-as NaN and not as plausible voxels. Files of ours that are no part of OME-Zarr lie in the folder
+Level 0 is the array ``0``: float32 ``(z, y, x)``, sharded, zstd level 1 with checksum (plain zstd
+misses a flipped bit). The fill value is NaN: a shard that was never written, or was lost, reads as
+NaN and not as plausible voxels. Files of this package that are no part of OME-Zarr are in the folder
 ``ddgm_dist`` inside the store (`ddgm_dist.records.run_record`).
 """
 
@@ -53,11 +53,11 @@ class VolumeStore:
     Attributes
     ----------
     place
-        Of the OME-Zarr group.
+        Place of the OME-Zarr group.
     path
         The same as text: an absolute path, or a URL.
     layout
-        Its shape, shards and chunks.
+        Shape, shards and chunks of the volume.
     attributes
         The group's attributes, ``ome`` included.
     """
@@ -89,17 +89,17 @@ class VolumeStore:
         return self.layout.shape
 
     def shards(self) -> NDArray[np.bool_]:
-        """Which shards are there, by their index ``(z, y, x)``; what they hold is not looked at."""
+        """Which shards exist, by index ``(z, y, x)``; their content is not read."""
         grid = self.layout.grid
         there = np.zeros(grid, bool)  # a byte each: there may be millions
         for parts in files_below(self.place / self._level / "c", 3):
-            # Not what a killed writer left, nor a late one of a larger volume that lay here before.
+            # Temporary files, and late writes of a larger volume that was here before, do not count.
             if all(part.isdigit() and int(part) < n for part, n in zip(parts, grid, strict=True)):
                 there[tuple(int(part) for part in parts)] = True
         return there
 
     def has(self, box: Box) -> bool:
-        """Whether all shards of a box are there; what they hold is not looked at."""
+        """Whether all shards of a box exist; their content is not read."""
         zs, ys, xs = (range(part.start, part.stop) for part in self.layout.shards_of(box))
         folder, wanted = self.place / self._level / "c", {str(x) for x in xs}
         return all(wanted <= set(listdir(folder / str(z) / str(y))) for z in zs for y in ys)
@@ -109,7 +109,7 @@ class VolumeStore:
         return open_volume_store, (self.place, "r+" if self._writable else "r", self._complete)
 
     def write(self, box: Box, block: NDArray[Any]) -> str:
-        """Write a box of whole shards; on return it is on disk.
+        """Write a box of whole shards; returns when it is on disk.
 
         Two writers of one shard lose each other's data without an error, so a box that is not
         whole shards (clipped by the volume's edge) is refused.
@@ -117,7 +117,7 @@ class VolumeStore:
         Parameters
         ----------
         box
-            Where, in voxels of the volume.
+            Box of the volume, voxels.
         block
             Voxels of shape ``box.shape``; stored as float32.
 
@@ -151,7 +151,7 @@ class VolumeStore:
     def read(self, box: Box) -> NDArray[np.float32]:
         """The voxels of a box as a fresh float32 array; NaN where nothing was written.
 
-        Of a store that was opened as ``complete``, what was not written is an error.
+        In a store that was opened as ``complete``, voxels that were not written are an error.
 
         Raises
         ------
@@ -184,7 +184,7 @@ def create_volume(
     Parameters
     ----------
     place
-        Where it is made; nothing may exist there unless it is ``claimed``.
+        Place of the new store; nothing may exist there unless it is ``claimed``.
     layout
         Shape, shards and chunks.
     voxel_size_nm
@@ -194,9 +194,9 @@ def create_volume(
     attributes
         More attributes for the group, JSON values; the key ``ome`` is taken.
     claimed
-        The folder is ours already: only the volume in it is made, or made anew.
+        The folder belongs to this run already: only the volume in it is made, or made anew.
     within
-        It lies in another store of ours, which has the record of the run.
+        The store is part of another one, which has the record of the run.
 
     Raises
     ------
@@ -243,11 +243,11 @@ def open_volume_store(
     Parameters
     ----------
     place
-        Of the store.
+        Place of the store.
     mode
         ``r`` to read it, ``r+`` to write to it as well.
     complete
-        Reading what was never written, or was lost, is an error: it does not read as NaN.
+        Whether reading a shard that was never written, or was lost, is an error; else it reads as NaN.
 
     Raises
     ------
