@@ -55,7 +55,7 @@ def open_npy(path: Path) -> ArrayVolume:
         The file is missing, damaged, pickled or not a stack of real numbers.
     """
     try:
-        data = np.lib.format.open_memmap(Path(path), mode="r")
+        data = np.lib.format.open_memmap(path, mode="r")
     except (OSError, ValueError, EOFError) as error:
         raise InputError("source", str(path), f"cannot be read as .npy ({error})") from error
     return ArrayVolume(data, str(path))
@@ -74,7 +74,7 @@ def open_npz(path: Path) -> NpzStack:
         The file is missing or damaged, or it is not clear which array holds the projections.
     """
     try:
-        with zipfile.ZipFile(Path(path)) as archive:
+        with zipfile.ZipFile(path) as archive:
             arrays = {
                 name.removesuffix(".npy"): _member(archive, name) for name in archive.namelist()
             }

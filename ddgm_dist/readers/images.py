@@ -91,7 +91,7 @@ def list_images(folder: Path) -> list[Path]:
     Where the names differ in one signed number, such as a tilt angle, that orders them. Hidden
     files, whose names begin with a dot, are none.
     """
-    files = [f for f in Path(folder).iterdir() if f.suffix.lower() in IMAGE_SUFFIXES]
+    files = [f for f in folder.iterdir() if f.suffix.lower() in IMAGE_SUFFIXES]
     files = sorted((f for f in files if f.name[0] != "." and f.is_file()), key=_natural)
     numbers, signed = numbers_in_names(files)
     if not signed:
@@ -171,7 +171,7 @@ def open_images(folder: Path) -> ImageFolder:
     InputError
         The folder holds no PNG or TIFF, or the first one is damaged or in colour.
     """
-    files = list_images(folder) if Path(folder).is_dir() else []
+    files = list_images(folder) if folder.is_dir() else []
     if not files:
         raise InputError("source", str(folder), "is not a folder with PNG or TIFF images")
     return ImageFolder(files)

@@ -71,11 +71,10 @@ def open_mrc(path: Path) -> MrcVolume:
         The file is missing, truncated or not MRC; it holds no real numbers or several volumes;
         or its header contradicts itself or the file.
     """
-    file = Path(path)
     try:
-        size = file.stat().st_size
-        header = read_header(file, size)
-        stored = np.memmap(file, header.dtype, "r", first_pixel(file, header, size), header.shape)
+        size = path.stat().st_size
+        header = read_header(path, size)
+        stored = np.memmap(path, header.dtype, "r", first_pixel(path, header, size), header.shape)
     except (OSError, ValueError) as error:
         if isinstance(error, InputError):
             raise
@@ -87,9 +86,8 @@ def open_mrc(path: Path) -> MrcVolume:
 
 def angles_beside(path: Path) -> Path | None:
     """The ``.tlt`` (refined) or ``.rawtlt`` (nominal) file beside a stack, or None."""
-    stem = Path(path)
     for suffix in _ANGLE_SUFFIXES:
-        for candidate in (stem.with_suffix(suffix), Path(f"{stem}{suffix}")):
+        for candidate in (path.with_suffix(suffix), Path(f"{path}{suffix}")):
             if candidate.is_file():
                 return candidate
     return None

@@ -129,7 +129,7 @@ def read_header(path: Path, size: int) -> MrcHeader:
     OSError
         The file cannot be read.
     """
-    with Path(path).open("rb") as file:
+    with path.open("rb") as file:
         raw = file.read(HEADER_BYTES)
     name = str(path)
     _check_magic(raw, size, name)
