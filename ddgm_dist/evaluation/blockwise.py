@@ -16,11 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 from skimage.metrics import structural_similarity
 
-from ddgm_dist.core.box import Box
+from ddgm_dist.core.box import Box, Triple
 from ddgm_dist.errors import InputError
 from ddgm_dist.evaluation.parallel_map import Runner
 from ddgm_dist.paths.place import Place
-from ddgm_dist.readers.base import Triple, VolumeSource
+from ddgm_dist.readers.base import VolumeSource
 from ddgm_dist.readers.dask_array import DaskVolume
 from ddgm_dist.readers.volumes import open_volume_at
 from ddgm_dist.volumes.store import VolumeStore

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ddgm_dist.core.box import Box
+from ddgm_dist.core.box import Box, Triple
 from ddgm_dist.core.geometry import Geometry
 from ddgm_dist.errors import InputError
 from ddgm_dist.evaluation.blockwise import (
@@ -28,7 +28,7 @@ from ddgm_dist.evaluation.parallel_map import SchedulerName
 from ddgm_dist.evaluation.parallel_map import scheduler as open_scheduler
 from ddgm_dist.paths.locate import locate
 from ddgm_dist.paths.place import Place
-from ddgm_dist.readers.base import ArrayVolume, Triple, VolumeSource
+from ddgm_dist.readers.base import ArrayVolume, VolumeSource
 from ddgm_dist.readers.dask_array import DaskVolume, is_dask_array
 from ddgm_dist.records.result import open_result_at
 from ddgm_dist.records.run_record import RunRecord

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ddgm_dist.core.box import Box
+from ddgm_dist.core.box import Box, Triple
 from ddgm_dist.errors import InputError, StorageError
 from ddgm_dist.evaluation.parallel_map import Runner, SchedulerName
 from ddgm_dist.evaluation.parallel_map import scheduler as open_scheduler
@@ -31,13 +31,11 @@ from ddgm_dist.volumes.levels import (
     delete_level,
     name_levels,
     named_levels,
-    open_level,
 )
-from ddgm_dist.volumes.store import VolumeStore
+from ddgm_dist.volumes.store import VolumeStore, open_volume_store
 
 __all__ = ["build_pyramid", "plan_levels"]
 
-Triple = tuple[int, int, int]
 Floats = NDArray[np.float32]
 
 _RECORD = "pyramid"
@@ -210,15 +208,15 @@ class _Step:
 
 def _fill(step: _Step, run: Runner) -> None:
     """Write the missing shards of a level, each by one task."""
-    store = open_level(step.place, step.coarse.name)
+    store = open_volume_store(step.place, level=step.coarse.name)
     run(_fill_shard, step, _lost(store))
-    if lost := _lost(open_level(step.place, step.coarse.name)):
+    if lost := _lost(open_volume_store(step.place, level=step.coarse.name)):
         raise StorageError(f"{step.place}: {len(lost)} shards of level {step.coarse.name} are gone")
 
 
 def _fill_shard(step: _Step, index: Triple) -> None:
-    source = open_level(step.place, step.fine.name)
-    target = open_level(step.place, step.coarse.name, "r+")
+    source = open_volume_store(step.place, level=step.fine.name)
+    target = open_volume_store(step.place, "r+", level=step.coarse.name)
     start = [i * s for i, s in zip(index, target.layout.shard, strict=True)]
     stop = [min(a + s, n) for a, s, n in zip(start, target.layout.shard, target.shape, strict=True)]
     low = [a * f for a, f in zip(start, step.factor, strict=True)]

@@ -6,7 +6,6 @@ import hashlib
 import importlib
 import inspect
 import io
-import json
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from ddgm_dist.errors import InputError
 from ddgm_dist.prior.precision import Precision, arithmetic
 from ddgm_dist.prior.unet import UNet
 from ddgm_dist.prior.users_code import passes, raised
-from ddgm_dist.prior.weights import read_weights, shipped_weights
+from ddgm_dist.prior.weights import load_weights, shipped_weights
 
 __all__ = [
     "SHIPPED",
@@ -202,15 +201,13 @@ def load_denoiser(
     )
 
 
-def _once(
-    load: Callable[[], LoadedDenoiser], device: torch.device | str, *key: object
-) -> LoadedDenoiser:
-    """The denoiser that was loaded under this key and to this device before, or is loaded now.
+def _once(load: Callable[[], LoadedDenoiser], files: list[Path], *key: object) -> LoadedDenoiser:
+    """The denoiser that was loaded from these contents under this key before, or is loaded now.
 
     Two threads that ask at the same time may both load it: they then hold equal networks.
     """
-    there = torch.empty(0, device=device).device  # "cuda" is whichever GPU is the current one
-    words = tuple(map(str, (there, *key)))
+    contents = [file.read_bytes() if file.is_file() else b"" for file in files]
+    words = (*(hashlib.sha256(each).hexdigest() for each in contents), *map(str, key))
     found = _loaded.pop(words, None) or load()
     _loaded[words] = found
     for old in list(_loaded)[:-_KEPT]:
@@ -218,11 +215,16 @@ def _once(
     return found
 
 
+def _index(device: torch.device | str) -> torch.device:
+    """A device with its number: ``cuda`` is whichever GPU is the current one."""
+    return torch.empty(0, device=device).device
+
+
 def _network(path: Path, device: torch.device | str, precision: Precision) -> LoadedDenoiser:
-    files, kind = read_weights(path), arithmetic(precision, device)
+    kind = arithmetic(precision, device)
 
     def load() -> LoadedDenoiser:
-        weights = files.load()
+        weights = load_weights(path)
         return LoadedDenoiser(
             UNetDenoiser(weights.net, device=device, precision=precision),
             weights.digest,
@@ -231,26 +233,24 @@ def _network(path: Path, device: torch.device | str, precision: Precision) -> Lo
             weights.net.spec.activation(kind.itemsize),
         )
 
-    return _once(load, device, kind, files.digest, json.dumps(files.recipe))
+    return _once(load, [path, path.with_suffix(".json")], kind, _index(device))
 
 
 def _torchscript(path: Path, device: torch.device | str) -> LoadedDenoiser:
     if not path.exists():
         raise InputError("denoiser", str(path), "no such file")
-    try:
+
+    def load() -> LoadedDenoiser:
         content = path.read_bytes()
-        digest = hashlib.sha256(content).hexdigest()
+        with warnings.catch_warnings():
+            # torch advises against TorchScript; files of it are what users have.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            module = torch.jit.load(io.BytesIO(content), map_location=device)  # type: ignore[no-untyped-call]
+        function = FunctionDenoiser(cast(torch.nn.Module, module).eval(), path.name)
+        return LoadedDenoiser(function, hashlib.sha256(content).hexdigest(), _ANY_SIGMA, 0)
 
-        def load() -> LoadedDenoiser:
-            with warnings.catch_warnings():
-                # torch advises against TorchScript; files of it are what users have.
-                warnings.simplefilter("ignore", DeprecationWarning)
-                file = io.BytesIO(content)
-                module = torch.jit.load(file, map_location=device)  # type: ignore[no-untyped-call]
-            function = FunctionDenoiser(cast(torch.nn.Module, module).eval(), path.name)
-            return LoadedDenoiser(function, digest, _ANY_SIGMA, 0)
-
-        return _once(load, device, path.name, digest)
+    try:
+        return _once(load, [path], path.name, _index(device))
     except (RuntimeError, ValueError, OSError) as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError("denoiser", str(path), f"is not a TorchScript file: {reason}") from error

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from importlib import resources
 from pathlib import Path
@@ -27,10 +26,8 @@ from ddgm_dist.prior.unet import UNet, UNetSpec
 
 __all__ = [
     "FORMAT",
-    "WeightFiles",
     "Weights",
     "load_weights",
-    "read_weights",
     "save_weights",
     "shipped_weights",
 ]
@@ -64,41 +61,6 @@ class Weights:
         return float(low), float(high)
 
 
-@dataclass(frozen=True)
-class WeightFiles:
-    """Weights and recipe as they are stored, checked against each other.
-
-    Attributes
-    ----------
-    path
-        Path of the safetensors file.
-    recipe
-        The JSON recipe.
-    content
-        Bytes of the safetensors file.
-    digest
-        SHA-256 of these bytes, hexadecimal.
-    """
-
-    path: Path
-    recipe: dict[str, Any]
-    content: bytes
-    digest: str
-
-    def load(self) -> Weights:
-        """The network.
-
-        Raises
-        ------
-        InputError
-            The recipe's architecture is none, or the parameters do not fit it.
-        """
-        with _recipe_errors(self.path):
-            net = UNet(UNetSpec(**{k: _tuple(v) for k, v in self.recipe["architecture"].items()}))
-        net.load_state_dict(_tensors(self.path, self.content, net))
-        return Weights(net.eval().requires_grad_(False), self.recipe, self.digest)
-
-
 def shipped_weights() -> Path:
     """Path of the weights that come with the package."""
     return Path(str(resources.files("ddgm_dist.prior") / "shipped" / "fibsem.safetensors"))
@@ -108,7 +70,7 @@ def save_weights(path: Path, net: UNet, recipe: dict[str, Any]) -> str:
     """Write weights and recipe, so that there are always two that belong together.
 
     Both are written beside the old ones. Then the recipe is replaced, and last the weights: in between
-    `read_weights` takes the new weights, which it knows by the digest in the recipe.
+    `load_weights` takes the new weights, which it knows by the digest in the recipe.
 
     Parameters
     ----------
@@ -147,18 +109,13 @@ def save_weights(path: Path, net: UNet, recipe: dict[str, Any]) -> str:
 
 
 def load_weights(path: Path) -> Weights:
-    """Read weights of our recipe, and build the network.
+    """Read weights of our recipe.
 
     Raises
     ------
     InputError
         The files are missing, damaged, or not of our recipe.
     """
-    return read_weights(path).load()
-
-
-def read_weights(path: Path) -> WeightFiles:
-    """Read weights and recipe, and check that they belong together; raises as `load_weights` does."""
     recipe_path = path.with_suffix(".json")
     if not path.exists():
         raise InputError("denoiser", str(path), "no such file", "give the path of a .safetensors")
@@ -169,15 +126,19 @@ def read_weights(path: Path) -> WeightFiles:
             f"has no recipe {recipe_path.name} beside it: not weights that ddgm-dist train wrote",
             "copy the .json together with the .safetensors",
         )
-    with _recipe_errors(path):
+    try:
         recipe = json.loads(recipe_path.read_text())
         if not isinstance(recipe, dict) or recipe.get("format") != FORMAT:
             raise ValueError(f"its format is not {FORMAT!r}")
         if recipe.get("version") != VERSION:
             raise ValueError(f"its version is {recipe.get('version')!r}, known is {VERSION}")
+        net = UNet(UNetSpec(**{k: _tuple(v) for k, v in recipe["architecture"].items()}))
         low, high = recipe["sigma_range"]
         if not 0 < float(low) < float(high):
             raise ValueError(f"its sigma_range is {recipe['sigma_range']}")
+    except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        raise InputError("denoiser", str(recipe_path), f"is no recipe of ours: {reason}") from error
     content = _content(path, recipe.get("sha256"))
     digest = hashlib.sha256(content).hexdigest()
     if digest != recipe.get("sha256"):
@@ -188,18 +149,8 @@ def read_weights(path: Path) -> WeightFiles:
             f"{digest[:12]}..., the recipe says {str(recipe.get('sha256'))[:12]}...",
             "copy both files again",
         )
-    return WeightFiles(path, recipe, content, digest)
-
-
-@contextlib.contextmanager
-def _recipe_errors(path: Path) -> Iterator[None]:
-    """Report what a recipe that is none raises, in one line."""
-    try:
-        yield
-    except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        recipe = str(path.with_suffix(".json"))
-        raise InputError("denoiser", recipe, f"is no recipe of ours: {reason}") from error
+    net.load_state_dict(_tensors(path, content, net))
+    return Weights(net.eval().requires_grad_(False), recipe, digest)
 
 
 def _content(path: Path, digest: object) -> bytes:

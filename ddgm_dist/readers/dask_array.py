@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ddgm_dist.core.box import Box
+from ddgm_dist.core.box import Box, Triple
 from ddgm_dist.core.float32 import as_float32
 from ddgm_dist.errors import InputError
-from ddgm_dist.readers.base import Triple, check_box, check_numbers
+from ddgm_dist.readers.base import check_box, check_numbers
 
 if TYPE_CHECKING:
     import dask.array as da

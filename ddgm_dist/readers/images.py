@@ -13,10 +13,10 @@ import tifffile
 from numpy.typing import NDArray
 from PIL import Image
 
-from ddgm_dist.core.box import Box
+from ddgm_dist.core.box import Box, Triple
 from ddgm_dist.core.float32 import as_float32
 from ddgm_dist.errors import InputError
-from ddgm_dist.readers.base import Triple, check_box, check_numbers
+from ddgm_dist.readers.base import check_box, check_numbers
 
 __all__ = [
     "IMAGE_SUFFIXES",

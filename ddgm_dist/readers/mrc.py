@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ddgm_dist.core.box import Box
+from ddgm_dist.core.box import Box, Triple
 from ddgm_dist.errors import InputError
-from ddgm_dist.readers.base import ArrayVolume, Triple
+from ddgm_dist.readers.base import ArrayVolume
 from ddgm_dist.readers.mrc_header import MrcHeader, read_header
 from ddgm_dist.readers.mrc_layout import (
     byte_reading,

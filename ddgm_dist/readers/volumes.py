@@ -9,7 +9,7 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from ddgm_dist.core.box import Box
+from ddgm_dist.core.box import Box, Triple
 from ddgm_dist.core.float32 import as_float32
 from ddgm_dist.errors import InputError, StorageError
 from ddgm_dist.paths.files import is_zarr
@@ -18,7 +18,7 @@ from ddgm_dist.paths.place import Place
 from ddgm_dist.paths.safety import inner_name, refuse_links
 from ddgm_dist.paths.zarr_store import refuse_pickles, zarr_store
 from ddgm_dist.readers.arrays import open_npy
-from ddgm_dist.readers.base import Triple, VolumeSource, check_box, check_numbers
+from ddgm_dist.readers.base import VolumeSource, check_box, check_numbers
 from ddgm_dist.readers.images import open_images
 from ddgm_dist.readers.mrc import MRC_SUFFIXES, open_mrc
 

@@ -36,7 +36,6 @@ __all__ = [
     "read_file",
     "read_table",
     "replace_text",
-    "replace_text_if",
     "to_json",
 ]
 
@@ -70,14 +69,6 @@ def replace_text(path: Place, text: str) -> None:
     """Write a file whole; StorageError if that fails."""
     try:
         write_bytes(path, text.encode())
-    except OSError as error:
-        raise write_error(path, len(text), error) from error
-
-
-def replace_text_if(path: Place, text: str, stamp: bytes) -> bool:
-    """Write as `replace_text` does if the file still has this stamp; returns whether it had."""
-    try:
-        return compare_and_swap(path, text.encode(), stamp)
     except OSError as error:
         raise write_error(path, len(text), error) from error
 
@@ -199,8 +190,14 @@ class JsonFolder:
             with log_damage():
                 found = parse_json(path, data)
             value = change(found)
-            if value is None or replace_text_if(path, to_json(value), stamp):
+            if value is None:
                 return
+            text = to_json(value).encode()
+            try:
+                if compare_and_swap(path, text, stamp):
+                    return
+            except OSError as error:
+                raise write_error(path, len(text), error) from error
         raise StorageError(
             f"{path} is replaced by other processes again and again; which write there?"
         )

@@ -10,13 +10,12 @@ import copy
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import zarr
 from zarr.codecs import ZstdCodec
 
 from ddgm_dist.core.box import Triple
-from ddgm_dist.errors import StorageError
 from ddgm_dist.paths.free_space import write_error
 from ddgm_dist.paths.place import Place
 from ddgm_dist.paths.safety import inner_name
@@ -26,13 +25,11 @@ from ddgm_dist.volumes.store import AXES, VolumeStore
 
 __all__ = [
     "Level",
-    "LevelStore",
     "create_level",
     "delete_level",
     "level_layout",
     "name_levels",
     "named_levels",
-    "open_level",
 ]
 
 
@@ -57,17 +54,6 @@ class Level:
     name: str
     factor: Triple
     shape: Triple
-
-
-class LevelStore(VolumeStore):
-    """One level, read and written like a volume."""
-
-    def __init__(self, path: Place, group: zarr.Group, level: str, *, writable: bool) -> None:
-        super().__init__(path, group, level, writable=writable)
-        self._opened = (path, level, "r+" if writable else "r")
-
-    def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:
-        return open_level, self._opened
 
 
 def level_layout(shape: Triple) -> VolumeLayout:
@@ -112,21 +98,6 @@ def delete_level(place: Place, name: str) -> None:
     group = zarr.open_group(zarr_store(place), mode="r+")
     if name in group:
         del group[name]
-
-
-def open_level(place: Place, name: str, mode: Literal["r", "r+"] = "r") -> LevelStore:
-    """Open a level, whether the metadata name it yet or not.
-
-    Raises
-    ------
-    StorageError
-        It does not exist.
-    """
-    group = zarr.open_group(zarr_store(place), mode=mode)
-    try:
-        return LevelStore(place, group, name, writable=mode == "r+")
-    except KeyError as error:
-        raise StorageError(f"{place} has no level {name!r}") from error
 
 
 def named_levels(store: VolumeStore) -> list[str]:

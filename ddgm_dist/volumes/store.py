@@ -106,7 +106,8 @@ class VolumeStore:
 
     def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:
         # Workers reopen the store: handles do not cross process borders.
-        return open_volume_store, (self.place, "r+" if self._writable else "r", self._complete)
+        mode = "r+" if self._writable else "r"
+        return open_volume_store, (self.place, mode, self._complete, self._level)
 
     def write(self, box: Box, block: NDArray[Any]) -> str:
         """Write a box of whole shards; returns when it is on disk.
@@ -236,7 +237,7 @@ def create_volume(
 
 
 def open_volume_store(
-    place: Place, mode: Literal["r", "r+"] = "r", complete: bool = False
+    place: Place, mode: Literal["r", "r+"] = "r", complete: bool = False, level: str = ""
 ) -> VolumeStore:
     """Open a volume made by `create_volume`, or any OME-Zarr 0.5 image of axes z, y, x.
 
@@ -248,11 +249,13 @@ def open_volume_store(
         ``r`` to read it, ``r+`` to write to it as well.
     complete
         Whether reading a shard that was never written, or was lost, is an error; else it reads as NaN.
+    level
+        Name of the level to open, also one that the metadata do not name yet; the finest by default.
 
     Raises
     ------
     InputError
-        The store is missing or is no such image.
+        The store is missing or is no such image, or has no such level.
     """
     if not is_zarr(place):
         why = "is not a Zarr store" if exists(place) else "does not exist"
@@ -260,7 +263,8 @@ def open_volume_store(
     try:
         group = zarr.open_group(zarr_store(place), mode=mode)
         ome: Any = group.attrs["ome"]
-        level = inner_name(str(ome["multiscales"][0]["datasets"][0]["path"]), "volume", place)
+        finest = str(ome["multiscales"][0]["datasets"][0]["path"])
+        level = inner_name(level or finest, "volume", place)
         array = group[level]
     except (StorageError, InputError):
         raise

@@ -1,15 +1,14 @@
 """A process builds a network once per device and arithmetic, and another one when its files change."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
-from ddgm_dist.prior import denoisers, weights
+from ddgm_dist.prior import denoisers
 from ddgm_dist.prior.denoisers import load_denoiser
 from ddgm_dist.prior.unet import UNet, UNetSpec
-from ddgm_dist.prior.weights import save_weights
+from ddgm_dist.prior.weights import Weights, save_weights
 from ddgm_dist.runs.reconstruct import plan, reconstruct
 
 TINY = UNetSpec(channels=(8, 16), encoder_blocks=(1,), decoder_blocks=(1,), embedding=16)
@@ -19,16 +18,17 @@ KEYS = {"thickness": 12, "N": 2, "K": 2, "window": 64, "overlap": 16}
 
 @pytest.fixture
 def built(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Devices and digests of the networks that were built."""
+    """Digests of the networks that were built."""
     found: list[str] = []
     monkeypatch.setattr(denoisers, "_loaded", {})
-    load = weights.WeightFiles.load
+    load = denoisers.load_weights
 
-    def counted(self: weights.WeightFiles) -> Any:
-        found.append(self.digest)
-        return load(self)
+    def counted(path: Path) -> Weights:
+        loaded = load(path)
+        found.append(loaded.digest)
+        return loaded
 
-    monkeypatch.setattr(weights.WeightFiles, "load", counted)
+    monkeypatch.setattr(denoisers, "load_weights", counted)
     return found
 
 
