@@ -25,13 +25,7 @@ from ddgm_dist.paths.place import Place
 from ddgm_dist.records.lease import Lease
 from ddgm_dist.records.result import open_result_at
 from ddgm_dist.records.run_record import RunRecord
-from ddgm_dist.volumes.levels import (
-    Level,
-    create_level,
-    delete_level,
-    name_levels,
-    named_levels,
-)
+from ddgm_dist.volumes.levels import Level, create_level, delete_level, name_levels, named_levels
 from ddgm_dist.volumes.store import VolumeStore, open_volume_store
 
 __all__ = ["build_pyramid", "plan_levels"]

@@ -13,10 +13,7 @@ from ddgm_dist.paths.files import is_zarr
 from ddgm_dist.paths.object_store import CREDENTIALS, DRIVERS, probe_bucket
 from ddgm_dist.paths.place import ObjectPath, Place, is_url, not_utf8_error, utf8_path
 
-__all__ = [
-    "locate",
-    "place_of",
-]
+__all__ = ["locate", "place_of"]
 
 
 def locate(path: str | Path | ObjectPath, argument: str) -> Place:

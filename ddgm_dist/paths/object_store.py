@@ -32,24 +32,14 @@ __all__ = [
 
 
 DRIVERS = {"s3": "s3", "gs": "gcs"}
-
-
 # The first request fails within seconds if the store cannot be reached; later ones are retried longer.
 _PROBE = {"max_retries": 3, "initial_delay": "200ms", "max_delay": "1s"}
-
-
 _PATIENT = {"max_retries": 10, "initial_delay": "500ms", "max_delay": "8s"}
-
-
 _PROBE_SECONDS = 10.0
-
-
 CREDENTIALS = {
     "s3": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE",
     "gs": "GOOGLE_APPLICATION_CREDENTIALS",
 }
-
-
 _READ = (
     "AWS_ENDPOINT_URL_S3",
     "AWS_ENDPOINT_URL",
@@ -59,8 +49,6 @@ _READ = (
     "AWS_PROFILE",
     "TENSORSTORE_GCS_HTTP_URL",
 )
-
-
 _ENDPOINT = {"s3": "AWS_ENDPOINT_URL", "gs": "TENSORSTORE_GCS_HTTP_URL"}
 
 

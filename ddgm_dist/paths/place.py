@@ -13,13 +13,7 @@ from pathlib import Path
 
 from ddgm_dist.errors import InputError
 
-__all__ = [
-    "ObjectPath",
-    "Place",
-    "is_url",
-    "not_utf8_error",
-    "utf8_path",
-]
+__all__ = ["ObjectPath", "Place", "is_url", "not_utf8_error", "utf8_path"]
 
 
 @dataclass(frozen=True)

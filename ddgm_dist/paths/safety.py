@@ -9,10 +9,7 @@ from pathlib import Path
 from ddgm_dist.errors import InputError
 from ddgm_dist.paths.place import ObjectPath, Place
 
-__all__ = [
-    "inner_name",
-    "refuse_links",
-]
+__all__ = ["inner_name", "refuse_links"]
 
 
 def inner_name(name: str, argument: str, store: str | Path | ObjectPath) -> str:

@@ -24,13 +24,7 @@ from ddgm_dist.errors import InputError
 from ddgm_dist.paths.atomic import partial, write_durably
 from ddgm_dist.prior.unet import UNet, UNetSpec
 
-__all__ = [
-    "FORMAT",
-    "Weights",
-    "load_weights",
-    "save_weights",
-    "shipped_weights",
-]
+__all__ = ["FORMAT", "Weights", "load_weights", "save_weights", "shipped_weights"]
 
 FORMAT = "ddgm_dist.unet"
 VERSION = 1

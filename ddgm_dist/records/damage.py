@@ -8,11 +8,7 @@ from collections.abc import Iterator
 
 from ddgm_dist.errors import DdgmError, StorageError
 
-__all__ = [
-    "OutputReplacedError",
-    "RecordDamagedError",
-    "log_damage",
-]
+__all__ = ["OutputReplacedError", "RecordDamagedError", "log_damage"]
 
 log = logging.getLogger("ddgm_dist")
 

@@ -9,17 +9,10 @@ from ddgm_dist.core.box import Box
 from ddgm_dist.paths.place import Place
 from ddgm_dist.records.damage import RecordDamagedError
 
-__all__ = [
-    "RECEIPTS",
-    "SAMPLE_RECEIPTS",
-    "as_receipt",
-    "receipt_box",
-]
+__all__ = ["RECEIPTS", "SAMPLE_RECEIPTS", "as_receipt", "receipt_box"]
 
 
 RECEIPTS = "receipts"
-
-
 # Receipts of tiles of one of several samples.
 SAMPLE_RECEIPTS = "sample-receipts"
 

@@ -29,14 +29,7 @@ from ddgm_dist.paths.place import Place
 from ddgm_dist.records.json_files import read_table
 from ddgm_dist.records.lease import Lease
 
-__all__ = [
-    "Redirect",
-    "Replacement",
-    "abandon",
-    "content_of",
-    "pending",
-    "sweep",
-]
+__all__ = ["Redirect", "Replacement", "abandon", "content_of", "pending", "sweep"]
 
 # Turns a group's attributes into those of a group whose arrays lie in one of its folders.
 Redirect = Callable[[dict[str, Any], str], dict[str, Any]]

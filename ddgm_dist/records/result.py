@@ -17,14 +17,7 @@ from ddgm_dist.records.replacement import content_of, pending
 from ddgm_dist.records.run_record import COMPLETE, SAMPLES, STD, RunRecord
 from ddgm_dist.volumes.store import VolumeStore, open_volume_store
 
-__all__ = [
-    "What",
-    "open_result",
-    "open_result_at",
-    "sample_place",
-    "std_place",
-    "work_place",
-]
+__all__ = ["What", "open_result", "open_result_at", "sample_place", "std_place", "work_place"]
 
 
 What = Literal["mean", "std"] | int

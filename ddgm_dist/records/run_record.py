@@ -38,14 +38,8 @@ __all__ = ["COMPLETE", "RUNNING", "SAMPLES", "STD", "RunRecord", "log"]
 
 
 RUNNING, COMPLETE = "running", "complete"
-
-
 SAMPLES, STD = "samples", "std"
-
-
 _PROBLEM, _STATE, _EVENTS = "problem.json", "state.json", "events"
-
-
 log = logging.getLogger("ddgm_dist")
 
 

@@ -12,11 +12,7 @@ from numpy.typing import NDArray
 from ddgm_dist.core.box import Box, Triple
 from ddgm_dist.errors import PlanError
 
-__all__ = [
-    "VolumeLayout",
-    "as_triple",
-    "block_digest",
-]
+__all__ = ["VolumeLayout", "as_triple", "block_digest"]
 
 
 @dataclass(frozen=True)

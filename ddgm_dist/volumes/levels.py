@@ -23,14 +23,7 @@ from ddgm_dist.paths.zarr_store import zarr_store
 from ddgm_dist.volumes.layout import VolumeLayout
 from ddgm_dist.volumes.store import AXES, VolumeStore
 
-__all__ = [
-    "Level",
-    "create_level",
-    "delete_level",
-    "level_layout",
-    "name_levels",
-    "named_levels",
-]
+__all__ = ["Level", "create_level", "delete_level", "level_layout", "name_levels", "named_levels"]
 
 
 # Voxels of a chunk and of a shard (1 and 4 MiB); a shard is made of eight times as many.

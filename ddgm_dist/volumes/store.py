@@ -32,18 +32,10 @@ from ddgm_dist.volumes.layout import VolumeLayout, as_triple, block_digest
 if TYPE_CHECKING:
     import dask.array as da
 
-__all__ = [
-    "AXES",
-    "LEVEL",
-    "VolumeStore",
-    "create_volume",
-    "open_volume_store",
-]
+__all__ = ["AXES", "LEVEL", "VolumeStore", "create_volume", "open_volume_store"]
 
 
 LEVEL = "0"
-
-
 AXES = ("z", "y", "x")
 
 
