@@ -51,7 +51,7 @@ def spot(path: Path) -> Spot:
 
 
 def spots_below(path: Path) -> list[Spot]:
-    """What is mounted within a folder, and so would be deleted with it."""
+    """Spots that are mounted within a folder, and so would be deleted with it."""
     return [m.seen for m in _mounts().values() if path in m.point.parents]
 
 

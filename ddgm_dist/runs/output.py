@@ -161,7 +161,7 @@ class Output:
         return frozenset(found)
 
     def _samples(self) -> tuple[list[RowIntervals], list[NDArray[np.bool_]]]:
-        """Boxes of each sample that have receipts, and which of its shards are there."""
+        """Boxes of each sample that have receipts, and flags of its shards that exist."""
         written = [RowIntervals() for _ in self._numbers]
         for receipt in self.record.receipts(self.digest, SAMPLE_RECEIPTS):
             sample = receipt.get("sample")
@@ -171,13 +171,13 @@ class Output:
         return written, [self._shards(place) for place in places]
 
     def _shards(self, place: Place) -> NDArray[np.bool_]:
-        """Which shards of a sample, or of the deviation, are there."""
+        """Flags by index ``(z, y, x)``: whether a shard of a sample, or of the deviation, exists."""
         if not _is_made(place):  # not yet, or combined and deleted
             return np.zeros(self.store.layout.grid, bool)
         return open_volume_store(place).shards()
 
     def reopen(self) -> None:
-        """Record that the run goes on, also where the volume was whole, and make volumes of samples.
+        """Record that the run is unfinished, also where it was complete, and make volumes of samples.
 
         Those of an earlier run were deleted when they had been combined.
         """

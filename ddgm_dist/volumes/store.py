@@ -81,7 +81,7 @@ class VolumeStore:
         return self.layout.shape
 
     def shards(self) -> NDArray[np.bool_]:
-        """Which shards exist, by index ``(z, y, x)``; their content is not read."""
+        """Flags by index ``(z, y, x)``: whether a shard exists; its content is not read."""
         grid = self.layout.grid
         there = np.zeros(grid, bool)  # a byte each: there may be millions
         for parts in files_below(self.place / self._level / "c", 3):

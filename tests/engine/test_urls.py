@@ -187,7 +187,7 @@ def test_evaluate_pyramid_simulate_and_the_command_line(
     for place in (out, f"file://{near}"):
         arguments = ["reconstruct", far_tilts, place, *words, "--engine", "local", "-q"]
         assert main(arguments) == 0, capsys.readouterr().err
-    scores = ddgm_dist.evaluation.evaluate(out, near)
+    scores = ddgm_dist.evaluate(out, near)
     assert scores.mse == 0
     assert "the reach of the run's rays" in scores.region
     assert main(["pyramid", out, "--levels", "1"]) == 0
