@@ -24,8 +24,7 @@ from ddgm_dist.evaluation.blockwise import (
     measure_moments,
     measure_similarity,
 )
-from ddgm_dist.evaluation.parallel_map import SchedulerName
-from ddgm_dist.evaluation.parallel_map import scheduler as open_scheduler
+from ddgm_dist.evaluation.parallel_map import SchedulerName, open_scheduler
 from ddgm_dist.paths.locate import locate
 from ddgm_dist.paths.place import Place
 from ddgm_dist.readers.base import ArrayVolume, VolumeSource

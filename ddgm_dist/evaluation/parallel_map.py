@@ -11,7 +11,7 @@ from typing import Any, Literal, Protocol, TypeVar, get_args
 
 from ddgm_dist.errors import DdgmError, InputError
 
-__all__ = ["Runner", "SchedulerName", "scheduler"]
+__all__ = ["Runner", "SchedulerName", "open_scheduler"]
 
 SchedulerName = Literal["threads", "ray", "sync"]
 Common = TypeVar("Common")
@@ -23,7 +23,7 @@ _PER_CPU = 2
 
 
 class Runner(Protocol):
-    """What `scheduler` yields: calls ``function(common, item)`` for each item, in parallel."""
+    """What `open_scheduler` yields: calls ``function(common, item)`` for each item, in parallel."""
 
     def __call__(
         self, function: Callable[[Common, Item], Result], common: Common, items: Sequence[Item]
@@ -42,7 +42,7 @@ class Runner(Protocol):
 
 
 @contextlib.contextmanager
-def scheduler(name: str, address: str | None = None) -> Iterator[Runner]:
+def open_scheduler(name: str, address: str | None = None) -> Iterator[Runner]:
     """Choose where calls run.
 
     Parameters

@@ -18,8 +18,7 @@ from numpy.typing import NDArray
 
 from ddgm_dist.core.box import Box, Triple
 from ddgm_dist.errors import InputError, StorageError
-from ddgm_dist.evaluation.parallel_map import Runner, SchedulerName
-from ddgm_dist.evaluation.parallel_map import scheduler as open_scheduler
+from ddgm_dist.evaluation.parallel_map import Runner, SchedulerName, open_scheduler
 from ddgm_dist.paths.locate import locate
 from ddgm_dist.paths.place import Place
 from ddgm_dist.records.lease import Lease

@@ -64,7 +64,9 @@ def raised(error: BaseException, name: str, doing: str, hint: str = "") -> DdgmE
         return MemoryError(words)
     place = _place(error)
     if place:
-        return InputError("denoiser", name, f"raised {doing}: {words} ({place})", "correct it there")
+        return InputError(
+            "denoiser", name, f"raised {doing}: {words} ({place})", "correct it there"
+        )
     return InputError("denoiser", name, f"raised {doing}: {words}", hint)
 
 

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import zarr
-from zarr.codecs import ZstdCodec
 
 from ddgm_dist.core.box import Triple
 from ddgm_dist.paths.free_space import write_error
@@ -21,7 +20,7 @@ from ddgm_dist.paths.place import Place
 from ddgm_dist.paths.safety import inner_name
 from ddgm_dist.paths.zarr_store import zarr_store
 from ddgm_dist.volumes.layout import VolumeLayout
-from ddgm_dist.volumes.store import AXES, VolumeStore
+from ddgm_dist.volumes.store import VolumeStore, create_array
 
 __all__ = ["Level", "create_level", "delete_level", "level_layout", "name_levels", "named_levels"]
 
@@ -69,19 +68,9 @@ def create_level(place: Place, name: str, shape: Triple) -> None:
     StorageError
         It cannot be written.
     """
-    layout = level_layout(shape)
     try:
-        zarr.open_group(zarr_store(place), mode="r+").create_array(
-            name,
-            shape=layout.shape,
-            chunks=layout.chunk,
-            shards=layout.shard,
-            dtype="float32",
-            fill_value=float("nan"),
-            compressors=ZstdCodec(level=1, checksum=True),
-            dimension_names=AXES,
-            overwrite=True,
-        )
+        group = zarr.open_group(zarr_store(place), mode="r+")
+        create_array(group, name, level_layout(shape), overwrite=True)
     except OSError as error:
         raise write_error(place, 4096, error) from error
 

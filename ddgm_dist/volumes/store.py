@@ -32,7 +32,7 @@ from ddgm_dist.volumes.layout import VolumeLayout, as_triple, block_digest
 if TYPE_CHECKING:
     import dask.array as da
 
-__all__ = ["AXES", "LEVEL", "VolumeStore", "create_volume", "open_volume_store"]
+__all__ = ["LEVEL", "VolumeStore", "create_array", "create_volume", "open_volume_store"]
 
 
 LEVEL = "0"
@@ -209,23 +209,28 @@ def create_volume(
     try:
         group = zarr.open_group(zarr_store(place), mode="a", zarr_format=3)
         group.attrs.put({"ome": _ome(voxel_size_nm, name), **more})
-        group.create_array(
-            LEVEL,
-            shape=layout.shape,
-            chunks=layout.chunk,
-            shards=layout.shard,
-            dtype="float32",
-            fill_value=float("nan"),
-            compressors=ZstdCodec(level=1, checksum=True),
-            dimension_names=AXES,
-            overwrite=claimed,
-        )
+        create_array(group, LEVEL, layout, overwrite=claimed)
         if not within:
             # A group too, so that listing the store's members does not warn about a foreign folder.
             group.require_group(SIDECAR)
     except OSError as error:
         raise write_error(place, 4096, error) from error
     return VolumeStore(place, group, LEVEL, writable=True)
+
+
+def create_array(group: zarr.Group, name: str, layout: VolumeLayout, *, overwrite: bool) -> None:
+    """Make the empty (NaN) array of a level."""
+    group.create_array(
+        name,
+        shape=layout.shape,
+        chunks=layout.chunk,
+        shards=layout.shard,
+        dtype="float32",
+        fill_value=float("nan"),
+        compressors=ZstdCodec(level=1, checksum=True),
+        dimension_names=AXES,
+        overwrite=overwrite,
+    )
 
 
 def open_volume_store(

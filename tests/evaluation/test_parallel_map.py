@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from ddgm_dist.errors import DdgmError, InputError
-from ddgm_dist.evaluation.parallel_map import scheduler
+from ddgm_dist.evaluation.parallel_map import open_scheduler
 
 
 def scale(factor: np.ndarray, item: int) -> float:
@@ -23,7 +23,7 @@ def refuse(common: object, item: int) -> None:
 
 @pytest.mark.parametrize("name", ["threads", "sync"])
 def test_results_come_in_the_order_of_the_items(name: str) -> None:
-    with scheduler(name) as run:
+    with open_scheduler(name) as run:
         assert run(scale, np.ones(4), range(50)) == [4.0 * i for i in range(50)]
         assert run(scale, np.ones(4), []) == []
 
@@ -34,7 +34,7 @@ def test_sync_is_in_this_thread_and_in_order() -> None:
     def note(common: None, item: int) -> None:
         seen.append((item, threading.get_ident()))
 
-    with scheduler("sync") as run:
+    with open_scheduler("sync") as run:
         run(note, None, range(1200))
     assert seen == [(item, threading.get_ident()) for item in range(1200)]
 
@@ -51,7 +51,7 @@ def test_threads_work_side_by_side_and_stop_at_an_error(monkeypatch: pytest.Monk
         time.sleep(0.001)
         done.append(item)
 
-    with scheduler("threads") as run, pytest.raises(InputError, match="item = 3"):
+    with open_scheduler("threads") as run, pytest.raises(InputError, match="item = 3"):
         run(call, None, range(2000))
     assert len(done) < 1000
 
@@ -62,13 +62,13 @@ def test_tasks_are_given_the_common_object_itself() -> None:
     def add(array: np.ndarray, item: int) -> bool:
         return array is common
 
-    with scheduler("threads") as run:
+    with open_scheduler("threads") as run:
         assert run(add, common, range(10)) == [True] * 10
 
 
 @pytest.mark.parametrize("name", ["threads", "sync"])
 def test_an_error_is_told_as_it_is(name: str) -> None:
-    with scheduler(name) as run, pytest.raises(InputError, match="is refused; take another"):
+    with open_scheduler(name) as run, pytest.raises(InputError, match="is refused; take another"):
         run(refuse, None, range(10))
 
 
@@ -77,7 +77,7 @@ def test_an_error_is_told_as_it_is(name: str) -> None:
     [("processes", None, "scheduler"), ("threads", "auto", "address")],
 )
 def test_what_cannot_be_is_refused(name: str, address: str | None, argument: str) -> None:
-    with pytest.raises(InputError) as caught, scheduler(name, address):
+    with pytest.raises(InputError) as caught, open_scheduler(name, address):
         pass
     assert caught.value.argument == argument
 
@@ -107,7 +107,7 @@ def cluster() -> Iterator[None]:
 
 @marked
 def test_ray_runs_calls_in_order_and_tells_errors_as_they_are(capfd: Any) -> None:
-    with scheduler("ray") as run:
+    with open_scheduler("ray") as run:
         assert run(scale, np.ones(4), range(30)) == [4.0 * i for i in range(30)]
         with pytest.raises(InputError, match="is refused; take another") as caught:
             run(refuse, None, range(30))
@@ -137,7 +137,7 @@ def test_few_tasks_are_under_way(tmp_path: Path) -> None:
         (folder / str(item)).touch()
         return item
 
-    with scheduler("ray") as run:
+    with open_scheduler("ray") as run:
         assert run(touch, tmp_path, Items()) == list(range(40))
 
 
@@ -153,7 +153,7 @@ def test_a_task_that_kills_its_worker_runs_again(tmp_path: Any) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         return item
 
-    with scheduler("ray") as run:
+    with open_scheduler("ray") as run:
         assert run(fatal, tmp_path, range(6)) == list(range(6))
     assert (tmp_path / "killed").exists()
 
@@ -166,6 +166,6 @@ def test_a_task_that_always_kills_its_worker_is_an_error() -> None:
     def fatal(common: None, item: int) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
-    with scheduler("ray") as run, pytest.raises(DdgmError, match="lost for good") as caught:
+    with open_scheduler("ray") as run, pytest.raises(DdgmError, match="lost for good") as caught:
         run(fatal, None, [0])
     assert "\n" not in str(caught.value)
