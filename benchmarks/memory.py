@@ -85,7 +85,7 @@ def prepare(folder: Path, depth: int, rows: int, field: int, calls: int, keys: d
     problem, series = pose_problem(tilts, config.problem())
     plan = plan_problem(problem, series, config, None, calls=calls)
     with Output.claim(folder / "out.zarr", problem, plan, None, overwrite=False) as output:
-        job = Job(problem, plan, series.path, output.path, output.digest, state=config.state)
+        job = Job(problem, plan, series.place, output.place, output.digest, state=config.state)
     return job, calls
 
 

@@ -16,8 +16,8 @@ import pytest
 
 from ddgm_dist.evaluation import pyramid
 from ddgm_dist.paths import exchange
-from ddgm_dist.paths.array_io import SIDECAR, BulkArray
-from ddgm_dist.paths.locate import locate
+from ddgm_dist.paths.array_io import BulkArray
+from ddgm_dist.paths.claim import SIDECAR
 from ddgm_dist.records import lease, replacement
 from ddgm_dist.runs import output
 from ddgm_dist.tilts import writer as tilt_writer
@@ -70,7 +70,7 @@ class NoLease:
     owner, lost = "session", False
 
     def __init__(self, out: Any) -> None:
-        self.path = locate(out, "out")
+        self.path = out
 
     def acquire(self) -> None:
         """The folder is made, as for a lease."""

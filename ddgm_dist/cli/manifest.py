@@ -301,11 +301,13 @@ def _write(path: Path | None, text: str, *inputs: tuple[str, Path | None]) -> No
         typer.echo(text, nl=False)
         return
     from ddgm_dist.errors import InputError
-    from ddgm_dist.paths.files import write_bytes
+    from ddgm_dist.paths.atomic import replace_file
+    from ddgm_dist.paths.locate import place_of
     from ddgm_dist.paths.overlap import refuse_overlap
 
-    refuse_overlap(path, "--output", [(name, file) for name, file in inputs if file is not None])
+    places = [(name, place_of(file, name)) for name, file in inputs if file is not None]
+    refuse_overlap(place_of(path, "--output"), "--output", places)
     if path.is_dir():
         raise InputError("--output", str(path), "is a folder", "name a file")
-    write_bytes(path, text.encode())
+    replace_file(path, text.encode())
     typer.echo(f"written: {path}")

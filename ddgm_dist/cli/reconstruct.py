@@ -96,12 +96,14 @@ def reconstruct(
                 )
     resolved = problem_config(config, overrides or [], thickness, impute_nonfinite, no_despike)
     limit = None if memory is None else parse_memory(memory)
+    from ddgm_dist.paths.locate import locate, place_of
     from ddgm_dist.paths.overlap import refuse_overlap
     from ddgm_dist.runs.reconstruct import reconstruct as run
     from ddgm_dist.tile.host import allocate_as_workers
 
     if config is not None:
-        refuse_overlap(out, "OUT.zarr", [("--config", config)])
+        given = [("--config", place_of(config, "--config"))]
+        refuse_overlap(locate(out, "OUT.zarr"), "OUT.zarr", given)
 
     if engine == "local":
         allocate_as_workers()

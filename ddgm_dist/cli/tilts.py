@@ -98,11 +98,13 @@ def simulate(
     chosen = _simulated_angles(angles, tilts, max_angle)
     part = None if rows is None else parse_slice(rows, "--rows")
     source = volume_argument(volume, "VOLUME")
+    from ddgm_dist.paths.locate import locate, place_of
     from ddgm_dist.paths.overlap import refuse_overlap
     from ddgm_dist.simulation.simulate import simulate as run
 
     if angles is not None and Path(angles).is_file():
-        refuse_overlap(tilts_out, "TILTS.zarr", [("--angles", angles)])
+        given = [("--angles", place_of(angles, "--angles"))]
+        refuse_overlap(locate(tilts_out, "TILTS.zarr"), "TILTS.zarr", given)
     series = run(
         source,
         tilts_out,

@@ -68,6 +68,7 @@ def tune(
     resolved = problem_config(config, overrides or [], thickness, impute_nonfinite, no_despike)
     values = None if grid is None else read_yaml(grid, "--grid")
     from ddgm_dist.errors import InputError
+    from ddgm_dist.paths.locate import place_of
     from ddgm_dist.paths.overlap import refuse_overlap
     from ddgm_dist.tile.host import allocate_as_workers
     from ddgm_dist.tuning.tune import tune as run
@@ -75,7 +76,8 @@ def tune(
     if grid is not None and not values:
         raise InputError("--grid", str(grid), "is empty", "give values, such as K: [25, 100]")
     given = (("--config", config), ("--grid", grid))
-    refuse_overlap(out, "--out", [(name, path) for name, path in given if path is not None])
+    inputs = [(name, place_of(path, name)) for name, path in given if path is not None]
+    refuse_overlap(place_of(out, "--out"), "--out", inputs)
     allocate_as_workers()
     found = run(
         tilts,

@@ -15,6 +15,8 @@ from ddgm_dist.core.box import Box
 from ddgm_dist.demo.descent_only import descend_only
 from ddgm_dist.errors import InputError
 from ddgm_dist.evaluation.evaluate import evaluate
+from ddgm_dist.paths.atomic import replace_file
+from ddgm_dist.paths.locate import place_of
 from ddgm_dist.paths.overlap import refuse_overlap
 from ddgm_dist.runs.reconstruct import reconstruct
 from ddgm_dist.samples import sample_path
@@ -68,7 +70,7 @@ def run_demo(directory: str | Path, *, report: Callable[[str], None]) -> None:
 
 def _claim(folder: Path) -> None:
     """Make the folder, and mark it as a demo's: only there are files replaced."""
-    refuse_overlap(folder, "DIR", [("sample", sample_path("needle"))])
+    refuse_overlap(place_of(folder, "DIR"), "DIR", [("sample", sample_path("needle").resolve())])
     if folder.exists() and not folder.is_dir():
         raise InputError("DIR", str(folder), "is not a folder", "name one that may be made")
     taken = next((name for name in NAMES if (folder / name).exists()), None)
@@ -101,7 +103,7 @@ def _tissue(folder: Path, report: Callable[[str], None]) -> dict[Path, str]:
     for label, score in rows.items():
         report(f"{label:<36}{score['mse']:>10.1f}{score['nmse']:>13.4f}{score['ssim']:>8.3f}")
     report(f"DDGM's error is {ddgm['mse'] / best['mse']:.2f} of the best gradient descent's.\n")
-    table.write_text(json.dumps(rows, indent=1) + "\n")
+    replace_file(table, f"{json.dumps(rows, indent=1)}\n".encode())
     first = (x - FIELD) // 2
     truth = phantom.read(Box((0, y // 2, first), (z, y // 2 + 1, first + FIELD)))[:, 0]
     volume = result.volume().read(Box((0, y // 2, 0), (z, y // 2 + 1, FIELD)))[:, 0]
@@ -169,4 +171,4 @@ def _draw(path: Path, panels: dict[str, Volume]) -> None:
         axis.imshow(image, cmap="gray", vmin=limits[0], vmax=limits[1], interpolation="nearest")
         axis.set_title(title, fontsize=9, loc="left")
         axis.set_axis_off()
-    figure.savefig(path, dpi=150)
+    replace_file(path, lambda file: figure.savefig(file, format="png", dpi=150))

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ddgm_dist.baselines.gradient import gradient_descent
 from ddgm_dist.operators.slab.operator import SlabOperator
+from ddgm_dist.paths.locate import locate
 from ddgm_dist.planning.config import Config, parse_config
 from ddgm_dist.runs.build_problem import pose_problem
 from ddgm_dist.tilts.rows import read_rows
@@ -41,7 +42,7 @@ def descend_only(
     dict
         Steps to volume, float32 ``(z, y, x)`` over the field.
     """
-    problem, series = pose_problem(tilts, parse_config(config).problem())
+    problem, series = pose_problem(locate(tilts, "tilts"), parse_config(config).problem())
     geometry, intensity = problem.geometry, problem.intensity
     vacuum = intensity.vacuum if geometry.boundary == "vacuum" else 0.0
     operator = SlabOperator(geometry, background=vacuum)

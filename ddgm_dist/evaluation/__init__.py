@@ -1,1 +1,1 @@
-"""Scores of a volume against another, and its coarser levels."""
+"""Comparison of a volume with another one, and its coarser levels."""

@@ -1,8 +1,8 @@
-"""How two volumes agree over a region, measured block by block.
+"""Comparison of two volumes over a region, block by block.
 
-A block is what one task reads: all of z, some rows, and some columns. Within it, figures are taken
-over *pieces*: one row and a range of columns that depends on the region alone. So how the region is
-cut into blocks, and who measured which, does not change a bit of the result.
+One task reads a block: all of z, some rows, and some columns. Within it, figures are computed over
+*pieces*: one row and a range of columns that depends on the region alone. So neither the division into
+blocks nor the order of tasks changes a bit of the result.
 """
 
 from __future__ import annotations
@@ -10,20 +10,19 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from skimage.metrics import structural_similarity
 
-from ddgm_dist.core.box import Box
+from ddgm_dist.core.box import Box, Triple
 from ddgm_dist.errors import InputError
 from ddgm_dist.evaluation.parallel_map import Runner
-from ddgm_dist.paths.locate import locate
-from ddgm_dist.readers.base import Triple, VolumeSource
+from ddgm_dist.paths.place import Place
+from ddgm_dist.readers.base import VolumeSource
 from ddgm_dist.readers.dask_array import DaskVolume
-from ddgm_dist.readers.volumes import open_volume
+from ddgm_dist.readers.volumes import open_volume_at
 from ddgm_dist.volumes.store import VolumeStore
 
 __all__ = [
@@ -45,14 +44,13 @@ _WINDOW, _HALO = 11, 5
 
 
 class FileVolume:
-    """A volume opened by its path, and opened again where it is sent to.
+    """A volume that a process opens by its place, also after pickling.
 
-    Without that, a mapped file would go to other processes as a whole.
+    Otherwise all of a mapped file would be sent to other processes.
     """
 
-    def __init__(self, path: str | Path) -> None:
-        self.path = str(locate(path, "volume"))
-        self._source = open_volume(path)
+    def __init__(self, place: Place) -> None:
+        self.place, self._source = place, open_volume_at(place)
 
     @property
     def shape(self) -> Triple:
@@ -68,8 +66,8 @@ class FileVolume:
         """The values of a box within the shape."""
         return self._source.read(box)
 
-    def __reduce__(self) -> tuple[type[FileVolume], tuple[str]]:
-        return FileVolume, (self.path,)
+    def __reduce__(self) -> tuple[type[FileVolume], tuple[Place]]:
+        return FileVolume, (self.place,)
 
 
 @dataclass(frozen=True)
@@ -79,11 +77,11 @@ class Pair:
     Attributes
     ----------
     volume, reference
-        What is compared.
+        The two volumes.
     box
         The region, in voxels of the volume.
     offset
-        Where the volume's first voxel lies in the reference.
+        Position of the volume's first voxel in the reference, ``(z, y, x)``.
     """
 
     volume: Readable
@@ -97,7 +95,7 @@ class Pair:
         return max(4 * _HALO, _PIECE // self.box.shape[0])
 
     def blocks(self) -> list[Box]:
-        """The region, cut into boxes of whole pieces, and of whole chunks along y where possible."""
+        """The region, divided into boxes of whole pieces, and of whole chunks along y where possible."""
         (z0, y0, x0), (z1, y1, x1) = self.box.start, self.box.stop
         depth, piece = z1 - z0, min(self.piece_columns, x1 - x0)
         grain = max(_chunk_rows(self.volume), _chunk_rows(self.reference))
@@ -128,7 +126,7 @@ class Pair:
 
 
 def _chunk_rows(source: Readable) -> int:
-    """Rows that are read, or computed, together."""
+    """Rows that a source reads or computes together."""
     if isinstance(source, VolumeStore):
         return source.layout.chunk[1]
     return source.chunk[1] if isinstance(source, DaskVolume) else 1
@@ -136,14 +134,14 @@ def _chunk_rows(source: Readable) -> int:
 
 @dataclass(frozen=True)
 class JointMoments:
-    """Figures of a region, of float64.
+    """Figures of a region, in float64.
 
     Attributes
     ----------
     mse
         Mean squared difference.
     variance
-        Of the reference.
+        Variance of the reference.
     span
         Largest minus smallest value of the reference.
     """
@@ -187,8 +185,7 @@ def measure_moments(pair: Pair, run: Runner) -> JointMoments:
     for argument in ("volume", "reference"):
         _refuse([found for found in bad if found.argument == argument])
     parts = [part for parts, _ in results for part in parts]
-    # Exact sums of figures about the pieces' own means: no cancellation of large sums, and no
-    # matter in which order.
+    # Exact sums of deviations from the pieces' means: no cancellation, and independent of the order.
     total = sum(part.voxels for part in parts)
     mean = math.fsum(part.voxels * part.mean for part in parts) / total
     between = math.fsum(part.voxels * (part.mean - mean) ** 2 for part in parts)
@@ -247,17 +244,17 @@ def _refuse(bad: list[_Bad]) -> None:
 def measure_similarity(pair: Pair, span: float, run: Runner) -> float | None:
     """SSIM of the (z, x) slices, mean over rows; None where the region is smaller than its window.
 
-    Of a slice, what lies less than half a window from its edges does not count. A block is read with
-    half a window more on each side along x, so its part of the map is exactly that of the slice.
+    Pixels less than half a window from the edges of a slice do not count. A block is read with half a
+    window more on each side along x, so its part of the map equals that of the slice.
 
     Parameters
     ----------
     pair
-        What to compare.
+        The region of the two volumes.
     span
-        The range of values that the constants of SSIM are fractions of.
+        Range of values; the constants of SSIM are fractions of it.
     run
-        Runs the tasks.
+        Where the tasks run.
 
     Raises
     ------

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ddgm_dist.core.box import Box
+from ddgm_dist.core.box import Box, Triple
 from ddgm_dist.core.geometry import Geometry
 from ddgm_dist.errors import InputError
 from ddgm_dist.evaluation.blockwise import (
@@ -24,12 +24,12 @@ from ddgm_dist.evaluation.blockwise import (
     measure_moments,
     measure_similarity,
 )
-from ddgm_dist.evaluation.parallel_map import SchedulerName
-from ddgm_dist.evaluation.parallel_map import scheduler as open_scheduler
+from ddgm_dist.evaluation.parallel_map import SchedulerName, open_scheduler
 from ddgm_dist.paths.locate import locate
-from ddgm_dist.readers.base import ArrayVolume, Triple, VolumeSource
+from ddgm_dist.paths.place import Place
+from ddgm_dist.readers.base import ArrayVolume, VolumeSource
 from ddgm_dist.readers.dask_array import DaskVolume, is_dask_array
-from ddgm_dist.records.result import open_result
+from ddgm_dist.records.result import open_result_at
 from ddgm_dist.records.run_record import RunRecord
 
 if TYPE_CHECKING:
@@ -37,13 +37,13 @@ if TYPE_CHECKING:
 
 __all__ = ["Scores", "evaluate"]
 
-# Share of the width trimmed off each side where the reach is not known.
+# The width is divided by this to get the columns trimmed off each side where the reach is unknown.
 _TRIM = 8
 
 
 @dataclass(frozen=True)
 class Scores:
-    """How far a volume lies from a reference.
+    """Differences of a volume from a reference.
 
     Attributes
     ----------
@@ -59,7 +59,7 @@ class Scores:
         window of sigma 1.5) of the region's (z, x) slices, mean over rows, with the same range;
         None where the region is smaller than the window of 11 voxels in z or x.
     region
-        Name of the region, and how it was found.
+        Name of the region, and the source of its extent.
     box
         The region in voxels of the volume, ``z0:z1,y0:y1,x0:x1``.
     voxels
@@ -90,8 +90,8 @@ def evaluate(
 ) -> Scores:
     """Compare a volume with a reference over a region.
 
-    A task of dask holds a few million voxels at a time, whatever the shapes. The scores do not depend,
-    to the bit, on where tasks run or how many there are.
+    A task holds a few million voxels at a time, whatever the shapes. The scores do not depend, to the
+    bit, on where tasks run or how many there are.
 
     Parameters
     ----------
@@ -100,16 +100,16 @@ def evaluate(
         `ddgm_dist.readers.volumes.open_volume` reads (by path or URL), a volume source, or an
         array of numpy or dask.
     reference
-        The same kinds of thing, of the same extent in z and y. It may be wider in x: then its central
-        part is taken, as `simulate` records it; the difference must be even.
+        As ``volume``, of the same extent in z and y. It may be wider in x by an even number: then its
+        central part is taken, as `simulate` records it.
     inner
         ``inner``: all z and y, and x without what rays from outside the field reach on each side.
         That reach is taken from the record of the run beside the volume; where there is none, an
         eighth of the width is trimmed. ``all``: the whole volume. Or a box in voxels of the
         volume, as a `Box` or ``z0:z1,y0:y1,x0:x1`` (either end may be left out).
     rows
-        Rows of the reference that the volume's are, where it has more: those that were recorded, such
-        as the ``rows`` of `simulate`. No part is taken without them: which one cannot be told.
+        Rows of the reference that the volume covers, such as the ``rows`` of `simulate`. They must be
+        given where the reference has more rows than the volume.
     scheduler
         Where the tasks run: ``threads`` of this process, one after the other (``sync``), or on
         ``ray``: there, paths must be reachable from all nodes, and arrays are sent to them.
@@ -120,7 +120,7 @@ def evaluate(
     Returns
     -------
     Scores
-        Of the region.
+        Figures of the region.
 
     Raises
     ------
@@ -131,9 +131,10 @@ def evaluate(
     StorageError
         The volume is the result of a run that has not finished, or cannot be read.
     """
-    ours, theirs = _open(volume, "volume"), _open(reference, "reference")
+    ours, record = _open(volume, "volume")
+    theirs, _ = _open(reference, "reference")
     offset = _offset(ours.shape, theirs.shape, rows)
-    box, region = _region(inner, ours.shape, volume)
+    box, region = _region(inner, ours.shape, record)
     pair = Pair(ours, theirs, box, offset)
     with open_scheduler(scheduler, address) as run:
         found = measure_moments(pair, run)
@@ -153,31 +154,35 @@ def evaluate(
     )
 
 
-def _open(volume: str | Path | VolumeSource | NDArray[Any] | da.Array, argument: str) -> Readable:
+def _open(
+    volume: str | Path | VolumeSource | NDArray[Any] | da.Array, argument: str
+) -> tuple[Readable, RunRecord | None]:
+    """A volume for reading, and the record of the run that made it, where there is one."""
     if isinstance(volume, np.ndarray):
-        return ArrayVolume(volume, argument)
+        return ArrayVolume(volume, argument), None
     if is_dask_array(volume):
-        return DaskVolume(volume, argument, scheduler="sync")  # the blocks are the parallel part
+        # The blocks are the parallel part.
+        return DaskVolume(volume, argument, scheduler="sync"), None
     if not isinstance(volume, str | Path):
-        return volume
+        return volume, None
     try:
-        return open_result(volume) if _is_result(volume) else FileVolume(volume)
+        place = locate(volume, argument)
+        record = _record_of(place)
+        return FileVolume(place) if record is None else open_result_at(place), record
     except InputError as error:  # readers do not know which of the two it is
         raise InputError(argument, error.value, error.why, error.hint) from error
 
 
-def _is_result(volume: object) -> bool:
-    """Whether there is the record of a run beside the volume."""
-    if not isinstance(volume, str | Path):
-        return False
-    place = locate(volume, "volume")
+def _record_of(place: Place) -> RunRecord | None:
+    """The record of a run beside a volume; None where there is none."""
     if isinstance(place, Path) and not place.is_dir():
-        return False
-    return RunRecord(volume).read_state() is not None
+        return None
+    record = RunRecord(place)
+    return None if record.read_state() is None else record
 
 
 def _offset(ours: Triple, theirs: Triple, rows: slice | None) -> Triple:
-    """Where the volume's first voxel lies in the reference."""
+    """Position of the volume's first voxel in the reference, ``(z, y, x)``."""
     spare = theirs[2] - ours[2]
     both = f"while the volume's (z, y, x) is {ours}"
     if theirs[0] != ours[0]:
@@ -231,7 +236,7 @@ def _first_row(ours: Triple, theirs: Triple, rows: slice | None, both: str) -> i
     return int(start)
 
 
-def _region(inner: str | Box, shape: Triple, volume: object) -> tuple[Box, str]:
+def _region(inner: str | Box, shape: Triple, record: RunRecord | None) -> tuple[Box, str]:
     """The box to compare over, and its name."""
     depth, rows, width = shape
     if isinstance(inner, Box):
@@ -240,7 +245,7 @@ def _region(inner: str | Box, shape: Triple, volume: object) -> tuple[Box, str]:
         return Box((0, 0, 0), shape), "all"
     if inner != "inner":
         return _checked(_parse(inner, shape), shape, inner), "box"
-    reach = _reach(volume)
+    reach = None if record is None else _reach(record)
     trim = width // _TRIM if reach is None else reach
     source = "an eighth of the width" if reach is None else "the reach of the run's rays"
     if 2 * trim >= width:
@@ -254,11 +259,9 @@ def _region(inner: str | Box, shape: Triple, volume: object) -> tuple[Box, str]:
     return box, f"inner: x trimmed by {trim} on each side ({source})"
 
 
-def _reach(volume: object) -> int | None:
-    """How far rays from outside the field reach in, by the record of the run; None if unknown."""
-    if not (isinstance(volume, str | Path) and _is_result(volume)):
-        return None
-    problem = RunRecord(volume).read_json("problem")
+def _reach(record: RunRecord) -> int | None:
+    """Columns that rays from outside the field reach into; None if the record does not say."""
+    problem = record.read_json("problem")
     try:
         found: dict[str, Any] = problem["geometry"]  # type: ignore[index]
         return Geometry(tuple(found["angles_deg"]), int(found["thickness"]), rows=1, field=1).reach

@@ -1,10 +1,9 @@
 """The multiscale pyramid of a finished result: coarser levels, for viewers.
 
-Each level has half the extent of the one before along y and x, rounded up, and a voxel is the mean of
-the two to eight voxels under it (of fewer at an edge of odd extent). Along z it is halved only while
-there are more than 64 sections: the first levels of a slab of 128 keep its voxels cubes, later ones
-keep sections to look through, although the voxels become flatter than they are wide. An axis of one
-voxel stays. A coarse voxel with a NaN under it is NaN.
+Each level has half the extent of the one before along y and x, rounded up. A voxel is the mean of the
+two to eight voxels under it, or of fewer at an edge of odd extent. Along z a level is halved only while
+it has more than 64 sections, so that viewers keep some to step through. An axis of one voxel stays. A
+coarse voxel over a NaN is NaN.
 """
 
 from __future__ import annotations
@@ -17,26 +16,19 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ddgm_dist.core.box import Box
+from ddgm_dist.core.box import Box, Triple
 from ddgm_dist.errors import InputError, StorageError
-from ddgm_dist.evaluation.parallel_map import Runner, SchedulerName
-from ddgm_dist.evaluation.parallel_map import scheduler as open_scheduler
+from ddgm_dist.evaluation.parallel_map import Runner, SchedulerName, open_scheduler
+from ddgm_dist.paths.locate import locate
+from ddgm_dist.paths.place import Place
 from ddgm_dist.records.lease import Lease
-from ddgm_dist.records.result import open_result
+from ddgm_dist.records.result import open_result_at
 from ddgm_dist.records.run_record import RunRecord
-from ddgm_dist.volumes.levels import (
-    Level,
-    create_level,
-    delete_level,
-    name_levels,
-    named_levels,
-    open_level,
-)
-from ddgm_dist.volumes.store import VolumeStore
+from ddgm_dist.volumes.levels import Level, create_level, delete_level, name_levels, named_levels
+from ddgm_dist.volumes.store import VolumeStore, open_volume_store
 
 __all__ = ["build_pyramid", "plan_levels"]
 
-Triple = tuple[int, int, int]
 Floats = NDArray[np.float32]
 
 _RECORD = "pyramid"
@@ -54,19 +46,18 @@ def build_pyramid(
 ) -> tuple[Level, ...]:
     """Add coarser levels to a finished result.
 
-    They are computed by dask, one shard of 2^20 voxels a task, each from the eight times as many of the
-    level before; so memory does not depend on the volume. The metadata name the levels when all are
-    whole. Until then the result stays a valid image of one level, and after an interruption the same
-    call goes on.
+    A task computes one shard of 2^20 voxels from eight times as many of the level before, so memory
+    does not depend on the volume. The metadata name the levels when all are whole. Until then the
+    result stays a valid image of one level, and after an interruption the same call resumes.
 
     Parameters
     ----------
     path
         A finished result of `ddgm_dist.runs.reconstruct`.
     levels
-        How many to add; None: until neither y nor x has more than 256 voxels (which may be none).
+        Number of levels to add; None: until neither y nor x has more than 256 voxels, maybe none.
     scheduler
-        Where tasks run: ``threads`` of this process, one after the other (``sync``), or on ``ray``.
+        Where the tasks run: ``threads`` of this process, one after the other (``sync``), or on ``ray``.
     address
         Of an existing Ray cluster; None uses the Ray this process is connected to, or starts one on
         this machine for the time of the call.
@@ -81,27 +72,28 @@ def build_pyramid(
     Raises
     ------
     InputError
-        There is no result, or it has a pyramid already (and ``overwrite`` is false), or somebody else is
-        writing to it; ``levels`` is not positive or more than the extent allows; the scheduler or the
-        address cannot be used.
+        There is no result; it has a pyramid already and ``overwrite`` is false; another process writes
+        to it; ``levels`` is not positive or more than the extent allows; the scheduler or the address
+        cannot be used.
     StorageError
         The result is not whole or cannot be read, or the levels cannot be written.
     """
-    _check_free(open_result(path), path, overwrite=overwrite)
-    with open_scheduler(scheduler, address) as run, Lease(path) as lease:
-        store = open_result(path)  # as it is now that nobody else writes
-        _check_free(store, path, overwrite=overwrite)
+    place = locate(path, "volume")
+    _check_free(open_result_at(place), overwrite=overwrite)
+    with open_scheduler(scheduler, address) as run, Lease(place) as lease:
+        store = open_result_at(place)  # again, now that no other process can write
+        _check_free(store, overwrite=overwrite)
         finest, *former = named_levels(store)
         planned = plan_levels(store.shape, finest, levels, taken=former)
         _check_whole(store)
         if len(planned) > 1:
             _prepare(store, planned, former)
             for fine, coarse in itertools.pairwise(planned):
-                _fill(_Step(store.path, fine, coarse), run)
+                _fill(_Step(place, fine, coarse), run)
                 lease.check()
             name_levels(store, planned)
             for name in former:
-                delete_level(store.path, name)
+                delete_level(store.place, name)
     return planned
 
 
@@ -115,9 +107,9 @@ def plan_levels(
     shape, finest
         Extent and name of the finest level.
     levels
-        How many to add; None: until neither y nor x has more than 256 voxels.
+        Number of levels to add; None: until neither y nor x has more than 256 voxels.
     taken
-        Names of levels that these are to replace, and that are there until they are whole.
+        Names of levels that these are to replace; they stay until the new ones are whole.
 
     Raises
     ------
@@ -147,32 +139,32 @@ def plan_levels(
     return tuple(planned)
 
 
-def _check_free(store: VolumeStore, path: str | Path, *, overwrite: bool) -> None:
+def _check_free(store: VolumeStore, *, overwrite: bool) -> None:
     there = len(named_levels(store)) - 1
     if there and not overwrite:
         raise InputError(
-            "volume", str(path), f"has a pyramid of {there} levels already", "overwrite it"
+            "volume", store.path, f"has a pyramid of {there} levels already", "overwrite it"
         )
 
 
 def _check_whole(store: VolumeStore) -> None:
-    """A shard of level 0 that was lost must not be averaged into a pyramid that looks whole."""
+    """Raise StorageError if a shard of level 0 is missing: it would be averaged into the pyramid."""
     lost = _lost(store)
     if lost:
         raise StorageError(
             f"{store.path} has lost {len(lost)} shards, among them {lost[0]} (z, y, x); run "
-            "reconstruct again on the same output to mend it"
+            "reconstruct again on the same output to compute them"
         )
 
 
 def _lost(store: VolumeStore) -> list[Triple]:
-    """Shards that are not there."""
+    """Indices ``(z, y, x)`` of the missing shards."""
     return [(z, y, x) for z, y, x in np.argwhere(~store.shards()).tolist()]
 
 
 def _prepare(store: VolumeStore, planned: tuple[Level, ...], former: Sequence[str]) -> None:
-    """Make the levels' arrays, or find those of an interrupted call of the same plan."""
-    record = RunRecord(store.path)
+    """Make the levels' arrays, or keep those of an interrupted call with the same plan."""
+    record = RunRecord(store.place)
     state = record.read_state()
     wanted = {
         "problem": None if state is None else state["problem"],
@@ -186,9 +178,9 @@ def _prepare(store: VolumeStore, planned: tuple[Level, ...], former: Sequence[st
     found = found or {"levels": []}
     for name in [*(name for name, *_ in found["levels"][1:]), *found.get("former", [])]:
         if name not in former:
-            delete_level(store.path, name)
+            delete_level(store.place, name)
     for level in planned[1:]:
-        create_level(store.path, level.name, level.shape)
+        create_level(store.place, level.name, level.shape)
     record.write_json(_RECORD, wanted)  # last: what it names is there, and is this plan's
 
 
@@ -196,7 +188,7 @@ def _prepare(store: VolumeStore, planned: tuple[Level, ...], former: Sequence[st
 class _Step:
     """From one level of a store to the next."""
 
-    path: str
+    place: Place
     fine: Level
     coarse: Level
 
@@ -208,16 +200,16 @@ class _Step:
 
 
 def _fill(step: _Step, run: Runner) -> None:
-    """Write what a level lacks; each shard by one task."""
-    store = open_level(step.path, step.coarse.name)
+    """Write the missing shards of a level, each by one task."""
+    store = open_volume_store(step.place, level=step.coarse.name)
     run(_fill_shard, step, _lost(store))
-    if lost := _lost(open_level(step.path, step.coarse.name)):
-        raise StorageError(f"{step.path}: {len(lost)} shards of level {step.coarse.name} are gone")
+    if lost := _lost(open_volume_store(step.place, level=step.coarse.name)):
+        raise StorageError(f"{step.place}: {len(lost)} shards of level {step.coarse.name} are gone")
 
 
 def _fill_shard(step: _Step, index: Triple) -> None:
-    source = open_level(step.path, step.fine.name)
-    target = open_level(step.path, step.coarse.name, "r+")
+    source = open_volume_store(step.place, level=step.fine.name)
+    target = open_volume_store(step.place, "r+", level=step.coarse.name)
     start = [i * s for i, s in zip(index, target.layout.shard, strict=True)]
     stop = [min(a + s, n) for a, s, n in zip(start, target.layout.shard, target.shape, strict=True)]
     low = [a * f for a, f in zip(start, step.factor, strict=True)]
@@ -234,7 +226,7 @@ def _halved(block: Floats, axis: int) -> Floats:
     moved = np.moveaxis(block, axis, 0)
     even, odd = moved[0::2].copy(), moved[1::2]
     pairs = even[: len(odd)]
-    with np.errstate(invalid="ignore", over="ignore"):  # infinite voxels are no mistake of ours
+    with np.errstate(invalid="ignore", over="ignore"):  # infinite voxels come from the volume
         pairs += odd
         pairs *= np.float32(0.5)
     return np.moveaxis(even, 0, axis)

@@ -1,4 +1,4 @@
-r"""Fourier ring correlation of (z, x) slices, apart for directions that the tilts saw and did not.
+r"""Fourier ring correlation of (z, x) slices, separately for measured directions and the missing wedge.
 
 Saxton & Baumeister 1982 (J. Microsc. 127, 127), van Heel & Schatz 2005 (J. Struct. Biol. 151, 250).
 Over the frequencies of a ring, summed over slices,
@@ -6,8 +6,8 @@ Over the frequencies of a ring, summed over slices,
     FRC = Re sum F conj(G) / sqrt(sum |F|^2 sum |G|^2).
 
 A projection at angle theta holds the frequencies ``kappa_z = kappa_x tan(theta)`` (Fourier slice
-theorem). So with tilts within ``+- theta_max`` those of ``|kappa_z| <= |kappa_x| tan(theta_max)`` are
-measured and the others, the missing wedge, are what a reconstruction made up from its prior.
+theorem). Tilts within ``+- theta_max`` measure those of ``|kappa_z| <= |kappa_x| tan(theta_max)``. The
+others are the missing wedge, which a reconstruction fills from its prior.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class RingCorrelation:
     frequency
         Middle of each ring, cycles per voxel, float64 ``(ring,)``.
     measured, missing, all
-        Of the frequencies that the tilts saw, of the missing wedge, of both.
+        Correlation over the measured frequencies, over the missing wedge, and over both.
     """
 
     frequency: Floats
@@ -49,9 +49,8 @@ def ring_correlation(
 ) -> RingCorrelation:
     """Correlate two volumes in Fourier space, ring by ring and by orientation.
 
-    Each slice has its mean taken off and its edges tapered along z and x (a raised cosine over an
-    eighth at either end, 0 at the edge), or what it lacks beyond them would ring through all
-    orientations.
+    The mean of each slice is subtracted and its edges are tapered along z and x: a raised cosine over an
+    eighth at either end, 0 at the edge. Otherwise the edges would add power in all orientations.
 
     Parameters
     ----------
@@ -104,7 +103,7 @@ def _taper(size: int) -> Floats:
 
 
 def _spectrum(values: NDArray[Any], taper: Floats) -> NDArray[np.complex128]:
-    """Of every slice, ``(z, y, kx)``."""
+    """Spectrum of every tapered slice, ``(z, y, kx)``."""
     slices = values.astype(np.float64)
     slices = (slices - slices.mean(axis=(0, 2), keepdims=True)) * taper
     return np.fft.fft(np.fft.rfft(slices, axis=2), axis=0)

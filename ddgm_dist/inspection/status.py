@@ -17,10 +17,9 @@ from ddgm_dist.inspection.run_status import CheckpointStatus, Status
 from ddgm_dist.paths.locate import locate
 from ddgm_dist.records.checkpoint import COMMITS
 from ddgm_dist.records.json_files import problem_dir
-from ddgm_dist.records.lease import is_alive, is_stopped
+from ddgm_dist.records.lease_holder import is_alive, is_stopped, lease_of
 from ddgm_dist.records.receipts import RECEIPTS, SAMPLE_RECEIPTS
-from ddgm_dist.records.replacement import lease_of
-from ddgm_dist.records.result import written_at
+from ddgm_dist.records.result import work_place
 from ddgm_dist.records.run_record import COMPLETE, RunRecord
 
 __all__ = ["status"]
@@ -36,7 +35,8 @@ def status(out: str | Path) -> Status:
     StorageError
         Its record is damaged.
     """
-    place, work = locate(out, "out"), written_at(out)
+    place = locate(out, "out")
+    work = work_place(place)
     record = RunRecord(work)
     # The lease is read first: a driver marks the volume as complete before it releases the lease. So a
     # run that ends between the two reads is not taken for an interrupted one.

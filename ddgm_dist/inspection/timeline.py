@@ -7,6 +7,7 @@ many events there are. Time between two sessions is left out.
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,8 +18,10 @@ from numpy.typing import NDArray
 
 from ddgm_dist.errors import InputError
 from ddgm_dist.inspection.activity import COMPUTE, IO, Activity, activities
+from ddgm_dist.paths.files import write_bytes
+from ddgm_dist.paths.locate import locate, place_of
 from ddgm_dist.paths.overlap import refuse_overlap
-from ddgm_dist.records.result import written_at
+from ddgm_dist.records.result import work_place
 from ddgm_dist.records.run_record import RunRecord
 
 if TYPE_CHECKING:
@@ -52,8 +55,9 @@ def draw_timeline(out: str | Path, png: str | Path) -> None:
     InputError
         The run has logged no work, or the picture would lie in the output's store.
     """
-    refuse_overlap(png, "timeline", [("out", out)])
-    sessions = activities(RunRecord(written_at(out)).events())
+    place = locate(out, "out")
+    refuse_overlap(picture := place_of(png, "timeline"), "timeline", [("out", place)])
+    sessions = activities(RunRecord(work_place(place)).events())
     workers = sorted({w for s in sessions for w in s.spans}, key=lambda name: (len(name), name))
     if not workers:
         raise InputError("out", str(out), "has no log of work to draw")
@@ -70,7 +74,9 @@ def draw_timeline(out: str | Path, png: str | Path) -> None:
     _draw(axes, sessions, workers, round(inner * _DPI))
     axes.set_title(_title(Path(out).name, sessions, workers), loc="left", fontsize=11, pad=22)
     try:
-        figure.savefig(png)
+        drawn = io.BytesIO()
+        figure.savefig(drawn, format=Path(png).suffix[1:] or "png")
+        write_bytes(picture, drawn.getvalue())
     finally:
         plt.close(figure)
 

@@ -42,8 +42,9 @@ def verify(out: str | Path) -> dict[str, str]:
     InputError
         ``out`` is no volume.
     """
-    refuse_links(locate(out, "out"), "out")
-    store, record, wrong = open_volume_store(out), RunRecord(out), dict[str, str]()
+    place = locate(out, "out")
+    refuse_links(place, "out")
+    store, record, wrong = open_volume_store(place), RunRecord(place), dict[str, str]()
     state, lost = record.read_state(), np.ones(store.layout.grid, bool)
     there: NDArray[np.bool_] | None = None
     for name, receipt in _receipts(record, state, RECEIPTS):
@@ -56,16 +57,16 @@ def verify(out: str | Path) -> dict[str, str]:
         if not _agrees(store, box, str(receipt.get("digest"))):
             there = store.shards() if there is None else there  # a listing, made once at most
             wrong[name] = "damaged" if there[shards].all() else "missing"
-        elif "std" in receipt and not _holds(std_place(out), box, str(receipt["std"])):
+        elif "std" in receipt and not _holds(std_place(place), box, str(receipt["std"])):
             wrong[name] = "deviation damaged"
-    wrong |= _wrong_samples(out, record, state)
+    wrong |= _wrong_samples(place, record, state)
     if state is not None and state["state"] == COMPLETE:
         wrong |= {f"shard {z}/{y}/{x}": "no receipt" for z, y, x in np.argwhere(lost).tolist()}
     return wrong
 
 
 def _wrong_samples(
-    out: str | Path, record: RunRecord, state: Mapping[str, str] | None
+    out: Place, record: RunRecord, state: Mapping[str, str] | None
 ) -> dict[str, str]:
     """What is wrong with tiles of several samples: once these are deleted, nothing."""
     wrong: dict[str, str] = {}

@@ -1,1 +1,1 @@
-"""Where things lie: a path or a URL, and what is read and written there."""
+"""Places, given by a path or a URL, and reading and writing files and arrays there."""

@@ -1,4 +1,4 @@
-"""Bulk reads and writes of one Zarr array through tensorstore, and the checks all stores share.
+"""Bulk reads and writes of one Zarr array through tensorstore.
 
 zarr-python creates arrays and their metadata; tensorstore moves the data. tensorstore aborts a
 process that forks after using it, so the context is made on first use and never at import.
@@ -12,7 +12,6 @@ import itertools
 import os
 from collections import deque
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,30 +19,17 @@ import tensorstore as ts
 import zarr
 from numpy.typing import NDArray
 
-from ddgm_dist.errors import DdgmError, InputError, StorageError
-from ddgm_dist.paths.files import exists, is_zarr, names, read_bytes
+from ddgm_dist.errors import DdgmError, StorageError
+from ddgm_dist.paths.files import read_bytes
 from ddgm_dist.paths.forks import used
-from ddgm_dist.paths.free_space import obstacle
-from ddgm_dist.paths.locate import locate
+from ddgm_dist.paths.free_space import write_error
 from ddgm_dist.paths.numcodecs_array import NumcodecsArray
-from ddgm_dist.paths.object_store import kvstore_spec, plain
+from ddgm_dist.paths.object_store import kvstore_spec, strip_http_body
 from ddgm_dist.paths.place import ObjectPath, Place
 
-__all__ = [
-    "LEASE",
-    "NEXT",
-    "SIDECAR",
-    "BulkArray",
-    "InputReplacedError",
-    "is_claim",
-    "is_empty_folder",
-    "prepare_output",
-    "refuse_unmovable",
-    "write_error",
-]
+__all__ = ["BulkArray", "InputReplacedError"]
 
-SIDECAR, LEASE, NEXT = "ddgm_dist", "lease.json", "next.json"
-_UNKNOWN = "Error parsing object member"  # what tensorstore says of metadata that it does not know
+_UNKNOWN = "Error parsing object member"  # begins tensorstore's error for metadata it does not know
 _CACHE_BYTES = 128 * 2**20  # the default, 0, re-reads the shard index for every inner chunk
 
 
@@ -60,125 +46,42 @@ def _context() -> ts.Context:
     )
 
 
-def prepare_output(path: str | Path | ObjectPath, argument: str, *, overwrite: bool) -> Place:
-    """Look whether a new store can be made at ``path``; nothing is deleted.
-
-    Nothing may exist there, unless it is a store that may be replaced, or what a writer leaves that was
-    interrupted at once. Folders above it are made.
-
-    Raises
-    ------
-    InputError
-        Something exists there and ``overwrite`` is false, or it is not a Zarr store (which is
-        never deleted), or cannot be renamed; or the folder above it cannot be written.
-    StorageError
-        An object store cannot be asked.
-    """
-    target = locate(path, argument)
-    if exists(target) and not is_claim(target):
-        if not overwrite:
-            raise InputError(
-                argument, str(path), "exists already", "choose another name or overwrite it"
-            )
-        if not (is_zarr(target) or is_empty_folder(target)):
-            raise InputError(
-                argument, str(path), "is not a Zarr store, so it is not deleted to make room"
-            )
-    if isinstance(target, ObjectPath):
-        return target  # there are no folders to be made, and no permissions to be looked up
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(
-            argument, str(path), f"its folder cannot be made ({error.strerror})"
-        ) from error
-    refuse_unmovable(target, argument)
-    return target
-
-
-def is_claim(place: Place) -> bool:
-    """Whether there is nothing but what a writer leaves that was interrupted before it had written."""
-    if names(place) != [SIDECAR]:
-        return False
-    # With the lock, and files that a killed writer had not given their names yet.
-    left = {n for n in names(place / SIDECAR) if not n.startswith(".") and ".__lock" not in n}
-    return left <= {LEASE, NEXT}
-
-
-def refuse_unmovable(place: Path, argument: str) -> None:
-    """Refuse a folder that cannot be renamed, so that no other can take its place.
-
-    Raises
-    ------
-    InputError
-        A file system is mounted there, or the folder above it is not writable.
-    """
-    if place.is_mount():
-        raise InputError(
-            argument,
-            str(place),
-            "is where a file system is mounted, so it cannot be replaced by renaming",
-            "choose a name below it",
-        )
-    if not os.access(place.parent, os.W_OK):
-        raise InputError(argument, str(place), "its folder is not writable")
-
-
-def is_empty_folder(place: Place) -> bool:
-    """Whether a place is a folder with nothing in it; object stores have none."""
-    return isinstance(place, Path) and place.is_dir() and not names(place)
-
-
-def write_error(place: Place, nbytes: int, error: Exception) -> StorageError:
-    """The error for a write that failed: what was to be written where, and what is in the way."""
-    if isinstance(place, ObjectPath):
-        return StorageError(
-            f"writing {nbytes} bytes to {place} failed; check the network, the bucket and the "
-            f"credentials, then run again ({plain(error)})"
-        )
-    return StorageError(
-        f"writing {nbytes} bytes to {place} failed; {obstacle(place, error)} ({error})"
-    )
-
-
 class InputReplacedError(DdgmError):
-    """A store was replaced while it was being read: what is read is not what was opened."""
+    """A store was replaced by another one while it was being read."""
 
     exit_status = 2
 
 
 def _stamp(path: Place) -> tuple[int, int] | None:
-    """What tells an array on disk from one that has taken its place; None where that is not looked at.
+    """Inode and time of an array's metadata, which differ from those of an array that takes its place.
 
-    In object stores another array lies at another place (`ddgm_dist.records.replacement`).
+    None in object stores: there another array lies at another place (`ddgm_dist.records.replacement`).
     """
     if isinstance(path, ObjectPath):
         return None
     for name in ("zarr.json", ".zarray"):
         with contextlib.suppress(OSError):
             found = (path / name).stat()
-            return (
-                found.st_ino,
-                found.st_mtime_ns,
-            )  # a device gets another number when mounted again
+            # Not the device: it gets another number when it is mounted again.
+            return found.st_ino, found.st_mtime_ns
     return 0, 0
 
 
 class BulkArray:
-    """A Zarr array opened in tensorstore, or through zarr-python where its codecs are others.
+    """A Zarr array opened in tensorstore, or through zarr-python where tensorstore lacks its codecs.
 
     Parameters
     ----------
     array
-        The same array as zarr-python sees it.
+        The same array, opened by zarr-python.
     path
-        Where it lies.
+        Place of the array.
     writable
         Whether writes are allowed.
     axes
-        What the axes count, for messages.
+        Names of the axes, for messages.
     complete
-        Every chunk must be there: one that is not is an error when it is read, not fill values.
+        Whether a chunk that is missing is an error when it is read; else it reads as fill values.
     """
 
     def __init__(
@@ -195,8 +98,8 @@ class BulkArray:
         spec: dict[str, Any] = {
             "driver": "zarr3" if array.metadata.zarr_format == 3 else "zarr",
             "kvstore": kvstore_spec(path),
-            # Otherwise a shard equal to the fill value is deleted, and a finished shard
-            # could not be told from a missing one.
+            # Otherwise tensorstore deletes a shard equal to the fill value, and a finished shard
+            # looks like a missing one.
             "store_data_equal_to_fill_value": True,
             "fill_missing_data_reads": not complete,
         }
@@ -207,12 +110,12 @@ class BulkArray:
                 spec, open=True, read=True, write=writable, context=_context()
             ).result()
         except ValueError as error:
-            # It knows fewer codecs than zarr-python, which has opened the array already.
+            # tensorstore knows fewer codecs than zarr-python, which has opened the array already.
             if writable or _UNKNOWN not in str(error):
-                why = f"{path} cannot be opened by tensorstore: {plain(error)}"
+                why = f"{path} cannot be opened by tensorstore: {strip_http_body(error)}"
                 raise StorageError(why) from error
             self._opened = NumcodecsArray(array, path, complete=complete)
-        # What is written to is leased, and is not replaced by others.
+        # An array that is written to is leased, so no other process replaces it.
         self._stamp = None if writable else _stamp(path)
 
     @property
@@ -236,7 +139,7 @@ class BulkArray:
     def read_each(
         self, parts: Sequence[tuple[slice, slice, slice]], *, in_flight: int
     ) -> Iterator[NDArray[Any]]:
-        """Read several blocks, in order, with ``in_flight`` of them on their way at a time.
+        """Read several blocks, in order, with up to ``in_flight`` requests open at a time.
 
         Raises as :meth:`read` does.
         """
@@ -264,13 +167,16 @@ class BulkArray:
         return block
 
     def _is_there(self, block: NDArray[Any]) -> bool:
-        """Whether what reads as never written was not deleted: its metadata are deleted first."""
+        """Whether the array is still there, looked up where a block holds NaN.
+
+        NaN may mean that the array was deleted: its metadata are deleted first.
+        """
         if block.dtype.kind != "f" or not np.isnan(block).any():
             return True
         return any(read_bytes(self.path / name) is not None for name in ("zarr.json", ".zarray"))
 
     def _check_current(self) -> None:
-        """Make sure that what was read is of the array that was opened, and not of another one."""
+        """Raise an error if another array has taken the place of the one that was opened."""
         if self._stamp is not None and _stamp(self.path) != self._stamp:
             raise InputReplacedError(
                 f"{self.path} has been replaced or deleted since it was opened, so what is read now "
@@ -278,14 +184,14 @@ class BulkArray:
             )
 
     def _read_error(self, index: tuple[slice, ...], error: Exception) -> StorageError:
-        """The error of a read that failed, with the place of the chunks that are at fault."""
+        """The error of a read that failed; it names the first chunk that cannot be read."""
         faulty = self._faulty(index)
         first = next(faulty, None)
-        if first is None:  # what failed a moment ago does not now
+        if first is None:  # a second attempt succeeded
             where = _place(self.axes, index)
             return StorageError(f"reading {where} of {self.path} failed: {_one_line(error)}")
         key, part, reason = first
-        # Over a network each would be asked for again and again before it is given up.
+        # Over a network the retries for each chunk would take long.
         others = 0 if isinstance(self.path, ObjectPath) else sum(1 for _ in faulty)
         more = f"; the same goes for {others} more of the chunks read" if others else ""
         missing = reason.startswith("NOT_FOUND")
@@ -300,7 +206,7 @@ class BulkArray:
     def _faulty(
         self, index: tuple[slice, ...]
     ) -> Iterator[tuple[tuple[int, ...], tuple[slice, ...], str]]:
-        """Chunks in a block that cannot be read: number along each axis, place, reason."""
+        """Chunks of a block that cannot be read: index, slices and reason of each."""
         chunk, shape = self._chunk, self._store.shape
         ranges = [
             range(part.start // size, -(-part.stop // size))
@@ -334,18 +240,18 @@ class BulkArray:
 
 
 def _place(axes: tuple[str, ...], part: tuple[slice, ...]) -> str:
-    """A block in words: first and last index along each axis."""
+    """First and last index of a block along each axis, as text."""
     return ", ".join(
         f"{axis} {p.start} to {p.stop - 1}" for axis, p in zip(axes, part, strict=True)
     )
 
 
 def _one_line(error: Exception) -> str:
-    return " ".join(plain(error).split())
+    return " ".join(strip_http_body(error).split())
 
 
 def _checked(slices: tuple[slice, ...], shape: tuple[int, ...]) -> tuple[slice, ...]:
-    """The slices with explicit bounds, each within the array and of step one."""
+    """The slices with explicit bounds; IndexError unless each is within the array and of step one."""
     out = []
     for axis, (part, extent) in enumerate(zip(slices, shape, strict=True)):
         start = 0 if part.start is None else int(part.start)

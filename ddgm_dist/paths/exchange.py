@@ -1,10 +1,10 @@
-"""Putting a folder in the place of another one, so that the place never lies empty.
+"""Putting a folder in the place of another one, so that the place is never empty.
 
 Linux exchanges two names in one step (``renameat2``). Where the system or the file system cannot, two
 renames do it: the former folder is put aside under the name of `set_aside`, then the new one takes its
 place. A process that is killed between the two leaves the place empty and both folders whole;
-`bring_back` then returns the former one. A file in it says that it was put aside, so that a folder of
-that name which somebody else has made is left alone.
+`bring_back` then returns the former one. A file in the folder marks it as put aside, so an unrelated
+folder of that name is not touched.
 """
 
 from __future__ import annotations
@@ -37,17 +37,17 @@ _MARK = ".ddgm-dist-aside"
 
 
 def set_aside(place: Path) -> Path:
-    """Where the former folder lies between the two renames."""
+    """Path of the former folder between the two renames."""
     return place.with_name(f".{place.name}.old")
 
 
 def beside(place: Path, name: str) -> Path:
-    """Where a folder is written that is to take the place of another: on the same file system."""
+    """Path of a folder that is to take the place of another, on the same file system."""
     return place.with_name(f".{place.name}.{name}")
 
 
 def others_of(place: Path) -> list[Path]:
-    """Folders beside a place that are deleted or renamed when it is replaced."""
+    """Folders beside a place that its replacement deletes or renames."""
     try:
         found = sorted(place.parent.glob(f".{glob.escape(place.name)}.new-*"))
     except OSError:
@@ -56,12 +56,12 @@ def others_of(place: Path) -> list[Path]:
 
 
 def refuse_in_the_way(place: Path) -> None:
-    """Refuse what lies where the former folder may have to be put, before any work.
+    """Refuse a folder that occupies the name of `set_aside`, before any work.
 
     Raises
     ------
     InputError
-        Something is there that was not put aside.
+        A folder of that name exists and was not put aside by this package.
     """
     aside = set_aside(place)
     if aside.exists() and not _is_marked(aside):
@@ -81,7 +81,7 @@ def put_in_place(new: Path, place: Path) -> None:
     OSError
         The folders cannot be renamed; the former one is in its place.
     StorageError
-        Neither could it be returned to its place; the message says where it lies.
+        The former folder could not be returned to its place either; the message has its path.
     """
     if not _exchange(new, place):
         _rename_both(new, place)
@@ -91,7 +91,7 @@ def bring_back(place: Path) -> None:
     """Return the former folder to its place, if one was put aside and nothing has taken its place."""
     aside = set_aside(place)
     if _is_marked(aside) and not place.exists():
-        with contextlib.suppress(OSError):  # another process does the same
+        with contextlib.suppress(OSError):  # another process may do the same
             aside.rename(place)
             (place / _MARK).unlink()
 
@@ -132,7 +132,7 @@ def _rename_both(new: Path, place: Path) -> None:
 
 
 def _exchange(a: Path, b: Path) -> bool:
-    """Exchange two names in one step; tells whether the system can."""
+    """Exchange two names in one step; False where the system cannot."""
     rename = _renameat2()
     if rename is None:
         return False
@@ -147,18 +147,13 @@ def _exchange(a: Path, b: Path) -> bool:
 
 @functools.cache
 def _renameat2() -> Callable[..., int] | None:
-    """The system's call, where its library has it (Linux with glibc 2.28 or newer, or musl)."""
+    """The system call, where the C library has it (glibc 2.28 or newer, or musl)."""
     try:
         function = ctypes.CDLL(None, use_errno=True).renameat2
     except (OSError, AttributeError):
         return None
-    function.argtypes = (
-        ctypes.c_int,
-        ctypes.c_char_p,
-        ctypes.c_int,
-        ctypes.c_char_p,
-        ctypes.c_uint,
-    )
+    at, name = ctypes.c_int, ctypes.c_char_p
+    function.argtypes = (at, name, at, name, ctypes.c_uint)
     function.restype = ctypes.c_int
     call: Callable[..., int] = function
     return call

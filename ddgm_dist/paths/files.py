@@ -1,7 +1,7 @@
-"""Whole small files, listings and deletions, on disks and in object stores alike.
+"""Whole small files, listings and deletions, on disks and in object stores.
 
-Those of a folder go through the file system, those of an object store through tensorstore. An object
-is written whole or not at all, so no temporary file is needed there.
+Files go through the file system, objects through tensorstore. An object is written whole or not at
+all, so it needs no temporary file.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -18,8 +17,9 @@ from typing import Any
 import tensorstore as ts
 
 from ddgm_dist.errors import StorageError
+from ddgm_dist.paths.atomic import replace_file
 from ddgm_dist.paths.lock import locked
-from ddgm_dist.paths.object_store import bucket_store, kvstore, list_keys, plain, wait_for
+from ddgm_dist.paths.object_store import bucket_store, kvstore, list_keys, strip_http_body, wait_for
 from ddgm_dist.paths.place import ObjectPath, Place
 
 __all__ = [
@@ -31,7 +31,7 @@ __all__ = [
     "files_below",
     "get_with_etag",
     "is_zarr",
-    "names",
+    "listdir",
     "read_all",
     "read_bytes",
     "write_bytes",
@@ -39,12 +39,14 @@ __all__ = [
 
 
 def read_bytes(place: Place) -> bytes | None:
-    """A whole file, or None.
+    """The content of a file; None if there is none.
 
     Raises
     ------
-    OSError, StorageError
-        It cannot be read; the former of files, the latter of objects, here and below.
+    OSError
+        A file cannot be read; here and below.
+    StorageError
+        An object cannot be read; here and below.
     """
     if isinstance(place, Path):
         try:
@@ -55,7 +57,7 @@ def read_bytes(place: Place) -> bytes | None:
 
 
 def read_all(places: Sequence[Place]) -> list[bytes | None]:
-    """Many small files, objects all at a time; raises as `read_bytes` does."""
+    """The content of many small files, objects in parallel; raises as `read_bytes` does."""
     asked = [p if isinstance(p, Path) else (p, bucket_store(p).read(p.key)) for p in places]
     return [read_bytes(p) if isinstance(p, Path) else _value(*p) for p in asked]
 
@@ -73,22 +75,11 @@ def write_bytes(place: Place, data: bytes) -> None:
     if isinstance(place, ObjectPath):
         wait_for(f"writing {len(data)} bytes to", place, bucket_store(place).write(place.key, data))
         return
-    temporary = place.with_name(f".{place.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(place)
-        _sync_folder(place.parent)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    replace_file(place, data, shared=True)
 
 
 def get_with_etag(place: Place) -> tuple[bytes | None, bytes]:
-    """A whole file, or None, and a stamp that no other content at any other time has.
+    """The content of a file, or None, and a stamp that changes with every write.
 
     Raises as `read_bytes` does.
     """
@@ -98,9 +89,9 @@ def get_with_etag(place: Place) -> tuple[bytes | None, bytes]:
 
 
 def compare_and_swap(place: Place, data: bytes, stamp: bytes) -> bool:
-    """Write as `write_bytes` does, if the file is still the one of the stamp; tells whether it was.
+    """Write as `write_bytes` does if the file still has this stamp; returns whether it had.
 
-    A server may have written what it says it has not, if its first answer was lost: look again.
+    A server whose first answer was lost may have written and yet report that it has not: read again.
     """
     store, key = _conditional(place)
     doing = f"writing {len(data)} bytes to"
@@ -110,7 +101,7 @@ def compare_and_swap(place: Place, data: bytes, stamp: bytes) -> bool:
 
 
 def exclusive(place: Place) -> AbstractContextManager[None]:
-    """Look at a file and replace it with nobody in between who does so as well; servers see to that.
+    """Exclude other processes between reading a file and replacing it; servers do so by themselves.
 
     Raises as :func:`ddgm_dist.paths.lock.locked` does.
     """
@@ -118,7 +109,7 @@ def exclusive(place: Place) -> AbstractContextManager[None]:
 
 
 def _conditional(place: Place) -> tuple[ts.KvStore, str]:
-    """Where a file can be replaced on a condition, and its key there."""
+    """The store in which a file can be replaced conditionally, and its key there."""
     if isinstance(place, Path):
         return kvstore(place.parent), place.name
     return bucket_store(place), place.key
@@ -130,17 +121,8 @@ def _asked(doing: str, place: Place, future: Any) -> Any:
         return wait_for(doing, place, future)
     try:
         return future.result()
-    except ValueError as error:  # tensorstore's word for errors of files
-        raise OSError(plain(error)) from None
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename in the folder survive a power cut."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    except ValueError as error:  # tensorstore raises it for errors of files
+        raise OSError(strip_http_body(error)) from None
 
 
 def exists(place: Place) -> bool:
@@ -156,15 +138,15 @@ def is_zarr(place: Place) -> bool:
     return any(f.is_file() if isinstance(f, Path) else read_bytes(f) is not None for f in files)
 
 
-def names(place: Place) -> list[str]:
-    """Names of the files and folders in a folder, sorted; none if it is not there."""
+def listdir(place: Place) -> list[str]:
+    """Names of the files and folders in a folder, sorted; empty if it does not exist."""
     if isinstance(place, Path):
         return sorted(name for (name,) in _walk(str(place), 1))
     return sorted({key.partition("/")[0] for key in list_keys(place)})
 
 
 def files_below(place: Place, depth: int) -> list[tuple[str, ...]]:
-    """Relative paths, as parts, of all that lies so many levels below a folder."""
+    """Relative paths, split into parts, of all files and folders ``depth`` levels below a folder."""
     if isinstance(place, Path):
         return list(_walk(str(place), depth))
     parts = [tuple(key.split("/")) for key in list_keys(place)]
@@ -172,7 +154,7 @@ def files_below(place: Place, depth: int) -> list[tuple[str, ...]]:
 
 
 def _walk(folder: str, depth: int) -> Iterator[tuple[str, ...]]:
-    """What lies so many levels below a folder, without a Path for each: there may be millions."""
+    """As `files_below`, without a Path object for each entry: there may be millions."""
     try:
         found = os.scandir(folder)
     except (FileNotFoundError, NotADirectoryError):
@@ -187,7 +169,7 @@ def _walk(folder: str, depth: int) -> Iterator[tuple[str, ...]]:
 
 
 def delete(place: Place) -> None:
-    """Delete a file, if it is there."""
+    """Delete a file, if it exists."""
     if isinstance(place, Path):
         place.unlink(missing_ok=True)
     else:
@@ -195,7 +177,7 @@ def delete(place: Place) -> None:
 
 
 def delete_folder(place: Place, *, ignore_errors: bool = False) -> None:
-    """Delete a folder and all in it, if it is there; or what can be deleted of it."""
+    """Delete a folder and its content, if it exists; with ``ignore_errors`` as far as possible."""
     if isinstance(place, Path):
         if place.exists():
             shutil.rmtree(place, ignore_errors)

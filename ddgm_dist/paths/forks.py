@@ -1,7 +1,7 @@
-"""Whether this process was forked from one that used tensorstore, which aborts such a process.
+"""Refuse tensorstore in a process that was forked from one that had used it.
 
-tensorstore has threads of its own, which a fork does not copy, so it ends a child that calls it: with
-SIGABRT, without an exception. A child that runs another program (``subprocess``) is not affected.
+tensorstore has threads, which a fork does not copy. It aborts a child that calls it, by SIGABRT and
+without an exception. A child that runs another program (``subprocess``) is not affected.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _state = {"used": False, "forked": False}
 
 
 def used() -> None:
-    """To be called before each call into tensorstore: refuses where that would end the process.
+    """Check before each call into tensorstore that it would not abort the process.
 
     Raises
     ------

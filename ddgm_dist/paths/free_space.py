@@ -1,4 +1,4 @@
-"""What stands in the way of a write, and what to do about it, in words."""
+"""Why a write failed, and what to do about it, in words."""
 
 from __future__ import annotations
 
@@ -7,7 +7,11 @@ import os
 import re
 from pathlib import Path
 
-__all__ = ["errno_of", "obstacle"]
+from ddgm_dist.errors import StorageError
+from ddgm_dist.paths.object_store import strip_http_body
+from ddgm_dist.paths.place import ObjectPath, Place
+
+__all__ = ["errno_of", "obstacle", "write_error"]
 
 # tensorstore's errors are texts; of local files they end with the system's number.
 _CODE = re.compile(r"os_error_code='(\d+)'")
@@ -31,7 +35,7 @@ _TEXTS = {os.strerror(number): number for number in (errno.ENOSPC, *_KNOWN)}
 
 
 def errno_of(error: BaseException) -> int | None:
-    """The system's number of an error, also of one that has it in its text only; None if unknown."""
+    """The system's number of an error, which may be in its text only; None if unknown."""
     if isinstance(error, OSError) and error.errno is not None:
         return error.errno
     text = str(error)
@@ -48,7 +52,7 @@ def obstacle(place: Path, error: BaseException) -> str:
     place
         A file or folder on a disk; it need not be there.
     error
-        What the write raised.
+        The exception that the write raised.
     """
     number = errno_of(error)
     if number is not None and number in _KNOWN:
@@ -66,3 +70,15 @@ def obstacle(place: Path, error: BaseException) -> str:
             f"file system, {_AGAIN}"
         )
     return f"{room}; free space or check the disk, {_AGAIN}"
+
+
+def write_error(place: Place, nbytes: int, error: Exception) -> StorageError:
+    """The error for a write that failed: how many bytes to which place, and why."""
+    if isinstance(place, ObjectPath):
+        return StorageError(
+            f"writing {nbytes} bytes to {place} failed; check the network, the bucket and the "
+            f"credentials, then run again ({strip_http_body(error)})"
+        )
+    return StorageError(
+        f"writing {nbytes} bytes to {place} failed; {obstacle(place, error)} ({error})"
+    )

@@ -1,4 +1,4 @@
-"""From what a user names, a path or a URL, to a place."""
+"""Make a place of a path or a URL that a user gives; done once, where the call comes in."""
 
 from __future__ import annotations
 
@@ -13,34 +13,32 @@ from ddgm_dist.paths.files import is_zarr
 from ddgm_dist.paths.object_store import CREDENTIALS, DRIVERS, probe_bucket
 from ddgm_dist.paths.place import ObjectPath, Place, is_url, not_utf8_error, utf8_path
 
-__all__ = [
-    "locate",
-    "place_of",
-]
+__all__ = ["locate", "place_of"]
 
 
 def locate(path: str | Path | ObjectPath, argument: str) -> Place:
-    """The place that a user means; object stores are asked, once per process, whether they answer.
+    """The place of a store that a user names.
 
-    A folder that a process put aside to replace it, and was killed, is returned to its place.
+    Once per process the bucket is asked whether it answers. A folder that a process put aside to
+    replace it, and was then killed, is returned to its place.
 
     Parameters
     ----------
     path
         A path, made absolute; or a URL: ``file://``, ``s3://bucket/path``, ``gs://bucket/path``.
     argument
-        What the user calls it.
+        Name of the argument, for messages.
 
     Raises
     ------
     InputError
-        The URL is malformed or of another kind; the bucket is not there, or refuses the credentials;
-        a store has a name that is not UTF-8.
+        The URL is malformed or of another kind; the bucket does not exist, or refuses the
+        credentials; the path of a store is not UTF-8.
     StorageError
         The object store does not answer.
     """
     place = place_of(path, argument)
-    # Other files, and folders of images, are not for tensorstore, and may have any name.
+    # Other files, and folders of images, are not opened by tensorstore, and may have any name.
     if (
         isinstance(place, Path)
         and utf8_path(place) is None
@@ -51,7 +49,7 @@ def locate(path: str | Path | ObjectPath, argument: str) -> Place:
 
 
 def place_of(path: str | Path | ObjectPath, argument: str) -> Place:
-    """The place of anything, also of what is no store, and raises as `locate` does."""
+    """The place of any file or folder, as `locate` finds it; its name need not be UTF-8."""
     place = path if isinstance(path, ObjectPath) else _parse(path, argument)
     if isinstance(place, ObjectPath):
         probe_bucket(place, argument)
@@ -88,7 +86,7 @@ def _parse(path: str | Path, argument: str) -> Place:
             "has credentials in it, which would end up in stores and logs",
             f"give them through the environment ({CREDENTIALS[scheme]})",
         )
-    # Both are dropped on the way to the server: two names of one place would not look the same.
+    # The server ignores both, so two names of one place would look different.
     parts = [part for part in key.split("/") if part not in ("", ".")]
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]+", bucket) or not parts or ".." in parts:
         raise InputError(
@@ -112,7 +110,7 @@ def _absolute(path: str | Path, argument: str) -> Path:
     Raises
     ------
     InputError
-        Its links lead in a circle, a name is too long or has a zero byte, or ``~NAME`` is nobody.
+        Its links form a circle, a name is too long or has a zero byte, or ``~NAME`` is no user.
     """
     try:
         found = Path(path).expanduser().resolve()

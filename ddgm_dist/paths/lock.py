@@ -1,4 +1,9 @@
-"""One process at a time in a folder, for what must look at a file before it replaces it."""
+"""A lock on a folder, for code that reads a file and then replaces it.
+
+`filelock` does not replace it. Where a file system has no locks it falls back to a marker file, which
+a killed process leaves behind, or raises; here the run goes on with a warning. And the lock's file may
+be deleted with its folder, which older versions of `filelock` do not notice.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +19,7 @@ from pathlib import Path
 __all__ = ["LOCK", "locked"]
 
 LOCK = ".lock"
-# Seconds; what is done under a lock takes milliseconds.
+# Seconds; work under a lock takes milliseconds.
 _WAIT = 10.0
 _UNSUPPORTED = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)
 
@@ -23,10 +28,10 @@ log = logging.getLogger("ddgm_dist")
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Be the only one in a folder, which is made if need be.
+    """Hold the lock of a folder, which is made if it does not exist.
 
-    The lock is one of the system's (flock) on the file ``.lock`` there. It ends with its process,
-    however that ends, and the file says nothing. A file system without locks is warned of.
+    The lock is the system's (flock) on the file ``.lock`` there, which stays empty. It ends with its
+    process, however that ends. A file system without locks is logged as a warning.
 
     Raises
     ------
@@ -43,14 +48,14 @@ def locked(folder: Path) -> Iterator[None]:
             continue  # the folder was deleted at this moment
         with file:
             _wait(file.fileno(), folder)
-            # Whoever held the lock may have deleted its file: then there is another one to be locked.
+            # The process that held the lock may have deleted its file: then lock the new one.
             if _is_current(file.fileno(), folder):
                 yield
                 return
 
 
 def _is_current(descriptor: int, folder: Path) -> bool:
-    """Whether the file that was locked is the one that others see."""
+    """Whether the locked file is still the one of that name."""
     try:
         seen = (folder / LOCK).stat()
     except FileNotFoundError:

@@ -1,7 +1,7 @@
-"""Where files lie within their file systems, whatever folders they are mounted on.
+"""The position of files within their file systems, whatever folders these are mounted on.
 
 Linux can mount one folder at several places. Its table of mounts says which folder of which file system
-is seen at each; two places that show the same folder are found by it. Other systems have no such table.
+each of them shows, so two places that show the same folder are found. Other systems have no such table.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ class Spot:
     Attributes
     ----------
     device
-        Major and minor number of the file system; empty where no table of mounts tells.
+        Major and minor number of the file system; empty without a table of mounts.
     path
-        From the root of the file system.
+        Path from the root of the file system.
     """
 
     device: str
@@ -43,7 +43,7 @@ class _Mount:
 
 
 def spot(path: Path) -> Spot:
-    """Where a path lies; it is absolute and without links, and need not exist."""
+    """The spot of a path, which is absolute, without links, and need not exist."""
     mount = _mounts().get(_mount_of(path))
     if mount is None or not path.is_relative_to(mount.point):
         return Spot("", PurePosixPath(path))
@@ -51,7 +51,7 @@ def spot(path: Path) -> Spot:
 
 
 def spots_below(path: Path) -> list[Spot]:
-    """What is mounted within a folder: whoever deletes the folder deletes that too."""
+    """Spots that are mounted within a folder, and so would be deleted with it."""
     return [m.seen for m in _mounts().values() if path in m.point.parents]
 
 
@@ -78,9 +78,9 @@ def _mounts() -> dict[int, _Mount]:
     found = {}
     for line in _text(_TABLE).splitlines():
         number, _, device, root, point = line.split(" ")[:5]
-        if root.startswith("/"):  # others are no folders
-            seen = Spot(device, PurePosixPath(_plain(root)))
-            found[int(number)] = _Mount(seen, Path(_plain(point)))
+        if root.startswith("/"):  # other roots are not folders
+            seen = Spot(device, PurePosixPath(_unescape(root)))
+            found[int(number)] = _Mount(seen, Path(_unescape(point)))
     return found
 
 
@@ -91,7 +91,7 @@ def _text(path: Path) -> str:
         return ""
 
 
-def _plain(name: str) -> str:
+def _unescape(name: str) -> str:
     r"""A name in which blanks, tabs, line feeds and backslashes are written as ``\040`` and so on."""
     raw = re.sub(rb"\\([0-7]{3})", lambda m: bytes([int(m[1], 8)]), os.fsencode(name))
     return os.fsdecode(raw)

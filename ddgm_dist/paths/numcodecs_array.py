@@ -21,7 +21,7 @@ __all__ = ["NumcodecsArray"]
 
 
 class NumcodecsArray:
-    """An array that is read as one of tensorstore is: ``array[index].read().result()``.
+    """An array with tensorstore's way of reading: ``array[index].read().result()``.
 
     What cannot be read raises ValueError or OSError, as in tensorstore. The message begins with
     ``NOT_FOUND`` where a chunk is missing.
@@ -29,16 +29,16 @@ class NumcodecsArray:
     Parameters
     ----------
     array
-        As zarr-python opened it.
+        The array as zarr-python opened it.
     path
-        Where it lies.
+        Place of the array.
     complete
-        Every chunk must be there: one that is not is an error, not fill values.
+        Whether a missing chunk is an error; else it reads as fill values.
 
     Raises
     ------
     InputError
-        It is stored as pickles.
+        The array is stored as pickles.
     """
 
     def __init__(self, array: zarr.Array[Any], path: Place, *, complete: bool) -> None:

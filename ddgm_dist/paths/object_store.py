@@ -1,7 +1,7 @@
-"""Object stores: how they are reached, and what their errors mean.
+"""Access to object stores, and the meaning of their errors.
 
 Endpoint, region and credentials come from the environment alone, on every node that reads or writes.
-Nothing of them is kept in a place, a store or a message.
+They are never kept in a place, a store or a message.
 """
 
 from __future__ import annotations
@@ -25,31 +25,21 @@ __all__ = [
     "kvstore",
     "kvstore_spec",
     "list_keys",
-    "plain",
     "probe_bucket",
+    "strip_http_body",
     "wait_for",
 ]
 
 
 DRIVERS = {"s3": "s3", "gs": "gcs"}
-
-
-# Whoever asks for a store that cannot be reached is told in seconds; a run that goes on has patience.
+# The first request fails within seconds if the store cannot be reached; later ones are retried longer.
 _PROBE = {"max_retries": 3, "initial_delay": "200ms", "max_delay": "1s"}
-
-
 _PATIENT = {"max_retries": 10, "initial_delay": "500ms", "max_delay": "8s"}
-
-
 _PROBE_SECONDS = 10.0
-
-
 CREDENTIALS = {
     "s3": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE",
     "gs": "GOOGLE_APPLICATION_CREDENTIALS",
 }
-
-
 _READ = (
     "AWS_ENDPOINT_URL_S3",
     "AWS_ENDPOINT_URL",
@@ -59,25 +49,23 @@ _READ = (
     "AWS_PROFILE",
     "TENSORSTORE_GCS_HTTP_URL",
 )
-
-
 _ENDPOINT = {"s3": "AWS_ENDPOINT_URL", "gs": "TENSORSTORE_GCS_HTTP_URL"}
 
 
 def kvstore_spec(place: Place) -> dict[str, Any]:
-    """How tensorstore finds what lies below a place.
+    """Tensorstore's specification of the key-value store below a place.
 
     Raises
     ------
     InputError
-        Its path is not UTF-8.
+        The path is not UTF-8.
     """
     if isinstance(place, Path):
         path = utf8_path(place)
         if path is None:
             raise not_utf8_error(place, "path")
-        # Each write goes to a file of its own name, and is renamed when it is whole. tensorstore's own
-        # way to lock shares one name among writers, and goes on in what a killed one has left there.
+        # Each write goes to a temporary file of a unique name. tensorstore's locks share one name among
+        # writers, and a write would continue in the file of a killed one.
         spec: dict[str, Any] = {"driver": "file", "path": f"{path}/"}
         return spec | {"file_io_locking": {"mode": "none"}}
     return _spec(place, _PATIENT)
@@ -95,9 +83,9 @@ def _spec(place: ObjectPath, retries: dict[str, Any]) -> dict[str, Any]:
     region = environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION")
     if endpoint:
         spec["endpoint"] = endpoint
-        # Servers of one's own rarely mind; without it each one would be asked.
+        # Most servers ignore the region; without one tensorstore would ask for it.
         region = region or "us-east-1"
-        # By default tensorstore trusts nobody but Amazon with conditions; the lease needs them.
+        # By default tensorstore sends conditions to Amazon only; the lease needs them.
         spec["use_conditional_write"] = True
     if region:
         spec["aws_region"] = region
@@ -108,7 +96,7 @@ def _spec(place: ObjectPath, retries: dict[str, Any]) -> dict[str, Any]:
 
 
 def kvstore(place: Place) -> ts.KvStore:
-    """What lies below a place, as tensorstore sees it.
+    """The key-value store below a place, opened by tensorstore.
 
     Raises
     ------
@@ -138,7 +126,15 @@ _answered: set[tuple[str, str, tuple[str | None, ...]]] = set()
 
 
 def probe_bucket(place: ObjectPath, argument: str) -> None:
-    """Ask about one key, with little patience; a bucket that answered is not asked again."""
+    """Ask for one key, with few retries; a bucket that has answered is not asked again.
+
+    Raises
+    ------
+    InputError
+        The bucket does not exist, or refuses the credentials.
+    StorageError
+        It does not answer.
+    """
     asked = (place.scheme, place.bucket, environment())
     if asked in _answered:
         return
@@ -147,8 +143,8 @@ def probe_bucket(place: ObjectPath, argument: str) -> None:
     used()
     try:
         store = ts.KvStore.open(_spec(ObjectPath(place.scheme, place.bucket, ""), _PROBE)).result()
-        # A listing, for S3: a read of what is not there does not tell whether the bucket is. And a
-        # read, for Google: tensorstore takes a refusal to list (its answer is JSON) for an empty list.
+        # S3 needs a listing: reading a missing key does not show whether the bucket exists. Google needs
+        # a read: tensorstore takes a refusal to list (its answer is JSON) for an empty list.
         store.list(ts.KvStore.KeyRange(key, key + b"\0")).result(timeout=_PROBE_SECONDS)
         store.read(key).result(timeout=_PROBE_SECONDS)
     except TimeoutError:
@@ -157,7 +153,7 @@ def probe_bucket(place: ObjectPath, argument: str) -> None:
             f"the endpoint ({_ENDPOINT[place.scheme]})"
         ) from None
     except (ValueError, OSError) as error:
-        text = plain(error)
+        text = strip_http_body(error)
         if "PERMISSION_DENIED" in text or "UNAUTHENTICATED" in text:
             raise InputError(
                 argument,
@@ -177,7 +173,7 @@ def probe_bucket(place: ObjectPath, argument: str) -> None:
     _answered.add(asked)
 
 
-def plain(error: Exception) -> str:
+def strip_http_body(error: Exception) -> str:
     """An error's text without the server's answer, which may quote what was sent."""
     return str(error).partition(" [http_response_body=")[0]
 
@@ -188,14 +184,14 @@ def wait_for(doing: str, place: ObjectPath, future: Any) -> Any:
     Raises
     ------
     StorageError
-        It failed, many times over if that could have helped.
+        It failed, after retries where these could help.
     """
     try:
         return future.result()
     except (ValueError, OSError) as error:
         raise StorageError(
             f"{doing} {place} failed; check the network, the bucket and the credentials, then run "
-            f"again ({plain(error)})"
+            f"again ({strip_http_body(error)})"
         ) from None
 
 

@@ -1,8 +1,7 @@
-"""Whether an output is, contains, or lies in one of its inputs: then it must not be written.
+"""Refuse an output that is, contains, or lies in one of its inputs.
 
-Files and folders are compared by what the file system says that they are (device and inode), not by
-their names: so links, ``..``, other cases on file systems that ignore it, and folders that are mounted
-twice are seen through. Object stores are compared by bucket and key.
+Files and folders are compared by device and inode, not by name. So links, ``..``, names in other cases,
+and folders that are mounted twice make no difference. Object stores are compared by bucket and key.
 """
 
 from __future__ import annotations
@@ -12,7 +11,6 @@ from pathlib import Path
 
 from ddgm_dist.errors import InputError
 from ddgm_dist.paths.exchange import others_of
-from ddgm_dist.paths.locate import place_of
 from ddgm_dist.paths.mounts import spot, spots_below
 from ddgm_dist.paths.place import ObjectPath, Place
 
@@ -22,20 +20,20 @@ Identity = tuple[int, int] | str
 
 
 def refuse_overlap(
-    out: str | Path | ObjectPath,
+    out: Place,
     argument: str,
-    inputs: Iterable[tuple[str, str | Path | ObjectPath]],
+    inputs: Iterable[tuple[str, Place]],
 ) -> None:
     """Refuse an output that would destroy what it is made from.
 
     Parameters
     ----------
     out
-        A path or a URL; it need not exist.
+        Place of the output; it need not exist.
     argument
-        What the user calls the output.
+        Name of the output, for messages.
     inputs
-        What the user calls each input, and its path or URL.
+        Name and place of each input.
 
     Raises
     ------
@@ -43,25 +41,23 @@ def refuse_overlap(
         ``out`` is one of the inputs, contains it or lies in it. The same goes for the folders beside
         ``out`` in which its replacement is written and where the former one is put aside.
     """
-    target = place_of(out, argument)
-    places: list[Place] = [target]
-    if isinstance(target, Path):
-        places += others_of(target)
-    for name, path in inputs:
-        source = place_of(path, name)
+    places: list[Place] = [out]
+    if isinstance(out, Path):
+        places += others_of(out)
+    for name, source in inputs:
         for place in places:
             relation = _relation(place, source)
             if relation:
                 raise InputError(
                     argument,
                     str(out),
-                    f"{relation} the input {name} = {path}, which writing it would destroy",
+                    f"{relation} the input {name} = {source}, which writing it would destroy",
                     "choose an output that lies elsewhere",
                 )
 
 
 def _relation(out: Place, source: Place) -> str:
-    """How an output lies to an input, in words; empty if they are apart."""
+    """The relation of an output to an input, as a verb; empty if they are apart."""
     ours, theirs = _line(out), _line(source)
     if ours[0] is not None and ours[0] == theirs[0]:
         return "is"
@@ -75,7 +71,7 @@ def _relation(out: Place, source: Place) -> str:
 
 
 def _relation_by_mounts(out: Path, source: Path) -> str:
-    """The same of places that are mounted folders, or lie in some, or do not exist yet."""
+    """The relation of paths that are or lie in mounted folders, or do not exist yet."""
     ours, theirs = spot(out), spot(source)
     if ours == theirs:
         return "is"
@@ -91,7 +87,7 @@ def _relation_by_mounts(out: Path, source: Path) -> str:
 
 
 def _line(place: Place) -> list[Identity | None]:
-    """What a place is, then what each folder above it is; None for what does not exist yet."""
+    """Identity of a place and of each folder above it; None where it does not exist yet."""
     if isinstance(place, ObjectPath):
         parts = [part for part in place.key.split("/") if part not in ("", ".")]
         keys = ("/".join(parts[:n]) for n in range(len(parts), 0, -1))

@@ -1,8 +1,8 @@
-"""What a place is: a path on a disk, or a bucket and a key in an object store.
+"""Places: a path on a disk, or a bucket and a key in an object store.
 
 A *place* is a `pathlib.Path`, or an `ObjectPath` where the user gave a URL (``s3://bucket/path``,
-``gs://bucket/path``). Both are immutable, can be pickled, are joined with ``/`` and know their
-``name``.
+``gs://bucket/path``). `ddgm_dist.paths.locate` makes it. Both kinds are immutable, can be pickled, are
+joined with ``/`` and have a ``name``.
 """
 
 from __future__ import annotations
@@ -13,13 +13,7 @@ from pathlib import Path
 
 from ddgm_dist.errors import InputError
 
-__all__ = [
-    "ObjectPath",
-    "Place",
-    "is_url",
-    "not_utf8_error",
-    "utf8_path",
-]
+__all__ = ["ObjectPath", "Place", "is_url", "not_utf8_error", "utf8_path"]
 
 
 @dataclass(frozen=True)
@@ -31,9 +25,9 @@ class ObjectPath:
     scheme
         ``s3`` or ``gs``.
     bucket
-        Its name.
+        Name of the bucket.
     key
-        Below the bucket, without slashes at its ends.
+        Path within the bucket, without slashes at its ends.
     """
 
     scheme: str

@@ -9,19 +9,16 @@ from pathlib import Path
 from ddgm_dist.errors import InputError
 from ddgm_dist.paths.place import ObjectPath, Place
 
-__all__ = [
-    "inner_name",
-    "refuse_links",
-]
+__all__ = ["inner_name", "refuse_links"]
 
 
 def inner_name(name: str, argument: str, store: str | Path | ObjectPath) -> str:
-    """The name of something within a store, as its metadata have it, if it cannot lead out of it.
+    """A name from a store's metadata, if it cannot lead out of the store.
 
     Raises
     ------
     InputError
-        It is absolute, or has ``..`` in it.
+        The name is absolute, or has ``..`` in it.
     """
     if re.fullmatch(r"[^/\\\0]+(/[^/\\\0]+)*", name) and not {".", ".."} & set(name.split("/")):
         return name
@@ -34,9 +31,9 @@ def inner_name(name: str, argument: str, store: str | Path | ObjectPath) -> str:
 
 
 def refuse_links(place: Place, argument: str) -> None:
-    """Refuse a store in which a link leads out of it, or that holds what is neither file nor folder.
+    """Refuse a store with a link that leads out of it, or with an entry that is no file or folder.
 
-    The store itself may be a link. Names are looked at, no file is opened. Object stores have no links.
+    The store itself may be a link. No file is opened. Object stores have no links.
 
     Raises
     ------
@@ -51,7 +48,7 @@ def refuse_links(place: Place, argument: str) -> None:
         try:
             found = os.scandir(folders.pop())
         except OSError:
-            continue  # gone meanwhile, or unreadable: whoever reads it says so
+            continue  # deleted meanwhile, or unreadable: reading it will raise the error
         with found as entries:
             for entry in entries:
                 if entry.is_symlink():

@@ -1,4 +1,4 @@
-"""The name of a store that is to be made."""
+"""Refuse names of stores that belong to another format."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def check_store_name(path: object, argument: str = "out") -> None:
     Parameters
     ----------
     path
-        Where a store is to be made: a path or URL.
+        Path or URL of a store that is to be made.
     argument
-        What the user calls it.
+        Name of the argument, for messages.
 
     Raises
     ------

@@ -1,7 +1,7 @@
-"""Object stores as zarr-python sees them, for metadata; bulk data go through tensorstore alone.
+"""Object stores for zarr-python, which reads and writes metadata; tensorstore moves the bulk data.
 
-zarr-python would use fsspec or obstore; this needs neither, and asks the same server with the same
-credentials and patience as everything else.
+zarr-python would use fsspec or obstore. This needs neither, and uses the same credentials and retries
+as all other requests.
 """
 
 from __future__ import annotations
@@ -23,15 +23,24 @@ from zarr.core.buffer import Buffer, BufferPrototype
 
 from ddgm_dist.errors import InputError, StorageError
 from ddgm_dist.paths.forks import used
-from ddgm_dist.paths.object_store import kvstore, plain
+from ddgm_dist.paths.object_store import kvstore, probe_bucket, strip_http_body
 from ddgm_dist.paths.place import ObjectPath, Place
 
 __all__ = ["ObjectZarr", "refuse_pickles", "zarr_store"]
 
 
 def zarr_store(place: Place) -> str | ObjectZarr:
-    """What to give to zarr-python to have it open a place."""
-    return str(place) if isinstance(place, Path) else ObjectZarr(place)
+    """What zarr-python opens a place by; a process asks once whether the bucket answers.
+
+    Raises
+    ------
+    InputError, StorageError
+        As of `probe_bucket`.
+    """
+    if isinstance(place, Path):
+        return str(place)
+    probe_bucket(place, "store")  # a worker got the place from another process
+    return ObjectZarr(place)
 
 
 def refuse_pickles(array: zarr.Array[Any], argument: str, name: str) -> None:
@@ -40,7 +49,7 @@ def refuse_pickles(array: zarr.Array[Any], argument: str, name: str) -> None:
     Raises
     ------
     InputError
-        It is one.
+        The array is one.
     """
     metadata = array.metadata
     found = [getattr(metadata, "compressor", None), *(getattr(metadata, "filters", None) or ())]
@@ -144,7 +153,7 @@ class ObjectZarr(Store):
         except (ValueError, OSError) as error:
             raise StorageError(
                 f"{doing} {self.place} failed; check the network, the bucket and the credentials, "
-                f"then run again ({plain(error)})"
+                f"then run again ({strip_http_body(error)})"
             ) from None
 
 

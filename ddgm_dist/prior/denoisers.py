@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import inspect
+import io
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -76,7 +77,7 @@ class FunctionDenoiser:
     Raises
     ------
     InputError
-        That attribute is no whole number of at least 1.
+        The attribute is no whole number of at least 1.
     """
 
     def __init__(self, function: Callable[[Tensor, Any], Tensor], name: str) -> None:
@@ -93,9 +94,9 @@ class FunctionDenoiser:
         Raises
         ------
         InputError
-            The function raised, with the place in its code; or what it returned cannot be used.
+            The function raised an error (with its place in the code), or returned what cannot be used.
         MemoryError
-            It said that memory is lacking. Other errors of memory and device come as they are.
+            The function reported that memory is lacking. Other errors of memory and device pass through.
         """
         argument = torch.tensor(sigma) if isinstance(self.function, torch.nn.Module) else sigma
         images = x * inside
@@ -128,14 +129,14 @@ class FunctionDenoiser:
 
 
 def weight_files(name: str) -> list[tuple[str, Path]]:
-    """Files that a denoiser, named as for `load_denoiser`, is read from, each as ("denoiser", path)."""
+    """Files of a denoiser that `load_denoiser` reads, each as ``("denoiser", path)``."""
     files = [Path(name), Path(name).with_suffix(".json")] if name != SHIPPED else []
-    return [("denoiser", file) for file in files if file.is_file()]
+    return [("denoiser", file.resolve()) for file in files if file.is_file()]
 
 
 @dataclass(frozen=True)
 class LoadedDenoiser:
-    """A denoiser with what a plan and a record need to know of it.
+    """A denoiser with the properties that a plan and a record need.
 
     Attributes
     ----------
@@ -148,8 +149,8 @@ class LoadedDenoiser:
     reach
         Radius of its receptive field in pixels; 0 when unknown.
     activation
-        Bytes per voxel that a call holds; that of a user's function is unknown, and taken to be
-        that of a few float32 images.
+        Bytes per voxel that a call holds. That of a user's function is unknown, and taken as that of
+        a few float32 images.
     """
 
     denoiser: UNetDenoiser | FunctionDenoiser
@@ -159,16 +160,27 @@ class LoadedDenoiser:
     activation: float = 64.0
 
 
+# Networks that a process keeps, so that planning and solving load theirs once; the last two used:
+# one on the CPU and one on a GPU.
+_KEPT = 2
+_loaded: dict[tuple[str, ...], LoadedDenoiser] = {}
+
+
 def load_denoiser(
     name: str, *, device: torch.device | str = "cpu", precision: Precision = "bfloat16"
 ) -> LoadedDenoiser:
-    """Load a denoiser by name.
+    """Load a denoiser by name; a process builds a network once per device and arithmetic.
+
+    The files are read at each call: if they have changed, they are another network. A Python function
+    is what its module holds; Python itself imports that once.
 
     Parameters
     ----------
     name
         ``fibsem`` (the shipped weights), the path of a ``.safetensors`` of our recipe, the path of
         a TorchScript file (``.pt``, ``.ts`` or ``.torchscript``), or ``module:callable``.
+    device, precision
+        Where and in which arithmetic a network runs (:mod:`ddgm_dist.prior.precision`).
 
     Raises
     ------
@@ -177,15 +189,7 @@ def load_denoiser(
     """
     path = Path(name)
     if name == SHIPPED or path.suffix == ".safetensors":
-        weights = load_weights(shipped_weights() if name == SHIPPED else path)
-        denoiser = UNetDenoiser(weights.net, device=device, precision=precision)
-        return LoadedDenoiser(
-            denoiser,
-            weights.digest,
-            weights.sigma_range,
-            weights.net.reach,
-            weights.net.spec.activation(arithmetic(precision, device).itemsize),
-        )
+        return _network(shipped_weights() if name == SHIPPED else path, device, precision)
     if path.suffix in (".pt", ".ts", ".torchscript"):
         return _torchscript(path, device)
     if ":" in name:
@@ -197,21 +201,59 @@ def load_denoiser(
     )
 
 
+def _once(load: Callable[[], LoadedDenoiser], files: list[Path], *key: object) -> LoadedDenoiser:
+    """The denoiser that was loaded from these contents under this key before, or is loaded now.
+
+    Two threads that ask at the same time may both load it: they then hold equal networks.
+    """
+    contents = [file.read_bytes() if file.is_file() else b"" for file in files]
+    words = (*(hashlib.sha256(each).hexdigest() for each in contents), *map(str, key))
+    found = _loaded.pop(words, None) or load()
+    _loaded[words] = found
+    for old in list(_loaded)[:-_KEPT]:
+        _loaded.pop(old, None)
+    return found
+
+
+def _index(device: torch.device | str) -> torch.device:
+    """A device with its number: ``cuda`` is whichever GPU is the current one."""
+    return torch.empty(0, device=device).device
+
+
+def _network(path: Path, device: torch.device | str, precision: Precision) -> LoadedDenoiser:
+    kind = arithmetic(precision, device)
+
+    def load() -> LoadedDenoiser:
+        weights = load_weights(path)
+        return LoadedDenoiser(
+            UNetDenoiser(weights.net, device=device, precision=precision),
+            weights.digest,
+            weights.sigma_range,
+            weights.net.reach,
+            weights.net.spec.activation(kind.itemsize),
+        )
+
+    return _once(load, [path, path.with_suffix(".json")], kind, _index(device))
+
+
 def _torchscript(path: Path, device: torch.device | str) -> LoadedDenoiser:
     if not path.exists():
         raise InputError("denoiser", str(path), "no such file")
-    try:
+
+    def load() -> LoadedDenoiser:
+        content = path.read_bytes()
         with warnings.catch_warnings():
             # torch advises against TorchScript; files of it are what users have.
             warnings.simplefilter("ignore", DeprecationWarning)
-            # By a file, not by its name: torch opens no name that is not UTF-8.
-            with path.open("rb") as file:
-                module = cast(torch.nn.Module, torch.jit.load(file, map_location=device))  # type: ignore[no-untyped-call]
+            module = torch.jit.load(io.BytesIO(content), map_location=device)  # type: ignore[no-untyped-call]
+        function = FunctionDenoiser(cast(torch.nn.Module, module).eval(), path.name)
+        return LoadedDenoiser(function, hashlib.sha256(content).hexdigest(), _ANY_SIGMA, 0)
+
+    try:
+        return _once(load, [path], path.name, _index(device))
     except (RuntimeError, ValueError, OSError) as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError("denoiser", str(path), f"is not a TorchScript file: {reason}") from error
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return LoadedDenoiser(FunctionDenoiser(module.eval(), path.name), digest, _ANY_SIGMA, 0)
 
 
 def _function(name: str) -> LoadedDenoiser:

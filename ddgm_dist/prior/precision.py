@@ -1,4 +1,4 @@
-"""What a network computes in, on the processor that there is."""
+"""The arithmetic of a network, by what the processor can do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Code that users bring along: what it raises is told as their error, with the place in their code."""
+"""Errors of users' code, reported as theirs with the place in their code."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ _TORCHSCRIPT = re.compile(r'File "([^"]+)", line (\d+), in (\S+)')
 
 
 def passes(error: BaseException) -> bool:
-    """Whether an error is not for us to reword: an engine, or the command line, knows what it means.
+    """Whether an error passes through unchanged, as an engine or the command line handles it.
 
-    So are memory that is lacking, a device that failed, and errors of this package and of Ray. Of
-    what is no `Exception`, only SystemExit is an error of the code itself.
+    These are lacking memory, a failed device, and errors of this package and of Ray. Of exceptions that
+    are no `Exception`, only SystemExit is an error of the user's code.
     """
     if isinstance(error, SystemExit):
         return False
@@ -41,41 +41,42 @@ def passes(error: BaseException) -> bool:
 
 
 def raised(error: BaseException, name: str, doing: str, hint: str = "") -> DdgmError | MemoryError:
-    """What to raise for an error of a user's code.
+    """The exception to raise for an error of a user's code.
 
     Parameters
     ----------
     error
-        As it was caught, by the function that called the code.
+        The exception, as the function that called the code has caught it.
     name
-        What the user calls the code.
+        Name of the code, as the user gave it.
     doing
-        When it was raised, such as ``when called``.
+        Circumstance of the error, such as ``when called``.
     hint
-        What to try next where the error has no place in the user's code.
+        Advice where the error has no place in the user's code.
 
     Returns
     -------
     DdgmError | MemoryError
-        An `InputError` with the error's last words and their place; a `MemoryError` where the error
-        says that memory is lacking.
+        An `InputError` with the error's message and place; a `MemoryError` where memory is lacking.
     """
     words = _words(error)
     if isinstance(error, RuntimeError) and _NO_MEMORY.search(words):
         return MemoryError(words)
     place = _place(error)
     if place:
-        return InputError("denoiser", name, f"raised {doing}: {words} ({place})", "mend it there")
+        return InputError(
+            "denoiser", name, f"raised {doing}: {words} ({place})", "correct it there"
+        )
     return InputError("denoiser", name, f"raised {doing}: {words}", hint)
 
 
 def _words(error: BaseException) -> str:
-    """``Type: message`` in one line; of TorchScript's trace and message only the last line."""
+    """``Type: message`` in one line; TorchScript's trace is cut to its last line."""
     text = str(error)
     if text.startswith("The following operation failed in the TorchScript interpreter"):
         text = text.strip().splitlines()[-1]
     if isinstance(error, SyntaxError):
-        text = error.msg  # the place is told otherwise
+        text = error.msg  # `_place` reports where
     words = " ".join(text.split())
     kind = type(error).__name__
     whole = words if words.startswith(f"{kind}:") else f"{kind}: {words}" if words else kind
@@ -83,7 +84,7 @@ def _words(error: BaseException) -> str:
 
 
 def _place(error: BaseException) -> str:
-    """``file:line in function``: the innermost frame that is the user's; empty if there is none."""
+    """``file:line in function`` of the innermost frame in the user's code; empty if there is none."""
     if isinstance(error, SyntaxError) and error.filename:
         return f"{error.filename}:{error.lineno}"
     frames = traceback.extract_tb(_within(error.__traceback__))
@@ -99,7 +100,7 @@ def _place(error: BaseException) -> str:
 
 
 def _within(trace: TracebackType | None) -> TracebackType | None:
-    """Without the first frame, which is that of whoever called the code."""
+    """The trace without its first frame, which is that of the caller."""
     return None if trace is None else trace.tb_next
 
 

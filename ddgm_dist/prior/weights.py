@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 from dataclasses import asdict, dataclass
 from importlib import resources
 from pathlib import Path
@@ -22,6 +21,7 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from ddgm_dist.errors import InputError
+from ddgm_dist.paths.atomic import partial, write_durably
 from ddgm_dist.prior.unet import UNet, UNetSpec
 
 __all__ = ["FORMAT", "Weights", "load_weights", "save_weights", "shipped_weights"]
@@ -63,9 +63,8 @@ def shipped_weights() -> Path:
 def save_weights(path: Path, net: UNet, recipe: dict[str, Any]) -> str:
     """Write weights and recipe, so that there are always two that belong together.
 
-    Both are written beside those that are there. Then the recipe is replaced, and last the weights: in
-    between `load_weights` takes the new ones, which it knows by the digest in the recipe.
-
+    Both are written beside the old ones. Then the recipe is replaced, and last the weights: in between
+    `load_weights` takes the new weights, which it knows by the digest in the recipe.
 
     Parameters
     ----------
@@ -80,6 +79,11 @@ def save_weights(path: Path, net: UNet, recipe: dict[str, Any]) -> str:
     -------
     str
         SHA-256 of the weights, hexadecimal.
+
+    Raises
+    ------
+    InputError
+        The name does not end in ``.safetensors``.
     """
     if path.suffix != ".safetensors":
         raise InputError("weights", str(path), "the name must end in .safetensors")
@@ -92,30 +96,10 @@ def save_weights(path: Path, net: UNet, recipe: dict[str, Any]) -> str:
     path.parent.mkdir(parents=True, exist_ok=True)
     targets = {path.with_suffix(".json"): text.encode(), path: content}
     for target, data in targets.items():
-        with _partial(target).open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+        write_durably(partial(target), data)
     for target in targets:
-        _partial(target).replace(target)
+        partial(target).replace(target)
     return digest
-
-
-def _partial(target: Path) -> Path:
-    return target.with_name(target.name + ".partial")
-
-
-def _content(path: Path, digest: object) -> bytes:
-    """The weights of a recipe: also those whose writer was killed before they got their name."""
-    content = path.read_bytes()
-    partial = _partial(path)
-    if hashlib.sha256(content).hexdigest() != digest and partial.exists():
-        newer = partial.read_bytes()
-        if hashlib.sha256(newer).hexdigest() == digest:
-            with contextlib.suppress(OSError):  # readable is enough
-                partial.replace(path)
-            return newer
-    return content
 
 
 def load_weights(path: Path) -> Weights:
@@ -124,7 +108,7 @@ def load_weights(path: Path) -> Weights:
     Raises
     ------
     InputError
-        If the file is missing, damaged, or not of our recipe.
+        The files are missing, damaged, or not of our recipe.
     """
     recipe_path = path.with_suffix(".json")
     if not path.exists():
@@ -161,6 +145,19 @@ def load_weights(path: Path) -> Weights:
         )
     net.load_state_dict(_tensors(path, content, net))
     return Weights(net.eval().requires_grad_(False), recipe, digest)
+
+
+def _content(path: Path, digest: object) -> bytes:
+    """The weights of a recipe, also those whose writer was killed before they had their name."""
+    content = path.read_bytes()
+    unnamed = partial(path)
+    if hashlib.sha256(content).hexdigest() != digest and unnamed.exists():
+        newer = unnamed.read_bytes()
+        if hashlib.sha256(newer).hexdigest() == digest:
+            with contextlib.suppress(OSError):  # readable is enough
+                unnamed.replace(path)
+            return newer
+    return content
 
 
 def _tensors(path: Path, content: bytes, net: UNet) -> dict[str, Tensor]:

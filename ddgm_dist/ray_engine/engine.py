@@ -91,7 +91,7 @@ class RayEngine:
 
     def metrics(self, job: Job, tally: Tally) -> contextlib.AbstractContextManager[Report]:
         """The run's figures for Prometheus, exported by Ray."""
-        name = job.name or job.out.rstrip("/").rpartition("/")[2]
+        name = job.name or job.out.name
         # Ray's names are UTF-8, and in an ASCII locale Python's are not, if the folder has an accent.
         name = os.fsencode(name).decode(errors="replace")
         return RayMetrics(

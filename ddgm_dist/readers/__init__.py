@@ -1,1 +1,1 @@
-"""Other people's files: volumes, images, MRC, angles, YAML."""
+"""Readers of common file formats: volumes, images, MRC, angles, YAML."""

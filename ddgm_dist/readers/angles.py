@@ -171,7 +171,7 @@ def _wrapped(lines: list[tuple[int, str]]) -> tuple[float, ...]:
     rows = [line.split() for _, line in lines]
     try:
         angles = [_float(word) for row in rows for word in row]
-    except ValueError:  # told with its line by whoever reads it line by line
+    except ValueError:  # reading line by line reports it with its line
         return ()
     steps = [b - a for a, b in itertools.pairwise(angles)]
     if all(step > 0 for step in steps) or all(step < 0 for step in steps):

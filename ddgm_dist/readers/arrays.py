@@ -22,7 +22,7 @@ ANGLE_KEYS = ("angles_deg", "angles", "tilt_angles")
 
 @dataclass(frozen=True)
 class NpzStack:
-    """A stack of projections from an ``.npz`` archive, with what lies beside it there.
+    """A stack of projections from an ``.npz`` archive, with its angles and scalars.
 
     Attributes
     ----------
@@ -35,7 +35,7 @@ class NpzStack:
     shifts_px
         ``(dy, dx)`` per tilt, pixels; None when the archive has none.
     dark_level
-        What to subtract so that vacuum is zero; 0 when the archive does not say.
+        Value of vacuum, to be subtracted; 0 when the archive has none.
     """
 
     stack: ArrayVolume
@@ -46,7 +46,7 @@ class NpzStack:
     dark_level: float
 
 
-def open_npy(path: str | Path) -> ArrayVolume:
+def open_npy(path: Path) -> ArrayVolume:
     """Map a ``.npy`` file of three axes into memory.
 
     Raises
@@ -55,13 +55,13 @@ def open_npy(path: str | Path) -> ArrayVolume:
         The file is missing, damaged, pickled or not a stack of real numbers.
     """
     try:
-        data = np.lib.format.open_memmap(Path(path), mode="r")
+        data = np.lib.format.open_memmap(path, mode="r")
     except (OSError, ValueError, EOFError) as error:
         raise InputError("source", str(path), f"cannot be read as .npy ({error})") from error
     return ArrayVolume(data, str(path))
 
 
-def open_npz(path: str | Path) -> NpzStack:
+def open_npz(path: Path) -> NpzStack:
     """Read an ``.npz`` archive: projections, and angles and scalars when they are there.
 
     The projections are the first of the keys ``projections``, ``aligned``, ``data``,
@@ -74,7 +74,7 @@ def open_npz(path: str | Path) -> NpzStack:
         The file is missing or damaged, or it is not clear which array holds the projections.
     """
     try:
-        with zipfile.ZipFile(Path(path)) as archive:
+        with zipfile.ZipFile(path) as archive:
             arrays = {
                 name.removesuffix(".npy"): _member(archive, name) for name in archive.namelist()
             }
@@ -124,7 +124,7 @@ def _shifts(shifts: NDArray[Any] | None, path: str) -> tuple[tuple[float, float]
     return tuple((float(dy), float(dx)) for dy, dx in shifts)
 
 
-def _scalar(arrays: dict[str, NDArray[Any]], key: str, path: str | Path) -> float | None:
+def _scalar(arrays: dict[str, NDArray[Any]], key: str, path: Path) -> float | None:
     if key not in arrays:
         return None
     if arrays[key].size != 1 or arrays[key].dtype.kind not in "fiu":

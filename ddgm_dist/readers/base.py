@@ -1,4 +1,4 @@
-"""What every reader of three-dimensional data offers: its shape, its dtype, and boxes of it."""
+"""The interface of all readers of three-dimensional data: shape, dtype, and reading boxes."""
 
 from __future__ import annotations
 
@@ -8,13 +8,11 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from ddgm_dist.core.box import Box
+from ddgm_dist.core.box import Box, Triple
 from ddgm_dist.core.float32 import as_float32
 from ddgm_dist.errors import InputError
 
-__all__ = ["ArrayVolume", "Triple", "VolumeSource", "check_box", "check_numbers"]
-
-Triple = tuple[int, int, int]
+__all__ = ["ArrayVolume", "VolumeSource", "check_box", "check_numbers"]
 
 
 @runtime_checkable

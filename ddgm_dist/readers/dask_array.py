@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ddgm_dist.core.box import Box
+from ddgm_dist.core.box import Box, Triple
 from ddgm_dist.core.float32 import as_float32
 from ddgm_dist.errors import InputError
-from ddgm_dist.readers.base import Triple, check_box, check_numbers
+from ddgm_dist.readers.base import check_box, check_numbers
 
 if TYPE_CHECKING:
     import dask.array as da
@@ -22,7 +22,7 @@ __all__ = ["DaskVolume", "is_dask_array"]
 
 
 def is_dask_array(value: object) -> TypeIs[da.Array]:
-    """Whether it is a dask array; dask is not imported to see that."""
+    """Whether a value is a dask array; dask is not imported for that."""
     module = sys.modules.get("dask.array")
     return module is not None and isinstance(value, module.Array)
 

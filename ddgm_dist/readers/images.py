@@ -13,10 +13,10 @@ import tifffile
 from numpy.typing import NDArray
 from PIL import Image
 
-from ddgm_dist.core.box import Box
+from ddgm_dist.core.box import Box, Triple
 from ddgm_dist.core.float32 import as_float32
 from ddgm_dist.errors import InputError
-from ddgm_dist.readers.base import Triple, check_box, check_numbers
+from ddgm_dist.readers.base import check_box, check_numbers
 
 __all__ = [
     "IMAGE_SUFFIXES",
@@ -85,13 +85,13 @@ class ImageFolder:
         return image
 
 
-def list_images(folder: str | Path) -> list[Path]:
+def list_images(folder: Path) -> list[Path]:
     """PNG and TIFF files of a folder in the order of their names, numbers counting as numbers.
 
     Where the names differ in one signed number, such as a tilt angle, that orders them. Hidden
     files, whose names begin with a dot, are none.
     """
-    files = [f for f in Path(folder).iterdir() if f.suffix.lower() in IMAGE_SUFFIXES]
+    files = [f for f in folder.iterdir() if f.suffix.lower() in IMAGE_SUFFIXES]
     files = sorted((f for f in files if f.name[0] != "." and f.is_file()), key=_natural)
     numbers, signed = numbers_in_names(files)
     if not signed:
@@ -102,10 +102,10 @@ def list_images(folder: str | Path) -> list[Path]:
 def numbers_in_names(files: Sequence[Path]) -> tuple[tuple[float, ...], bool]:
     """The one number in which the names of images differ, and whether its sign is meant as one.
 
-    A plus is a sign, and so is a minus that only some names have. A minus that all have is one where it
-    can separate nothing, as in ``-60.tif`` and ``a[-60].tif``, or where it follows neither letter nor
-    digit and the numbers are decimal, as in ``s_-60.5.tif``. In ``slice-001.tif``, ``a_-001.tif`` and
-    ``a -001.tif`` it separates.
+    A plus is a sign, and so is a minus that only some names have. A minus that all names have is a sign
+    where it can separate nothing, as in ``-60.tif`` and ``a[-60].tif``. It is one too where it follows
+    neither letter nor digit and the numbers are decimal, as in ``s_-60.5.tif``. In ``slice-001.tif``,
+    ``a_-001.tif`` and ``a -001.tif`` it is a separator.
 
     Returns
     -------
@@ -163,7 +163,7 @@ def disagreement(files: Sequence[Path], angles: Sequence[float]) -> str:
     )
 
 
-def open_images(folder: str | Path) -> ImageFolder:
+def open_images(folder: Path) -> ImageFolder:
     """Open a folder of grey images (8-bit, 16-bit or floating point), one per section.
 
     Raises
@@ -171,7 +171,7 @@ def open_images(folder: str | Path) -> ImageFolder:
     InputError
         The folder holds no PNG or TIFF, or the first one is damaged or in colour.
     """
-    files = list_images(folder) if Path(folder).is_dir() else []
+    files = list_images(folder) if folder.is_dir() else []
     if not files:
         raise InputError("source", str(folder), "is not a folder with PNG or TIFF images")
     return ImageFolder(files)

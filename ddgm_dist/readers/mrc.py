@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ddgm_dist.core.box import Box
+from ddgm_dist.core.box import Box, Triple
 from ddgm_dist.errors import InputError
-from ddgm_dist.readers.base import ArrayVolume, Triple
+from ddgm_dist.readers.base import ArrayVolume
 from ddgm_dist.readers.mrc_header import MrcHeader, read_header
 from ddgm_dist.readers.mrc_layout import (
     byte_reading,
     first_pixel,
-    tell_strange_values,
+    warn_of_strange_values,
     word_reading,
 )
 
@@ -58,12 +58,12 @@ class MrcVolume:
         return block
 
 
-def open_mrc(path: str | Path) -> MrcVolume:
+def open_mrc(path: Path) -> MrcVolume:
     """Map an MRC file into memory, in either byte order.
 
-    Header, size of the file and statistics are held against each other. A departure from the
-    standard that leaves one meaning is mended, and a warning says how. Axes are put into the
-    order ``(z, y, x)``. Signed bytes of IMOD are read as IMOD does, 128 added.
+    Header, size of the file and statistics are compared. A departure from the standard that leaves
+    one meaning is corrected, with a warning. Axes are transposed to ``(z, y, x)``. Signed bytes of
+    IMOD are read as IMOD reads them, with 128 added.
 
     Raises
     ------
@@ -71,32 +71,30 @@ def open_mrc(path: str | Path) -> MrcVolume:
         The file is missing, truncated or not MRC; it holds no real numbers or several volumes;
         or its header contradicts itself or the file.
     """
-    file = Path(path)
     try:
-        size = file.stat().st_size
-        header = read_header(file, size)
-        stored = np.memmap(file, header.dtype, "r", first_pixel(file, header, size), header.shape)
+        size = path.stat().st_size
+        header = read_header(path, size)
+        stored = np.memmap(path, header.dtype, "r", first_pixel(path, header, size), header.shape)
     except (OSError, ValueError) as error:
         if isinstance(error, InputError):
             raise
         raise InputError("source", str(path), f"cannot be read as MRC ({error})") from error
     data, added = _as_meant(header, stored, str(path))
-    tell_strange_values(header, data, str(path))
+    warn_of_strange_values(header, data, str(path))
     return MrcVolume(data.transpose(header.order), header.pixel_size_nm, str(path), added)
 
 
-def angles_beside(path: str | Path) -> Path | None:
+def angles_beside(path: Path) -> Path | None:
     """The ``.tlt`` (refined) or ``.rawtlt`` (nominal) file beside a stack, or None."""
-    stem = Path(path)
     for suffix in _ANGLE_SUFFIXES:
-        for candidate in (stem.with_suffix(suffix), Path(f"{stem}{suffix}")):
+        for candidate in (path.with_suffix(suffix), Path(f"{path}{suffix}")):
             if candidate.is_file():
                 return candidate
     return None
 
 
 def _as_meant(header: MrcHeader, stored: NDArray[Any], name: str) -> tuple[NDArray[Any], int]:
-    """The values with the sign that they have, and what to add to them."""
+    """The values with their sign, and the number to add to them."""
     match header.dtype.kind, header.dtype.itemsize:
         case "i" | "u", 1:
             dtype, added = byte_reading(header, stored, name)

@@ -1,4 +1,4 @@
-"""The 1024 bytes in front of every MRC file: what they say, and what they cannot mean.
+"""The 1024 bytes of header of an MRC file, and checks of their meaning.
 
 After the MRC2014 standard (Cheng et al., J. Struct. Biol. 192, 2015) and IMOD's description of its
 own fields. Whether the header agrees with the rest of the file is looked at by `mrc_layout`.
@@ -39,7 +39,7 @@ _FIELDS = np.dtype(
 )
 _DTYPES = {0: "i1", 1: "i2", 2: "f4", 6: "u2", 12: "f2"}
 _STANDARD = "0, 1, 2, 6 and 12 are read"
-# Bytes that a value takes, for modes that are refused, and what to say of them.
+# Modes that are refused: bytes per value, reason and advice.
 _REFUSED = {
     3: (4, "is mode 3, a Fourier transform of complex 16-bit integers", "transform it back"),
     4: (8, "is mode 4, a Fourier transform of complex numbers", "transform it back"),
@@ -77,28 +77,28 @@ class Statistics:
 
 @dataclass(frozen=True)
 class MrcHeader:
-    """What a header says, after its byte order is known.
+    """Fields of a header, in the byte order of the file.
 
     Attributes
     ----------
     dtype
-        Of the stored values, with the byte order.
+        Dtype of the stored values, with the byte order.
     shape
         ``(section, row, column)`` as stored.
     order
-        How to transpose that to ``(z, y, x)``.
+        Axes that transpose ``shape`` to ``(z, y, x)``.
     statistics
-        None where the header leaves them open, as MRC2014 allows.
+        Stated statistics; None where the header leaves them open, as MRC2014 allows.
     extended
-        Bytes between this header and the pixels, as it says.
+        Stated number of bytes between this header and the pixels.
     extended_type
-        Four letters, or fewer.
+        Type of the extended header, at most four letters.
     standard
-        Whether it declares MRC2014 or later.
+        Whether the header declares MRC2014 or later.
     imod_signed
-        What IMOD says of bytes; None if it does not say.
+        Whether IMOD's flags say that bytes are signed; None without these flags.
     pixel_size_nm
-        Along x; None when unknown.
+        Size of a pixel along x, nanometres; None when unknown.
     """
 
     dtype: np.dtype[np.generic]
@@ -117,19 +117,19 @@ class MrcHeader:
         return math.prod(self.shape) * self.dtype.itemsize
 
 
-def read_header(path: str | Path, size: int) -> MrcHeader:
-    """Read and judge the header of a file of so many bytes.
+def read_header(path: Path, size: int) -> MrcHeader:
+    """Read and check the header of a file of ``size`` bytes.
 
-    What is odd but has one meaning is logged as a warning.
+    A departure from the standard that leaves one meaning is logged as a warning.
 
     Raises
     ------
     InputError
-        It is no MRC file, or of a kind that is not read; or what the header says has no meaning.
+        It is no MRC file, or of a kind that is not read; or the header contradicts itself.
     OSError
         The file cannot be read.
     """
-    with Path(path).open("rb") as file:
+    with path.open("rb") as file:
         raw = file.read(HEADER_BYTES)
     name = str(path)
     _check_magic(raw, size, name)
@@ -172,7 +172,7 @@ def _check_magic(raw: bytes, size: int, name: str) -> None:
 
 
 def _makes_sense(raw: bytes, size: int) -> bool:
-    """Whether these are the numbers of an MRC file of so many bytes, in either byte order."""
+    """Whether these are the numbers of an MRC file of ``size`` bytes, in either byte order."""
     if len(raw) < HEADER_BYTES:
         return False
     for fields in (_FIELDS.newbyteorder("<"), _FIELDS.newbyteorder(">")):
@@ -219,7 +219,7 @@ def _in_byte_order(raw: bytes, size: int, name: str) -> np.void:
 
 
 def _check_kind(words: np.void, name: str) -> None:
-    """Refuse what holds no real numbers, or more than one volume."""
+    """Refuse a file without real numbers, or with more than one volume."""
     mode = int(words["mode"])
     if mode in _REFUSED:
         _, why, hint = _REFUSED[mode]
@@ -254,7 +254,7 @@ def _check_kind(words: np.void, name: str) -> None:
 
 
 def _axes(words: np.void, name: str) -> tuple[int, int, int]:
-    """How to transpose ``(section, row, column)`` to ``(z, y, x)``."""
+    """The axes that transpose ``(section, row, column)`` to ``(z, y, x)``."""
     columns, rows, sections = (int(axis) for axis in words["axes"])
     stored = (sections, rows, columns)
     if stored == (0, 0, 0):  # old programs leave them out
@@ -271,7 +271,7 @@ def _axes(words: np.void, name: str) -> tuple[int, int, int]:
 
 
 def _statistics(words: np.void) -> Statistics | None:
-    """What is stated; MRC2014 marks as open what is the wrong way round."""
+    """Stated statistics; MRC2014 marks them as open by values in the wrong order."""
     low, high, mean = (float(value) for value in words["statistics"])
     if not (math.isfinite(low) and math.isfinite(high)) or high < low or low == high == 0:
         return None
@@ -279,7 +279,7 @@ def _statistics(words: np.void) -> Statistics | None:
 
 
 def _pixel_size(words: np.void, name: str) -> float | None:
-    """Angstrom of the cell over its samples, as nanometres; said where y differs from x."""
+    """The cell's length over its samples along x, nanometres; a warning where y differs."""
     sizes = []
     for length, samples in zip(words["cell"][:2], words["sampling"][:2], strict=True):
         size = float(length) / int(samples) / 10 if int(samples) > 0 else 0.0

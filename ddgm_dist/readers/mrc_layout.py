@@ -1,8 +1,8 @@
-"""Where the pixels of an MRC file begin, and what its integers are: header against file.
+"""The first pixel of an MRC file and the sign of its integers, from header and file.
 
 Programs leave out or misstate the size of the extended header, and mark signed bytes in three
-ways. The header's own statistics decide between readings, when they fit only one. What stays open
-is refused: pixels that are shifted or wrapped look like data.
+ways. The header's statistics decide between readings, where they fit only one. Otherwise the file is
+refused: pixels that are shifted or wrapped look like data.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ddgm_dist.errors import InputError
 from ddgm_dist.readers.mrc_header import HEADER_BYTES, MrcHeader, Statistics
 
-__all__ = ["byte_reading", "first_pixel", "tell_strange_values", "word_reading"]
+__all__ = ["byte_reading", "first_pixel", "warn_of_strange_values", "word_reading"]
 
 _PIECE = 2**24  # values looked at in one go
 _SAMPLE = 2**17  # values of a section that are looked at
@@ -38,16 +38,16 @@ def first_pixel(path: Path, header: MrcHeader, size: int) -> int:
     Parameters
     ----------
     path
-        Of the file.
+        Path of the file.
     header
-        What its header says.
+        Header of the file.
     size
         Bytes in the file.
 
     Raises
     ------
     InputError
-        The file is truncated, or it cannot be told where the pixels are.
+        The file is truncated, or the start of its pixels stays open.
     """
     room, stated, name = size - HEADER_BYTES - header.data_bytes, header.extended, str(path)
     if room == stated >= 0:
@@ -100,7 +100,7 @@ def first_pixel(path: Path, header: MrcHeader, size: int) -> int:
 
 
 def byte_reading(header: MrcHeader, stored: NDArray[Any], name: str) -> tuple[str, int]:
-    """What the bytes of mode 0 are.
+    """Whether the bytes of mode 0 are signed, and what to add to them.
 
     MRC2014 has them signed, older files unsigned. IMOD says which, and what it marks as signed are
     unsigned values less 128, to which it adds 128 on reading. Without its mark the statistics
@@ -109,7 +109,7 @@ def byte_reading(header: MrcHeader, stored: NDArray[Any], name: str) -> tuple[st
     Parameters
     ----------
     header
-        What the header says.
+        Header of the file.
     stored
         The bytes, of any shape.
     name
@@ -123,7 +123,7 @@ def byte_reading(header: MrcHeader, stored: NDArray[Any], name: str) -> tuple[st
     Raises
     ------
     InputError
-        The header contradicts itself or the bytes, or leaves open what they are.
+        The header contradicts itself or the bytes, or leaves their sign open.
     """
     stated = header.statistics
     signed = stated is not None and stated.within(-128, 127)
@@ -166,9 +166,9 @@ def byte_reading(header: MrcHeader, stored: NDArray[Any], name: str) -> tuple[st
 
 
 def word_reading(header: MrcHeader, stored: NDArray[Any], name: str) -> str:
-    """The dtype of 16-bit integers, which the statistics may show to be of the other sign.
+    """The dtype of 16-bit integers; the statistics may show that they have the other sign.
 
-    Parameters and errors as those of `byte_reading`.
+    Parameters and errors are those of `byte_reading`.
     """
     own, stated = header.dtype.kind, header.statistics
     signed = stated is not None and stated.within(-(2**15), 2**15 - 1)
@@ -187,7 +187,7 @@ def word_reading(header: MrcHeader, stored: NDArray[Any], name: str) -> str:
     return f"{other}2"
 
 
-def tell_strange_values(header: MrcHeader, stored: NDArray[Any], name: str) -> None:
+def warn_of_strange_values(header: MrcHeader, stored: NDArray[Any], name: str) -> None:
     """Warn of values outside of what the header states, in the first, middle and last section.
 
     They show a header that was copied from another file, or pixels that are not what it says.
@@ -195,7 +195,7 @@ def tell_strange_values(header: MrcHeader, stored: NDArray[Any], name: str) -> N
     Parameters
     ----------
     header
-        What the header says.
+        Header of the file.
     stored
         ``(section, row, column)`` in stored units.
     name
@@ -255,12 +255,12 @@ def _is_padding(path: Path, start: int) -> bool:
 
 
 def _decides(stated: Statistics | None) -> bool:
-    """Whether statistics tell pixels from others: the range alone is that of many a wrong window."""
+    """Whether statistics can identify the pixels; the range alone fits many a wrong position."""
     return stated is not None and stated.mean is not None and stated.low < stated.high
 
 
 def _is_a_line_end(path: Path, start: int, size: int) -> bool:
-    """Whether the rest of a file is what an editor or a transfer adds; zeros may be of its header."""
+    """Whether the rest of a file is a line end, which an editor or a transfer adds."""
     if not 0 < size - start <= 2:
         return False
     with path.open("rb") as file:

@@ -1,4 +1,4 @@
-"""Where the voxels of an array or of a volume source lie, as far as it shows."""
+"""Find the files and stores that an array or a volume source reads."""
 
 from __future__ import annotations
 
@@ -10,39 +10,40 @@ from typing import Any
 import numpy as np
 import zarr
 
-from ddgm_dist.paths.place import ObjectPath
+from ddgm_dist.paths.place import Place
 from ddgm_dist.paths.zarr_store import ObjectZarr
 from ddgm_dist.readers.dask_array import is_dask_array
 
 __all__ = ["places_of"]
 
-# How deep readers are nested at most: a dask array of a view of a store.
+# Most levels of nested readers: a dask array of a view of a store.
 _DEEP = 4
 
 
-def places_of(volume: object) -> list[str | Path | ObjectPath]:
-    """Files and stores that a volume is read from, so that no output is written over them.
+def places_of(volume: object) -> list[Place]:
+    """Files and stores that a volume is read from, so that no output overwrites them.
 
     Parameters
     ----------
     volume
-        A path or a URL; an array of numpy, zarr or dask; or a volume source, whose attributes are
+        A place; an array of numpy, zarr or dask; or a volume source, whose attributes are
         looked at.
 
     Returns
     -------
     list
-        Paths and URLs; empty for what is in memory, and for what does not show it.
+        Places; empty for arrays in memory, and for sources that do not show theirs.
     """
-    if isinstance(volume, str | Path | ObjectPath):
+    if isinstance(volume, Place):
         return [volume]
-    return list(dict.fromkeys(_found(volume, _DEEP)))
+    found = dict.fromkeys(_found(volume, _DEEP))
+    return [place.resolve() if isinstance(place, Path) else place for place in found]
 
 
-def _found(value: object, depth: int) -> Iterable[str | Path | ObjectPath]:
+def _found(value: object, depth: int) -> Iterable[Place]:
     if depth == 0 or value is None:
         return
-    if isinstance(value, Path | ObjectPath):
+    if isinstance(value, Place):
         yield value
     elif isinstance(value, np.ndarray):
         yield from _mapped(value)
@@ -70,21 +71,21 @@ def _mapped(array: np.ndarray[Any, Any]) -> Iterable[Path]:
         base = getattr(base, "base", None)
 
 
-def _stored(store: object, path: str) -> Iterable[Path | ObjectPath]:
+def _stored(store: object, path: str) -> Iterable[Place]:
     """The store that an array of zarr-python lies in, and the array itself."""
     root: Any = store.place if isinstance(store, ObjectZarr) else getattr(store, "root", None)
     if root is None:  # of fsspec
         root = getattr(store, "path", None)
     if isinstance(root, str):
         root = Path(root)
-    if isinstance(root, Path | ObjectPath):
+    if isinstance(root, Place):
         yield root
         if path:
             yield root / path
 
 
 def _sources(array: Any) -> Iterable[object]:
-    """What a dask array was made of: the values of its graph that are named, not numbered."""
+    """Sources of a dask array: the values of its graph under names, not numbers."""
     graph = array.__dask_graph__()
     for key in graph:
         if isinstance(key, str):

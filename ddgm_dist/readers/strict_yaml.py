@@ -1,4 +1,4 @@
-"""YAML that people write: read safely, and refused where a reader would silently choose."""
+"""Safe reading of YAML; a text that readers would understand differently is refused."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class _Loader(yaml.SafeLoader):
     """
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
-        """The node as it is written: before other mappings are merged into it."""
+        """The node as written, before other mappings are merged into it."""
         node: yaml.MappingNode = super().compose_mapping_node(anchor)
         found: dict[Any, yaml.ScalarNode] = {}
         for key, _ in node.value:
@@ -51,7 +51,7 @@ _Loader.add_implicit_resolver(
 
 
 def load(text: str) -> Any:
-    """What a text of one document holds; None if it is empty.
+    """The value of a text of one document; None if it is empty.
 
     Raises
     ------
@@ -65,7 +65,7 @@ def load(text: str) -> Any:
 
 
 def load_all(text: str) -> list[Any]:
-    """The same of several documents.
+    """The values of a text of several documents.
 
     Raises
     ------

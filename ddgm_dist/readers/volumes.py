@@ -9,20 +9,20 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from ddgm_dist.core.box import Box
+from ddgm_dist.core.box import Box, Triple
 from ddgm_dist.core.float32 import as_float32
 from ddgm_dist.errors import InputError, StorageError
 from ddgm_dist.paths.files import is_zarr
 from ddgm_dist.paths.locate import locate
-from ddgm_dist.paths.place import is_url
+from ddgm_dist.paths.place import Place
 from ddgm_dist.paths.safety import inner_name, refuse_links
 from ddgm_dist.paths.zarr_store import refuse_pickles, zarr_store
 from ddgm_dist.readers.arrays import open_npy
-from ddgm_dist.readers.base import Triple, VolumeSource, check_box, check_numbers
+from ddgm_dist.readers.base import VolumeSource, check_box, check_numbers
 from ddgm_dist.readers.images import open_images
 from ddgm_dist.readers.mrc import MRC_SUFFIXES, open_mrc
 
-__all__ = ["VolumeSource", "ZarrVolume", "open_volume", "open_zarr"]
+__all__ = ["VolumeSource", "ZarrVolume", "open_volume", "open_volume_at", "open_zarr"]
 
 
 class ZarrVolume:
@@ -77,15 +77,19 @@ def open_volume(path: str | Path) -> VolumeSource:
     StorageError
         The object store does not answer.
     """
-    place = locate(path, "volume") if is_url(path) else Path(path)
+    return open_volume_at(locate(path, "volume"))
+
+
+def open_volume_at(place: Place) -> VolumeSource:
+    """Open a volume as `open_volume` does, by its place."""
     if not isinstance(place, Path):
         if is_zarr(place):
-            return open_zarr(path)
+            return open_zarr(place)
         raise InputError(
-            "volume", str(path), "is not a Zarr store", "other files are read from a disk"
+            "volume", str(place), "is not a Zarr store", "other files are read from a disk"
         )
     if not place.exists():
-        raise InputError("volume", str(path), "does not exist")
+        raise InputError("volume", str(place), "does not exist")
     if place.is_dir():
         if is_zarr(place):
             return open_zarr(place)
@@ -96,12 +100,12 @@ def open_volume(path: str | Path) -> VolumeSource:
         return open_npy(place)
     raise InputError(
         "volume",
-        str(path),
+        str(place),
         "is not a Zarr store, an MRC file, a folder of PNG or TIFF images, or a .npy file",
     )
 
 
-def open_zarr(path: str | Path) -> ZarrVolume:
+def open_zarr(place: Place) -> ZarrVolume:
     """Open a Zarr array, level 0 of an OME-Zarr image (0.4 or 0.5), or a group's only 3-D array.
 
     Raises
@@ -110,31 +114,30 @@ def open_zarr(path: str | Path) -> ZarrVolume:
         The store is damaged, holds a tilt series, or it is not clear which array is the volume;
         or it leads out of itself.
     """
-    place = locate(path, "volume")
     refuse_links(place, "volume")
     try:
         node = zarr.open(zarr_store(place), mode="r")
     except StorageError:
         raise
     except Exception as error:  # zarr raises many types for damaged metadata
-        raise InputError("volume", str(path), f"is not a Zarr store ({error})") from error
+        raise InputError("volume", str(place), f"is not a Zarr store ({error})") from error
     if isinstance(node, zarr.Array):
-        return ZarrVolume(node, str(path))
+        return ZarrVolume(node, str(place))
     attributes: dict[str, Any] = node.attrs.asdict()
     ours = attributes.get("ddgm_dist")
     if isinstance(ours, dict) and ours.get("kind") == "tilt-series":
-        raise InputError("volume", str(path), "is a tilt series, not a volume")
+        raise InputError("volume", str(place), "is a tilt series, not a volume")
     level = _level_zero(attributes)
-    name = _only_stack(node, str(path)) if level is None else inner_name(level, "volume", path)
+    name = _only_stack(node, str(place)) if level is None else inner_name(level, "volume", place)
     try:
         array = node[name]
     except KeyError as error:
         raise InputError(
-            "volume", str(path), f"its metadata name a level {name!r} that is not there"
+            "volume", str(place), f"its metadata name a level {name!r} that is not there"
         ) from error
     if not isinstance(array, zarr.Array):
-        raise InputError("volume", str(path), f"its level {name!r} is not an array")
-    return ZarrVolume(array, f"{path}/{name}")
+        raise InputError("volume", str(place), f"its level {name!r} is not an array")
+    return ZarrVolume(array, f"{place}/{name}")
 
 
 def _level_zero(attributes: dict[str, Any]) -> str | None:

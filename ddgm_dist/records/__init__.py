@@ -1,1 +1,1 @@
-"""What stands beside a result: lease, run record, receipts, checkpoints."""
+"""The files beside a result: lease, run record, receipts, checkpoints."""

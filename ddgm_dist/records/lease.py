@@ -1,32 +1,29 @@
-"""Who writes to a store: a lease that its holder renews, and that others take over when it does not.
+"""The lease of an output: one driver writes to it at a time, and the next one when that has ended.
 
 Two drivers on one output would do the same work twice and delete each other's checkpoints. The lease is
-the file ``ddgm_dist/lease.json`` of the output, changed only by conditional writes: of several that
-try at the same time exactly one gets it.
+the file ``ddgm_dist/lease.json`` of the output, changed by conditional writes only: of several drivers
+that try at the same time exactly one gets it.
 
-No clock of one host is compared with that of another. Whoever finds a lease of another host watches it:
-every renewal gives the file another generation, so one that stays the same for the lease's duration is
-held by nobody, and is replaced on the condition that it still is the same; one that changes has a living
-holder. What a process of this very machine holds needs no watching: it is free if that process has
-ended.
+The clocks of two hosts are never compared. A driver that finds the lease of another host watches the
+file: every renewal gives it another generation. One that stays the same for the lease's duration has no
+holder, and is replaced on the condition that it is still the same. A lease of a process of this machine
+needs no watching: it is free if that process has ended (`ddgm_dist.records.lease_holder`).
 
-The holder counts from the moment before its last renewal was sent, and stops sooner, after `LAPSE` of
-the duration; a watcher counts from the moment after it has first seen that renewal, or a later one. So
-the two never write at the same time, but for a write that was sent in the last moment and is on its way
-for longer than the rest of the duration (10 s), or whose host was halted between check and write. Both
-clocks run on while their machine sleeps; that of a virtual machine may stop when its host halts it.
+The holder counts from the moment before it sent its last renewal, and stops after `LAPSE` of the
+duration. A watcher counts from the moment after it first saw that renewal, or a later one, to the whole
+duration. So the two never write at the same time, with one exception: a write that was sent last and
+arrives 10 s late, or whose host was halted between check and write. Both clocks run on while their
+machine sleeps; that of a virtual machine may stop when its host halts it.
 
-An object store whose server does not honour conditions is found out, and a warning logged: there two
+Where the server of an object store does not honour conditions, a warning is logged: there two drivers
 that start at the same moment would not see each other.
 """
 
 from __future__ import annotations
 
 import contextlib
-import functools
 import json
 import logging
-import math
 import os
 import socket
 import threading
@@ -38,22 +35,21 @@ from types import TracebackType
 from typing import Any
 
 from ddgm_dist.errors import InputError, StorageError
-from ddgm_dist.paths.array_io import LEASE, SIDECAR, write_error
+from ddgm_dist.paths.claim import LEASE, SIDECAR
 from ddgm_dist.paths.files import exclusive, write_bytes
 from ddgm_dist.paths.forks import ForkedError, used
-from ddgm_dist.paths.locate import locate
+from ddgm_dist.paths.free_space import write_error
 from ddgm_dist.paths.lock import LOCK, locked
-from ddgm_dist.paths.object_store import kvstore, plain
-from ddgm_dist.paths.place import ObjectPath
+from ddgm_dist.paths.object_store import kvstore, strip_http_body
+from ddgm_dist.paths.place import ObjectPath, Place
+from ddgm_dist.records import lease_holder as holder
 
-__all__ = ["LEASE", "Lease", "is_alive", "is_stopped"]
+__all__ = ["Lease"]
 
-# The part of the duration after which a holder that could not renew its lease stops writing.
+# Share of the duration after which a holder that could not renew its lease stops writing.
 LAPSE = 2 / 3
-# How often a holder tries to renew a lease that has lapsed, before it takes the store for too slow.
+# Attempts of a holder to renew a lease that has lapsed, before it takes the store for too slow.
 _TRIES = 3
-# Seconds; of leases of before the duration was written into them.
-_DURATION = 30.0
 
 log = logging.getLogger("ddgm_dist")
 
@@ -66,35 +62,35 @@ class Lease:
     out
         The output store.
     duration
-        Seconds that others watch it without seeing a renewal, until they take it over. Two thirds of
-        that after its last renewal the holder itself does not count on it any more.
+        Seconds without a renewal after which another driver may take the lease over. The holder
+        itself stops relying on it two thirds of that after its last renewal.
     renew_every
         Seconds between renewals, or attempts at them; less than two thirds of the duration.
 
     Attributes
     ----------
     owner
-        Identifies this holder; also the name of its session in the log of events.
+        Name of this holder, and of its session in the log of events.
     """
 
     def __init__(
-        self, out: str | Path | ObjectPath, *, duration: float = _DURATION, renew_every: float = 5.0
+        self, out: Place, *, duration: float = holder.DURATION, renew_every: float = 5.0
     ) -> None:
-        self.path = locate(out, "out")
+        self.path = out
         self.duration, self.renew_every = duration, renew_every
         self.owner = uuid.uuid4().hex
         self._place, self._store = self.path / SIDECAR / LEASE, kvstore(self.path / SIDECAR)
         self._generation: bytes | None = None
         self._lost = ""
         self._count = 0
-        self._renewed = _now()
+        self._renewed = holder.now()
         self._renewing = threading.Lock()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._made: list[Path] = []
 
     def acquire(self) -> None:
-        """Take the lease and keep it renewed; one of another host is watched first, for its duration.
+        """Take the lease and keep it renewed; that of another host is watched for its duration first.
 
         Raises
         ------
@@ -109,7 +105,7 @@ class Lease:
         found = self._read()
         if found.state == "value":
             found = self._wait(found)
-        self._renewed = _now()
+        self._renewed = holder.now()
         self._generation = self._write(found.stamp.generation)
         if self._generation is None:
             raise InputError(
@@ -137,7 +133,7 @@ class Lease:
                 raise StorageError(self._lost)
             if not self._has_lapsed():
                 return
-            self._renew_once()  # maybe this process was stopped for a while, and nobody came
+            self._renew_once()  # this process may have been stopped for a while, and the lease be free
         if self._lost:
             raise StorageError(self._lost)
         if self._has_lapsed():
@@ -153,8 +149,8 @@ class Lease:
         if self._thread is not None:
             self._thread.join()
         if self._generation is not None and not self._lost and self._is_there():
-            # If it stays others watch it for a while.
-            # And a child that was forked meanwhile leaves it to its parent.
+            # A lease that cannot be deleted costs the next driver its duration of watching. A child
+            # that was forked meanwhile leaves the lease to its parent.
             with contextlib.suppress(ValueError, OSError, ForkedError), exclusive(self._place):
                 used()
                 self._store.write(LEASE, None, if_equal=self._generation).result()
@@ -162,7 +158,7 @@ class Lease:
         self._generation = None
 
     def _leave_as_found(self) -> None:
-        """Remove the folders that only the lease was in."""
+        """Remove the folders that were made for the lease and hold nothing else."""
         for folder in self._made:
             with contextlib.suppress(OSError):
                 if folder.name == SIDECAR and folder.is_dir():
@@ -173,12 +169,12 @@ class Lease:
 
     @property
     def lost(self) -> bool:
-        """Whether somebody else has taken the lease over."""
+        """Whether another driver has taken the lease over."""
         return bool(self._lost)
 
     @contextlib.contextmanager
     def carried(self, folder: Path) -> Iterator[None]:
-        """Meanwhile a folder takes the place of the store: the lease goes there with it.
+        """Copy the lease into a folder that takes the place of the store within the block.
 
         Raises
         ------
@@ -187,17 +183,17 @@ class Lease:
         """
         with self._renewing:
             found = self._read()
-            if found.state != "value" or _owner(found.value) != self.owner:
+            if found.state != "value" or holder.owner_of(found.value) != self.owner:
                 raise StorageError(
-                    f"{self.path}: somebody else writes there now; nothing was replaced"
+                    f"{self.path}: another process writes there now; nothing was replaced"
                 )
             write_bytes(folder / SIDECAR / LEASE, found.value)
             try:
                 yield
             finally:
-                # Whichever folder is there now, and whatever failed after it was put there.
+                # The lease is in whichever folder is in the place now, also after an error.
                 found = self._read()
-                if found.state == "value" and _owner(found.value) == self.owner:
+                if found.state == "value" and holder.owner_of(found.value) == self.owner:
                     self._generation = found.stamp.generation
                 if isinstance(self.path, Path):
                     self._made = [self.path / SIDECAR]
@@ -215,41 +211,41 @@ class Lease:
         self.release()
 
     def _wait(self, found: Any) -> Any:
-        """Wait until a lease is free; what to replace.
+        """Wait until a lease is free; returns the read file that is to be replaced.
 
         Raises
         ------
         InputError
-            Its holder lives.
+            Its holder is running.
         """
-        seen, held = _now(), _parse(found.value)
-        if held is None or _is_dead(held):
-            # Leases are written whole, and a holder whose lease was damaged by something else finds
-            # that it is not its own when it next renews it: nobody keeps one that cannot be read.
+        seen, held = holder.now(), holder.parse_lease(found.value)
+        if held is None or holder.is_dead(held):
+            # A lease is written whole. A holder whose file was damaged finds at its next renewal that
+            # it is not its own: so a lease that cannot be read has no holder.
             return found
-        if _is_fresh(held):
+        if holder.is_fresh(held):
             raise self._held(held)
         log.warning(
             "%s: process %d on %s %s the lease; watching for %.0f s at most whether it is renewed",
             self.path,
             held["pid"],
             held["host"],
-            "is stopped, and held" if is_stopped(held) else "held",
+            "is stopped, and held" if holder.is_stopped(held) else "held",
             held["duration"],
         )
         first = found.stamp.generation
-        while (left := seen + held["duration"] - _now()) > 0:
+        while (left := seen + held["duration"] - holder.now()) > 0:
             time.sleep(min(left, 1.0, held["duration"] / 10))
             found = self._read()
             if found.state != "value":
                 break  # given back
             if found.stamp.generation != first:
-                raise self._held(_parse(found.value) or held)
+                raise self._held(holder.parse_lease(found.value) or held)
         return found
 
     def _held(self, held: dict[str, Any]) -> InputError:
         pid = held["pid"]
-        if is_stopped(held):
+        if holder.is_stopped(held):
             return InputError(
                 "out",
                 str(self.path),
@@ -267,15 +263,15 @@ class Lease:
         )
 
     def _is_there(self) -> bool:
-        """Whether the lease's folder is; one that has gone is not made again by who held it."""
+        """Whether the lease's folder exists; a holder does not make it again."""
         return not isinstance(self.path, Path) or (self.path / SIDECAR).is_dir()
 
     def _has_lapsed(self) -> bool:
-        return _now() - self._renewed > LAPSE * self.duration
+        return holder.now() - self._renewed > LAPSE * self.duration
 
     def _renew(self) -> None:
         while not self._stop.wait(self.renew_every):
-            # If it cannot be written it may be better next time; if not, others take the lease over.
+            # The next attempt may succeed; if none does, another driver takes the lease over.
             with contextlib.suppress(StorageError):
                 self._renew_once()
             if self._lost:
@@ -283,7 +279,7 @@ class Lease:
 
     def _renew_once(self) -> None:
         with self._renewing:
-            began = _now()
+            began = holder.now()
             written = self._write(self._generation) if self._is_there() else None
             if written is None:
                 self._lost = (
@@ -295,7 +291,7 @@ class Lease:
                 self._generation, self._renewed = written, began
 
     def _try_conditions(self, absent: bytes) -> None:
-        """Ask for what must be refused: to write the lease, which is there, if it is not."""
+        """Send a write whose condition does not hold, to find out whether the server refuses it."""
         written = self._write(absent, ours=False)
         if written is not None:
             self._generation = written
@@ -310,15 +306,17 @@ class Lease:
         try:
             return self._store.read(LEASE).result()
         except (ValueError, OSError) as error:
-            raise StorageError(f"the lease of {self.path} cannot be read: {plain(error)}") from None
+            raise StorageError(
+                f"the lease of {self.path} cannot be read: {strip_http_body(error)}"
+            ) from None
 
     def _write(self, expected: bytes | None, *, ours: bool = True) -> bytes | None:
-        """Write the lease if it is still as expected; None if it is not.
+        """Write the lease if it is of the expected generation; returns the new one, or None.
 
-        A server may do what it is asked and the answer be lost; asked again it refuses. So one that
-        is not as expected but just what was to be written was written by the first request. One that
-        is ours, but was written earlier, by a request that was given up, is replaced: it must not
-        count as renewed now, as those who watch it saw it change then.
+        A server may write and its answer be lost; it then refuses the request that is repeated. So a
+        lease that holds exactly what was to be written was written by the first request. One that is
+        ours, but older, comes from a request that was given up. It is replaced: watchers saw that
+        change when it happened, so it must not count as a renewal now.
         """
         used()
         self._count += 1
@@ -327,12 +325,12 @@ class Lease:
                 "owner": self.owner,
                 "host": socket.gethostname(),
                 "pid": os.getpid(),
-                "process_started": process_started(os.getpid()),
-                "machine": _machine(),
-                # No two are equal: an object's generation may be but a hash of what it holds.
+                "process_started": holder.process_started(os.getpid()),
+                "machine": holder.machine(),
+                # Makes each content differ: the generation of an object may be a hash of its content.
                 "count": self._count,
                 "duration": self.duration,
-                "renewed": _now(),  # for this machine only
+                "renewed": holder.now(),  # for this machine only
                 "expires": time.time() + self.duration,  # for `status` only
             }
         ).encode()
@@ -346,111 +344,10 @@ class Lease:
             if generation or not ours:
                 break
             found = self._read()
-            if found.state != "value" or _owner(found.value) != self.owner:
+            if found.state != "value" or holder.owner_of(found.value) != self.owner:
                 break
             if found.value == value:
                 generation = found.stamp.generation
                 break
             expected = found.stamp.generation
         return generation or None
-
-
-def is_alive(lease: dict[str, Any]) -> bool:
-    """Whether the holder of a lease can be taken to be running, by a single look at it.
-
-    For people: it compares this host's clock with the holder's, so it is wrong for a while after the
-    holder's death, or before it, if they differ. Nobody takes a lease over by it.
-    """
-    return float(lease["expires"]) >= time.time() and not _is_dead(lease)
-
-
-def is_stopped(lease: dict[str, Any]) -> bool:
-    """Whether the holder of a lease is a process of this machine that a signal has stopped."""
-    return (
-        _is_here(lease)
-        and not _is_dead(lease)
-        and _stat(int(lease["pid"]))[:1] in (["T"], ["t"])  # stopped; traced, by a debugger
-    )
-
-
-def process_started(pid: int) -> str:
-    """What tells a process from a later one with its number; empty where there is none.
-
-    One that has ended and that its parent has not asked after keeps its number, as in a container
-    without an init: it is none.
-    """
-    fields = _stat(pid)
-    return "" if not fields or fields[0] in ("Z", "X") else fields[19]
-
-
-def _stat(pid: int) -> list[str]:
-    """What the kernel says of a process, from its state on; empty where there is none."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
-    except OSError:
-        return []
-    return fields.rpartition(")")[2].split()
-
-
-def _is_here(held: dict[str, Any]) -> bool:
-    """Whether the holder of a lease is, or was, a process of this very machine."""
-    return _machine() != "" and held.get("machine") == _machine()
-
-
-def _is_dead(held: dict[str, Any]) -> bool:
-    """Whether the holder is known to have ended."""
-    return _is_here(held) and process_started(int(held["pid"])) != held["process_started"]
-
-
-def _is_fresh(held: dict[str, Any]) -> bool:
-    """Whether the holder, of this machine, renewed it lately; such a one need not be watched.
-
-    One that runs and has not done so is halted, or could not delete the lease that it gave back.
-    """
-    return _is_here(held) and 0 <= _now() - held["renewed"] < held["duration"]
-
-
-def _now() -> float:
-    """Seconds since this machine was started; those that it slept count as well."""
-    clock: int = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
-    return time.clock_gettime(clock)
-
-
-@functools.cache
-def _machine() -> str:
-    """Whose process numbers these are; empty where that cannot be told.
-
-    A host's name does not say it: containers on the host's network share it, and have numbers of their
-    own.
-    """
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-        return f"{boot}/{Path('/proc/self/ns/pid').readlink()}"
-    except OSError:
-        return ""
-
-
-def _owner(value: bytes) -> str:
-    try:
-        return str(json.loads(value)["owner"])
-    except (ValueError, KeyError, TypeError):
-        return ""
-
-
-def _parse(value: bytes) -> dict[str, Any] | None:
-    """The lease; None if it cannot be read."""
-    try:
-        held = json.loads(value)
-        duration = float(held.get("duration", _DURATION))
-        if not (math.isfinite(duration) and duration > 0):
-            return None
-        return {
-            "host": str(held["host"]),
-            "pid": int(held["pid"]),
-            "process_started": str(held["process_started"]),
-            "machine": str(held.get("machine", "")),
-            "duration": duration,
-            "renewed": float(held.get("renewed", math.inf)),
-        }
-    except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
-        return None

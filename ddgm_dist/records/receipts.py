@@ -1,4 +1,4 @@
-"""Receipts of finished tiles: where they lie, and whether a file is one."""
+"""Receipts of finished tiles: their folders, and the check of a file."""
 
 from __future__ import annotations
 
@@ -9,31 +9,24 @@ from ddgm_dist.core.box import Box
 from ddgm_dist.paths.place import Place
 from ddgm_dist.records.damage import RecordDamagedError
 
-__all__ = [
-    "RECEIPTS",
-    "SAMPLE_RECEIPTS",
-    "as_receipt",
-    "receipt_box",
-]
+__all__ = ["RECEIPTS", "SAMPLE_RECEIPTS", "as_receipt", "receipt_box"]
 
 
 RECEIPTS = "receipts"
-
-
-# Of the tiles of several samples, and the samples' volumes themselves; mean and deviation made of them.
+# Receipts of tiles of one of several samples.
 SAMPLE_RECEIPTS = "sample-receipts"
 
 
 def as_receipt(path: Place, found: Any, problem: str) -> dict[str, Any] | None:
-    """A receipt, if it is one of this problem; None if there is none.
+    """The content of a receipt's file, checked; None if there is no file.
 
     Raises
     ------
     RecordDamagedError
-        There is something else.
+        It is no receipt of this tile and problem.
     """
     if found is None:
-        return None  # deleted while we look: the output is being replaced
+        return None  # deleted meanwhile: the output is being replaced
     good = (
         isinstance(found, dict)
         and (found.get("tile"), found.get("problem")) == (path.stem, problem)
@@ -48,7 +41,7 @@ def as_receipt(path: Place, found: Any, problem: str) -> dict[str, Any] | None:
 
 
 def receipt_box(receipt: Mapping[str, Any]) -> Box | None:
-    """The voxels that a receipt is for; None if it does not say."""
+    """The box of voxels that a receipt is for; None if it has none."""
     match receipt.get("start"), receipt.get("stop"):
         case [int(z0), int(y0), int(x0)], [int(z1), int(y1), int(x1)]:
             if all(0 <= a < b for a, b in ((z0, z1), (y0, y1), (x0, x1))):

@@ -1,13 +1,12 @@
-"""Replacing a store: what was there stays whole until the new one is, and is deleted last.
+"""Replacing a store: the former one stays whole until the new one is, and is deleted last.
 
 On disk the new store is written to a folder beside the place, which then takes the place in one step
-(`ddgm_dist.paths.exchange`). In an object store nothing can be renamed: there the new store is written
-to a folder of its own within the place, and one write of the place's ``zarr.json`` leads readers to it.
+(`ddgm_dist.paths.exchange`). In an object store nothing can be renamed. There the new store is written
+to a folder within the place, and one write of the place's ``zarr.json`` redirects readers to it.
 
-Whoever writes holds the lease of the place, which is made for it if need be. The file ``next.json``
-beside the lease names the folder that is written, or the former store that is to be deleted. Only what
-it names is ever deleted. An unfinished replacement that has a record of a run can be resumed
-(`pending`).
+The writer holds the lease of the place, which is made for it if need be. The file ``next.json`` beside
+the lease names the folder that is being written, or the former store that is to be deleted. Nothing
+else is ever deleted. An unfinished replacement with a record of a run can be resumed (`pending`).
 """
 
 from __future__ import annotations
@@ -22,24 +21,17 @@ from pathlib import Path
 from typing import Any
 
 from ddgm_dist.errors import StorageError
-from ddgm_dist.paths.array_io import LEASE, NEXT, SIDECAR, is_claim, write_error
+from ddgm_dist.paths.claim import LEASE, NEXT, SIDECAR, is_claim
 from ddgm_dist.paths.exchange import beside, delete_aside, put_in_place, refuse_in_the_way
-from ddgm_dist.paths.files import delete, delete_folder, names, read_bytes, write_bytes
+from ddgm_dist.paths.files import delete, delete_folder, listdir, write_bytes
+from ddgm_dist.paths.free_space import write_error
 from ddgm_dist.paths.place import Place
-from ddgm_dist.records.lease import Lease, is_alive
+from ddgm_dist.records.json_files import read_table
+from ddgm_dist.records.lease import Lease
 
-__all__ = [
-    "Redirect",
-    "Replacement",
-    "abandon",
-    "current",
-    "lease_of",
-    "pending",
-    "sweep",
-    "warn_of_writer",
-]
+__all__ = ["Redirect", "Replacement", "abandon", "content_of", "pending", "sweep"]
 
-# Makes the attributes of a group whose arrays lie in one of its folders of those where they lie beside.
+# Turns a group's attributes into those of a group whose arrays lie in one of its folders.
 Redirect = Callable[[dict[str, Any], str], dict[str, Any]]
 
 _METADATA, _NEXT = "zarr.json", NEXT
@@ -55,16 +47,16 @@ class Replacement:
     Parameters
     ----------
     place
-        Of the store; nothing need be there.
+        Place of the former store; it may be empty.
     held
-        The lease of the place, if it has been taken; the replacement gives it back.
+        The lease of the place, if it has been acquired; the replacement releases it.
 
     Attributes
     ----------
     work
-        Where the new store is written. No other writer has the same folder.
+        Place where the new store is written; no other writer uses it.
     lease
-        Of the place; to be checked before each write.
+        Lease of the place, to be checked before each write.
     """
 
     def __init__(self, place: Place, held: Lease | None = None) -> None:
@@ -73,12 +65,12 @@ class Replacement:
         self._published = self._ended = self._new = False
 
     def begin(self) -> None:
-        """Take the lease, and delete what an unfinished replacement left.
+        """Acquire the lease, and delete an unfinished replacement.
 
         Raises
         ------
         InputError
-            Somebody else writes there.
+            Another process writes there.
         StorageError
             The place cannot be written.
         """
@@ -97,7 +89,7 @@ class Replacement:
             raise
 
     def resume(self) -> None:
-        """Take the lease, and go on with the unfinished replacement; raises as `begin` does."""
+        """Acquire the lease, and resume the unfinished replacement; raises as `begin` does."""
         self._acquire()
         left = pending(self.place)
         if left is None:
@@ -116,23 +108,23 @@ class Replacement:
         write_bytes(place / SIDECAR / _NEXT, json.dumps({key: self.work.name}).encode())
 
     def publish(self, redirect: Redirect) -> None:
-        """Put the new store, which is whole, in its place, and delete what was there.
+        """Put the new store, which is whole, in its place, and delete the former one.
 
         Parameters
         ----------
         redirect
-            For object stores: what the attributes become when the arrays lie in a folder.
+            For object stores: adapts the attributes to arrays that lie in a folder.
 
         Raises
         ------
         StorageError
-            The place was taken by somebody else meanwhile, or cannot be written.
+            Another process has taken the place meanwhile, or it cannot be written.
         """
         self.lease.check()
         if self._new and not is_claim(self.place):
             raise StorageError(
-                f"{self.place} was made by somebody else meanwhile, and is not replaced; choose another "
-                "name"
+                f"{self.place} was made by another process meanwhile, and is not replaced; choose "
+                "another name"
             )
         what = _describe(self.place)
         if isinstance(self.place, Path) and isinstance(self.work, Path):
@@ -161,45 +153,45 @@ class Replacement:
             raise write_error(place, 4096, error) from error
 
     def _lead(self, redirect: Redirect) -> None:
-        folder, document = self.work.name, _table(self.work / _METADATA)
+        folder, document = self.work.name, read_table(self.work / _METADATA)
         document["attributes"] = redirect(document["attributes"], folder)
         document["attributes"].setdefault(SIDECAR, {})[_FOLDER] = folder
-        # Said before: whatever interrupts the write, what readers may have been led to stays.
+        # Set before the write: if that is interrupted, readers may follow it already.
         self._published = True
         try:
             write_bytes(self.place / _METADATA, json.dumps(document).encode())
         except StorageError:
-            # It may have been written, and its answer lost.
-            self._published = current(self.place) == self.work
+            # The server may have written, and its answer be lost.
+            self._published = content_of(self.place) == self.work
             if not self._published:
                 raise
 
     def discard(self) -> None:
-        """Delete what was written, unless it has been published, and give the lease back."""
+        """Delete the new store, unless it has been published, and release the lease."""
         if self._ended:
             return
         if not self._published:
             delete_folder(self.work, ignore_errors=True)
-            ours = _table(self.place / SIDECAR / _NEXT).get(_FOLDER) == self.work.name
+            ours = read_table(self.place / SIDECAR / _NEXT).get(_FOLDER) == self.work.name
             if ours and not self.lease.lost:
                 with contextlib.suppress(OSError, StorageError):
                     delete(self.place / SIDECAR / _NEXT)
         self.release()
 
     def release(self) -> None:
-        """Give the lease back; what was written stays, to be resumed."""
+        """Release the lease; the new store stays, to be resumed."""
         self._ended = True
         self.lease.release()
 
 
 def _named(place: Place, name: str) -> Place:
-    """A folder of a replacement: beside the place on disk, else within it."""
+    """The folder of a replacement: beside the place on disk, within it in an object store."""
     return beside(place, name) if isinstance(place, Path) else place / name
 
 
 def _pointed(place: Place, key: str) -> Place | None:
-    """The folder that the place's pointer names, if it is one of a replacement."""
-    name = _table(place / SIDECAR / _NEXT).get(key)
+    """The folder that ``next.json`` names under a key, if its name is that of a replacement."""
+    name = read_table(place / SIDECAR / _NEXT).get(key)
     start = re.escape(f".{place.name}.") if isinstance(place, Path) else ""
     if not isinstance(name, str) or not re.fullmatch(f"{start}new-[0-9a-f]{{8}}", name):
         return None
@@ -207,25 +199,25 @@ def _pointed(place: Place, key: str) -> Place | None:
 
 
 def pending(place: Place) -> Place | None:
-    """Where an unfinished replacement of a store lies, if there is one."""
+    """Place of the unfinished replacement of a store; None if there is none."""
     found = _pointed(place, _FOLDER)
-    if found is None or found == current(place):
+    if found is None or found == content_of(place):
         return None
     return found if not isinstance(found, Path) or found.is_dir() else None
 
 
-def current(place: Place) -> Place:
-    """Where the record and the arrays of a store lie: where it does, or in a folder of it."""
+def content_of(place: Place) -> Place:
+    """Place of a store's record and arrays: the store's own, or a folder within it."""
     if isinstance(place, Path):
         return place
-    attributes = _table(place / _METADATA).get("attributes")
+    attributes = read_table(place / _METADATA).get("attributes")
     ours = attributes.get(SIDECAR) if isinstance(attributes, dict) else None
     folder = ours.get(_FOLDER) if isinstance(ours, dict) else None
     return place / folder if isinstance(folder, str) and "/" not in folder else place
 
 
 def abandon(place: Place) -> None:
-    """Delete an unfinished replacement; to be called by whoever holds the lease of the place.
+    """Delete an unfinished replacement; the caller holds the lease of the place.
 
     Raises
     ------
@@ -239,9 +231,9 @@ def abandon(place: Place) -> None:
 
 
 def sweep(place: Place) -> None:
-    """Delete the former store that a replacement has left, if it was interrupted when it deleted it.
+    """Delete the former store, if a replacement was interrupted while it deleted it.
 
-    To be called by whoever holds the lease of the place.
+    The caller holds the lease of the place.
 
     Raises
     ------
@@ -254,66 +246,39 @@ def sweep(place: Place) -> None:
             delete_folder(former)
             delete(place / SIDECAR / _NEXT)
         return
-    if _pointed(place, _FOLDER) == (found := current(place)) != place:
+    if _pointed(place, _FOLDER) == (found := content_of(place)) != place:
         _delete_others(place, found.name)
 
 
-def lease_of(place: Place) -> dict[str, Any]:
-    """The lease of whoever writes at a place, or what is to replace it; {} if nobody does."""
-    return _table(place / SIDECAR / LEASE)
-
-
-def warn_of_writer(place: Place) -> None:
-    """Tell whoever reads a store that somebody is writing one that is to replace it."""
-    lease = lease_of(place)
-    with contextlib.suppress(KeyError, TypeError, ValueError):
-        if is_alive(lease):
-            log.warning(
-                "%s is being replaced by process %s on %s; what is read here is what was there before",
-                place,
-                lease["pid"],
-                lease["host"],
-            )
-
-
 def _delete_others(place: Place, folder: str) -> None:
-    """Delete what lies in an object store's place beside the folder that has become its content."""
-    others = [name for name in names(place) if name not in (_METADATA, SIDECAR, folder)]
-    for name in others:  # first what tells a reader of the former arrays that they are gone
-        for inner in ("", *names(place / name)):
+    """Delete what lies in a place beside the folder that has become its content."""
+    others = [name for name in listdir(place) if name not in (_METADATA, SIDECAR, folder)]
+    for name in others:  # metadata first: without them a reader of the former arrays fails
+        for inner in ("", *listdir(place / name)):
             for metadata in (_METADATA, ".zarray"):
                 delete(place / name / inner / metadata if inner else place / name / metadata)
     for name in others:
         delete_folder(place / name)
         delete(place / name)
-    # What says that there is something to be deleted comes last.
+    # ``next.json`` is last: it says that something is left to be deleted.
     sidecar = place / SIDECAR
-    for name in sorted(names(sidecar), key=lambda name: name == _NEXT):
+    for name in sorted(listdir(sidecar), key=lambda name: name == _NEXT):
         if name != LEASE:
             delete_folder(sidecar / name)
             delete(sidecar / name)
 
 
 def _describe(place: Place) -> str:
-    """What lies at a place, in words; nothing if it is but claimed."""
-    there = names(place)
+    """Description of what lies at a place; empty if that is only a claim."""
+    there = listdir(place)
     if is_claim(place) or not there:
         return ""
-    attributes = _table(place / _METADATA).get("attributes")
+    attributes = read_table(place / _METADATA).get("attributes")
     kinds = {"ome": "the volume", SIDECAR: "the tilt series"}
     found = [
         what for key, what in kinds.items() if isinstance(attributes, dict) and key in attributes
     ]
-    # What this package does not write there is named.
+    # Files that this package does not write are named.
     others = [name for name in there if not re.fullmatch(_OURS, name)]
     more = f" (and in it {', '.join(others[:3])}{', ...' * (len(others) > 3)})" if others else ""
     return f"{found[0] if found else 'the Zarr store'}{more}"
-
-
-def _table(place: Place) -> dict[str, Any]:
-    """A small JSON file that may be missing or damaged; then it says nothing."""
-    try:
-        found = json.loads(read_bytes(place) or b"{}")
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import math
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -16,6 +15,7 @@ from ddgm_dist.core.noise import ROW_LATTICE_STREAM
 from ddgm_dist.core.window import make_lattice
 from ddgm_dist.errors import InputError
 from ddgm_dist.operators.slab.basis import norm_squared
+from ddgm_dist.paths.place import Place
 from ddgm_dist.pixels.findings import Finding, left_out
 from ddgm_dist.pixels.level import LevelCheck
 from ddgm_dist.pixels.observed import Seen
@@ -28,7 +28,7 @@ from ddgm_dist.planning.tiling import widest_read
 from ddgm_dist.prior.denoisers import LoadedDenoiser, load_denoiser
 from ddgm_dist.runs.intensity_estimate import estimate_intensity, estimate_noise
 from ddgm_dist.runs.sampled_rows import probe, samples
-from ddgm_dist.tilts.series import BadPixels, TiltSeries, open_tilt_series
+from ddgm_dist.tilts.series import BadPixels, TiltSeries, open_series_at
 
 __all__ = ["BuiltProblem", "build_schedule", "check_levels", "pose", "pose_problem"]
 
@@ -54,13 +54,13 @@ class BuiltProblem:
     findings: tuple[Finding, ...]
 
 
-def pose_problem(tilts: str | Path, config: ProblemConfig) -> tuple[Problem, TiltSeries]:
+def pose_problem(tilts: Place, config: ProblemConfig) -> tuple[Problem, TiltSeries]:
     """The problem and the open store; see :func:`pose`."""
     posed = pose(tilts, config)
     return posed.problem, posed.series
 
 
-def pose(tilts: str | Path, config: ProblemConfig) -> BuiltProblem:
+def pose(tilts: Place, config: ProblemConfig) -> BuiltProblem:
     """Open the data, look at them, estimate what was not given, and check that it all fits together.
 
     What is noticed in the pixels is warned of in the log as well.
@@ -70,7 +70,7 @@ def pose(tilts: str | Path, config: ProblemConfig) -> BuiltProblem:
     InputError
         For bad data, a missing thickness, a denoiser that does not fit, a step size that diverges.
     """
-    series = open_tilt_series(tilts)
+    series = open_series_at(tilts)
     geometry = _geometry(series, config)
     probes = probe(series, geometry)
     scan = Scan(series.shape, probes.value(), series.read)

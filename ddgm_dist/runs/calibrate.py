@@ -192,7 +192,7 @@ class _Trial:
             return 0.0
         grid = TileGrid(self.plan, self.problem.geometry, self.problem.rows_per_call)
         layout = replace(grid.layout, columns=1, rows=self.problem.rows_per_call)
-        checkpoints = Checkpoints(str(folder / "volume.zarr"), layout, "trial")
+        checkpoints = Checkpoints(folder / "volume.zarr", layout, "trial")
         state = np.zeros((layout.depth, layout.block, layout.support), np.float32)
         digests = checkpoints.write(1, 0, 0, state)
         written = self._time(lambda: checkpoints.write(1, 0, 0, state)) / state.nbytes

@@ -1,20 +1,19 @@
-"""The output of a run: made, found again, and declared whole.
+"""The output of a run: made, or found again, and completed.
 
-The order of writes is the promise. `problem.json` comes first and says whose output it is; then the
-empty volume; then shards, each followed by its receipt; at the very end, when every tile has its receipt
-and every shard is there, `state.json` says *complete*. Whatever is interrupted in between reads as
-unfinished, and the same call finishes it.
+The order of writes keeps it consistent. `problem.json` is first and says which problem the output
+belongs to; then the empty volume; then shards, each followed by its receipt. When every tile has its
+receipt and every shard is there, `state.json` says *complete*. A run that is interrupted leaves an
+unfinished output, and the same call finishes it.
 
 Several samples have a volume each, `ddgm_dist/samples/<problem>/<k>`, and receipts of their own. The
-volume itself and `std` are made of them, tile by tile; when these are whole the samples are deleted.
+volume itself and `std` are computed from them, tile by tile. When these are whole the samples are
+deleted.
 """
 
 from __future__ import annotations
 
 import copy
-import os
 from collections.abc import Mapping
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -23,49 +22,37 @@ from numpy.typing import NDArray
 
 from ddgm_dist.core.box import Box
 from ddgm_dist.core.intervals import RowIntervals
-from ddgm_dist.errors import InputError, StorageError
-from ddgm_dist.paths.array_io import (
-    SIDECAR,
-    is_claim,
-    is_empty_folder,
-    prepare_output,
-    refuse_unmovable,
-)
-from ddgm_dist.paths.files import exists, is_zarr, names
-from ddgm_dist.paths.locate import locate
+from ddgm_dist.errors import StorageError
+from ddgm_dist.paths.files import is_zarr
 from ddgm_dist.paths.place import Place
-from ddgm_dist.paths.safety import refuse_links
 from ddgm_dist.planning.plan import Plan
-from ddgm_dist.planning.problem import Problem, changes, differences
+from ddgm_dist.planning.problem import Problem
 from ddgm_dist.records.checkpoint import COMMITS, GENERATIONS
-from ddgm_dist.records.damage import damage_told
 from ddgm_dist.records.lease import Lease
 from ddgm_dist.records.receipts import RECEIPTS, SAMPLE_RECEIPTS, receipt_box
-from ddgm_dist.records.replacement import Replacement, abandon, current, pending, sweep
+from ddgm_dist.records.replacement import Replacement, content_of
 from ddgm_dist.records.result import sample_place, std_place
 from ddgm_dist.records.run_record import RUNNING, SAMPLES, RunRecord
+from ddgm_dist.runs.output_place import check_ours, check_same, replacement_of
 from ddgm_dist.volumes.layout import VolumeLayout
 from ddgm_dist.volumes.store import LEVEL, VolumeStore, create_volume, open_volume_store
 
 __all__ = ["Output"]
 
-# Changes of a problem that are told.
-_SHOWN = 4
-
 
 class Output:
     """An output store that belongs to one problem, and to this process for the time of a run.
 
-    Made by :meth:`claim`; a context manager that gives the store back.
+    Made by :meth:`claim`; a context manager that releases the lease.
 
     Attributes
     ----------
-    path
-        Absolute, or a URL; while it is to replace another output, where it is written until then.
+    place
+        Where the store is written; beside the output's place while it is to replace another one.
     digest
         Hash of the problem.
     lease
-        Keeps other drivers away.
+        Lease of the output, which keeps other drivers away.
     """
 
     def __init__(
@@ -80,44 +67,44 @@ class Output:
     ) -> None:
         self.store, self.record, self.lease, self._swap = store, record, lease, swap
         self.plan, self.digest, self.voxel_size_nm = plan, digest, voxel_size_nm
-        self.path = store.path
+        self.place = store.place
 
     @classmethod
     def claim(
         cls,
-        out: str | Path,
+        place: Place,
         problem: Problem,
         plan: Plan,
         voxel_size_nm: float | None,
         *,
         overwrite: bool,
     ) -> Output:
-        """Make the store, or find that of the same problem.
+        """Make the store, or open that of the same problem.
 
         Raises
         ------
         InputError
-            ``out`` holds something else, or another problem's result, or is being written by
+            The place holds something else, or another problem's result, or is being written by
             another driver.
         """
-        place = _check_ours(out, overwrite=overwrite)
+        check_ours(place, overwrite=overwrite)
         held, digest = Lease(place), problem.digest()
         held.acquire()
         swap: Replacement | None = None
         try:
-            _check_ours(out, overwrite=overwrite)  # somebody may have made it before it was leased
-            swap = _replacement(place, held, problem, overwrite=overwrite)
-            path = current(place) if swap is None else swap.work
-            record, lease = RunRecord(path), held if swap is None else swap.lease
+            check_ours(place, overwrite=overwrite)  # another driver may have made it meanwhile
+            swap = replacement_of(place, held, problem, overwrite=overwrite)
+            work = content_of(place) if swap is None else swap.work
+            record, lease = RunRecord(work), held if swap is None else swap.lease
             saved = record.read_problem()
             if saved is None:
                 record.write_json("problem", problem.to_dict())
             else:
-                _check_same(saved, problem.to_dict(), str(out))
+                check_same(saved, problem.to_dict(), str(place))
             if record.read_state() is None:
-                # Not begun, or interrupted before the volume was made: nothing is in it yet.
+                # Not begun, or interrupted before the volume was made.
                 store = create_volume(
-                    path,
+                    work,
                     VolumeLayout(plan.shape, plan.shard, plan.chunk),
                     voxel_size_nm=voxel_size_nm,
                     name=place.stem,
@@ -125,7 +112,7 @@ class Output:
                 )
                 record.write_state(RUNNING, digest)
             else:
-                store = open_volume_store(path, "r+")
+                store = open_volume_store(work, "r+")
             record.write_json("plan", _summary(plan))
         except BaseException:
             (swap or held).release()
@@ -144,17 +131,17 @@ class Output:
         (self._swap or self.lease).release()
 
     def finished(self) -> frozenset[str]:
-        """Tiles whose rows have all been written, by tiles that may have been cut otherwise.
+        """Names of the tiles whose rows have all been written, maybe as parts of other tiles.
 
-        A receipt whose shard is gone counts for nothing. Tiles of samples need not be there any more
-        where the samples have been combined.
+        A receipt whose shard is gone does not count. Tiles of samples count as finished where the
+        samples have been combined and deleted.
         """
         layout = self.store.layout
         whole, there = RowIntervals(), self.store.shards()
         for receipt in self.record.receipts(self.digest):
             whole.add(_box(receipt))
         if self.plan.samples > 1:
-            there &= self._shards(std_place(self.path))
+            there &= self._shards(std_place(self.place))
 
         def has(rows: RowIntervals, there: NDArray[np.bool_], box: Box) -> bool:
             return rows.has(box) and bool(there[layout.shards_of(box)].all())
@@ -174,31 +161,31 @@ class Output:
         return frozenset(found)
 
     def _samples(self) -> tuple[list[RowIntervals], list[NDArray[np.bool_]]]:
-        """What of each sample has receipts, and which of its shards are there."""
+        """Boxes of each sample that have receipts, and flags of its shards that exist."""
         written = [RowIntervals() for _ in self._numbers]
         for receipt in self.record.receipts(self.digest, SAMPLE_RECEIPTS):
             sample = receipt.get("sample")
             if isinstance(sample, int) and sample in self._numbers:
                 written[sample].add(_box(receipt))
-        places = [sample_place(self.path, self.digest, k) for k in self._numbers]
+        places = [sample_place(self.place, self.digest, k) for k in self._numbers]
         return written, [self._shards(place) for place in places]
 
     def _shards(self, place: Place) -> NDArray[np.bool_]:
-        """Which shards of a volume beside the main one are there."""
+        """Flags by index ``(z, y, x)``: whether a shard of a sample, or of the deviation, exists."""
         if not _is_made(place):  # not yet, or combined and deleted
             return np.zeros(self.store.layout.grid, bool)
         return open_volume_store(place).shards()
 
     def reopen(self) -> None:
-        """Declare that there is something to be done, if only to a volume that was whole.
+        """Record that the run is unfinished, also where it was complete, and make volumes of samples.
 
-        Volumes of samples are made now: they are gone once they have been combined.
+        Those of an earlier run were deleted when they had been combined.
         """
         self.record.write_state(RUNNING, self.digest)
         if self.plan.samples == 1:
             return
-        beside = {f"sample {k}": sample_place(self.path, self.digest, k) for k in self._numbers}
-        for name, place in {"standard deviation": std_place(self.path), **beside}.items():
+        beside = {f"sample {k}": sample_place(self.place, self.digest, k) for k in self._numbers}
+        for name, place in {"standard deviation": std_place(self.place), **beside}.items():
             if not _is_made(place):
                 create_volume(
                     place,
@@ -214,14 +201,14 @@ class Output:
         return range(self.plan.samples)
 
     def complete(self, provenance: Mapping[str, Any] | None, *, keep_samples: bool = False) -> None:
-        """Declare the volume whole.
+        """Record that the volume is whole, and delete what only the run needed.
 
         Parameters
         ----------
         provenance
-            To be kept beside it; None leaves what is there.
+            Written beside the volume; None keeps the file that is there.
         keep_samples
-            Also what it was made of.
+            Whether the samples and their receipts are kept.
 
         Raises
         ------
@@ -236,13 +223,13 @@ class Output:
         if missing:
             shown = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
             raise StorageError(
-                f"{self.path}: {len(missing)} finished tiles are not there any more ({shown}); "
-                "something else deletes files in the store; run the same command again"
+                f"{self.place}: {len(missing)} finished tiles are not there any more ({shown}); "
+                "another program deletes files in the store; run the same command again"
             )
         if provenance is not None:
             self.record.write_json("provenance", dict(provenance))
         self.record.complete(self.digest)
-        if provenance is None:  # nothing was done: what was kept before stays
+        if provenance is None:  # no tile was computed: samples that an earlier run kept stay
             before = self.record.read_json("provenance") or {}
             keep_samples = keep_samples or before.get("config", {}).get("keep_samples", False)
         for folder in (COMMITS, GENERATIONS):
@@ -258,7 +245,7 @@ class Output:
 
 
 def _redirect(attributes: dict[str, Any], folder: str) -> dict[str, Any]:
-    """OME-Zarr metadata of levels that lie in a folder of their group."""
+    """The group's metadata with its levels in a folder of the group."""
     found = copy.deepcopy(attributes)
     for image in found["ome"]["multiscales"]:
         for level in image["datasets"]:
@@ -266,50 +253,19 @@ def _redirect(attributes: dict[str, Any], folder: str) -> dict[str, Any]:
     return found
 
 
-def _replacement(
-    place: Place, held: Lease, problem: Problem, *, overwrite: bool
-) -> Replacement | None:
-    """How the output takes the place of another one, begun or resumed; None if it does not."""
-    if is_claim(place):
-        abandon(place)
-        return None
-    sweep(place)
-    left = pending(place)
-    resumed = left is not None and _is_of(left, problem)
-    swap = Replacement(place, held)
-    # What --overwrite has begun is resumed, also without it.
-    if resumed and (overwrite or not _is_of(current(place), problem)):
-        swap.resume()
-    elif overwrite:
-        swap.begin()
-    else:
-        return None
-    return swap
-
-
-def _is_of(place: Place, problem: Problem) -> bool:
-    """Whether an output is of a problem; one with a damaged record is not."""
-    with damage_told():
-        record = RunRecord(place)
-        saved = record.read_problem()
-        record.read_state()
-        return saved is not None and not differences(saved, problem.to_dict())
-    return False
-
-
 def _is_made(place: Place) -> bool:
-    """Whether a volume was made whole: its array is what is made last."""
+    """Whether a volume was created; its array is created last."""
     return is_zarr(place / LEVEL)
 
 
 def _box(receipt: Mapping[str, Any]) -> Box:
     box = receipt_box(receipt)
-    assert box is not None  # it would count for none
+    assert box is not None  # `as_receipt` has checked it
     return box
 
 
 def _summary(plan: Plan) -> dict[str, Any]:
-    """What `status` needs to know of the plan."""
+    """Figures of the plan that `status` shows."""
     return {
         "tiles": plan.units,
         "samples": plan.samples,
@@ -318,45 +274,3 @@ def _summary(plan: Plan) -> dict[str, Any]:
         "order": plan.order,
         "voxels": plan.voxels,
     }
-
-
-def _check_ours(out: str | Path, *, overwrite: bool) -> Place:
-    """The place of the output; what is not a run's is refused before anything is written into it."""
-    path = locate(out, "out")
-    if not exists(path):
-        return prepare_output(path, "out", overwrite=False)
-    refuse_links(path, "out")
-    # A run that was interrupted at once has left its lease alone.
-    ours = names(path) == [SIDECAR] or RunRecord(path).has("problem")
-    if ours and isinstance(path, Path) and not os.access(path, os.W_OK):
-        raise InputError("out", str(out), "is not writable")
-    if ours and not overwrite:
-        return path
-    if overwrite and (ours or is_zarr(path) or is_empty_folder(path)):
-        if isinstance(path, Path):
-            refuse_unmovable(path, "out")
-        return path
-    raise InputError(
-        "out",
-        str(out),
-        "is not a Zarr store, so it is not deleted to make room"
-        if overwrite
-        else "exists and holds no record of a reconstruction",
-        "choose another name" + ("" if overwrite else ", or replace it with --overwrite"),
-    )
-
-
-def _check_same(saved: dict[str, Any], ours: dict[str, Any], out: str) -> None:
-    if not differences(saved, ours):
-        return
-    changed, settings = changes(saved, ours)
-    more = f" and {len(changed) - _SHOWN} more" if len(changed) > _SHOWN else ""
-    back = ""
-    if 0 < len(settings) == len(changed) <= _SHOWN:
-        back = f"go on with what is there by {' '.join(f'--set {each}' for each in settings)}, or "
-    raise InputError(
-        "out",
-        out,
-        f"holds another problem's result; changed: {'; '.join(changed[:_SHOWN])}{more}",
-        f"{back}choose another name, or replace it with --overwrite",
-    )

@@ -151,7 +151,7 @@ def plan(
     """
     resolved = parse_config(config)
     began = time.perf_counter()
-    posed = pose(tilts, resolved.problem())
+    posed = pose(locate(tilts, "tilts"), resolved.problem())
     problem, series = posed.problem, posed.series
     posing = time.perf_counter() - began
     if calibrate and memory is None and (free := available_memory()) is not None:
@@ -213,27 +213,28 @@ def reconstruct(
     started = time.monotonic()
     resolved = parse_config(config)
     runner = _engine(engine, address, workers)
-    refuse_overlap(out, "out", [("tilts", tilts), *weight_files(resolved.denoiser)])
+    place, source = locate(out, "out"), locate(tilts, "tilts")
+    refuse_overlap(place, "out", [("tilts", source), *weight_files(resolved.denoiser)])
     # First of all, so that a cluster that is not there is told before any work.
     with runner.connected():
         budget = runner.budget(memory)
-        problem, series = pose_problem(tilts, resolved.problem())
+        problem, series = pose_problem(source, resolved.problem())
         how = plan_problem(problem, series, resolved, budget, workers=runner.workers)
         with Output.claim(
-            out, problem, how, series.meta.pixel_size_nm, overwrite=overwrite
+            place, problem, how, series.meta.pixel_size_nm, overwrite=overwrite
         ) as output:
             done = output.finished()
             job = Job(
                 problem,
                 how,
-                series.path,
-                output.path,
+                series.place,
+                output.place,
                 output.digest,
                 checkpoint_every=resolved.checkpoint_every,
                 state=resolved.state,
                 memory=budget,
                 reserve=memory,
-                name=locate(out, "out").name,
+                name=place.name,
                 tilts_identity=series.identity,
             )
             tally = Tally.begin(problem, how, done)

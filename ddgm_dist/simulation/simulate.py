@@ -16,12 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ddgm_dist.errors import InputError
+from ddgm_dist.paths.locate import locate
 from ddgm_dist.paths.overlap import refuse_overlap
+from ddgm_dist.paths.place import Place
 from ddgm_dist.paths.store_name import check_store_name
 from ddgm_dist.readers.base import ArrayVolume, VolumeSource
 from ddgm_dist.readers.dask_array import DaskVolume, is_dask_array
 from ddgm_dist.readers.provenance import places_of
-from ddgm_dist.readers.volumes import open_volume
+from ddgm_dist.readers.volumes import open_volume_at
 from ddgm_dist.simulation.detector import (
     SHIFT_STREAM,
     Detector,
@@ -36,7 +38,7 @@ from ddgm_dist.tilts.series import (
     TiltSeriesMeta,
     check_meta,
     create_tilt_series,
-    open_tilt_series,
+    open_series_at,
 )
 
 if TYPE_CHECKING:
@@ -124,8 +126,9 @@ def simulate(
         If the volume cannot be read or the store cannot be written.
     """
     check_store_name(out)
-    refuse_overlap(out, "out", [("volume", place) for place in places_of(volume)])
-    name, source = _source(volume)
+    place = locate(out, "out")
+    name, source, read = _source(volume)
+    refuse_overlap(place, "out", [("volume", each) for each in read])
     wanted = parse_noise(noise)
     if not 0 <= seed < 2**64:
         raise InputError("seed", seed, "must be from 0 to 2^64 - 1")
@@ -150,26 +153,27 @@ def simulate(
     scan = Scan(source, projector, part)
     detector = _detector(wanted, scan, seed)
     shape = (len(degrees), part.stop - part.start, n_u)
-    with create_tilt_series(out, shape, meta, overwrite=overwrite) as writer:
+    with create_tilt_series(place, shape, meta, overwrite=overwrite) as writer:
         for block_rows, columns, clean in scan.blocks():
             if columns.start == 0:
                 exposure = detector.expose(len(degrees), block_rows)
             here = slice(block_rows.start - part.start, block_rows.stop - part.start)
             writer.write(here, exposure.record(clean), columns)
-    return open_tilt_series(out)
+    return open_series_at(place)
 
 
 def _source(
     volume: str | Path | VolumeSource | NDArray[Any] | da.Array,
-) -> tuple[str, VolumeSource]:
-    """The volume's name for the store's description, and the source to read it from."""
+) -> tuple[str, VolumeSource, list[Place]]:
+    """The volume's name in the store's description, where to read it, and the places of its data."""
     if isinstance(volume, np.ndarray):
-        return "an array", ArrayVolume(volume, "volume")
+        return "an array", ArrayVolume(volume, "volume"), places_of(volume)
     if is_dask_array(volume):
-        return "a dask array", DaskVolume(volume, "volume")
+        return "a dask array", DaskVolume(volume, "volume"), places_of(volume)
     if isinstance(volume, str | Path):
-        return Path(volume).name, open_volume(volume)
-    return type(volume).__name__, volume
+        place = locate(volume, "volume")
+        return Path(volume).name, open_volume_at(place), [place]
+    return type(volume).__name__, volume, places_of(volume)
 
 
 def _part(rows: slice | None, height: int) -> slice:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from ddgm_dist.paths.place import Place
 from ddgm_dist.planning.plan import Plan
 from ddgm_dist.planning.problem import Problem
 
@@ -20,7 +21,7 @@ class Job:
     problem, plan
         What is solved, and how it is cut into tiles.
     tilts, out
-        Paths of the tilt-series store and the output store.
+        Places of the tilt-series store and the output store.
     digest
         Hash of the problem.
     checkpoint_every
@@ -42,8 +43,8 @@ class Job:
 
     problem: Problem
     plan: Plan
-    tilts: str
-    out: str
+    tilts: Place
+    out: Place
     digest: str
     checkpoint_every: float = 300.0
     state: Literal["auto", "memory", "store"] = "auto"

@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 from ddgm_dist.core.box import Box
 from ddgm_dist.errors import InputError
 from ddgm_dist.paths.files import is_zarr
-from ddgm_dist.paths.locate import locate
+from ddgm_dist.paths.locate import locate, place_of
 from ddgm_dist.paths.overlap import refuse_overlap
-from ddgm_dist.paths.place import is_url
 from ddgm_dist.paths.store_name import check_store_name
 from ddgm_dist.readers.angles import as_angles, check_angles, read_angles
 from ddgm_dist.readers.arrays import open_npy, open_npz
@@ -32,7 +31,7 @@ from ddgm_dist.tilts.series import (
     check_meta,
     create_tilt_series,
     find_bad,
-    open_tilt_series,
+    open_series_at,
 )
 
 __all__ = ["TiltAxis", "ingest"]
@@ -132,16 +131,18 @@ def ingest(
     check_store_name(out)
     if tilt_axis not in ("rows", "columns"):
         raise InputError("tilt_axis", tilt_axis, "must be 'rows' or 'columns'")
-    refuse_overlap(out, "out", [("source", source)])
+    place, file = locate(out, "out"), _on_disk(source, "source")
+    refuse_overlap(place, "out", [("source", file)])
     if isinstance(angles, str | Path):
-        refuse_overlap(out, "out", [("angles", angles)])
-    found = _open(_on_disk(source), beside=angles is None)
+        angles = _on_disk(angles, "angles")
+        refuse_overlap(place, "out", [("angles", angles)])
+    found = _open(file, beside=angles is None)
     level = found.dark_level if dark is None else float(dark)
     if not abs(level) <= float(np.finfo(np.float32).max):
         raise InputError("dark", level, "must be a number of float32", "leave it out for none")
     projections = _Projections(found.stack, tilt_axis, rows, columns, level)
     degrees = _angles(angles, found.angles_deg, str(source))
-    check_angles(degrees, _origin(angles, source))
+    check_angles(degrees, _origin(angles, file))
     meta = TiltSeriesMeta(
         angles_deg=degrees,
         shifts_px=_shifts(found.shifts_px, degrees, projections.off_centre),
@@ -167,7 +168,7 @@ def ingest(
     look = Look(projections.shape, meta)
     look.probe([projections.read(rows) for rows in projections.spread()])
     with create_tilt_series(
-        out, projections.shape, meta, dtype=dtype, overwrite=overwrite
+        place, projections.shape, meta, dtype=dtype, overwrite=overwrite
     ) as writer:
         for part in projections.blocks():
             block = projections.read(part)
@@ -175,7 +176,7 @@ def ingest(
             writer.write(part, block.astype(dtype, copy=False))
     for finding in look.findings(dark=level):
         _log.warning("%s: %s", source, finding.text)
-    return open_tilt_series(out)
+    return open_series_at(place)
 
 
 class _Projections:
@@ -272,13 +273,11 @@ class _Projections:
         return dtype.newbyteorder("=") if small and self._dark == 0 else np.dtype(np.float32)
 
 
-def _on_disk(source: str | Path) -> Path:
-    if not is_url(source):
-        return Path(source)
-    place = locate(source, "source")
+def _on_disk(path: str | Path, argument: str) -> Path:
+    place = place_of(path, argument)
     if not isinstance(place, Path):
         raise InputError(
-            "source", str(source), "is in an object store, where only Zarr is read", "copy it here"
+            argument, str(path), "is in an object store, where only Zarr is read", "copy it here"
         )
     return place
 
@@ -341,12 +340,11 @@ def _angles(
     return found
 
 
-def _origin(given: Angles | None, source: str | Path) -> str:
+def _origin(given: Angles | None, source: Path) -> str:
     """Where the angles come from, for messages."""
     if given is not None:
         return str(given) if isinstance(given, str | Path) else "as given"
-    path = _on_disk(source)
-    beside = None if path.suffix.lower() == ".npz" else angles_beside(path)
+    beside = None if source.suffix.lower() == ".npz" else angles_beside(source)
     return str(beside or source)
 
 

@@ -25,13 +25,14 @@ from numpy.typing import NDArray
 
 from ddgm_dist.core.float32 import as_float32
 from ddgm_dist.errors import InputError, StorageError
-from ddgm_dist.paths.array_io import BulkArray, InputReplacedError, is_claim
+from ddgm_dist.paths.array_io import BulkArray, InputReplacedError
+from ddgm_dist.paths.claim import is_claim
 from ddgm_dist.paths.files import exists, is_zarr
 from ddgm_dist.paths.locate import locate
 from ddgm_dist.paths.place import Place
 from ddgm_dist.paths.safety import inner_name, refuse_links
 from ddgm_dist.paths.zarr_store import zarr_store
-from ddgm_dist.records.replacement import warn_of_writer
+from ddgm_dist.records.lease_holder import warn_of_writer
 from ddgm_dist.tilts.bad_pixels import BadPixels, Origin, find_bad
 from ddgm_dist.tilts.metadata import (
     ARRAY,
@@ -52,6 +53,7 @@ __all__ = [
     "check_meta",
     "create_tilt_series",
     "find_bad",
+    "open_series_at",
     "open_tilt_series",
     "reopen_tilt_series",
     "write_tilt_series",
@@ -67,8 +69,10 @@ class TiltSeries:
 
     Attributes
     ----------
+    place
+        Of the store.
     path
-        Absolute path of the store, or its URL.
+        The same as text: an absolute path, or a URL.
     meta
         Its metadata.
     shape
@@ -82,7 +86,7 @@ class TiltSeries:
     def __init__(
         self, path: Place, array: zarr.Array[Any], meta: TiltSeriesMeta, attribute: dict[str, Any]
     ) -> None:
-        self.path = str(path)
+        self.place, self.path = path, str(path)
         self.identity = str(attribute.get("id", ""))
         self.meta = meta
         self.shape: tuple[int, int, int] = (array.shape[0], array.shape[1], array.shape[2])
@@ -97,9 +101,9 @@ class TiltSeries:
             complete=True,
         )
 
-    def __reduce__(self) -> tuple[Any, tuple[str, str]]:
+    def __reduce__(self) -> tuple[Any, tuple[Place, str]]:
         # Workers reopen the store: handles do not cross process borders.
-        return reopen_tilt_series, (self.path, self.identity)
+        return reopen_tilt_series, (self.place, self.identity)
 
     def read(
         self, rows: slice, columns: slice = slice(None), tilts: slice = slice(None)
@@ -246,12 +250,12 @@ class TiltSeries:
             yield origin, as_float32(values, "tilts", self.path, origin, copy=False)
 
 
-def reopen_tilt_series(path: str, identity: str | None) -> TiltSeries:
+def reopen_tilt_series(place: Place, identity: str | None) -> TiltSeries:
     """Open a store that this run has opened before, elsewhere.
 
     Parameters
     ----------
-    path
+    place
         Of the store.
     identity
         Of the series that was opened (`TiltSeries.identity`); None: any will do.
@@ -261,25 +265,22 @@ def reopen_tilt_series(path: str, identity: str | None) -> TiltSeries:
     InputReplacedError
         Another series has taken its place meanwhile.
     """
-    series = open_tilt_series(path, checked=True)
+    series = open_series_at(place, checked=True)
     if identity is not None and series.identity != identity:
         raise InputReplacedError(
-            f"{path} has been replaced by another tilt series since this run began; run the same "
+            f"{place} has been replaced by another tilt series since this run began; run the same "
             "command again"
         )
     return series
 
 
-def open_tilt_series(path: str | Path, *, checked: bool = False) -> TiltSeries:
+def open_tilt_series(path: str | Path) -> TiltSeries:
     """Open and validate a tilt-series store (the pixels are not read; see `TiltSeries.count_bad`).
 
     Parameters
     ----------
     path
         Of the store.
-    checked
-        Somebody has looked for links that lead out of it, and whether it is being replaced: many
-        workers need not.
 
     Raises
     ------
@@ -288,55 +289,62 @@ def open_tilt_series(path: str | Path, *, checked: bool = False) -> TiltSeries:
         version, has no 3-D array of numbers ``projections``, or its metadata fail `check_meta`;
         or a link in it leads out of it.
     """
-    folder = locate(path, "tilts")
-    if not is_zarr(folder):
-        if not exists(folder):
-            raise InputError("tilts", str(path), "does not exist", "make it with ddgm-dist ingest")
-        if is_claim(folder):
+    return open_series_at(locate(path, "tilts"))
+
+
+def open_series_at(place: Place, *, checked: bool = False) -> TiltSeries:
+    """Open a store as `open_tilt_series` does, by its place.
+
+    ``checked``: this run has looked for links that lead out of it, and whether it is being replaced.
+    """
+    if not is_zarr(place):
+        if not exists(place):
+            raise InputError("tilts", str(place), "does not exist", "make it with ddgm-dist ingest")
+        if is_claim(place):
             raise InputError(
                 "tilts",
-                str(path),
+                str(place),
                 "is not whole: it is still being written, or its writer was interrupted",
                 "wait for it, or make it again",
             )
         raise InputError(
-            "tilts", str(path), "is not a Zarr store", "convert it with ddgm-dist ingest"
+            "tilts", str(place), "is not a Zarr store", "convert it with ddgm-dist ingest"
         )
     if not checked:
-        refuse_links(folder, "tilts")
+        refuse_links(place, "tilts")
     try:
-        group = zarr.open_group(zarr_store(folder), mode="r")
+        group = zarr.open_group(zarr_store(place), mode="r")
     except StorageError:
         raise
     except Exception as error:  # zarr raises many types for damaged metadata
-        raise InputError("tilts", str(path), f"is not a Zarr group ({error})") from error
+        raise InputError("tilts", str(place), f"is not a Zarr group ({error})") from error
     attribute = group.attrs.asdict().get(ATTRIBUTE)
     try:
         array = group[_name(attribute)]
     except (StorageError, InputError):
         raise
     except KeyError as error:
-        raise InputError("tilts", str(path), f"has no array {ARRAY!r} in it") from error
+        raise InputError("tilts", str(place), f"has no array {ARRAY!r} in it") from error
     except Exception as error:  # see above
         why = f"its array {ARRAY!r} cannot be opened ({error})"
-        raise InputError("tilts", str(path), why) from error
+        raise InputError("tilts", str(place), why) from error
     if not isinstance(array, zarr.Array) or array.ndim != 3 or 0 in array.shape:
         found = f"shape {array.shape}" if isinstance(array, zarr.Array) else "a group"
         raise InputError(
             "tilts",
-            str(path),
+            str(place),
             f"its array {ARRAY!r} must be (tilt, y, u), not empty; it is {found}",
         )
     if np.dtype(array.dtype).kind not in "fiu":
         raise InputError(
-            "tilts", str(path), f"its array {ARRAY!r} holds {array.dtype}, not numbers"
+            "tilts", str(place), f"its array {ARRAY!r} holds {array.dtype}, not numbers"
         )
-    meta = parse_meta(attribute, str(path))
-    check_meta(meta, array.shape[0], str(path))
+    meta = parse_meta(attribute, str(place))
+    check_meta(meta, array.shape[0], str(place))
     if not checked:
-        warn_of_writer(folder)
+        warn_of_writer(place)
     assert isinstance(attribute, dict)  # it has been parsed
-    return TiltSeries(folder, array, meta, attribute)
+    return TiltSeries(place, array, meta, attribute)
 
 
 def _name(attribute: Any) -> str:
@@ -359,8 +367,9 @@ def write_tilt_series(
     shape = projections.shape
     if len(shape) != 3:
         raise InputError("projections", shape, "must be of shape (tilt, y, u)")
+    place = locate(path, "out")
     with create_tilt_series(
-        path, shape, meta, dtype=projections.dtype, overwrite=overwrite
+        place, shape, meta, dtype=projections.dtype, overwrite=overwrite
     ) as writer:
         writer.write(slice(None), projections)
-    return open_tilt_series(path)
+    return open_series_at(place)

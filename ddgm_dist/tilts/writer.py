@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import uuid
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -14,8 +13,10 @@ from numpy.typing import DTypeLike, NDArray
 from zarr.codecs import ZstdCodec
 
 from ddgm_dist.errors import InputError, StorageError
-from ddgm_dist.paths.array_io import SIDECAR, BulkArray, is_claim, prepare_output, write_error
-from ddgm_dist.paths.files import delete, delete_folder, names
+from ddgm_dist.paths.array_io import BulkArray
+from ddgm_dist.paths.claim import SIDECAR, is_claim, prepare_output
+from ddgm_dist.paths.files import delete, delete_folder, listdir
+from ddgm_dist.paths.free_space import write_error
 from ddgm_dist.paths.place import ObjectPath, Place
 from ddgm_dist.paths.store_name import check_store_name
 from ddgm_dist.paths.zarr_store import zarr_store
@@ -142,7 +143,7 @@ class _New:
         with contextlib.suppress(StorageError):
             self.lease.check()
             if not self._published:  # but for the lease
-                for name in names(self.work):
+                for name in listdir(self.work):
                     if name != SIDECAR:
                         delete_folder(self.work / name)
                         delete(self.work / name)
@@ -154,7 +155,7 @@ class _New:
 
 
 def create_tilt_series(
-    path: str | Path,
+    place: Place,
     shape: tuple[int, int, int],
     meta: TiltSeriesMeta,
     *,
@@ -176,28 +177,28 @@ def create_tilt_series(
     StorageError
         The store cannot be written.
     """
-    check_store_name(path)
+    check_store_name(place)
     kind = np.dtype(dtype).kind
     if kind not in "fiu" or len(shape) != 3 or min(shape) < 1:
         raise InputError("projections", f"{dtype} {shape}", "must be numbers of shape (tilt, y, u)")
-    check_meta(meta, shape[0], str(path))
-    folder = prepare_output(path, "out", overwrite=overwrite)
-    lease = Lease(folder)
+    check_meta(meta, shape[0], str(place))
+    prepare_output(place, "out", overwrite=overwrite)
+    lease = Lease(place)
     lease.acquire()
-    swap = Replacement(folder, lease)
+    swap = Replacement(place, lease)
     claim: Replacement | _New = swap
     try:
         # Somebody may have made it before it was leased.
-        prepare_output(path, "out", overwrite=overwrite)
-        if isinstance(folder, ObjectPath) and is_claim(folder):
-            claim = _New(folder, lease)
+        prepare_output(place, "out", overwrite=overwrite)
+        if isinstance(place, ObjectPath) and is_claim(place):
+            claim = _New(place, lease)
         else:
             swap.begin()
-        return TiltSeriesWriter(folder, claim, _create(claim.work, shape, dtype), meta)
+        return TiltSeriesWriter(place, claim, _create(claim.work, shape, dtype), meta)
     except BaseException as error:
         claim.discard()
         if isinstance(error, OSError):
-            raise write_error(folder, 4096, error) from error
+            raise write_error(place, 4096, error) from error
         raise
 
 

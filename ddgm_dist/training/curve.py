@@ -7,6 +7,7 @@ from pathlib import Path
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from ddgm_dist.paths.atomic import replace_file
 from ddgm_dist.training.training import TrainingHistory
 
 __all__ = ["draw_curve"]
@@ -33,8 +34,6 @@ def draw_curve(path: Path, history: TrainingHistory) -> None:
         judged.plot(steps, losses, marker="." if len(steps) < 3 else "", label=band)
     if bands:
         figure.legend(loc="outside right center", title="sigma", fontsize="small")
-    partial = path.with_name(path.name + ".partial")
     # A canvas of our own, for pyplot's backend belongs to the caller.
     FigureCanvasAgg(figure)
-    figure.savefig(partial, format="png")
-    partial.replace(path)
+    replace_file(path, lambda file: figure.savefig(file, format="png"))

@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 
 from ddgm_dist.core.box import Box
 from ddgm_dist.errors import InputError
-from ddgm_dist.readers.volumes import open_volume
+from ddgm_dist.paths.locate import locate
+from ddgm_dist.paths.place import Place
+from ddgm_dist.readers.volumes import open_volume_at
 from ddgm_dist.training.patches import PLANES, PatchSampler, drawable_planes
 
 __all__ = ["Data", "describe_data", "make_sampler", "read_images"]
@@ -23,15 +25,13 @@ _BLOCK_BYTES = 2**27
 
 def make_sampler(
     argument: str,
-    paths: Sequence[str | Path],
+    paths: Sequence[Place],
     planes: Sequence[str],
     z_range: slice | None,
     patch: int,
     seed: int,
 ) -> tuple[PatchSampler, Data]:
     """Patches of the volumes at ``paths``, and their description."""
-    if isinstance(paths, str | Path):
-        raise InputError(argument, str(paths), "must be a list of paths", f"write [{paths!r}]")
     if not paths or not planes:
         raise InputError(argument if planes else "planes", "[]", "is empty", "give at least one")
     for plane in planes:
@@ -39,7 +39,7 @@ def make_sampler(
             raise InputError("planes", plane, f"is not one of {', '.join(PLANES)}")
     volumes = []
     for path in paths:
-        volume = read_images(path, z_range)
+        volume = _read(path, z_range)
         if not drawable_planes(volume.shape, planes, patch):
             raise InputError(
                 argument,
@@ -61,7 +61,11 @@ def read_images(path: str | Path, z_range: slice | None = None) -> NDArray[Any]:
     InputError
         If it cannot be opened, holds NaN or infinity, or ``z_range`` reaches beyond it.
     """
-    source = open_volume(path)
+    return _read(locate(path, "images"), z_range)
+
+
+def _read(path: Place, z_range: slice | None) -> NDArray[Any]:
+    source = open_volume_at(path)
     depth, height, width = source.shape
     first, last = _sections(path, z_range, depth)
     keep = source.dtype.kind in "iu" and source.dtype.itemsize <= 2
@@ -79,12 +83,12 @@ def read_images(path: str | Path, z_range: slice | None = None) -> NDArray[Any]:
 
 
 def describe_data(
-    path: str | Path, sampler: PatchSampler, index: int, z_range: slice | None = None
+    path: Place, sampler: PatchSampler, index: int, z_range: slice | None = None
 ) -> dict[str, Any]:
     """Description of one volume of a sampler for the recipe; names and numbers, no paths."""
     volume, (mean, std) = sampler.volumes[index], sampler.moments[index]
     return {
-        "name": Path(path).resolve().name,
+        "name": path.name,
         "shape": list(volume.shape),
         "dtype": str(volume.dtype),
         "first_section": (z_range.start or 0) if z_range is not None else 0,
@@ -94,7 +98,7 @@ def describe_data(
     }
 
 
-def _sections(path: str | Path, z_range: slice | None, depth: int) -> tuple[int, int]:
+def _sections(path: Place, z_range: slice | None, depth: int) -> tuple[int, int]:
     if z_range is None:
         return 0, depth
     first = 0 if z_range.start is None else int(z_range.start)

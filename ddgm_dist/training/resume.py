@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ddgm_dist.errors import InputError
+from ddgm_dist.paths.atomic import replace_file
 from ddgm_dist.prior.unet import UNetSpec
 from ddgm_dist.training.training import TrainingOptions
 
@@ -137,7 +138,4 @@ def prepare_checkpoint(checkpoint: Path, request: Mapping[str, Any], *, resume: 
                 f"is of another training: {differing}",
                 "repeat its arguments, start afresh, or write other weights",
             )
-    checkpoint.parent.mkdir(parents=True, exist_ok=True)
-    partial = sidecar.with_name(sidecar.name + ".partial")
-    partial.write_text(json.dumps(request, indent=1))
-    partial.replace(sidecar)
+    replace_file(sidecar, json.dumps(request, indent=1).encode())

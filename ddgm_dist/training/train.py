@@ -12,7 +12,9 @@ import torch
 from rich.console import Console
 
 from ddgm_dist.errors import InputError
+from ddgm_dist.paths.locate import locate, place_of
 from ddgm_dist.paths.overlap import refuse_overlap
+from ddgm_dist.paths.place import Place
 from ddgm_dist.prior.unet import UNet, UNetSpec
 from ddgm_dist.prior.weights import load_weights, save_weights
 from ddgm_dist.training.curve import draw_curve
@@ -137,11 +139,9 @@ def train(
     target = Path(weights)
     if target.suffix != ".safetensors":
         raise InputError("weights", str(target), "the name must end in .safetensors")
-    inputs = [("images", path) for path in images if not isinstance(images, str | Path)]
-    inputs += [
-        ("validation", path) for path in validation if not isinstance(validation, str | Path)
-    ]
-    refuse_overlap(target, "weights", inputs)
+    shown, held_back = _located("images", images), _located("validation", validation)
+    inputs = [("images", place) for place in shown] + [("validation", p) for p in held_back]
+    refuse_overlap(place_of(target, "weights"), "weights", inputs)
     _check_siblings(target, overwrite=overwrite, resume=resume)
     spec = spec or UNetSpec()
     if patch < spec.stride or patch % spec.stride:
@@ -151,15 +151,13 @@ def train(
     )
     if not 0 <= augment <= 1:
         raise InputError("augment", augment, "is a probability, from 0 to 1", "try 0.2")
-    sampler, data = make_sampler("images", images, planes, z_range, patch, seed)
+    sampler, data = make_sampler("images", shown, planes, z_range, patch, seed)
     if augment:
         sampler = replace(sampler, zoom=augment, tone=augment, blur=augment / 2)
         data = [{**described, "augment": augment} for described in data]
     judge, judged = None, Data()
     if validation:
-        judge, judged = make_sampler(
-            "validation", validation, planes, None, patch, _VALIDATION_SEED
-        )
+        judge, judged = make_sampler("validation", held_back, planes, None, patch, _VALIDATION_SEED)
     request = training_request(spec, options, patch, data, judged)
     if target.exists() and not overwrite:
         return _finished(target, request, resume)
@@ -242,6 +240,12 @@ def write_trained(
     digest = save_weights(target, net, recipe)
     draw_curve(target.with_suffix(".png"), history)
     return TrainingResult(target, digest, load_weights(target).recipe)
+
+
+def _located(argument: str, paths: Sequence[str | Path]) -> list[Place]:
+    if isinstance(paths, str | Path):
+        raise InputError(argument, str(paths), "must be a list of paths", f"write [{paths!r}]")
+    return [locate(path, argument) for path in paths]
 
 
 @contextlib.contextmanager

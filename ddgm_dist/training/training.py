@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from ddgm_dist.errors import InputError
+from ddgm_dist.paths.atomic import replace_file
 from ddgm_dist.prior.precision import has_bfloat16
 from ddgm_dist.prior.unet import UNet, UNetSpec
 from ddgm_dist.training.patches import PatchSampler
@@ -259,9 +260,7 @@ def _save(
         "optimizer": optimizer.state_dict(),
         "history": asdict(history),
     }
-    partial = path.with_name(path.name + ".partial")
-    torch.save(state, partial)
-    partial.replace(path)
+    replace_file(path, lambda file: torch.save(state, file))
 
 
 def _load(

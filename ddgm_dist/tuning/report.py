@@ -20,6 +20,7 @@ from rich.progress import (
 )
 
 from ddgm_dist.errors import InputError
+from ddgm_dist.paths.atomic import replace_file
 
 __all__ = ["Row", "Steps", "check_target", "show_steps", "to_table", "write_config"]
 
@@ -140,11 +141,5 @@ def check_target(out: Path, *, overwrite: bool) -> None:
 def write_config(out: Path, values: Mapping[str, Any], comments: Sequence[str]) -> None:
     """Write a configuration that ``reconstruct --config`` takes; whole or not at all."""
     lines = [f"# {line}\n" for line in comments]
-    partial = out.with_name(out.name + ".partial")
-    try:
-        partial.write_text(
-            "".join(lines) + yaml.safe_dump(dict(values), sort_keys=False), encoding="utf-8"
-        )
-        partial.replace(out)
-    finally:
-        partial.unlink(missing_ok=True)
+    text = "".join(lines) + yaml.safe_dump(dict(values), sort_keys=False)
+    replace_file(out, text.encode())

@@ -14,13 +14,14 @@ import torch
 
 from ddgm_dist.errors import InputError
 from ddgm_dist.evaluation.ring_correlation import ring_correlation
+from ddgm_dist.paths.locate import locate, place_of
 from ddgm_dist.paths.overlap import refuse_overlap
 from ddgm_dist.planning.config import Config, parse_config
 from ddgm_dist.planning.problem import Problem
 from ddgm_dist.prior.denoisers import load_denoiser, weight_files
 from ddgm_dist.runs.build_problem import check_levels, pose_problem
 from ddgm_dist.tilts.crop import Crop, crop, spread_places
-from ddgm_dist.tilts.series import TiltSeries, open_tilt_series
+from ddgm_dist.tilts.series import TiltSeries, open_series_at
 from ddgm_dist.tuning.candidates import (
     DEFAULT_GRID,
     TUNABLE,
@@ -173,16 +174,18 @@ def tune(
     if budget is not None and not (budget > 0 and math.isfinite(budget)):
         raise InputError("budget", budget, "must be a positive number of minutes")
     base = parse_config(config)
+    source = locate(tilts, "tilts")
     if out is not None:
-        refuse_overlap(out, "out", [("tilts", tilts), *weight_files(base.denoiser)])
+        inputs = [("tilts", source), *weight_files(base.denoiser)]
+        refuse_overlap(place_of(out, "out"), "out", inputs)
         check_target(Path(out), overwrite=overwrite)
     # Refused before the series is read through.
-    make_fold(open_tilt_series(tilts).meta.angles_deg, folds, 0)
+    make_fold(open_series_at(source).meta.angles_deg, folds, 0)
     drawn = order_candidates(expand_grid(DEFAULT_GRID if grid is None else grid, base), seed)
     loaded = load_denoiser(base.denoiser, precision=base.precision)
     for candidate in drawn:
         check_levels(candidate.config, loaded)
-    trials = _Trials(*pose_problem(tilts, base.problem()), blocks, rows, folds, seed)
+    trials = _Trials(*pose_problem(source, base.problem()), blocks, rows, folds, seed)
     each = trials.seconds_per_call(base)
     candidates = _affordable(drawn, blocks, each, budget)
     report(trials.describe(candidates, blocks, each))

@@ -1,1 +1,1 @@
-"""The result: a volume as an OME-Zarr store, in shards and levels."""
+"""Volumes as OME-Zarr stores, in shards and levels."""

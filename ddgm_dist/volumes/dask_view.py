@@ -15,16 +15,16 @@ from ddgm_dist.volumes.layout import VolumeLayout
 __all__ = ["as_dask", "dask_chunks"]
 
 
-# Voxels of a chunk of dask's at most: 128 MiB.
+# Most voxels of a dask chunk: 128 MiB.
 _MOST = 2**25
 
 
 class Readable(Protocol):
-    """A volume that boxes of can be read."""
+    """A volume that is read by boxes."""
 
     @property
     def layout(self) -> VolumeLayout:
-        """Its extent, shards and chunks."""
+        """Extent, shards and chunks of the volume."""
 
     def read(self, box: Box) -> NDArray[np.float32]:
         """Voxels ``(z, y, x)`` of a box."""
@@ -42,9 +42,9 @@ def as_dask(store: Readable) -> da.Array:
 
 
 def dask_chunks(layout: VolumeLayout) -> Triple:
-    """Whole shards, of 64 to 128 MiB where the volume is that large.
+    """Chunks of whole shards, 64 to 128 MiB each where the volume is that large.
 
-    Where one shard is larger than that, whole chunks of it.
+    Shards that are larger than that are split into whole chunks.
     """
     shape = layout.shape
     unit = layout.shard if math.prod(map(min, layout.shard, shape)) <= _MOST else layout.chunk
@@ -56,7 +56,7 @@ def dask_chunks(layout: VolumeLayout) -> Triple:
 
 
 class _View:
-    """A store as dask reads it: by slices and integers, fused from those of the user."""
+    """A store that dask reads by slices and integers."""
 
     ndim = 3
     dtype = np.dtype(np.float32)

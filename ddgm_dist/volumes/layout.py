@@ -12,16 +12,12 @@ from numpy.typing import NDArray
 from ddgm_dist.core.box import Box, Triple
 from ddgm_dist.errors import PlanError
 
-__all__ = [
-    "VolumeLayout",
-    "as_triple",
-    "block_digest",
-]
+__all__ = ["VolumeLayout", "as_triple", "block_digest"]
 
 
 @dataclass(frozen=True)
 class VolumeLayout:
-    """How a volume is cut up on disk; all triples are voxels ``(z, y, x)``.
+    """Division of a volume on disk; all triples are voxels ``(z, y, x)``.
 
     Attributes
     ----------

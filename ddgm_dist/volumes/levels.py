@@ -1,4 +1,4 @@
-"""Coarser levels of a volume: further arrays of its OME-Zarr group, and the metadata that name them.
+"""Coarser levels of a volume: arrays of its OME-Zarr group, and the metadata that name them.
 
 Levels are made and filled before the metadata name them, and the metadata are replaced in one write: a
 reader sees either a volume of one level or the whole pyramid.
@@ -10,32 +10,19 @@ import copy
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import zarr
-from zarr.codecs import ZstdCodec
 
 from ddgm_dist.core.box import Triple
-from ddgm_dist.errors import StorageError
-from ddgm_dist.paths.array_io import write_error
-from ddgm_dist.paths.locate import locate
+from ddgm_dist.paths.free_space import write_error
 from ddgm_dist.paths.place import Place
 from ddgm_dist.paths.safety import inner_name
 from ddgm_dist.paths.zarr_store import zarr_store
 from ddgm_dist.volumes.layout import VolumeLayout
-from ddgm_dist.volumes.store import AXES, VolumeStore
+from ddgm_dist.volumes.store import VolumeStore, create_array
 
-__all__ = [
-    "Level",
-    "LevelStore",
-    "create_level",
-    "delete_level",
-    "level_layout",
-    "name_levels",
-    "named_levels",
-    "open_level",
-]
+__all__ = ["Level", "create_level", "delete_level", "level_layout", "name_levels", "named_levels"]
 
 
 # Voxels of a chunk and of a shard (1 and 4 MiB); a shard is made of eight times as many.
@@ -49,11 +36,11 @@ class Level:
     Attributes
     ----------
     name
-        Of its array within the group.
+        Name of its array within the group.
     factor
         Voxels of level 0 along each axis ``(z, y, x)`` in one of this level.
     shape
-        Its extent, voxels ``(z, y, x)``.
+        Extent, voxels ``(z, y, x)``.
     """
 
     name: str
@@ -61,30 +48,19 @@ class Level:
     shape: Triple
 
 
-class LevelStore(VolumeStore):
-    """A level as a volume of its own."""
-
-    def __init__(self, path: Place, group: zarr.Group, level: str, *, writable: bool) -> None:
-        super().__init__(path, group, level, writable=writable)
-        self._opened = (str(path), level, "r+" if writable else "r")
-
-    def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:
-        return open_level, self._opened
-
-
 def level_layout(shape: Triple) -> VolumeLayout:
     """Chunks of 64 x 64 x 64 voxels and shards of four of them, or longer ones where it is thin."""
     z, y = (min(n, _EDGE) for n in shape[:2])
     chunk = (z, y, min(shape[2], _CHUNK // (z * y)))
     shard = list(chunk)
-    # Rows first: what lies together along x is in one chunk already.
+    # Rows first: neighbours along x are in one chunk already.
     for axis in (1, 2, 2, 2, 0):
         if shard[axis] < shape[axis] and 2 * math.prod(shard) <= _SHARD:
             shard[axis] *= 2
     return VolumeLayout(shape, (shard[0], shard[1], shard[2]), chunk)
 
 
-def create_level(path: str | Path, name: str, shape: Triple) -> None:
+def create_level(place: Place, name: str, shape: Triple) -> None:
     """Make the empty (NaN) array of a level, in place of one that is there.
 
     Raises
@@ -92,44 +68,18 @@ def create_level(path: str | Path, name: str, shape: Triple) -> None:
     StorageError
         It cannot be written.
     """
-    folder, layout = locate(path, "volume"), level_layout(shape)
     try:
-        zarr.open_group(zarr_store(folder), mode="r+").create_array(
-            name,
-            shape=layout.shape,
-            chunks=layout.chunk,
-            shards=layout.shard,
-            dtype="float32",
-            fill_value=float("nan"),
-            compressors=ZstdCodec(level=1, checksum=True),
-            dimension_names=AXES,
-            overwrite=True,
-        )
+        group = zarr.open_group(zarr_store(place), mode="r+")
+        create_array(group, name, level_layout(shape), overwrite=True)
     except OSError as error:
-        raise write_error(folder, 4096, error) from error
+        raise write_error(place, 4096, error) from error
 
 
-def delete_level(path: str | Path, name: str) -> None:
-    """Delete the array of a level, if it is there."""
-    group = zarr.open_group(zarr_store(locate(path, "volume")), mode="r+")
+def delete_level(place: Place, name: str) -> None:
+    """Delete the array of a level, if it exists."""
+    group = zarr.open_group(zarr_store(place), mode="r+")
     if name in group:
         del group[name]
-
-
-def open_level(path: str | Path, name: str, mode: Literal["r", "r+"] = "r") -> LevelStore:
-    """Open a level, whether the metadata name it yet or not.
-
-    Raises
-    ------
-    StorageError
-        It is not there.
-    """
-    folder = locate(path, "volume")
-    group = zarr.open_group(zarr_store(folder), mode=mode)
-    try:
-        return LevelStore(folder, group, name, writable=mode == "r+")
-    except KeyError as error:
-        raise StorageError(f"{folder} has no level {name!r}") from error
 
 
 def named_levels(store: VolumeStore) -> list[str]:
@@ -142,15 +92,14 @@ def name_levels(store: VolumeStore, levels: Sequence[Level]) -> None:
     """Replace the list of levels in the metadata, in one write.
 
     Scales and positions follow from those of the finest level, which comes first and stays as it is.
-    The centre of a coarse voxel is that of the fine ones in it, half a coarse voxel less half a fine
-    one further on.
+    A coarse voxel has the centre of the fine ones in it: half a coarse voxel, less half a fine one,
+    beyond the centre of the first.
 
     Raises
     ------
     StorageError
         The metadata cannot be written.
     """
-    folder = locate(store.path, "volume")
     ome = copy.deepcopy(store.attributes["ome"])
     image = ome["multiscales"][0]
     finest = image["datasets"][0]
@@ -160,9 +109,9 @@ def name_levels(store: VolumeStore, levels: Sequence[Level]) -> None:
     else:
         image.pop("type", None)
     try:
-        zarr.open_group(zarr_store(folder), mode="r+").attrs["ome"] = ome
+        zarr.open_group(zarr_store(store.place), mode="r+").attrs["ome"] = ome
     except OSError as error:
-        raise write_error(folder, 4096, error) from error
+        raise write_error(store.place, 4096, error) from error
     store.attributes["ome"] = ome
 
 

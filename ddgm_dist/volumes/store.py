@@ -1,8 +1,8 @@
-"""The result: an OME-Zarr 0.5 volume, written shard by shard, each shard by one writer.
+"""An OME-Zarr 0.5 volume, written shard by shard, each shard by one writer.
 
-Level 0 lies at ``0``: float32 ``(z, y, x)``, sharded, zstd level 1 with checksum (plain zstd
-misses a flipped bit). The fill value is NaN: a shard that was never written, or was lost, reads
-as NaN and not as plausible voxels. Files of ours that are no part of OME-Zarr lie in the folder
+Level 0 is the array ``0``: float32 ``(z, y, x)``, sharded, zstd level 1 with checksum (plain zstd
+misses a flipped bit). The fill value is NaN: a shard that was never written, or was lost, reads as
+NaN and not as plausible voxels. Files of this package that are no part of OME-Zarr are in the folder
 ``ddgm_dist`` inside the store (`ddgm_dist.records.run_record`).
 """
 
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -21,10 +20,11 @@ from zarr.codecs import ZstdCodec
 from ddgm_dist.core.box import Box, Triple
 from ddgm_dist.core.float32 import as_float32
 from ddgm_dist.errors import InputError, PlanError, StorageError
-from ddgm_dist.paths.array_io import SIDECAR, BulkArray, prepare_output, write_error
-from ddgm_dist.paths.files import exists, files_below, is_zarr, names
-from ddgm_dist.paths.locate import locate
-from ddgm_dist.paths.place import ObjectPath, Place
+from ddgm_dist.paths.array_io import BulkArray
+from ddgm_dist.paths.claim import SIDECAR, prepare_output
+from ddgm_dist.paths.files import exists, files_below, is_zarr, listdir
+from ddgm_dist.paths.free_space import write_error
+from ddgm_dist.paths.place import Place
 from ddgm_dist.paths.safety import inner_name
 from ddgm_dist.paths.zarr_store import zarr_store
 from ddgm_dist.volumes.layout import VolumeLayout, as_triple, block_digest
@@ -32,18 +32,10 @@ from ddgm_dist.volumes.layout import VolumeLayout, as_triple, block_digest
 if TYPE_CHECKING:
     import dask.array as da
 
-__all__ = [
-    "AXES",
-    "LEVEL",
-    "VolumeStore",
-    "create_volume",
-    "open_volume_store",
-]
+__all__ = ["LEVEL", "VolumeStore", "create_array", "create_volume", "open_volume_store"]
 
 
 LEVEL = "0"
-
-
 AXES = ("z", "y", "x")
 
 
@@ -52,10 +44,12 @@ class VolumeStore:
 
     Attributes
     ----------
+    place
+        Place of the OME-Zarr group.
     path
-        Absolute path of the OME-Zarr group, or its URL.
+        The same as text: an absolute path, or a URL.
     layout
-        Its shape, shards and chunks.
+        Shape, shards and chunks of the volume.
     attributes
         The group's attributes, ``ome`` included.
     """
@@ -71,7 +65,7 @@ class VolumeStore:
     ) -> None:
         array = group[level]
         assert isinstance(array, zarr.Array)
-        self._place, self.path = path, str(path)
+        self.place, self.path = path, str(path)
         self.layout = VolumeLayout(
             as_triple(array.shape), as_triple(array.shards or array.chunks), as_triple(array.chunks)
         )
@@ -87,27 +81,28 @@ class VolumeStore:
         return self.layout.shape
 
     def shards(self) -> NDArray[np.bool_]:
-        """Which shards are there, by their index ``(z, y, x)``; what they hold is not looked at."""
+        """Flags by index ``(z, y, x)``: whether a shard exists; its content is not read."""
         grid = self.layout.grid
         there = np.zeros(grid, bool)  # a byte each: there may be millions
-        for parts in files_below(self._place / self._level / "c", 3):
-            # Not what a killed writer left, nor a late one of a larger volume that lay here before.
+        for parts in files_below(self.place / self._level / "c", 3):
+            # Temporary files, and late writes of a larger volume that was here before, do not count.
             if all(part.isdigit() and int(part) < n for part, n in zip(parts, grid, strict=True)):
                 there[tuple(int(part) for part in parts)] = True
         return there
 
     def has(self, box: Box) -> bool:
-        """Whether all shards of a box are there; what they hold is not looked at."""
+        """Whether all shards of a box exist; their content is not read."""
         zs, ys, xs = (range(part.start, part.stop) for part in self.layout.shards_of(box))
-        folder, wanted = self._place / self._level / "c", {str(x) for x in xs}
-        return all(wanted <= set(names(folder / str(z) / str(y))) for z in zs for y in ys)
+        folder, wanted = self.place / self._level / "c", {str(x) for x in xs}
+        return all(wanted <= set(listdir(folder / str(z) / str(y))) for z in zs for y in ys)
 
     def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:
         # Workers reopen the store: handles do not cross process borders.
-        return open_volume_store, (self.path, "r+" if self._writable else "r", self._complete)
+        mode = "r+" if self._writable else "r"
+        return open_volume_store, (self.place, mode, self._complete, self._level)
 
     def write(self, box: Box, block: NDArray[Any]) -> str:
-        """Write a box of whole shards; on return it is on disk.
+        """Write a box of whole shards; returns when it is on disk.
 
         Two writers of one shard lose each other's data without an error, so a box that is not
         whole shards (clipped by the volume's edge) is refused.
@@ -115,7 +110,7 @@ class VolumeStore:
         Parameters
         ----------
         box
-            Where, in voxels of the volume.
+            Box of the volume, voxels.
         block
             Voxels of shape ``box.shape``; stored as float32.
 
@@ -149,7 +144,7 @@ class VolumeStore:
     def read(self, box: Box) -> NDArray[np.float32]:
         """The voxels of a box as a fresh float32 array; NaN where nothing was written.
 
-        Of a store that was opened as ``complete``, what was not written is an error.
+        In a store that was opened as ``complete``, voxels that were not written are an error.
 
         Raises
         ------
@@ -168,7 +163,7 @@ class VolumeStore:
 
 
 def create_volume(
-    path: str | Path | ObjectPath,
+    place: Place,
     layout: VolumeLayout,
     *,
     voxel_size_nm: float | None,
@@ -181,8 +176,8 @@ def create_volume(
 
     Parameters
     ----------
-    path
-        Where; nothing may exist there unless it is ``claimed``.
+    place
+        Place of the new store; nothing may exist there unless it is ``claimed``.
     layout
         Shape, shards and chunks.
     voxel_size_nm
@@ -192,9 +187,9 @@ def create_volume(
     attributes
         More attributes for the group, JSON values; the key ``ome`` is taken.
     claimed
-        The folder is ours already: only the volume in it is made, or made anew.
+        The folder belongs to this run already: only the volume in it is made, or made anew.
     within
-        It lies in another store of ours, which has the record of the run.
+        The store is part of another one, which has the record of the run.
 
     Raises
     ------
@@ -209,66 +204,74 @@ def create_volume(
     more = dict(attributes or {})
     if "ome" in more:
         raise InputError("attributes", "ome", "is the key of the OME-Zarr metadata itself")
-    folder = locate(path, "out")
     if not claimed:
-        prepare_output(path, "out", overwrite=False)
+        prepare_output(place, "out", overwrite=False)
     try:
-        group = zarr.open_group(zarr_store(folder), mode="a", zarr_format=3)
+        group = zarr.open_group(zarr_store(place), mode="a", zarr_format=3)
         group.attrs.put({"ome": _ome(voxel_size_nm, name), **more})
-        group.create_array(
-            LEVEL,
-            shape=layout.shape,
-            chunks=layout.chunk,
-            shards=layout.shard,
-            dtype="float32",
-            fill_value=float("nan"),
-            compressors=ZstdCodec(level=1, checksum=True),
-            dimension_names=AXES,
-            overwrite=claimed,
-        )
+        create_array(group, LEVEL, layout, overwrite=claimed)
         if not within:
             # A group too, so that listing the store's members does not warn about a foreign folder.
             group.require_group(SIDECAR)
     except OSError as error:
-        raise write_error(folder, 4096, error) from error
-    return VolumeStore(folder, group, LEVEL, writable=True)
+        raise write_error(place, 4096, error) from error
+    return VolumeStore(place, group, LEVEL, writable=True)
+
+
+def create_array(group: zarr.Group, name: str, layout: VolumeLayout, *, overwrite: bool) -> None:
+    """Make the empty (NaN) array of a level."""
+    group.create_array(
+        name,
+        shape=layout.shape,
+        chunks=layout.chunk,
+        shards=layout.shard,
+        dtype="float32",
+        fill_value=float("nan"),
+        compressors=ZstdCodec(level=1, checksum=True),
+        dimension_names=AXES,
+        overwrite=overwrite,
+    )
 
 
 def open_volume_store(
-    path: str | Path | ObjectPath, mode: Literal["r", "r+"] = "r", complete: bool = False
+    place: Place, mode: Literal["r", "r+"] = "r", complete: bool = False, level: str = ""
 ) -> VolumeStore:
     """Open a volume made by `create_volume`, or any OME-Zarr 0.5 image of axes z, y, x.
 
     Parameters
     ----------
-    path, mode
-        Where; to read, or to write as well.
+    place
+        Place of the store.
+    mode
+        ``r`` to read it, ``r+`` to write to it as well.
     complete
-        Reading what was never written, or was lost, is an error: it does not read as NaN.
+        Whether reading a shard that was never written, or was lost, is an error; else it reads as NaN.
+    level
+        Name of the level to open, also one that the metadata do not name yet; the finest by default.
 
     Raises
     ------
     InputError
-        The store is missing or is no such image.
+        The store is missing or is no such image, or has no such level.
     """
-    folder = locate(path, "volume")
-    if not is_zarr(folder):
-        why = "is not a Zarr store" if exists(folder) else "does not exist"
-        raise InputError("volume", str(path), why)
+    if not is_zarr(place):
+        why = "is not a Zarr store" if exists(place) else "does not exist"
+        raise InputError("volume", str(place), why)
     try:
-        group = zarr.open_group(zarr_store(folder), mode=mode)
+        group = zarr.open_group(zarr_store(place), mode=mode)
         ome: Any = group.attrs["ome"]
-        level = inner_name(str(ome["multiscales"][0]["datasets"][0]["path"]), "volume", path)
+        finest = str(ome["multiscales"][0]["datasets"][0]["path"])
+        level = inner_name(level or finest, "volume", place)
         array = group[level]
     except (StorageError, InputError):
         raise
     except Exception as error:  # zarr raises many types for damaged metadata
         raise InputError(
-            "volume", str(path), f"is not an OME-Zarr 0.5 image ({type(error).__name__}: {error})"
+            "volume", str(place), f"is not an OME-Zarr 0.5 image ({type(error).__name__}: {error})"
         ) from error
     if not isinstance(array, zarr.Array) or array.ndim != 3:
-        raise InputError("volume", str(path), f"its level {level!r} is not an array (z, y, x)")
-    return VolumeStore(folder, group, level, writable=mode == "r+", complete=complete)
+        raise InputError("volume", str(place), f"its level {level!r} is not an array (z, y, x)")
+    return VolumeStore(place, group, level, writable=mode == "r+", complete=complete)
 
 
 def _ome(voxel_size_nm: float | None, name: str) -> dict[str, Any]:

@@ -17,7 +17,7 @@ import pytest
 
 from ddgm_dist.errors import InputError, StorageError
 from ddgm_dist.paths.array_io import BulkArray
-from ddgm_dist.records import run_record
+from ddgm_dist.records import json_files, run_record
 from ddgm_dist.records.checkpoint import Checkpoints
 from ddgm_dist.records.replacement import pending
 from ddgm_dist.records.result import open_result
@@ -51,32 +51,33 @@ def _one_file(folder: Path) -> None:
 def mortal_files(patch: pytest.MonkeyPatch, mortal: Mortal) -> None:
     """Make every operation of a run one of `mortal`'s."""
     patch.setattr(output, "Lease", NoLease)
-    replace = run_record._replace
+    replace = json_files.replace_text
 
     def half_replace(path: Path, text: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.with_name(f".{path.name}.abc.tmp").write_text(text[: len(text) // 2])
 
-    patch.setattr(
-        run_record,
-        "_replace",
-        lambda path, text: mortal.operation(
-            lambda: replace(path, text), lambda: half_replace(path, text)
-        ),
-    )
-    replace_if = run_record._replace_if
+    for module in (json_files, run_record):  # state and receipts; the log of events
+        patch.setattr(
+            module,
+            "replace_text",
+            lambda path, text: mortal.operation(
+                lambda: replace(path, text), lambda: half_replace(path, text)
+            ),
+        )
+    swap = json_files.compare_and_swap
 
-    def half_replace_if(path: Path, text: str) -> None:
+    def half_swap(path: Path, data: bytes) -> None:
         """Under the names of tensorstore's temporary files, and longer than what comes next."""
         path.parent.mkdir(parents=True, exist_ok=True)
         for name in (f"{path.name}.__lock", f"{path.name}_abc.__lock"):
-            path.with_name(name).write_text(text + "x" * 4096)
+            path.with_name(name).write_bytes(data + b"x" * 4096)
 
     patch.setattr(
-        run_record,
-        "_replace_if",
-        lambda path, text, stamp: mortal.operation(
-            lambda: replace_if(path, text, stamp), lambda: half_replace_if(path, text)
+        json_files,
+        "compare_and_swap",
+        lambda path, data, stamp: mortal.operation(
+            lambda: swap(path, data, stamp), lambda: half_swap(path, data)
         ),
     )
     create = output.create_volume

@@ -13,7 +13,7 @@ import pytest
 
 from ddgm_dist.cli import main
 from ddgm_dist.inspection.status import status
-from ddgm_dist.records.lease import LEASE
+from ddgm_dist.paths.claim import LEASE
 from ddgm_dist.records.run_record import RunRecord
 from ddgm_dist.tilts.series import TiltSeriesMeta, write_tilt_series
 from tests.small_runs import ANGLES, project, specimen

@@ -38,7 +38,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("status circle", "out = circle: names no place"),
         ("ingest tilts.npy circle --angles -30,0,30", "out = circle: names no place"),
         ("evaluate volume.npy circle", "reference = circle: names no place"),
-        ("evaluate volume.npy absent.npy", "reference = absent.npy: does not exist"),
+        ("evaluate volume.npy absent.npy", "absent.npy: does not exist"),
         ("plan t.zarr --set N=1000000000", "N = 1000000000: input should be less than"),
         ("plan t.zarr --set K=1e308", "K = 1e+308: input should be less than"),
         ("plan t.zarr --set std=1e300", "std = 1e+300: input should be less than"),

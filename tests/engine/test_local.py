@@ -143,7 +143,7 @@ def test_every_step_and_tile_is_reported_once(
     # Voxels of the volume: neither rows that fill up a block nor halos count.
     work = 12 * 7 * 96 * result.plan.iterations
     assert sum(s.voxels for s in steps) == sum(r.work for r in receipts) == work
-    progress = RunRecord(result.path).read_json("progress")
+    progress = RunRecord(Path(result.path)).read_json("progress")
     assert progress is not None
     assert (progress["voxels_done"], progress["voxels_total"]) == (work, work)
     for phase in ("gradient", "noise", "denoise"):

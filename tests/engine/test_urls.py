@@ -15,7 +15,7 @@ from ddgm_dist.engine.local import LocalEngine
 from ddgm_dist.errors import InputError, StorageError
 from ddgm_dist.inspection.status import status
 from ddgm_dist.inspection.verify import verify
-from ddgm_dist.paths.files import delete, files_below, names, read_bytes
+from ddgm_dist.paths.files import delete, files_below, listdir, read_bytes
 from ddgm_dist.paths.locate import locate
 from ddgm_dist.paths.place import ObjectPath
 from ddgm_dist.records.result import open_result
@@ -114,7 +114,7 @@ def test_an_interrupted_run_goes_on(
     np.testing.assert_array_equal(result.to_dask().compute(), expected)
     steps = 4 * 3 * per_group
     assert first.count(StepEvent) + second.count(StepEvent) <= steps + 2 * per_group
-    left = names(locate(out, "out") / "ddgm_dist")
+    left = listdir(locate(out, "out") / "ddgm_dist")
     assert not {"commits", "generations", "lease.json"} & set(left)
 
 

@@ -13,8 +13,9 @@ from ddgm_dist.cli.entry import main
 from ddgm_dist.core.box import Box
 from ddgm_dist.core.geometry import Geometry
 from ddgm_dist.errors import DdgmError, InputError, StorageError
-from ddgm_dist.evaluation import blockwise as AGREEMENT
+from ddgm_dist.evaluation import blockwise as BLOCKWISE
 from ddgm_dist.evaluation.evaluate import evaluate
+from ddgm_dist.paths.locate import locate
 from ddgm_dist.readers.base import ArrayVolume
 from ddgm_dist.records.run_record import RunRecord
 from ddgm_dist.volumes.layout import VolumeLayout
@@ -62,10 +63,10 @@ def test_scores_follow_their_definitions():
 @pytest.mark.parametrize("block", [1, 300, 5000, 10**6])
 def test_blocks_and_schedulers_do_not_change_a_bit(monkeypatch, block):
     """Whatever the size of blocks; and pieces are those of a wide field."""
-    monkeypatch.setattr(AGREEMENT, "_PIECE", 320)
+    monkeypatch.setattr(BLOCKWISE, "_PIECE", 320)
     ramp = np.linspace(0, 500, 9, dtype=np.float32)[:, None]
     whole = evaluate(VOLUME + ramp, TRUTH + ramp, inner="0:16,1:9,3:46", scheduler="sync")
-    monkeypatch.setattr(AGREEMENT, "_BLOCK", block)
+    monkeypatch.setattr(BLOCKWISE, "_BLOCK", block)
     seen = []
 
     class Recorder(ArrayVolume):
@@ -76,13 +77,13 @@ def test_blocks_and_schedulers_do_not_change_a_bit(monkeypatch, block):
     split = evaluate(Recorder(VOLUME + ramp), Recorder(TRUTH + ramp), inner="0:16,1:9,3:46")
     assert split == whole
     assert max(seen) <= max(block, 16 * 20) + 16 * 10  # a piece, and the halo of SSIM
-    many = AGREEMENT.Pair(ArrayVolume(VOLUME), ArrayVolume(TRUTH), Box((0, 1, 3), (16, 9, 46)), 0)
+    many = BLOCKWISE.Pair(ArrayVolume(VOLUME), ArrayVolume(TRUTH), Box((0, 1, 3), (16, 9, 46)), 0)
     assert len(many.blocks()) == {1: 24, 300: 24, 5000: 2, 10**6: 1}[block]
 
 
 def test_pieces_change_no_more_than_the_rounding(monkeypatch):
     whole = evaluate(VOLUME, TRUTH, inner="all").to_dict()
-    monkeypatch.setattr(AGREEMENT, "_PIECE", 320)
+    monkeypatch.setattr(BLOCKWISE, "_PIECE", 320)
     split = evaluate(VOLUME, TRUTH, inner="all").to_dict()
     for name in ("mse", "nmse", "psnr", "ssim"):
         assert split[name] == pytest.approx(whole[name], rel=1e-12)
@@ -109,7 +110,7 @@ def test_bad_voxels_are_told_with_where_they_lie(monkeypatch):
     volume[3, 2, 20] = volume[5, 7, 11] = np.nan
     said = set()
     for block in (1, 10**6):
-        monkeypatch.setattr(AGREEMENT, "_BLOCK", block)
+        monkeypatch.setattr(BLOCKWISE, "_BLOCK", block)
         with pytest.raises(InputError) as caught:
             evaluate(volume, holed(np.inf))
         said.add(str(caught.value))
@@ -128,7 +129,7 @@ def test_dask_arrays_give_the_same(chunks):
 
 @pytest.mark.parametrize("first", [0, 1])
 def test_chunks_of_rows_are_computed_once_a_pass(monkeypatch, first):
-    monkeypatch.setattr(AGREEMENT, "_BLOCK", 16 * 48 * 3)
+    monkeypatch.setattr(BLOCKWISE, "_BLOCK", 16 * 48 * 3)
     count = []
 
     def computed(block, block_info=None):
@@ -143,10 +144,10 @@ def test_chunks_of_rows_are_computed_once_a_pass(monkeypatch, first):
     assert len(count) == 2 * 3
 
 
-def test_a_source_opened_by_its_path_is_sent_as_its_path(tmp_path, monkeypatch):
+def test_a_source_opened_by_its_place_is_sent_as_its_place(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     np.save("truth.npy", TRUTH)
-    source = AGREEMENT.FileVolume("truth.npy")
+    source = BLOCKWISE.FileVolume(locate("truth.npy", "volume"))
     sent = pickle.dumps(source)
     assert len(sent) < 1000
     monkeypatch.chdir("/")
@@ -161,7 +162,7 @@ def test_ray_gives_the_same(tmp_path, monkeypatch):
 
     from ddgm_dist.ray_engine.cluster import connected
 
-    monkeypatch.setattr(AGREEMENT, "_BLOCK", 16 * 48 * 2)
+    monkeypatch.setattr(BLOCKWISE, "_BLOCK", 16 * 48 * 2)
     np.save(tmp_path / "truth.npy", TRUTH)
     want = evaluate(VOLUME, TRUTH)
     with connected(None):

@@ -1,18 +1,16 @@
 """The same results from threads, from one task after the other, and from Ray."""
 
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
-import dask
-import dask.array as da
 import numpy as np
 import pytest
 
 from ddgm_dist.errors import DdgmError, InputError
-from ddgm_dist.evaluation.parallel_map import ray_get, scheduler
-
-X = da.from_array(np.random.default_rng(0).normal(size=(20, 30, 40)), chunks=(20, 8, 9))
+from ddgm_dist.evaluation.parallel_map import open_scheduler
 
 
 def scale(factor: np.ndarray, item: int) -> float:
@@ -25,23 +23,37 @@ def refuse(common: object, item: int) -> None:
 
 @pytest.mark.parametrize("name", ["threads", "sync"])
 def test_results_come_in_the_order_of_the_items(name: str) -> None:
-    with scheduler(name) as run:
+    with open_scheduler(name) as run:
         assert run(scale, np.ones(4), range(50)) == [4.0 * i for i in range(50)]
         assert run(scale, np.ones(4), []) == []
 
 
-def test_sync_is_in_this_thread_and_neighbours_follow_each_other() -> None:
-    """In which direction is dask's choice."""
+def test_sync_is_in_this_thread_and_in_order() -> None:
     seen = []
 
     def note(common: None, item: int) -> None:
         seen.append((item, threading.get_ident()))
 
-    with scheduler("sync") as run:
+    with open_scheduler("sync") as run:
         run(note, None, range(1200))
-    order = [item for item, _ in seen]
-    assert order in (list(range(1200)), list(range(1200))[::-1])
-    assert {thread for _, thread in seen} == {threading.get_ident()}
+    assert seen == [(item, threading.get_ident()) for item in range(1200)]
+
+
+def test_threads_work_side_by_side_and_stop_at_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dask.system.CPU_COUNT", 4)
+    meet, done = threading.Barrier(2, timeout=30), []
+
+    def call(common: None, item: int) -> None:
+        if item < 2:
+            meet.wait()
+        if item == 3:
+            raise InputError("item", item, "is refused")
+        time.sleep(0.001)
+        done.append(item)
+
+    with open_scheduler("threads") as run, pytest.raises(InputError, match="item = 3"):
+        run(call, None, range(2000))
+    assert len(done) < 1000
 
 
 def test_tasks_are_given_the_common_object_itself() -> None:
@@ -50,13 +62,13 @@ def test_tasks_are_given_the_common_object_itself() -> None:
     def add(array: np.ndarray, item: int) -> bool:
         return array is common
 
-    with scheduler("threads") as run:
+    with open_scheduler("threads") as run:
         assert run(add, common, range(10)) == [True] * 10
 
 
 @pytest.mark.parametrize("name", ["threads", "sync"])
 def test_an_error_is_told_as_it_is(name: str) -> None:
-    with scheduler(name) as run, pytest.raises(InputError, match="is refused; take another"):
+    with open_scheduler(name) as run, pytest.raises(InputError, match="is refused; take another"):
         run(refuse, None, range(10))
 
 
@@ -65,7 +77,7 @@ def test_an_error_is_told_as_it_is(name: str) -> None:
     [("processes", None, "scheduler"), ("threads", "auto", "address")],
 )
 def test_what_cannot_be_is_refused(name: str, address: str | None, argument: str) -> None:
-    with pytest.raises(InputError) as caught, scheduler(name, address):
+    with pytest.raises(InputError) as caught, open_scheduler(name, address):
         pass
     assert caught.value.argument == argument
 
@@ -94,38 +106,8 @@ def cluster() -> Iterator[None]:
 
 
 @marked
-@pytest.mark.parametrize(
-    "lazy",
-    [
-        X,
-        X.sum(),
-        X[3:9, ::-2, 5],
-        da.tensordot(X, X, axes=([0, 1], [0, 1])),
-        X.map_overlap(lambda block: block[::-1] * 2, depth=1, boundary="reflect"),
-        X.rechunk((5, 30, 7)).cumsum(axis=1),
-        da.zeros((4, 4), chunks=2),
-    ],
-    ids=["plain", "sum", "slice", "product", "overlap", "rechunk", "zeros"],
-)
-def test_ray_computes_what_threads_compute(lazy: da.Array) -> None:
-    # Products may differ in their last bits by how BLAS finds its input aligned.
-    np.testing.assert_allclose(lazy.compute(scheduler=ray_get), lazy.compute(), rtol=1e-12)
-
-
-@marked
-def test_ray_takes_all_that_dask_makes() -> None:
-    total = dask.delayed(sum)([dask.delayed(abs)(-i) for i in range(5)])
-    assert dask.compute(total, total + 1, 7, scheduler=ray_get) == (10, 11, 7)
-    assert float(X.persist(scheduler=ray_get).sum().compute()) == float(X.sum().compute())
-    # Tuples as tasks, names for names, a value, and keys nested as dask allows.
-    graph = {"a": 1, "b": (abs, -3), "c": (max, "a", "b"), "d": "c", "unused": (abs, "no number")}
-    assert ray_get(graph, [["c", "d"], "a"]) == ((3, 3), 1)
-    assert ray_get(graph, "d") == 3
-
-
-@marked
 def test_ray_runs_calls_in_order_and_tells_errors_as_they_are(capfd: Any) -> None:
-    with scheduler("ray") as run:
+    with open_scheduler("ray") as run:
         assert run(scale, np.ones(4), range(30)) == [4.0 * i for i in range(30)]
         with pytest.raises(InputError, match="is refused; take another") as caught:
             run(refuse, None, range(30))
@@ -134,34 +116,29 @@ def test_ray_runs_calls_in_order_and_tells_errors_as_they_are(capfd: Any) -> Non
 
 
 @marked
-def test_few_tasks_are_under_way_and_what_is_used_is_released() -> None:
-    """Of a long row of tasks that make and use something, few results are there at a time."""
+def test_few_tasks_are_under_way(tmp_path: Path) -> None:
+    """Items are taken when there is room for them: what waits would fill the object store."""
     import ray
 
-    @ray.remote(num_cpus=0)
-    class Count:
-        def __init__(self) -> None:
-            self.now = self.most = 0
+    limit = 2 * int(ray.cluster_resources()["CPU"])
 
-        def add(self, step: int) -> int:
-            self.now += step
-            self.most = max(self.most, self.now)
-            return self.most
+    class Items(Sequence[int]):
+        def __len__(self) -> int:
+            return 40
 
-    count = Count.remote()
+        def __getitem__(self, number: Any) -> Any:
+            if number >= len(self):
+                raise IndexError
+            ended = len(list(tmp_path.iterdir()))
+            assert number - ended < limit
+            return number
 
-    def make(i: int) -> np.ndarray:
-        ray.get(count.add.remote(1))
-        return np.full(10, i)
+    def touch(folder: Path, item: int) -> int:
+        (folder / str(item)).touch()
+        return item
 
-    def use(made: np.ndarray) -> int:
-        ray.get(count.add.remote(-1))
-        return int(made[0])
-
-    rows = [dask.delayed(use)(dask.delayed(make)(i)) for i in range(60)]
-    done = dask.compute(*rows, scheduler=ray_get, num_workers=2, optimize_graph=False)
-    assert done == tuple(range(60))
-    assert ray.get(count.add.remote(0)) <= 5
+    with open_scheduler("ray") as run:
+        assert run(touch, tmp_path, Items()) == list(range(40))
 
 
 @marked
@@ -176,7 +153,7 @@ def test_a_task_that_kills_its_worker_runs_again(tmp_path: Any) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         return item
 
-    with scheduler("ray") as run:
+    with open_scheduler("ray") as run:
         assert run(fatal, tmp_path, range(6)) == list(range(6))
     assert (tmp_path / "killed").exists()
 
@@ -189,6 +166,6 @@ def test_a_task_that_always_kills_its_worker_is_an_error() -> None:
     def fatal(common: None, item: int) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
-    with scheduler("ray") as run, pytest.raises(DdgmError, match="lost for good") as caught:
+    with open_scheduler("ray") as run, pytest.raises(DdgmError, match="lost for good") as caught:
         run(fatal, None, [0])
     assert "\n" not in str(caught.value)

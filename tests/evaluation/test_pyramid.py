@@ -19,7 +19,7 @@ from ddgm_dist.records.result import open_result
 from ddgm_dist.records.run_record import RunRecord
 from ddgm_dist.volumes import levels as store_levels
 from ddgm_dist.volumes.layout import VolumeLayout
-from ddgm_dist.volumes.levels import level_layout, open_level
+from ddgm_dist.volumes.levels import level_layout
 from ddgm_dist.volumes.store import create_volume, open_volume_store
 
 RANDOM = np.random.default_rng(0)
@@ -110,7 +110,7 @@ def test_shards_of_a_usual_size_make_the_same(tmp_path, monkeypatch):
     monkeypatch.setattr(store_levels, "_SHARD", 2**12)
     monkeypatch.setattr(store_levels, "_CHUNK", 2**11)
     build_pyramid(cut, levels=2)
-    assert open_level(cut, "1").layout != open_level(whole, "1").layout
+    assert open_volume_store(cut, level="1").layout != open_volume_store(whole, level="1").layout
     for name in ("1", "2"):
         np.testing.assert_array_equal(read(cut, name), read(whole, name))
 
@@ -320,8 +320,8 @@ def test_only_one_writes(tmp_path):
 def test_a_level_crosses_process_borders_as_itself(tmp_path):
     path = result(tmp_path / "v.zarr", volume((8, 16, 128)))
     build_pyramid(path, levels=1)
-    level = pickle.loads(pickle.dumps(open_level(path, "1")))
+    level = pickle.loads(pickle.dumps(open_volume_store(path, level="1")))
     assert level.shape == (8, 8, 64)
     np.testing.assert_array_equal(level.to_dask().compute(), read(path, 1))
-    with pytest.raises(StorageError, match="no level '7'"):
-        open_level(path, "7")
+    with pytest.raises(InputError, match="KeyError: '7'"):
+        open_volume_store(path, level="7")

@@ -19,7 +19,7 @@ from ddgm_dist.errors import InputError
 from ddgm_dist.inspection.activity import activities
 from ddgm_dist.inspection.run_status import Status
 from ddgm_dist.inspection.status import status
-from ddgm_dist.records.lease import LEASE
+from ddgm_dist.paths.claim import LEASE
 from ddgm_dist.records.run_record import COMPLETE, RUNNING, RunRecord
 from ddgm_dist.runs.reconstruct import reconstruct
 from ddgm_dist.tile.events import Event, Receipt, Report, StepEvent

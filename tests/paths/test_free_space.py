@@ -12,8 +12,7 @@ import pytest
 
 from ddgm_dist.core.box import Box
 from ddgm_dist.errors import StorageError
-from ddgm_dist.paths.array_io import write_error
-from ddgm_dist.paths.free_space import errno_of, obstacle
+from ddgm_dist.paths.free_space import errno_of, obstacle, write_error
 from ddgm_dist.volumes.layout import VolumeLayout
 from ddgm_dist.volumes.store import VolumeStore, create_volume
 

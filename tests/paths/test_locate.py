@@ -20,7 +20,7 @@ from ddgm_dist.paths.files import (
     exists,
     files_below,
     is_zarr,
-    names,
+    listdir,
     read_all,
     read_bytes,
     write_bytes,
@@ -52,9 +52,9 @@ def test_what_is_written_is_read(root: Place) -> None:
 def test_names_are_those_of_one_folder(root: Place) -> None:
     for name in ("a/b/c", "a/b.c", "a/d", "a-b/c", "a0", "a/b/e/f"):
         write_bytes(root / name, b"x")
-    assert names(root) == ["a", "a-b", "a0"]
-    assert names(root / "a") == ["b", "b.c", "d"]
-    assert names(root / "none") == []
+    assert listdir(root) == ["a", "a-b", "a0"]
+    assert listdir(root / "a") == ["b", "b.c", "d"]
+    assert listdir(root / "none") == []
     assert sorted(files_below(root / "a", 2)) in ([("b", "c")], [("b", "c"), ("b", "e")])
     assert files_below(root / "a", 3) == [("b", "e", "f")]
 
@@ -64,10 +64,10 @@ def test_what_is_deleted_is_gone_and_nothing_else(root: Place) -> None:
         write_bytes(root / name, b"x")
     delete_folder(root / "a/b")
     delete_folder(root / "a/none")
-    assert names(root / "a") == ["b-c", "b.c", "b0"]
+    assert listdir(root / "a") == ["b-c", "b.c", "b0"]
     delete(root / "a/b0")
     delete(root / "a/none")
-    assert names(root / "a") == ["b-c", "b.c"]
+    assert listdir(root / "a") == ["b-c", "b.c"]
     delete_folder(root)
     assert not exists(root)
 

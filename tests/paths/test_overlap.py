@@ -23,7 +23,7 @@ from ddgm_dist.demo.demo import run_demo
 from ddgm_dist.errors import InputError
 from ddgm_dist.paths.exchange import beside, set_aside
 from ddgm_dist.paths.files import files_below, read_bytes
-from ddgm_dist.paths.locate import locate
+from ddgm_dist.paths.locate import locate, place_of
 from ddgm_dist.paths.overlap import refuse_overlap
 from ddgm_dist.paths.place import ObjectPath
 from ddgm_dist.paths.zarr_store import zarr_store
@@ -373,7 +373,7 @@ def test_no_input_is_changed_through_a_mount(
         refuses(command, source, out, python=python)
         assert digest(source) == before
     with pytest.raises(InputError, match="which writing it would destroy"):
-        refuse_overlap(out, "out", [("tilts", source)])
+        refuse_overlap(place_of(out, "out"), "out", [("tilts", place_of(source, "tilts"))])
     assert digest(source) == before
 
 
@@ -428,7 +428,7 @@ def test_no_input_in_a_bucket_is_ever_changed(
     refuses(command, source, out, python=python)
     assert objects(folder) == before
     with pytest.raises(InputError, match="which writing it would destroy"):
-        refuse_overlap(out, "out", [("source", source)])
+        refuse_overlap(locate(out, "out"), "out", [("source", locate(source, "source"))])
 
 
 @pytest.mark.parametrize("command", sorted(COMMANDS))
@@ -470,15 +470,15 @@ def test_objects_are_compared_by_bucket_and_key() -> None:
         return ObjectPath("s3", bucket, key)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("ddgm_dist.paths.locate.probe_bucket", lambda *a: None)
         same = [("a/b", "a/b"), ("a", "a/b"), ("a/b/c", "a/b"), ("a//b/", "a/b")]
+        patch.setattr("ddgm_dist.paths.locate.probe_bucket", lambda *a: None)
         for out, source in [*same, ("./a/./b/.", "a/b"), ("a/b", "a/./b")]:
             with pytest.raises(InputError, match="the input tilts"):
-                refuse_overlap(f"s3://tub/{out}", "out", [("tilts", place(source))])
+                refuse_overlap(locate(f"s3://tub/{out}", "out"), "out", [("tilts", place(source))])
         for out, source in (("a/b", "a/bc"), ("a/bc", "a/b"), ("a", "b"), ("A/b", "a/b")):
             refuse_overlap(place(out), "out", [("tilts", place(source))])
         refuse_overlap(place("a", "vat"), "out", [("tilts", place("a"))])
-        refuse_overlap("/a", "out", [("tilts", place("a"))])
+        refuse_overlap(Path("/a"), "out", [("tilts", place("a"))])
 
 
 def test_files_that_a_command_reads_beside_its_data_are_inputs_too(

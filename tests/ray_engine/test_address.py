@@ -12,7 +12,7 @@ import pytest
 import ray
 
 from ddgm_dist.errors import DdgmError, InputError
-from ddgm_dist.evaluation.parallel_map import scheduler
+from ddgm_dist.evaluation.parallel_map import open_scheduler
 from ddgm_dist.ray_engine import folder as ray_folder
 from ddgm_dist.ray_engine import private_api as ray_compat
 from ddgm_dist.ray_engine import reachable as ray_reach
@@ -79,7 +79,7 @@ def test_every_entry_looks_at_the_variable(
     from ddgm_dist.ray_engine.engine import RayEngine
 
     monkeypatch.setenv("RAY_ADDRESS", dead)
-    with pytest.raises(InputError, match="RAY_ADDRESS"), scheduler("ray"):
+    with pytest.raises(InputError, match="RAY_ADDRESS"), open_scheduler("ray"):
         pass
     with pytest.raises(InputError, match="RAY_ADDRESS"), RayEngine().connected():
         pass

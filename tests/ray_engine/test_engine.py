@@ -82,7 +82,7 @@ def test_workers_and_cuts_along_y_do_not_change_a_bit(
     assert [r["residual"] for r in result.residuals] == pytest.approx(
         [r["residual"] for r in reference.residuals]
     )
-    receipts = list(RunRecord(result.path).receipts(result.problem.digest()))
+    receipts = list(RunRecord(Path(result.path)).receipts(result.problem.digest()))
     assert {r["tile"] for r in receipts} == {tile.name for tile in result.plan.tiles}
     assert all(r["worker"].startswith("worker-") for r in receipts)
 

@@ -8,7 +8,7 @@ import pytest
 import zarr
 
 from ddgm_dist.errors import StorageError
-from ddgm_dist.records import json_files, run_record
+from ddgm_dist.records import json_files
 from ddgm_dist.records.checkpoint import (
     CheckpointDamagedError,
     CheckpointLayout,
@@ -21,7 +21,7 @@ LAYOUT = CheckpointLayout(columns=3, depth=2, rows=7, support=20, block=2)
 
 @pytest.fixture
 def checkpoints(tmp_path: Path) -> Checkpoints:
-    return Checkpoints(str(tmp_path / "out.zarr"), LAYOUT, "problem")
+    return Checkpoints(tmp_path / "out.zarr", LAYOUT, "problem")
 
 
 def state(seed: int, rows: int = 4, width: int = 20) -> np.ndarray:
@@ -158,7 +158,7 @@ def test_what_cannot_be_deleted_does_no_harm(
 
 def test_records_of_another_problem_are_not_seen(checkpoints: Checkpoints, tmp_path: Path) -> None:
     checkpoints.commit("unit", Generation(1, checkpoints.write(1, 0, 0, state(1))))
-    other = Checkpoints(str(tmp_path / "out.zarr"), LAYOUT, "another-problem")
+    other = Checkpoints(tmp_path / "out.zarr", LAYOUT, "another-problem")
     assert other.generations("unit") == []
     assert other.committed() == []
 
@@ -197,7 +197,7 @@ def test_damaged_metadata_of_a_generation_cost_nothing(
     """They follow from the problem."""
     generation = Generation(1, checkpoints.write(1, 0, 0, state(1)))
     (tmp_path / "out.zarr/ddgm_dist/generations/problem/1/zarr.json").write_text(damage)
-    other = Checkpoints(str(tmp_path / "out.zarr"), LAYOUT, "problem")
+    other = Checkpoints(tmp_path / "out.zarr", LAYOUT, "problem")
     np.testing.assert_array_equal(other.read(generation, 0, 0, 4), state(1))
     other.write(1, 1, 0, state(2))
     array = zarr.open_array(tmp_path / "out.zarr/ddgm_dist/generations/problem/1", mode="r")
@@ -210,16 +210,16 @@ def test_of_two_at_the_same_moment_the_newer_commit_stays(
     """The later writer has looked before the newer record was there."""
     older = Generation(1, checkpoints.write(1, 0, 0, state(1)))
     newer = Generation(2, checkpoints.write(2, 0, 0, state(2)))
-    other = Checkpoints(str(tmp_path / "out.zarr"), LAYOUT, "problem")
-    read = run_record.get_with_etag
+    other = Checkpoints(tmp_path / "out.zarr", LAYOUT, "problem")
+    read = json_files.get_with_etag
 
     def interrupted(path: Any) -> Any:
         found = read(path)
-        monkeypatch.setattr(run_record, "get_with_etag", read)
+        monkeypatch.setattr(json_files, "get_with_etag", read)
         other.commit("unit", newer)
         return found
 
-    monkeypatch.setattr(run_record, "get_with_etag", interrupted)
+    monkeypatch.setattr(json_files, "get_with_etag", interrupted)
     checkpoints.commit("unit", older)
     assert [g.iteration for g in checkpoints.generations("unit")] == [2]
 

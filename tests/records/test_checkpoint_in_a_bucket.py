@@ -21,7 +21,7 @@ def state(iteration: int) -> np.ndarray:
 
 def test_two_generations_are_kept(bucket: str) -> None:
     out = f"{bucket}/out.zarr"
-    checkpoints = Checkpoints(out, LAYOUT, "problem")
+    checkpoints = Checkpoints(locate(out, "out"), LAYOUT, "problem")
     for n in (1, 2, 3):
         digests = checkpoints.write(n, 1, 0, state(n))
         checkpoints.commit("unit", Generation(n, digests))
@@ -29,7 +29,7 @@ def test_two_generations_are_kept(bucket: str) -> None:
     chunks = sorted("/".join(parts) for parts in files_below(folder, 6))
     assert chunks == [f"{n}/c/1/0/{block}/0" for n in (2, 3) for block in (0, 1, 2)]
 
-    other = Checkpoints(out, LAYOUT, "problem")
+    other = Checkpoints(locate(out, "out"), LAYOUT, "problem")
     newest, before = other.generations("unit")
     np.testing.assert_array_equal(other.read(newest, 1, 1, 5), state(3)[:, 1:5])
     damaged = bytearray(read_bytes(folder / "3/c/1/0/1/0") or b"")

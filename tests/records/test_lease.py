@@ -24,21 +24,26 @@ from ddgm_dist.errors import InputError, StorageError
 from ddgm_dist.inspection.status import status
 from ddgm_dist.paths.files import read_bytes, write_bytes
 from ddgm_dist.paths.locate import locate
+from ddgm_dist.paths.place import Place
 from ddgm_dist.records import lease as module
-from ddgm_dist.records.lease import LAPSE, Lease, is_stopped
+from ddgm_dist.records import lease_holder
+from ddgm_dist.records.lease import LAPSE, Lease
+from ddgm_dist.records.lease_holder import is_stopped
 
 HOLD = """
 import sys, time
+from ddgm_dist.paths.locate import locate
 from ddgm_dist.records.lease import Lease
-with Lease(sys.argv[1]):
+with Lease(locate(sys.argv[1], "out")):
     print("held", flush=True)
     time.sleep(60)
 """
 HOLD_UNTIL_TOLD = """
 import sys, time
 from ddgm_dist.errors import StorageError
+from ddgm_dist.paths.locate import locate
 from ddgm_dist.records.lease import Lease
-with Lease(sys.argv[1], renew_every=2) as lease:
+with Lease(locate(sys.argv[1], "out"), renew_every=2) as lease:
     print("held", flush=True)
     sys.stdin.readline()
     until = time.monotonic() + 30
@@ -54,21 +59,21 @@ ELSEWHERE = {"owner": "x", "host": "elsewhere", "pid": 1, "process_started": "7"
 
 
 @pytest.fixture(params=["folder", "bucket"])
-def out(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+def out(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
     if request.param == "folder":
-        return str(tmp_path / "out.zarr")
-    return f"{request.getfixturevalue('bucket')}/{uuid.uuid4().hex}/out.zarr"
+        return tmp_path / "out.zarr"
+    return locate(f"{request.getfixturevalue('bucket')}/{uuid.uuid4().hex}/out.zarr", "out")
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> str:
-    return str(tmp_path / "out.zarr")
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "out.zarr"
 
 
 @pytest.fixture
 def apart(monkeypatch: pytest.MonkeyPatch) -> None:
     """No two drivers are on the same machine."""
-    monkeypatch.setattr(module, "_machine", lambda: "")
+    monkeypatch.setattr(lease_holder, "machine", lambda: "")
 
 
 class Clock:
@@ -86,26 +91,26 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     made = Clock()
-    monkeypatch.setattr(module, "_now", lambda: made.now)
+    monkeypatch.setattr(lease_holder, "now", lambda: made.now)
     # The module's own name for it: the tests' server and other threads keep theirs.
     monkeypatch.setattr(module, "time", SimpleNamespace(**{**vars(time), "sleep": made.sleep}))
     return made
 
 
-def place(out: str) -> Any:
-    return locate(out, "out") / "ddgm_dist/lease.json"
+def place(out: Place) -> Any:
+    return out / "ddgm_dist/lease.json"
 
 
-def there(out: str) -> Any:
+def there(out: Place) -> Any:
     found = read_bytes(place(out))
     return None if found is None else json.loads(found)
 
 
-def put(out: str, **more: Any) -> None:
+def put(out: Place, **more: Any) -> None:
     write_bytes(place(out), json.dumps({**ELSEWHERE, **more}).encode())
 
 
-def held(out: str, **more: Any) -> Lease:
+def held(out: Place, **more: Any) -> Lease:
     """A lease that is renewed only when a test says so, by default."""
     lease = Lease(out, **{"renew_every": 1000, **more})
     lease.acquire()
@@ -128,7 +133,7 @@ def refused(lease: Lease) -> bool:
     return False
 
 
-def all_at_once(out: str, count: int) -> tuple[list[Lease], int]:
+def all_at_once(out: Place, count: int) -> tuple[list[Lease], int]:
     """Many try to take a lease: who got it, and how many were refused."""
     got: list[Lease] = []
     refused: list[InputError] = []
@@ -155,7 +160,7 @@ def all_at_once(out: str, count: int) -> tuple[list[Lease], int]:
 
 
 def test_a_second_one_is_refused_at_once_until_it_is_given_back(
-    out: str, clock: Clock, caplog: pytest.LogCaptureFixture
+    out: Place, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     with Lease(out), pytest.raises(InputError, match=f"by process {os.getpid()} on "):
         Lease(out).acquire()
@@ -166,14 +171,14 @@ def test_a_second_one_is_refused_at_once_until_it_is_given_back(
     assert caplog.records == []
 
 
-def test_of_many_at_once_one_gets_it(out: str) -> None:
+def test_of_many_at_once_one_gets_it(out: Place) -> None:
     got, refused = all_at_once(out, 10)
     assert (len(got), refused) == (1, 9)
     got[0].release()
     assert there(out) is None
 
 
-def test_a_holder_learns_that_it_was_taken_over(out: str) -> None:
+def test_a_holder_learns_that_it_was_taken_over(out: Place) -> None:
     with Lease(out, renew_every=0.05) as lease:
         lease.check()
         put(out)
@@ -185,7 +190,7 @@ def test_a_holder_learns_that_it_was_taken_over(out: str) -> None:
 
 @pytest.mark.parametrize("reaped", [True, False])
 def test_that_of_a_killed_process_of_this_machine_is_free_at_once(
-    folder: str, reaped: bool
+    folder: Path, reaped: bool
 ) -> None:
     """Also before its parent has asked after it, as some never do."""
     process = subprocess.Popen(
@@ -208,7 +213,7 @@ def test_that_of_a_killed_process_of_this_machine_is_free_at_once(
     assert time.monotonic() - began < 15
 
 
-def test_what_cannot_be_read_is_free_at_once(folder: str, clock: Clock) -> None:
+def test_what_cannot_be_read_is_free_at_once(folder: Path, clock: Clock) -> None:
     for text in (b"{", b"[]", b"\xff", *(json.dumps({**ELSEWHERE, "duration": d}).encode() for d in (
         0, -1, float("nan"), float("inf"), "long"))):  # fmt: skip
         write_bytes(place(folder), text)
@@ -223,7 +228,7 @@ def test_what_cannot_be_read_is_free_at_once(folder: str, clock: Clock) -> None:
 @pytest.mark.usefixtures("apart")
 @pytest.mark.parametrize("skew", [-3600.0, 0.0, 3600.0])
 def test_clocks_that_differ_change_nothing(
-    out: str, skew: float, monkeypatch: pytest.MonkeyPatch
+    out: Place, skew: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real, main = time.time, threading.main_thread()
     monkeypatch.setattr(
@@ -246,7 +251,7 @@ def test_clocks_that_differ_change_nothing(
 
 
 @pytest.mark.usefixtures("apart")
-def test_of_many_that_watch_one_gets_it(out: str) -> None:
+def test_of_many_that_watch_one_gets_it(out: Place) -> None:
     dead = held(out, duration=0.4)
     got, refused = all_at_once(out, 8)
     assert (len(got), refused) == (1, 7)
@@ -259,7 +264,7 @@ def test_of_many_that_watch_one_gets_it(out: str) -> None:
 @pytest.mark.usefixtures("apart")
 @pytest.mark.parametrize("duration", [30.0, 7.0])
 def test_it_is_taken_when_it_was_watched_for_its_own_duration(
-    out: str, duration: float, clock: Clock, caplog: pytest.LogCaptureFixture
+    out: Place, duration: float, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     dead = held(out, duration=duration)
     clock.now += 1000  # since when it has been there says nothing
@@ -274,7 +279,7 @@ def test_it_is_taken_when_it_was_watched_for_its_own_duration(
 
 @pytest.mark.usefixtures("apart")
 @pytest.mark.parametrize("at", [0.5, 15.0, 29.5])
-def test_one_renewal_in_the_while_and_it_is_refused(out: str, at: float, clock: Clock) -> None:
+def test_one_renewal_in_the_while_and_it_is_refused(out: Place, at: float, clock: Clock) -> None:
     lease = held(out)
     renewed: list[float] = []
 
@@ -292,7 +297,7 @@ def test_one_renewal_in_the_while_and_it_is_refused(out: str, at: float, clock: 
 
 
 @pytest.mark.usefixtures("apart")
-def test_one_that_is_given_back_in_the_while_is_taken_at_once(out: str, clock: Clock) -> None:
+def test_one_that_is_given_back_in_the_while_is_taken_at_once(out: Place, clock: Clock) -> None:
     lease = held(out)
     clock.meanwhile = lease.release
     with Lease(out):
@@ -301,7 +306,7 @@ def test_one_that_is_given_back_in_the_while_is_taken_at_once(out: str, clock: C
 
 @pytest.mark.usefixtures("apart")
 def test_a_holder_that_cannot_renew_stops_well_before_others_take_over(
-    folder: str, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    folder: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also when others begin to watch just after its last renewal."""
     lease, wrote = held(folder), []
@@ -327,7 +332,7 @@ def test_a_holder_that_cannot_renew_stops_well_before_others_take_over(
 
 
 def test_process_numbers_mean_nothing_to_another_container_of_this_host(
-    folder: str, clock: Clock
+    folder: Path, clock: Clock
 ) -> None:
     boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     dead = {"host": socket.gethostname(), "pid": 2**22}
@@ -341,7 +346,7 @@ def test_process_numbers_mean_nothing_to_another_container_of_this_host(
 # -- renewals -------------------------------------------------------------------------------------
 
 
-def test_it_is_renewed_while_it_is_held(out: str) -> None:
+def test_it_is_renewed_while_it_is_held(out: Place) -> None:
     with Lease(out, duration=6, renew_every=0.05) as lease:
         before = there(out)
         until(lambda: there(out)["count"] > before["count"])
@@ -352,7 +357,7 @@ def test_it_is_renewed_while_it_is_held(out: str) -> None:
 
 
 def test_every_renewal_is_seen_whatever_the_clocks_say(
-    out: str, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    out: Place, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An object's generation may be but a hash of what it holds."""
     monkeypatch.setattr(time, "time", lambda: 1.7e9)
@@ -365,7 +370,7 @@ def test_every_renewal_is_seen_whatever_the_clocks_say(
 
 
 @pytest.mark.usefixtures("apart")
-def test_one_that_has_lapsed_is_renewed_when_it_is_asked_for(out: str, clock: Clock) -> None:
+def test_one_that_has_lapsed_is_renewed_when_it_is_asked_for(out: Place, clock: Clock) -> None:
     """A process that was stopped for a while goes on if nobody came, and only then."""
     lease = held(out)
     first, before = lease._count, there(out)
@@ -382,7 +387,7 @@ def test_one_that_has_lapsed_is_renewed_when_it_is_asked_for(out: str, clock: Cl
 
 
 def test_one_that_takes_long_to_renew_is_not_counted_on(
-    folder: str, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    folder: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lease = held(folder)
     write = lease._write
@@ -400,7 +405,7 @@ def test_one_that_takes_long_to_renew_is_not_counted_on(
 
 
 def test_a_living_process_of_this_machine_that_does_not_renew_is_watched(
-    folder: str, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    folder: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is halted; or it gave the lease back, and the store did not delete it."""
     lease = held(folder)
@@ -414,7 +419,7 @@ def test_a_living_process_of_this_machine_that_does_not_renew_is_watched(
 
 
 def test_a_stopped_process_of_this_machine_is_called_stopped(
-    folder: str, caplog: pytest.LogCaptureFixture
+    folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It does not renew its lease, whatever another may say; and it learns that it has lost it."""
     process = subprocess.Popen(
@@ -483,7 +488,7 @@ def put_behind(lease: Lease, **faults: bool) -> None:
     lease._store = server
 
 
-def test_an_answer_that_is_lost_loses_nothing(out: str) -> None:
+def test_an_answer_that_is_lost_loses_nothing(out: Place) -> None:
     lease = Lease(out, renew_every=0.05)
     put_behind(lease, forgetful=True)
     with lease:
@@ -494,7 +499,7 @@ def test_an_answer_that_is_lost_loses_nothing(out: str) -> None:
     assert there(out) is None
 
 
-def test_a_renewal_that_was_given_up_but_done_is_not_taken_for_the_next(out: str) -> None:
+def test_a_renewal_that_was_given_up_but_done_is_not_taken_for_the_next(out: Place) -> None:
     """Those who watch have seen it change then, and not since."""
     lease = held(out)
     first, store = lease._count, lease._store
@@ -513,7 +518,7 @@ def test_a_renewal_that_was_given_up_but_done_is_not_taken_for_the_next(out: str
 def test_a_server_that_honours_no_conditions_is_found_out(
     bucket: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    out = f"{bucket}/{uuid.uuid4().hex}/out.zarr"
+    out = locate(f"{bucket}/{uuid.uuid4().hex}/out.zarr", "out")
     lease = Lease(out)
     put_behind(lease, careless=True)
     with caplog.at_level(logging.WARNING, "ddgm_dist"), lease:

@@ -450,7 +450,7 @@ def test_what_somebody_puts_at_the_place_meanwhile_is_not_replaced(tmp_path: Pat
     writer = create_tilt_series(out, (3, 12, 40), META)
     writer.write(slice(None), stack(1))
     (out / "mine.txt").write_text("precious")
-    with pytest.raises(StorageError, match="was made by somebody else meanwhile"):
+    with pytest.raises(StorageError, match="was made by another process meanwhile"):
         writer.close()
     assert (out / "mine.txt").read_text() == "precious"
     assert [p.name for p in tmp_path.iterdir()] == ["out.zarr"]

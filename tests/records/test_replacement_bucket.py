@@ -15,7 +15,7 @@ from ddgm_dist.evaluation.pyramid import build_pyramid
 from ddgm_dist.inspection.status import status
 from ddgm_dist.inspection.verify import verify
 from ddgm_dist.paths.array_io import BulkArray, InputReplacedError
-from ddgm_dist.paths.files import delete, names
+from ddgm_dist.paths.files import delete, listdir
 from ddgm_dist.paths.locate import locate
 from ddgm_dist.paths.zarr_store import ObjectZarr, zarr_store
 from ddgm_dist.readers.volumes import open_volume
@@ -68,7 +68,7 @@ def mortal_bucket(mortal: Mortal) -> Iterator[None]:
 
         patch.setattr(ObjectZarr, "set", counted_put)
         # A killed process of this very number cannot be told from this one.
-        patch.setattr("ddgm_dist.records.lease._is_here", lambda held: False)
+        patch.setattr("ddgm_dist.records.lease_holder._is_here", lambda held: False)
         patch.setattr("ddgm_dist.records.lease.Lease._wait", lambda self, found: found)
         yield
 
@@ -103,7 +103,7 @@ def test_a_tilt_series_is_replaced_by_one_write(bucket: str) -> None:
             write_tilt_series(url, stack(3), META, overwrite=True)
         np.testing.assert_array_equal(open_tilt_series(url).read(slice(None)), stack(3))
         # Nothing is left but what the metadata lead to.
-        left = names(locate(url, "out"))
+        left = listdir(locate(url, "out"))
         assert len(left) == 2
         assert "zarr.json" in left
     assert seen == {old, new}
@@ -125,7 +125,10 @@ def test_anybody_can_read_the_series_and_a_reader_of_the_old_one_is_told(bucket:
 def test_a_series_that_somebody_writes_is_not_replaced(bucket: str) -> None:
     url = f"{bucket}/{uuid.uuid4().hex}/tilts.zarr"
     write_tilt_series(url, stack(1), META)
-    with Lease(url), pytest.raises(InputError, match="is being written by process"):
+    with (
+        Lease(locate(url, "tilts")),
+        pytest.raises(InputError, match="is being written by process"),
+    ):
         write_tilt_series(url, stack(2), META, overwrite=True)
     np.testing.assert_array_equal(open_tilt_series(url).read(slice(None)), stack(1))
 
@@ -165,7 +168,7 @@ def test_a_result_is_replaced_by_one_write(bucket: str, samples: int) -> None:
             again = reconstruct(tilts, out, new, "local", overwrite=at % 2 == 0 or not begun)
         np.testing.assert_array_equal(again.to_dask().compute(), expected[1])
         assert status(out).state == "complete"
-        assert len(names(locate(out, "out"))) == 2
+        assert len(listdir(locate(out, "out"))) == 2
     # Anybody finds the volume by the metadata; and it can be gone on with, be given levels, be replaced.
     store = open_volume(out)
     assert store.shape == expected[1].shape
@@ -199,7 +202,7 @@ def test_what_has_been_published_stays_if_the_former_cannot_be_deleted(
     np.testing.assert_array_equal(open_tilt_series(url).read(slice(None)), stack(2))
     write_tilt_series(url, stack(3), META, overwrite=True)
     np.testing.assert_array_equal(open_tilt_series(url).read(slice(None)), stack(3))
-    assert len(names(locate(url, "out"))) == 2
+    assert len(listdir(locate(url, "out"))) == 2
 
 
 def test_a_reader_of_a_replaced_volume_is_told_and_not_given_nan(bucket: str) -> None:
@@ -216,7 +219,7 @@ def test_a_reader_of_a_replaced_volume_is_told_and_not_given_nan(bucket: str) ->
 
 def test_a_new_series_whose_writer_lost_its_lease_is_not_deleted(bucket: str) -> None:
     url = f"{bucket}/{uuid.uuid4().hex}/tilts.zarr"
-    first = create_tilt_series(url, (3, 4, 64), META)
+    first = create_tilt_series(locate(url, "tilts"), (3, 4, 64), META)
     lease = first._claim.lease
     lease._stop.set()
     lease._thread.join()

@@ -282,9 +282,7 @@ def test_another_problem_is_refused_and_told_apart(tilts: Path, tmp_path: Path) 
     run(tilts, out)
     error = refused(tilts, out, seed=1, K=5)
     assert error.argument == "out"
-    told = (
-        "changed: K: 4 -> 5; seed: 0 -> 1; go on with what is there by --set K=4 --set seed=0, or "
-    )
+    told = "changed: K: 4 -> 5; seed: 0 -> 1; resume it with --set K=4 --set seed=0, or "
     assert told in str(error)  # and no level or step that follows from these
     assert "--overwrite" in str(error)
     # Of many the first are told, and none of what was typed is advised to be taken back in part.

@@ -67,7 +67,7 @@ def test_it_reads_no_more_than_is_asked(store, monkeypatch):
 
 
 def test_it_crosses_process_borders_as_a_path(store):
-    lazy = pickle.loads(pickle.dumps(open_volume_store(store.path).to_dask() + 1))
+    lazy = pickle.loads(pickle.dumps(open_volume_store(store.place).to_dask() + 1))
     np.testing.assert_array_equal(lazy.compute(), VOXELS + 1)
     assert len(pickle.dumps(store.to_dask())) < 10_000
 
@@ -76,7 +76,7 @@ def test_damage_is_an_error(store, tmp_path):
     shard = tmp_path / "v.zarr/0/c/0/0/0"
     shard.write_bytes(shard.read_bytes()[:-100])
     with pytest.raises(StorageError):
-        open_volume_store(store.path).to_dask().compute()
+        open_volume_store(store.place).to_dask().compute()
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,7 @@ def test_shards_make_the_volume_in_every_library(store, voxels):
 
 def test_zarr_python_writes_what_tensorstore_reads(store, voxels):
     zarr.open_array(f"{store.path}/0", mode="r+")[:] = voxels
-    np.testing.assert_array_equal(open_volume_store(store.path).read(WHOLE), voxels)
+    np.testing.assert_array_equal(open_volume_store(store.place).read(WHOLE), voxels)
     spec = {"driver": "zarr3", "kvstore": {"driver": "file", "path": f"{store.path}/0/"}}
     np.testing.assert_array_equal(ts.open(spec, open=True).result().read().result(), voxels)
 
@@ -65,7 +65,7 @@ def test_metadata_are_valid_ome_zarr(tmp_path, size):
         tmp_path / "v.zarr", LAYOUT, voxel_size_nm=size, name="x", attributes={"run": {"a": 1}}
     )
     yaozarrs.validate_zarr_store(store.path)
-    attributes = open_volume_store(store.path).attributes
+    attributes = open_volume_store(store.place).attributes
     assert attributes["run"] == {"a": 1}
     (image,) = attributes["ome"]["multiscales"]
     assert [axis["name"] for axis in image["axes"]] == ["z", "y", "x"]
@@ -108,7 +108,7 @@ def test_a_flipped_bit_is_an_error(store, voxels, tmp_path):
     data[len(data) // 3] ^= 1
     shard.write_bytes(data)
     with pytest.raises(StorageError, match=r"v\.zarr"):
-        open_volume_store(store.path).read(WHOLE)
+        open_volume_store(store.place).read(WHOLE)
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,7 @@ def test_boxes_and_blocks_must_fit(store):
 def test_a_store_crosses_process_borders(store, voxels):
     pickle.loads(pickle.dumps(store)).write(WHOLE, voxels)
     np.testing.assert_array_equal(store.read(WHOLE), voxels)
-    reader = pickle.loads(pickle.dumps(open_volume_store(store.path)))
+    reader = pickle.loads(pickle.dumps(open_volume_store(store.place)))
     assert reader.layout == LAYOUT
     with pytest.raises(StorageError):
         reader.write(WHOLE, voxels)
@@ -208,10 +208,10 @@ def test_bad_volumes_are_refused(tmp_path, store):
     with pytest.raises(InputError, match="not a Zarr store"):
         open_volume_store(tmp_path)
     with pytest.raises(InputError, match="not an OME-Zarr"):
-        open_volume_store(f"{store.path}/0")
+        open_volume_store(store.place / "0")
     shutil.rmtree(f"{store.path}/0")
     with pytest.raises(InputError, match="not an OME-Zarr"):
-        open_volume_store(store.path)
+        open_volume_store(store.place)
     zarr.create_array(f"{store.path}/0", shape=(4, 4), dtype="f4")
     with pytest.raises(InputError, match="not an array"):
-        open_volume_store(store.path)
+        open_volume_store(store.place)
