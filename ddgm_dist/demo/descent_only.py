@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ddgm_dist.baselines.gradient import gradient_descent
 from ddgm_dist.operators.slab.operator import SlabOperator
 from ddgm_dist.planning.config import Config, parse_config
-from ddgm_dist.runs.build_problem import pose_problem
+from ddgm_dist.runs.build_problem import build_problem
 from ddgm_dist.tilts.rows import read_rows
 
 __all__ = ["STOPS", "descend_only"]
@@ -41,7 +41,8 @@ def descend_only(
     dict
         Steps to volume, float32 ``(z, y, x)`` over the field.
     """
-    problem, series = pose_problem(tilts, parse_config(config).problem())
+    built = build_problem(tilts, parse_config(config).problem())
+    problem, series = built.problem, built.series
     geometry, intensity = problem.geometry, problem.intensity
     vacuum = intensity.vacuum if geometry.boundary == "vacuum" else 0.0
     operator = SlabOperator(geometry, background=vacuum)

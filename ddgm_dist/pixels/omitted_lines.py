@@ -204,7 +204,7 @@ def view_means(projections: Tensor, geometry: Geometry, good: Tensor | None = No
     """Mean of each tilt over the rays that stay within the field, float64 ``(tilt,)``.
 
     NaN for a tilt that measures nothing; parameters as of
-    :func:`ddgm_dist.runs.intensity_estimate.estimate_intensity`.
+    :func:`ddgm_dist.pixels.intensity_estimate.estimate_intensity`.
     """
     means = torch.full((geometry.tilts,), math.nan, dtype=torch.float64)
     inner = inner_columns(geometry)

@@ -19,8 +19,8 @@ from ddgm_dist.core.geometry import Geometry
 from ddgm_dist.core.intensity import Intensity
 from ddgm_dist.operators.slab.stretch import DetectorPart
 from ddgm_dist.pixels.screen import Screen
+from ddgm_dist.tilts.reader import TiltSeries
 from ddgm_dist.tilts.rows import read_rows
-from ddgm_dist.tilts.series import TiltSeries
 
 __all__ = ["Crop", "Place", "crop", "default_columns", "spread_places"]
 

@@ -24,14 +24,13 @@ from ddgm_dist.readers.arrays import open_npy, open_npz
 from ddgm_dist.readers.base import VolumeSource
 from ddgm_dist.readers.images import ImageFolder, disagreement, open_images, pairing
 from ddgm_dist.readers.mrc import MRC_SUFFIXES, angles_beside, open_mrc
-from ddgm_dist.tilts.look import Look
+from ddgm_dist.tilts.bad_pixels import BadPixels, find_bad
+from ddgm_dist.tilts.look import findings
 from ddgm_dist.tilts.series import (
-    BadPixels,
     TiltSeries,
     TiltSeriesMeta,
     check_meta,
     create_tilt_series,
-    find_bad,
     open_tilt_series,
 )
 
@@ -43,8 +42,6 @@ Angles = str | Path | Sequence[float]
 _log = logging.getLogger("ddgm_dist")
 
 _BLOCK_BYTES = 128 * 2**20
-# Blocks of which some rows are looked at first, and how many rows.
-_PROBED, _PROBED_ROWS = 8, 8
 _CHUNK_ROWS = 8
 _STEPS = 64  # of float32 between the smallest and the largest value, at least
 
@@ -164,18 +161,15 @@ def ingest(
     dtype = projections.store_dtype()
     if bad.count:
         meta = replace(meta, bad_pixels="unmeasured")
-    look = Look(projections.shape, meta)
-    look.probe([projections.read(rows) for rows in projections.spread()])
     with create_tilt_series(
-        out, projections.shape, meta, dtype=dtype, overwrite=overwrite
+        out, projections.shape, meta, dtype=dtype, overwrite=overwrite, checked=True
     ) as writer:
         for part in projections.blocks():
-            block = projections.read(part)
-            look.add(part.start, block)
-            writer.write(part, block.astype(dtype, copy=False))
-    for finding in look.findings(dark=level):
+            writer.write(part, projections.read(part).astype(dtype, copy=False))
+    series = open_tilt_series(out, checked=True)
+    for finding in findings(series, dark=level):
         _log.warning("%s: %s", source, finding.text)
-    return open_tilt_series(out)
+    return series
 
 
 class _Projections:
@@ -250,20 +244,13 @@ class _Projections:
         step = max(1, _BLOCK_BYTES // (4 * tilts * width * _CHUNK_ROWS)) * _CHUNK_ROWS
         return [slice(i, min(i + step, height)) for i in range(0, height, step)]
 
-    def spread(self) -> list[slice]:
-        """Some rows from all over the series; none where a single block holds all of it."""
-        blocks = self.blocks()
-        if len(blocks) == 1:
-            return []
-        chosen = np.unique(np.linspace(0, len(blocks) - 1, _PROBED).astype(int))
-        starts = [(blocks[k].start + blocks[k].stop) // 2 for k in chosen]
-        return [slice(y, min(y + _PROBED_ROWS, self.shape[1])) for y in starts]
-
     def count_bad(self) -> BadPixels:
         """NaN and infinite pixels, in the store's coordinates."""
         if not np.issubdtype(self._stack.dtype, np.floating):
             return BadPixels(0)
-        return find_bad(((0, rows.start, 0), self.read(rows)) for rows in self.blocks())
+        return BadPixels.merge(
+            find_bad((0, rows.start, 0), self.read(rows)) for rows in self.blocks()
+        )
 
     def store_dtype(self) -> np.dtype[np.generic]:
         """Small integers are kept (half the bytes); float32 holds all of them exactly."""

@@ -15,7 +15,7 @@ from ddgm_dist.core.intensity import Intensity
 from ddgm_dist.operators.slab.stretch import DetectorPart, interpolate_rows
 from ddgm_dist.pixels.hot_pixels import MARGIN
 from ddgm_dist.pixels.screen import Screen
-from ddgm_dist.tilts.series import TiltSeries
+from ddgm_dist.tilts.reader import TiltSeries
 
 __all__ = ["BRIDGE", "read_rows", "read_screened", "repair"]
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -19,14 +19,11 @@ from torch import Tensor
 from ddgm_dist.algorithm.denoiser import Denoiser
 from ddgm_dist.core.box import Box
 from ddgm_dist.core.geometry import Geometry
-from ddgm_dist.core.window import make_lattice
 from ddgm_dist.errors import InputError
-from ddgm_dist.operators.slab.basis import norm_squared
 from ddgm_dist.operators.slab.operator import SlabOperator
 from ddgm_dist.planning.config import ProblemConfig
 from ddgm_dist.planning.problem import Problem
 from ddgm_dist.planning.tiling import Tile
-from ddgm_dist.runs.build_problem import build_schedule
 from ddgm_dist.tile.iterate import Iteration
 from ddgm_dist.tile.measured import MeasuredBlocks
 from ddgm_dist.tilts.crop import Crop
@@ -177,24 +174,17 @@ class BlockSolver:
         Fewer tilts make a larger default step, 1 / ||A||^2, and every singular value smaller by as much:
         K steps of it do what K steps do with all tilts.
         """
-        geometry = self.cut.geometry
-        config = config.model_copy(update={"planes": ("zx",), "seed": seed})
-        step_size = config.step_size or 1 / norm_squared(geometry)
-        lattice = make_lattice(
-            self.domain,
-            max_width=config.window,
-            overlap=config.overlap,
+        geometry, whole = self.cut.geometry, self.posed
+        alone = {"planes": ("zx",), "seed": seed, "rows_per_call": geometry.rows}
+        return Problem.derive(
+            geometry,
+            config.model_copy(update=alone),
+            whole.intensity,
             stride=self.denoiser.stride,
-        )
-        return replace(
-            self.posed,
-            config=config,
-            geometry=geometry,
-            step_size=step_size,
-            schedule=build_schedule(config, step_size, self.posed.intensity),
-            lattice=lattice,
-            rows_per_call=geometry.rows,
-            lattice_rows=None,
+            data_digest=whole.data_digest,
+            denoiser_digest=whole.denoiser_digest,
+            screen=whole.screen,
+            domain=self.domain,
         )
 
 

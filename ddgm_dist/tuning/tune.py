@@ -18,7 +18,7 @@ from ddgm_dist.paths.overlap import refuse_overlap
 from ddgm_dist.planning.config import Config, parse_config
 from ddgm_dist.planning.problem import Problem
 from ddgm_dist.prior.denoisers import load_denoiser, weight_files
-from ddgm_dist.runs.build_problem import check_levels, pose_problem
+from ddgm_dist.runs.build_problem import build_problem, check_levels
 from ddgm_dist.tilts.crop import Crop, crop, spread_places
 from ddgm_dist.tilts.series import TiltSeries, open_tilt_series
 from ddgm_dist.tuning.candidates import (
@@ -182,7 +182,8 @@ def tune(
     loaded = load_denoiser(base.denoiser, precision=base.precision)
     for candidate in drawn:
         check_levels(candidate.config, loaded)
-    trials = _Trials(*pose_problem(tilts, base.problem()), blocks, rows, folds, seed)
+    built = build_problem(tilts, base.problem())
+    trials = _Trials(built.problem, built.series, blocks, rows, folds, seed)
     each = trials.seconds_per_call(base)
     candidates = _affordable(drawn, blocks, each, budget)
     report(trials.describe(candidates, blocks, each))

@@ -13,7 +13,7 @@ from scipy.ndimage import gaussian_filter
 from ddgm_dist.errors import InputError
 from ddgm_dist.planning.config import parse_config
 from ddgm_dist.prior.denoisers import load_denoiser
-from ddgm_dist.runs.build_problem import pose_problem
+from ddgm_dist.runs.build_problem import build_problem
 from ddgm_dist.runs.reconstruct import reconstruct
 from ddgm_dist.simulation.simulate import simulate
 from ddgm_dist.tilts.crop import Place, crop
@@ -83,7 +83,8 @@ def test_a_block_of_all_tilts_and_columns_is_solved_as_the_engine_does(
 ) -> None:
     config = parse_config({**CONFIG, "rows_per_call": 3})
     result = reconstruct(tilts, tmp_path / "out.zarr", config, "local")
-    problem, series = pose_problem(tilts, config.problem())
+    built = build_problem(tilts, config.problem())
+    problem, series = built.problem, built.series
     cut = crop(series, problem.geometry, problem.intensity, Place(0, 3, 79 / 2, 80))
     first = -problem.geometry.domain[0]
     solver = BlockSolver(
@@ -98,7 +99,8 @@ def test_a_block_of_all_tilts_and_columns_is_solved_as_the_engine_does(
 
 def test_the_truth_predicts_what_was_held_out_best(tilts: Path) -> None:
     """Held-out tilts of a solution's own projections: it, and not a blurred one, leaves no error."""
-    problem, series = pose_problem(tilts, parse_config(CONFIG).problem())
+    built = build_problem(tilts, parse_config(CONFIG).problem())
+    problem, series = built.problem, built.series
     cut = crop(series, problem.geometry, problem.intensity, Place(0, 2, 79 / 2, 80))
     domain = cut.geometry.domain
     fold = make_fold(cut.geometry.angles_deg, 3, 0)

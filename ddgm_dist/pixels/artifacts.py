@@ -1,4 +1,4 @@
-"""What a look at all pixels of a tilt series has found, what of it is masked, and what is said of it."""
+"""Artifacts of a tilt series: which of them are masked, and what is reported of them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ddgm_dist.pixels.findings import Finding, blank_rows, blank_views, filled_edges, hot_pixels
 from ddgm_dist.pixels.screen import Patch, Screen
 
-__all__ = ["Places", "Seen", "runs_of"]
+__all__ = ["Artifacts", "Places", "runs_of"]
 
 # Patches that are masked at most; what has more is no fault but what the data are.
 _MOST_PATCHES = 4096
@@ -26,8 +26,8 @@ class Places:
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What a scan has found.
+class Artifacts:
+    """Pixels that stand out or are equal, and which of them are no measurement.
 
     Attributes
     ----------
