@@ -88,8 +88,9 @@ def probe(series: TiltSeries) -> HotThreshold:
     field = series.shape[2]
     columns = [slice(0, field)]
     if field > WHOLE_SAMPLE:
-        starts = np.linspace(0, field - SAMPLE_COLUMNS, SAMPLE_PLACES).astype(int)
-        columns = [slice(int(s), int(s) + SAMPLE_COLUMNS) for s in starts]
+        width = min(field, SAMPLE_COLUMNS)
+        starts = np.linspace(0, field - width, SAMPLE_PLACES).astype(int)
+        columns = [slice(int(s), int(s) + width) for s in starts]
     places = [(y, u) for y in _sample_rows(series.shape, SAMPLE_COLUMNS) for u in columns]
     found = HotThreshold(len(places))
     for y, u in places:

@@ -24,6 +24,7 @@ from ddgm_dist.simulation.simulate import simulate
 from ddgm_dist.tilts.ingest import ingest
 from ddgm_dist.tilts.sampled_rows import _sample_columns
 from ddgm_dist.tilts.series import TiltSeriesMeta, write_tilt_series
+from tests.small_runs import forget_record
 
 ANGLES = tuple(range(-50, 51, 20))
 
@@ -174,10 +175,11 @@ def test_noise_levels_that_the_denoiser_never_saw_are_refused(
 def test_levels_that_increase_are_refused_before_anything_is_estimated(
     tilts: Path, first: str, last: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def estimated(*_: object) -> None:
+    def estimated(*_: object, **__: object) -> None:
         raise AssertionError("the data were looked at first")
 
-    monkeypatch.setattr("ddgm_dist.runs.build_problem._intensity", estimated)
+    forget_record(tilts)
+    monkeypatch.setattr("ddgm_dist.runs.build_problem.estimate", estimated)
     error = refused(tilts, **{first: 0.3, last: 0.6})
     assert (error.argument, error.value) == (last, 0.6)
     assert first in str(error)
@@ -244,7 +246,7 @@ def tissue_tilts(folder: Path, field: int, **moves: Any) -> Path:
 def test_a_wide_field_is_sampled_in_places(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dx: float
 ) -> None:
-    path = tissue_tilts(tmp_path, 2000, shifts=[(0.0, dx)] * len(ANGLES))
+    path = forget_record(tissue_tilts(tmp_path, 2000, shifts=[(0.0, dx)] * len(ANGLES)))
     whole = built(path).intensity
     monkeypatch.setattr("ddgm_dist.tilts.sampled_rows.WHOLE_SAMPLE", 1000)
     monkeypatch.setattr("ddgm_dist.tilts.sampled_rows.SAMPLE_COLUMNS", 200)
@@ -281,7 +283,7 @@ def test_a_wide_isolated_specimen_is_sampled_whole(
     """Its mass says what its mean is, so columns cannot be left out; rows can."""
     volume = np.zeros((12, 4, 600), np.float32)
     volume[:, :, 50:-50] = 100 + np.random.default_rng(5).standard_normal((12, 4, 500)) * 20
-    path = write(tmp_path, project(volume, ANGLES, n_u=600))
+    path = forget_record(write(tmp_path, project(volume, ANGLES, n_u=600)))
     whole = built(path, boundary="vacuum").intensity
     monkeypatch.setattr("ddgm_dist.tilts.sampled_rows.WHOLE_SAMPLE", 100)
     assert built(path, boundary="vacuum").intensity == whole
