@@ -25,7 +25,14 @@ from ddgm_dist.records.lease import Lease
 from ddgm_dist.records.replacement import Redirect, Replacement
 from ddgm_dist.tilts.digests import CHUNK_COLUMNS, CHUNK_ROWS, Digests
 from ddgm_dist.tilts.estimate import estimate
-from ddgm_dist.tilts.metadata import ARRAY, ATTRIBUTE, TiltSeriesMeta, check_meta, dump_meta
+from ddgm_dist.tilts.metadata import (
+    ARRAY,
+    ATTRIBUTE,
+    TiltSeriesMeta,
+    check_meta,
+    dump_meta,
+    parse_meta,
+)
 from ddgm_dist.tilts.reader import TiltSeries
 from ddgm_dist.tilts.record import Estimate, Record, folder_of, save_record
 from ddgm_dist.tilts.survey import survey
@@ -111,7 +118,8 @@ class TiltSeriesWriter:
 
     def _record(self, identity: str) -> Record:
         """What all pixels say, which are read back for it, in several threads."""
-        work, meta = self._claim.work, self._meta
+        # As it is read again: whole numbers have become floats.
+        work, meta = self._claim.work, parse_meta(dump_meta(self._meta), self.path)
         series = TiltSeries(work, work, self._array, meta)
         seen = survey(series, self._digests.pieces)
         return Record(

@@ -25,7 +25,7 @@ from ddgm_dist.tilts.series import (
 from ddgm_dist.tilts.survey import survey, verify
 from tests.small_runs import forget_record
 
-ANGLES = tuple(float(a) for a in range(-40, 41, 20))
+ANGLES = tuple(range(-40, 41, 20))  # whole numbers, which are read as floats
 META = TiltSeriesMeta(ANGLES, thickness_px=6)
 TILTS = len(ANGLES)
 
