@@ -22,7 +22,7 @@ from ddgm_dist.pixels.screen import Screen
 from ddgm_dist.tilts.reader import TiltSeries
 from ddgm_dist.tilts.rows import read_rows
 
-__all__ = ["Crop", "Place", "crop", "default_columns", "spread_places"]
+__all__ = ["Crop", "Place", "default_columns", "read_crop", "spread_places"]
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ def spread_places(geometry: Geometry, count: int, rows: int, seed: int) -> list[
     return places
 
 
-def crop(
+def read_crop(
     series: TiltSeries,
     geometry: Geometry,
     intensity: Intensity,

@@ -112,11 +112,11 @@ class BlockSolver:
 
     Parameters
     ----------
-    cut
+    crop
         The block with the tilts to use.
     domain
         Columns solved for: those that any of the block's tilts needs, used or not.
-    posed
+    problem
         The whole series' problem: intensity, windows, seeds.
     denoiser, device
         On it.
@@ -124,20 +124,20 @@ class BlockSolver:
 
     def __init__(
         self,
-        cut: Crop,
+        crop: Crop,
         domain: tuple[int, int],
-        posed: Problem,
+        problem: Problem,
         denoiser: Denoiser,
         device: torch.device,
     ) -> None:
-        self.cut, self.posed, self.device = cut, posed, device
+        self.crop, self.whole, self.device = crop, problem, device
         self.denoiser, self.domain = denoiser, domain
-        operator = _operator(cut, domain, posed, device)
+        operator = _operator(crop, domain, problem, device)
         data = operator.prepare(
-            cut.projections.to(device), None if cut.valid is None else cut.valid.to(device)
+            crop.projections.to(device), None if crop.valid is None else crop.valid.to(device)
         )
         self.loaded = MeasuredBlocks.Loaded(operator, {0: data})
-        g = cut.geometry
+        g = crop.geometry
         box = Box((0, 0, domain[0]), (g.thickness, g.rows, domain[1]))
         self.tile = Tile("block", box, box, 0)
 
@@ -174,7 +174,7 @@ class BlockSolver:
         Fewer tilts make a larger default step, 1 / ||A||^2, and every singular value smaller by as much:
         K steps of it do what K steps do with all tilts.
         """
-        geometry, whole = self.cut.geometry, self.posed
+        geometry, whole = self.crop.geometry, self.whole
         alone = {"planes": ("zx",), "seed": seed, "rows_per_call": geometry.rows}
         return Problem.derive(
             geometry,
@@ -215,26 +215,26 @@ class HeldOut:
 
     Parameters
     ----------
-    cut
+    crop
         The block with all its tilts.
     fold
         Which are held out.
-    domain, posed, device
+    domain, problem, device
         As of :class:`BlockSolver`.
     """
 
     def __init__(
         self,
-        cut: Crop,
+        crop: Crop,
         fold: Fold,
         domain: tuple[int, int],
-        posed: Problem,
+        problem: Problem,
         device: torch.device,
     ) -> None:
-        self.between, self.sigma_y = len(fold.between), posed.intensity.relative_noise
-        held = cut.subset((*fold.between, *fold.beyond))
+        self.between, self.sigma_y = len(fold.between), problem.intensity.relative_noise
+        held = crop.subset((*fold.between, *fold.beyond))
         self.geometry = held.geometry
-        self.operator = _operator(held, domain, posed, device)
+        self.operator = _operator(held, domain, problem, device)
         self.data = self.operator.prepare(
             held.projections.to(device), None if held.valid is None else held.valid.to(device)
         )
@@ -271,10 +271,10 @@ def _errors(found: Sequence[HeldOutError | None]) -> tuple[float, ...]:
 
 
 def _operator(
-    cut: Crop, domain: tuple[int, int], posed: Problem, device: torch.device
+    crop: Crop, domain: tuple[int, int], problem: Problem, device: torch.device
 ) -> SlabOperator:
-    geometry: Geometry = cut.geometry
+    geometry: Geometry = crop.geometry
     isolated = geometry.boundary == "vacuum"
     return SlabOperator(
-        geometry, domain, background=posed.intensity.vacuum if isolated else 0.0, device=device
+        geometry, domain, background=problem.intensity.vacuum if isolated else 0.0, device=device
     )

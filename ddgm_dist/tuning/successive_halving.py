@@ -182,3 +182,20 @@ def _mean_and_variance(values: Sequence[float]) -> tuple[float, float]:
     if len(values) < 2:
         return mean, math.nan
     return mean, sum((v - mean) ** 2 for v in values) / (len(values) - 1) / len(values)
+
+
+def count_calls(iterations: Sequence[int], blocks: int, *, first: int = 0) -> int:
+    """Denoiser calls of the rounds from ``first`` on and of the halves, as if all N were the mean.
+
+    Parameters
+    ----------
+    iterations
+        N of each candidate.
+    blocks
+        Of the last round.
+    first
+        Number of the first round that counts.
+    """
+    plan = rounds(len(iterations), blocks)
+    runs = sum(r.candidates * len(r.blocks) for r in plan[first:]) + 2 * plan[-1].candidates
+    return round(runs * sum(iterations) / len(iterations))
