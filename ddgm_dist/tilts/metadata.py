@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -174,7 +175,7 @@ def _numbers(value: Any, name: str, path: str) -> list[float]:
 
 def dump_meta(meta: TiltSeriesMeta) -> dict[str, Any]:
     """The value of the group attribute for this metadata; `parse_meta` reverses it."""
-    values = asdict(meta)
+    values: dict[str, Any] = json.loads(json.dumps(asdict(meta)))  # lists, as they are read again
     if meta.bad_pixels is None:
         del values["bad_pixels"]
     return {"kind": KIND, "version": VERSION, **values}

@@ -26,7 +26,7 @@ from ddgm_dist.tilts.survey import survey, verify
 from tests.small_runs import forget_record
 
 ANGLES = tuple(range(-40, 41, 20))  # whole numbers, which are read as floats
-META = TiltSeriesMeta(ANGLES, thickness_px=6)
+META = TiltSeriesMeta(ANGLES, ((0, 0.5),) * len(ANGLES), thickness_px=6)
 TILTS = len(ANGLES)
 
 
