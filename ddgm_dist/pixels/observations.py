@@ -133,7 +133,11 @@ class Observations:
             The values are not such a dictionary.
         """
         try:
-            steps = np.frombuffer(zlib.decompress(base64.b64decode(values["hot"])), dtype="<i8")
+            data = base64.b64decode(values["hot"])
+            # No more than there can be: the file may be anybody's.
+            steps = np.frombuffer(
+                zlib.decompressobj().decompress(data, 8 * (values["count"] + 1)), dtype="<i8"
+            )
         except zlib.error as error:
             raise ValueError(str(error)) from error
         a, b, c = values["shape"]

@@ -44,7 +44,7 @@ Bytes = NDArray[np.uint8]
 
 
 def threads() -> int:
-    """How many threads read or hash a series: each holds a block of 64 MiB."""
+    """How many threads read or hash a series."""
     return min(4, len(os.sched_getaffinity(0)))
 
 

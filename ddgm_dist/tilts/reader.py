@@ -187,10 +187,15 @@ class TiltSeries:
         origin = (block[0].start, block[1].start, block[2].start)
         return as_float32(self._bulk.read(block), "tilts", self.path, origin, copy=False)
 
-    def blocks(self) -> Iterator[Slices]:
-        """Blocks ``(tilts, rows, columns)`` that cover the series: about 64 MiB of float32 each.
+    def blocks(self, threads: int = 1) -> Iterator[Slices]:
+        """Blocks ``(tilts, rows, columns)`` that cover the series: about 64 MiB of float32 at a time.
 
         They hold whole chunks as far as that goes, and whole pieces of the fingerprint.
+
+        Parameters
+        ----------
+        threads
+            How many blocks are in memory at a time.
         """
         steps = [self._chunk[0]]
         for chunk, piece in zip(self._chunk[1:], PIECE, strict=True):
@@ -201,7 +206,7 @@ class TiltSeries:
                 for k, (step, n) in enumerate(zip(steps, self.shape, strict=True))
                 if k != axis
             )
-            times = _BLOCK_BYTES // (4 * others * steps[axis])
+            times = _BLOCK_BYTES // threads // (4 * others * steps[axis])
             steps[axis] *= max(1, times)
         ranges = [range(0, n, step) for n, step in zip(self.shape, steps, strict=True)]
         for row, column, tilt in itertools.product(ranges[1], ranges[2], ranges[0]):

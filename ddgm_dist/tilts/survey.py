@@ -108,7 +108,7 @@ def verify(series: TiltSeries) -> None:
 def _read_all(series: TiltSeries, work: Work) -> None:
     """Give all pixels to ``work``, block by block; columns of a row come in order."""
     strips = dict[tuple[int, int], list[Slices]]()
-    for block in series.blocks():
+    for block in series.blocks(threads()):
         strips.setdefault((block[0].start, block[1].start), []).append(block)
     lock, began, total = threading.Lock(), time.monotonic(), float(np.prod(series.shape))
     done, said = 0, began

@@ -127,7 +127,9 @@ def test_an_interruption_leaves_nothing(
     def interrupt(*args: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(importlib.import_module("ddgm_dist.tuning.trials"), "BlockSolver", interrupt)
+    monkeypatch.setattr(
+        importlib.import_module("ddgm_dist.tuning.trials"), "BlockSolver", interrupt
+    )
     out = tmp_path / "c.yaml"
     words = ["--set", "denoiser=tune_wiener:wiener", "--out", str(out), "-q"]
     assert main(["tune", str(tilts), *words]) == 130
