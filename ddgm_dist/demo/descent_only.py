@@ -32,7 +32,7 @@ def descend_only(
     tilts
         Tilt-series store; all its rows must fit memory.
     config
-        As for ``reconstruct``; intensity, thickness, specimen and step size matter.
+        Keys of ``reconstruct``; intensity, thickness, boundary and step size matter.
     stops
         Increasing numbers of steps.
 

@@ -1,7 +1,7 @@
 """Whether equal columns at the detector's ends were filled in, or are vacuum beside a specimen.
 
 Exact zeros beside a specimen are ordinary: counts, clipped backgrounds, simulations without noise.
-What alignment fills in is told from vacuum by all of these, and where one of them fails it is not:
+Filled-in columns are taken for such only if all of these hold:
 
 - it is narrow (`widest`);
 - the specimen begins at once beside it. The edge of a specimen is oblique to most views, and rises over
@@ -23,13 +23,13 @@ from ddgm_dist.core.geometry import Geometry
 __all__ = ["BESIDE", "Edge", "are_filled", "is_amid", "is_sharp", "widest"]
 
 _WIDEST, _SHARE, _LEAST_WIDEST = 32, 20, 4
-# Columns beside an edge that tell what begins there; of its level, so much must be there at once.
+# Columns beside an edge that show what begins there; so much of its level must be there at once.
 BESIDE, _AT_ONCE = 9, 0.6
 # Share of the views that must show it.
 _MOST = 0.75
 # Share of a view's pixels that must lie on either side of a value that is no extreme.
 _AMID = 0.01
-# Columns that a specimen's edge would have moved by, that widths may differ by, and jumps that tell.
+# Columns that a specimen's edge would have moved by, that widths may differ by, and jumps that decide.
 _MOVES, _EVEN, _JUMP, _JUMPS = 4.0, 1, 2.0, 2
 
 
@@ -40,7 +40,7 @@ class Edge:
     Attributes
     ----------
     tilt
-        Of the view.
+        Index of the view.
     side
         0 at the first column, 1 at the last.
     width, value
@@ -76,7 +76,7 @@ def are_filled(edges: Sequence[Edge], geometry: Geometry) -> bool:
     edges
         Those at this end, one per tilt at most.
     geometry
-        Of the series.
+        Geometry of the series.
     """
     if not edges or max(edge.width for edge in edges) > widest(geometry.field):
         return False

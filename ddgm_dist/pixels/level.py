@@ -1,4 +1,4 @@
-"""Whether a constant is in every pixel, told from parts of the series."""
+"""Whether a constant is in every pixel, estimated from parts of the series."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class LevelCheck:
 
     Parameters
     ----------
-    specimen
-        Of a slab the means of the views tell, of an isolated one the ends of its rows. None if it is
-        unknown: then what is as bright at its ends as in the middle is a slab.
+    boundary
+        An extended specimen is judged by the means of its views, an isolated one by the ends of its
+        rows. None if it is unknown: then one as bright at its ends as in the middle is extended.
     """
 
     def __init__(self, boundary: Boundary | None) -> None:

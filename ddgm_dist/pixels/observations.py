@@ -1,4 +1,4 @@
-"""What all pixels of a tilt series show, and what that means for a given specimen.
+"""Suspect pixels of a tilt series, and which of them are no measurement of a given specimen.
 
 `Observations` are a function of the pixels alone, small, and can be written as JSON: they are made once
 (`ddgm_dist.pixels.scan`). Whether a bright pixel is hot, and equal columns at the detector's ends were
@@ -35,14 +35,14 @@ Numbers = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Observations:
-    """What was seen, before it is judged.
+    """Pixels that may be no measurement, before they are judged.
 
     Attributes
     ----------
     shape
         ``(tilt, y, u)`` of the series.
     threshold
-        How far a hot pixel stands out, in the data's unit; None if that could not be told.
+        Distance by which a hot pixel stands out, in the data's unit; None if it could not be estimated.
     hot
         Indices of the pixels that do, in the flattened series, ascending; if they are too many, only
         of the first few.
@@ -68,15 +68,15 @@ class Observations:
     edges: tuple[Edge, ...]
 
     def judge(self, geometry: Geometry, *, known: bool = True) -> Artifacts:
-        """What of it is no measurement.
+        """The pixels that are no measurement.
 
         Parameters
         ----------
         geometry
-            Of the series: how a specimen moves from view to view. Of an isolated one the edges are
-            vacuum, and rows may be empty.
+            Geometry of the series: how a specimen moves from view to view. The edges of an isolated one
+            are vacuum, and rows may be empty.
         known
-            Whether it is known that the specimen is what the geometry says.
+            True if the specimen is known to be as the geometry says.
         """
         height, field = self.shape[1:]
         vacuum = known and geometry.boundary == "vacuum"

@@ -1,4 +1,4 @@
-"""Looking at all pixels of a tilt series as they pass: what is no measurement, and where."""
+"""Scan of all pixels of a tilt series, block by block, for what may be no measurement."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from ddgm_dist.pixels.screen import Patch
 __all__ = ["Scan"]
 
 Floats = NDArray[np.float32]
-# Equal columns at an edge that are no chance, and fields too narrow to tell.
+# Equal columns at an edge that are no chance, and fields that are too narrow.
 _LEAST_COLUMNS, _NARROWEST = 3, 16
-# Rows that tell what is beside an edge.
+# Rows that show what is beside an edge.
 _STRIPS = 16
 _SHOWN = 3
 # Pixels that stand out at most: one in so many, but not fewer or more than these.
@@ -36,16 +36,17 @@ _NO_HOT = np.empty(0, np.int64)
 
 
 class Scan:
-    """Collects what blocks of a series show, one after the other.
+    """Collects what blocks of a series show.
 
-    Blocks must come with their columns in order; other than that in any order, each pixel once.
+    The blocks of a row must come with their columns in order, and each pixel once. Blocks of different
+    rows may come in any order, and from several threads.
 
     Parameters
     ----------
     shape
         ``(tilt, y, u)`` of the series.
     threshold
-        How far a hot pixel stands out; none is looked for when None. It may be set later.
+        Distance by which a hot pixel stands out; without it none is searched for.
     read
         Reads rows, columns and tilts of the series, ``(tilt, rows, columns)``: for hot pixels at the
         ends of blocks. Without it these are judged by what their block holds.
@@ -72,13 +73,13 @@ class Scan:
         self._strips = np.zeros((2, shape[0], len(self._strip_rows), wide), dtype=np.float32)
 
     def add(self, origin: tuple[int, int, int], block: Floats) -> None:
-        """Look at a block ``(tilt, rows, columns)`` that begins at ``(tilt, y, u)``."""
+        """Scan a block ``(tilt, rows, columns)`` that begins at ``(tilt, y, u)``."""
         self._add_hot(origin, block)
         self._add_runs(origin, block)
         self._add_strips(origin, block)
 
     def observations(self, probes: Sequence[Floats]) -> Observations:
-        """What was seen in all of the series.
+        """The suspect pixels of all blocks.
 
         Parameters
         ----------
@@ -264,7 +265,7 @@ def _shut(probes: Sequence[Floats]) -> NDArray[np.bool_]:
 
     Their median is farther from the usual one than half of it, and they vary less than a quarter as
     much.
-    Where medians are small beside how much the views vary, as in normalised series, they tell nothing.
+    Where medians are small beside how much the views vary, as in normalised series, they are not used.
     """
     few = [p.astype(np.float64) if p.size else np.zeros(1) for p in probes]
     # Of a sparse specimen the median is vacuum in every view, where a mean of some pixels scatters.

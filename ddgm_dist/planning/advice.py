@@ -1,4 +1,4 @@
-"""Which keys to change so that a problem fits a worker's memory."""
+"""Keys to change so that a problem fits a worker's memory."""
 
 from __future__ import annotations
 

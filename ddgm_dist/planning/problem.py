@@ -46,7 +46,7 @@ class Problem:
     config
         The resolved problem keys.
     geometry
-        Of the tilt series.
+        Geometry of the tilt series.
     intensity
         The map from the data's unit to the prior's.
     step_size
@@ -62,7 +62,7 @@ class Problem:
     data_digest, denoiser_digest
         SHA-256 of the tilt series and of the denoiser.
     screen
-        Which pixels are masked although they are numbers; None when none are.
+        Rule for pixels that are masked although they are numbers; None when none are.
     """
 
     config: ProblemConfig
@@ -97,9 +97,9 @@ class Problem:
         geometry, config, intensity
             What is solved.
         stride
-            Of the denoiser.
+            Stride of the denoiser.
         data_digest, denoiser_digest, screen
-            As the problem's.
+            Stored in the problem as they are.
         domain
             First and last column (exclusive) that one window lattice covers at once; by default what the
             geometry's tiles read.
@@ -150,10 +150,9 @@ class Problem:
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values.
 
-        What is in `UNSAID` is left out where it is as there: so that problems are those that they were
-        before there could be several samples, another schedule, masked pixels, or more than one
-        imputation in an iteration, and their outputs can be gone on with. How often is imputed is said
-        where it matters.
+        Values as in `UNSAID` are left out. So problems keep the digests that they had before there could
+        be several samples, another schedule, masked pixels, or repeated imputation, and their outputs
+        can be resumed. The interval of imputation is included where it matters.
         """
         config = self.config.model_dump(mode="json")
         for key in ("samples", "schedule", "despike"):
@@ -239,8 +238,8 @@ def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> l
 def changes(old: dict[str, Any], new: dict[str, Any]) -> tuple[list[str], list[str]]:
     """What a user has changed between two problems: settings, the tilt series, the denoiser.
 
-    What follows from these, such as the schedule of N, is left out. It is only told where nothing that
-    a user gives explains it: then it is the package that has changed.
+    Consequences of these, such as the schedule of N, are left out. They are listed only where no change
+    by the user explains them: then the package has changed.
 
     Parameters
     ----------

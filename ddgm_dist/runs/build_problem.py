@@ -132,7 +132,7 @@ def _geometry(series: TiltSeries, config: ProblemConfig) -> Geometry:
         raise InputError(
             "thickness",
             "null",
-            f"is neither given nor stored in {series.path}, and the data cannot tell it",
+            f"is neither given nor stored in {series.path}, and the data do not determine it",
             "give --thickness PX, the specimen's extent along the beam in voxels",
         )
     _, rows, field = series.shape

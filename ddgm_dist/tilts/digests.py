@@ -1,8 +1,9 @@
 """SHA-256 digests of the pixels of a tilt series, by piece and by chunk.
 
-Two tables, for two ends. Digests of *pieces* (one tilt, 8 rows, 8192 columns, as float32) make the
-fingerprint, whatever the chunks and the dtype. Digests of *chunks* (all tilts, 8 rows, 1024 columns, as
-they are stored) let a reader check what it reads of a wide field without reading more than that.
+There are two tables, for two ends. Digests of *pieces* make the fingerprint, whatever the chunks and
+the dtype: a piece is one tilt, 8 rows and 8192 columns, as float32. Digests of *chunks* let a reader
+check what it reads of a wide field without reading more than that. A chunk is all tilts, 8 rows and
+1024 columns, as they are stored.
 """
 
 from __future__ import annotations
@@ -69,7 +70,7 @@ def hash_pieces(origin: Origin, block: NDArray[np.float32], out: Bytes) -> None:
     block
         ``(tilt, rows, columns)`` of whole pieces.
     out
-        As of `empty_pieces`.
+        Table made by `empty_pieces`.
     """
     (t, y, u), (rows, columns) = origin, PIECE
     _, height, width = block.shape
@@ -79,7 +80,7 @@ def hash_pieces(origin: Origin, block: NDArray[np.float32], out: Bytes) -> None:
 
 
 def digest_of_chunk(chunk: NDArray[np.generic]) -> Bytes:
-    """Of a chunk's values in the stored dtype, little endian."""
+    """Digest of a chunk's values in the stored dtype, little endian."""
     return _sha256(chunk.astype(chunk.dtype.newbyteorder("<"), copy=False))
 
 
@@ -109,12 +110,12 @@ class Digests:
     read
         Reads rows and columns of all tilts, as they are stored.
     name
-        Of the series, for messages.
+        Name of the series, for messages.
 
     Attributes
     ----------
     pieces
-        As of `empty_pieces`.
+        Digests, ``(row, column, tilt, 32)``.
     chunks
         ``(rows of chunks, columns of chunks, 32)``.
     """

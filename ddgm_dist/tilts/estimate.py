@@ -36,9 +36,9 @@ def estimate(
     series, geometry
         Open store; of the problem.
     screen
-        Which pixels are masked.
+        Rule that says which pixels are masked.
     mean, std, sigma_y
-        Of the volume, per voxel; noise of the projections, per pixel. None where unknown.
+        The volume's mean and deviation per voxel; noise per pixel. None where unknown.
 
     Raises
     ------
@@ -64,7 +64,7 @@ def estimate(
                     sample.values, sample.geometry, sigma_y=sigma_y, good=sample.good
                 )
             )
-        except InputError as error:  # a hole in the specimen tells nothing about it
+        except InputError as error:  # a hole in the specimen says nothing about it
             empty = error
     if known is not None:
         intensity = Intensity(*known, _rms(noise))

@@ -25,7 +25,7 @@ from ddgm_dist.readers.base import VolumeSource
 from ddgm_dist.readers.images import ImageFolder, disagreement, open_images, pairing
 from ddgm_dist.readers.mrc import MRC_SUFFIXES, angles_beside, open_mrc
 from ddgm_dist.tilts.bad_pixels import BadPixels, find_bad
-from ddgm_dist.tilts.look import findings
+from ddgm_dist.tilts.findings import findings
 from ddgm_dist.tilts.series import (
     TiltSeries,
     TiltSeriesMeta,
@@ -83,11 +83,12 @@ def ingest(
     source
         ``.npz`` (projections, and angles and shifts if it has them), ``.npy``, MRC (angles from the
         ``.tlt`` or ``.rawtlt`` file beside it), or a folder of PNG or TIFF images in the order
-        of their names (see `formats.images.list_images`). The array's axes are ``(tilt, row, column)``.
+        of their names (see `ddgm_dist.readers.images.list_images`). The array's axes are
+        ``(tilt, row, column)``.
     out
         The store to make: a path or a URL.
     angles
-        Degrees, one per tilt: a file (see `formats.angles.read_angles`) or numbers. By default
+        Degrees, one per tilt: a file (see `ddgm_dist.readers.angles.read_angles`) or numbers. By default
         what the source says.
     thickness
         Thickness of the slab to reconstruct, pixels; may wait until the reconstruction.
@@ -104,8 +105,8 @@ def ingest(
     dark
         Value of vacuum, subtracted; by default what an ``.npz`` says in ``dark_level``, or 0.
     impute_nonfinite
-        Store NaN and infinite pixels as NaN, to be imputed by the reconstruction. The store says so,
-        and nobody need say it again.
+        Store NaN and infinite pixels as NaN, to be imputed by the reconstruction. The store records
+        that, so the reconstruction needs no option for it.
     overwrite
         Replace the store if it exists, when the new one is whole.
     description
@@ -147,7 +148,7 @@ def ingest(
         description=description,
     )
     check_meta(meta, projections.shape[0], str(source))
-    _tell_pairs(found.stack, degrees)
+    _log_pairs(found.stack, degrees)
     # Before anything is written or overwritten, so that a refused source leaves no trace.
     projections.refuse_lost_contrast(str(source))
     bad = projections.count_bad()
@@ -212,7 +213,7 @@ class _Projections:
         return np.ascontiguousarray(block.transpose(0, 2, 1)) if self._transposed else block
 
     def refuse_lost_contrast(self, source: str) -> None:
-        """Refuse an offset beside which float32 cannot tell the values apart.
+        """Refuse an offset beside which float32 cannot resolve the values.
 
         Raises
         ------
@@ -329,7 +330,7 @@ def _angles(
 
 
 def _origin(given: Angles | None, source: str | Path) -> str:
-    """Where the angles come from, for messages."""
+    """The file that the angles come from, for messages."""
     if given is not None:
         return str(given) if isinstance(given, str | Path) else "as given"
     path = _on_disk(source)
@@ -337,7 +338,7 @@ def _origin(given: Angles | None, source: str | Path) -> str:
     return str(beside or source)
 
 
-def _tell_pairs(stack: VolumeSource, degrees: tuple[float, ...]) -> None:
+def _log_pairs(stack: VolumeSource, degrees: tuple[float, ...]) -> None:
     """Log which image of a folder is taken for which angle, and whether the names say another."""
     if isinstance(stack, ImageFolder):
         _log.info("images and angles: %s", pairing(stack.files, degrees))

@@ -1,4 +1,4 @@
-"""What a tilt-series store says about its projections: parsing and checking the metadata."""
+"""Metadata of a tilt-series store: parsing, checking and dumping."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MAX_ANGLE_DEG = 85.0
 
 @dataclass(frozen=True)
 class TiltSeriesMeta:
-    """What is known about a tilt series besides its pixels.
+    """Metadata of a tilt series.
 
     Attributes
     ----------
@@ -43,8 +43,8 @@ class TiltSeriesMeta:
     description
         Free text.
     bad_pixels
-        ``unmeasured``: pixels that are NaN or infinite are known to be, and need no further word. None
-        where nobody has said so.
+        ``unmeasured``: pixels that are NaN or infinite are known to be unmeasured. None where that has
+        not been stated.
     """
 
     angles_deg: tuple[float, ...]

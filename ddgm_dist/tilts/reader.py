@@ -45,7 +45,7 @@ class TiltSeries:
     Parameters
     ----------
     path
-        Of the store.
+        Path or URL of the store.
     content
         Where the array lies: the store, or a folder in it.
     array
@@ -66,7 +66,7 @@ class TiltSeries:
     dtype
         Stored dtype.
     identity
-        As given.
+        As the parameter.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class TiltSeries:
 
     @cached_property
     def record(self) -> Record | None:
-        """What its writer has left of the pixels; None where it has left nothing.
+        """The record that its writer left of the pixels; None where there is none.
 
         Raises
         ------
@@ -109,7 +109,7 @@ class TiltSeries:
 
     @cached_property
     def _checked(self) -> NDArray[np.bool_]:
-        """Which chunks have been read and found to be as they were written."""
+        """True for each chunk that has been read and found to be as it was written."""
         _, height, width = self.shape
         return np.zeros((cut(height, CHUNK_ROWS), cut(width, CHUNK_COLUMNS)), dtype=bool)
 
@@ -249,7 +249,10 @@ class TiltSeries:
     def _read_checked(
         self, rows: tuple[int, int], first: Sequence[int], width: int
     ) -> NDArray[Any]:
-        """As `read_lines`, in the stored dtype, from whole chunks that are compared with the record."""
+        """Read lines as `read_lines` does, from whole chunks that are compared with the record.
+
+        The result has the stored dtype.
+        """
         assert self.tables is not None, "nothing else is compared"
         (tilts, height, field), (start, stop) = self.shape, rows
         out = np.empty((tilts, stop - start, width), dtype=self.dtype)

@@ -1,4 +1,4 @@
-"""What a series' writer knows of its pixels, kept beside them so that a run need not read them all.
+"""The record of a series' pixels, kept beside them so that a run need not read them all.
 
 In the folder ``ddgm_dist/digests`` of the store: two arrays, ``pieces`` and ``chunks``
 (`ddgm_dist.tilts.digests`), and ``survey.json``, which is written after them and before the store's
@@ -41,7 +41,7 @@ _TOGETHER = 2048
 
 @dataclass(frozen=True)
 class Estimate:
-    """What sampled rows say of a series, under a geometry.
+    """Intensity of a series under a geometry, estimated from sampled rows.
 
     Attributes
     ----------
@@ -61,14 +61,14 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Record:
-    """What is known of the pixels of one series.
+    """Record of the pixels of one series.
 
     Attributes
     ----------
     identity
-        Of the series.
+        Identity of the series.
     shape, dtype
-        Of its array.
+        Shape and dtype of its array.
     meta
         Metadata as they were when the fingerprint and the estimates were made.
     fingerprint
@@ -76,7 +76,7 @@ class Record:
     bad
         NaN and infinite pixels.
     observations
-        What may be no measurement.
+        Pixels that may be no measurement.
     estimates
         By boundary of the specimen, for the thickness in ``meta``; empty where there is none.
     """
@@ -128,7 +128,7 @@ class Record:
 
 
 def folder_of(content: Place) -> Place:
-    """Where the record lies, from where the array does."""
+    """The folder of the record, from the place that holds the array."""
     return content / SIDECAR / FOLDER
 
 
@@ -211,7 +211,7 @@ class Tables:
     content
         Where the array of the series lies.
     record
-        Of the series.
+        Record of the series.
     """
 
     def __init__(self, content: Place, record: Record) -> None:

@@ -38,7 +38,7 @@ class Sample:
     values
         ``(tilt, rows, columns)``, with something plausible in the place of what was not measured.
     good
-        Which of them were; None when all were.
+        Bool ``(tilt, rows, columns)``: the measured ones; None when all were.
     geometry
         That the part would have alone.
     row

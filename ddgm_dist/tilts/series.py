@@ -58,9 +58,9 @@ def reopen_tilt_series(path: str, identity: str | None) -> TiltSeries:
     Parameters
     ----------
     path
-        Of the store.
+        Path or URL of the store.
     identity
-        Of the series that was opened (`TiltSeries.identity`); None: any will do.
+        Identity of the series that was opened (`TiltSeries.identity`); None accepts any.
 
     Raises
     ------
@@ -90,10 +90,10 @@ def open_tilt_series(path: str | Path, *, checked: bool = False) -> TiltSeries:
     Parameters
     ----------
     path
-        Of the store.
+        Path or URL of the store.
     checked
-        Somebody has checked its metadata, looked for links that lead out of it, and whether it is being
-        replaced: many workers need not.
+        The driver has checked its metadata, that no link leads out of it, and that it is not being
+        replaced. Workers need not do so again.
 
     Raises
     ------
@@ -162,7 +162,7 @@ def _name(attribute: Any) -> str:
 
 
 def _folder(attribute: Any) -> str:
-    """Where the array lies in a store: in a folder, if a series in an object store was replaced."""
+    """The folder that holds the array, if a series in an object store was replaced; else empty."""
     folder = attribute.get("folder") if isinstance(attribute, dict) else None
     return inner_name(str(folder), "tilts", "the tilt series") if folder else ""
 

@@ -30,7 +30,7 @@ Work = Callable[[Origin, NDArray[np.float32]], None]
 
 @dataclass(frozen=True)
 class Survey:
-    """What all pixels of a series say.
+    """Result of reading all pixels of a series.
 
     Attributes
     ----------
@@ -39,7 +39,7 @@ class Survey:
     bad
         NaN and infinite pixels.
     observations
-        What may be no measurement.
+        Pixels that may be no measurement.
     """
 
     fingerprint: str

@@ -103,7 +103,7 @@ class TiltSeriesWriter:
             )
         try:
             self._claim.lease.check()
-            # Two series of one shape are told apart by a name that no other has.
+            # A name that no other series has distinguishes two of one shape.
             identity = uuid.uuid4().hex
             save_record(self._claim.work, self._record(identity), self._digests)
             self._group.attrs[ATTRIBUTE] = {**dump_meta(self._meta), "id": identity}
@@ -225,10 +225,12 @@ def create_tilt_series(
 
     Parameters
     ----------
-    path, shape, dtype
-        Of the store and its array.
+    path
+        Path or URL of the store.
+    shape, dtype
+        Shape and dtype of its array.
     meta
-        Its metadata.
+        Metadata of the series.
     overwrite
         Replace a store that is there.
     checked
@@ -237,8 +239,8 @@ def create_tilt_series(
     Raises
     ------
     InputError
-        The output exists (and ``overwrite`` is false) or is no store, or somebody else writes to
-        it; the metadata fail `check_meta`; the shape or the dtype is unusable.
+        The output exists (and ``overwrite`` is false) or is no store, or another process
+        writes to it; the metadata fail `check_meta`; the shape or the dtype is unusable.
     StorageError
         The store cannot be written.
     """
@@ -254,7 +256,7 @@ def create_tilt_series(
     swap = Replacement(folder, lease)
     claim: Replacement | _New = swap
     try:
-        # Somebody may have made it before it was leased.
+        # It may have been made before it was leased.
         prepare_output(path, "out", overwrite=overwrite)
         if isinstance(folder, ObjectPath) and is_claim(folder):
             claim = _New(folder, lease)

@@ -1,6 +1,6 @@
 """Cross-validation over held-out tilts: a block solved from some tilts, judged by the others.
 
-Two kinds of tilts are held out at once. Those *between* the kept ones, every f-th, tell the error in
+Two kinds of tilts are held out at once. Those *between* the kept ones, every f-th, show the error in
 the directions that were measured. The outermost, *beyond* the kept ones, stand for the missing wedge:
 they are the nearest to it that anything was measured of. With :mod:`ddgm_dist.tuning.held_out` both are
 mean squared errors per voxel as if all directions were alike, so the estimate of the whole is their
@@ -119,7 +119,7 @@ class BlockSolver:
     problem
         The whole series' problem: intensity, windows, seeds.
     denoiser, device
-        On it.
+        The denoiser, and the device that it is on.
     """
 
     def __init__(
@@ -151,7 +151,7 @@ class BlockSolver:
         config
             The settings that are tried.
         seed
-            Of the added noise.
+            Seed of the added noise.
         on_step
             Called after each iteration.
 
@@ -190,12 +190,12 @@ class BlockSolver:
 
 @dataclass(frozen=True)
 class BlockScore:
-    """Of one block under some settings; infinite where the estimate is.
+    """Score of one block under some settings; infinite where the estimate is.
 
     Attributes
     ----------
     between, beyond
-        Mean squared error per voxel, of the volume's variance, told by each held-out tilt of either
+        Mean squared error per voxel, of the volume's variance, by each held-out tilt of either
         kind.
     misfit
         Squared residual of all held-out tilts over their noise's; None where no noise is known.
@@ -218,9 +218,9 @@ class HeldOut:
     crop
         The block with all its tilts.
     fold
-        Which are held out.
+        The tilts that are held out.
     domain, problem, device
-        As of :class:`BlockSolver`.
+        As the parameters of :class:`BlockSolver`.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""What tuning has tried and chosen: as a table, as JSON, as a configuration."""
+"""Result of tuning: as a table, as JSON, as a configuration."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ __all__ = ["Tuning"]
 
 @dataclass(frozen=True)
 class Tuning:
-    """What was tried and what was chosen.
+    """Result of tuning.
 
     Attributes
     ----------
     config
         The configuration given, with the chosen settings; only keys that were given or tuned.
     rows
-        Of the table: those tried on most blocks first, then by error.
+        Rows of the table: those tried on most blocks first, then by error.
     tilts, blocks, folds, seed
         What it was tried on.
     share

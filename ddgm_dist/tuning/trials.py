@@ -59,7 +59,7 @@ class Trials:
         return held_out(solver(config.problem(), self.seed + block, steps))
 
     def resolution(self, config: Config, steps: Callable[[], None]) -> float | None:
-        """Where reconstructions of the first block from even and from odd tilts cease to correlate.
+        """Period at which reconstructions of the first block from even and odd tilts cease to correlate.
 
         In the measured directions, voxels; at least 2. None where nothing is left of the block away
         from its ends.
@@ -83,7 +83,7 @@ class Trials:
         return _crossing(found.frequency.tolist(), found.measured.tolist())
 
     def seconds_per_call(self, config: Config) -> float:
-        """Of one iteration of a block: the second, as the first warms up."""
+        """Time of one iteration of a block: the second, as the first warms up."""
         solver, _ = self._prepared(0)
         times = [time.perf_counter()]
         two = config.problem().model_copy(update={"N": 2})

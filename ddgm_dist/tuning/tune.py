@@ -67,13 +67,13 @@ def tune(
     budget
         Minutes: as many candidates as fit, drawn from the grid; all when None.
     seed
-        Of the places of blocks, the order of candidates, the added noise.
+        Seed of the places of blocks, the order of candidates and the added noise.
     out, overwrite
         YAML file to write, when all is done; whether one that exists is replaced.
     progress
         Draw a progress bar on standard error.
     report
-        Is told the cost before the work begins.
+        Called with the expected cost before the work begins.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""What to say of a series that was just ingested, when little is known of the specimen yet."""
+"""Findings about a series that was just ingested, when little is known of the specimen yet."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from ddgm_dist.tilts.rows import repair
 __all__ = ["findings"]
 
 _OUTCOME = "kept; reconstruct masks what is no measurement"
-# Rows that tell of a constant, the bytes that they may take, and how many times wider than thick the
-# field is taken to be where nobody has said so.
+# Rows in which a constant is looked for, and the bytes that they may take. A field is taken to be so
+# many times wider than thick where the thickness is unknown.
 _LINES, _LINES_BYTES, _THICK = 16, 64 * 2**20, 8
 
 
 def findings(series: TiltSeries, *, dark: float) -> tuple[Finding, ...]:
-    """What a user should know of the pixels, from the record that their writer left.
+    """Findings about the pixels, from the record that their writer left.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ def findings(series: TiltSeries, *, dark: float) -> tuple[Finding, ...]:
 
 
 def _constant(series: TiltSeries, screen: Screen) -> tuple[float, float] | None:
-    """What some rows from all over the series tell of a constant."""
+    """A constant in some rows from all over the series, and the specimen's own mean."""
     tilts, height, field = series.shape
     count = max(1, min(_LINES, _LINES_BYTES // (4 * tilts * field)))
     rows = np.unique(np.linspace(0, height - 1, count).astype(int)).tolist()
@@ -61,7 +61,7 @@ def _constant(series: TiltSeries, screen: Screen) -> tuple[float, float] | None:
 
 
 def _geometry(series: TiltSeries, rows: int) -> Geometry:
-    """Of so many rows of a slab."""
+    """Geometry of so many rows of a slab."""
     field = series.shape[2]
     return Geometry(
         angles_deg=series.meta.angles_deg,
