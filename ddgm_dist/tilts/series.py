@@ -185,4 +185,4 @@ def write_tilt_series(
         path, shape, meta, dtype=projections.dtype, overwrite=overwrite
     ) as writer:
         writer.write(slice(None), projections)
-    return open_tilt_series(path)
+    return open_tilt_series(path, checked=True)

@@ -38,7 +38,7 @@ class Estimate:
 
     @property
     def variance(self) -> float:
-        """Variance of the estimate, from the scatter within the groups; a group of one counts nothing."""
+        """Variance of the estimate, by the scatter within the groups (none in a group of one)."""
         return sum(
             w * w * _mean_and_variance(g)[1]
             for w, g in zip(self.weights, self.groups, strict=True)
