@@ -315,8 +315,10 @@ class TiltSeries:
         recorded = self.tables.pieces()[row, across]
         tilts = np.flatnonzero((found[0, 0] != recorded).any(axis=1)).tolist()
         shown = ", ".join(map(str, tilts[:_SHOWN])) + ", ..." * (len(tilts) > _SHOWN)
+        # None: the digests are damaged, or the pixels are right when they are read again.
+        shown = f"tilt {shown}" if tilts else "some tilt"
         return StorageError(
-            f"{self.path}: tilt {shown}, rows {rows.start} to {rows.stop - 1}, columns "
+            f"{self.path}: {shown}, rows {rows.start} to {rows.stop - 1}, columns "
             f"{columns.start} to {columns.stop - 1} hold other pixels than were written: their digest "
             "is not the recorded one. Put a good copy in its place and run the same command again, what "
             "is finished is kept; or, if they were changed on purpose, delete "
