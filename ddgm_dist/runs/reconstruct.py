@@ -126,7 +126,7 @@ def plan(
 ) -> Plan:
     """What a reconstruction would take.
 
-    Without calibration the data are read once, and nothing is computed.
+    Without calibration nothing is computed; the data are read only where their writer left no record.
 
     Parameters
     ----------
