@@ -13,26 +13,16 @@ import zarr
 from numpy.typing import NDArray
 
 from ddgm_dist.core.float32 import as_float32
-from ddgm_dist.errors import StorageError
 from ddgm_dist.paths.array_io import BulkArray
 from ddgm_dist.paths.place import Place
-from ddgm_dist.tilts.digests import (
-    CHUNK_COLUMNS,
-    CHUNK_ROWS,
-    PIECE,
-    cut,
-    digest_of_chunk,
-    empty_pieces,
-    fingerprint_of,
-    hash_pieces,
-)
+from ddgm_dist.tilts.checked_chunks import CheckedChunks
+from ddgm_dist.tilts.digests import PIECE, empty_pieces, fingerprint_of, hash_pieces
 from ddgm_dist.tilts.metadata import ARRAY, TiltSeriesMeta
-from ddgm_dist.tilts.record import Record, Tables, folder_of, load_record
+from ddgm_dist.tilts.record import Record, Tables, load_record
 
 __all__ = ["TiltSeries"]
 
 _BLOCK_BYTES = 64 * 2**20
-_SHOWN = 3
 
 Slices = tuple[slice, slice, slice]
 
@@ -103,15 +93,11 @@ class TiltSeries:
         return found
 
     @cached_property
-    def tables(self) -> Tables | None:
-        """The digests of pieces and chunks, where there is a record."""
-        return None if self.record is None else Tables(self._content, self.record)
-
-    @cached_property
-    def _checked(self) -> NDArray[np.bool_]:
-        """True for each chunk that has been read and found to be as it was written."""
-        _, height, width = self.shape
-        return np.zeros((cut(height, CHUNK_ROWS), cut(width, CHUNK_COLUMNS)), dtype=bool)
+    def checked(self) -> CheckedChunks | None:
+        """Reads chunks and compares them with the record; None where there is none."""
+        if self.record is None:
+            return None
+        return CheckedChunks(self.path, self._bulk, self.record, Tables(self._content, self.record))
 
     @property
     def may_be_bad(self) -> bool:
@@ -136,10 +122,11 @@ class TiltSeries:
                 (tilts, rows, columns), self.shape, ("tilts", "rows", "columns"), strict=True
             )
         )
-        if self._is_checked((y, y_stop), [(u, u_stop)]):
+        first, width = [u] * self.shape[0], u_stop - u
+        if self.checked is None or self.checked.is_done((y, y_stop), first, width):
             block = self._bulk.read((tilts, rows, columns))
             return as_float32(block, "tilts", self.path, (t, y, u))
-        block = self._read_checked((y, y_stop), [u] * self.shape[0], u_stop - u)[t:t_stop]
+        block = self.checked.read_lines((y, y_stop), first, width)[t:t_stop]
         return as_float32(block, "tilts", self.path, (t, y, u), copy=False)
 
     def read_lines(self, rows: slice, first: Sequence[int], width: int) -> NDArray[np.float32]:
@@ -167,8 +154,8 @@ class TiltSeries:
         start, stop = _within(rows, height, "rows")
         if min(first) < 0 or max(first) + width > field:
             raise IndexError(f"columns {min(first)}:{max(first) + width} are not within 0:{field}")
-        if not self._is_checked((start, stop), [(f, f + width) for f in first]):
-            block = self._read_checked((start, stop), first, width)
+        if self.checked is not None and not self.checked.is_done((start, stop), first, width):
+            block = self.checked.read_lines((start, stop), first, width)
             return as_float32(block, "tilts", self.path, (0, start, min(first)), copy=False)
         out = np.empty((tilts, stop - start, width), dtype=np.float32)
         order = sorted(range(tilts), key=lambda tilt: first[tilt])
@@ -225,105 +212,16 @@ class TiltSeries:
         StorageError
             Chunks are damaged, unreadable or missing; or the record is.
         """
-        record, tables = self.record, self.tables
-        if record is None or tables is None:
+        if self.record is None or self.checked is None:
             pieces = empty_pieces(self.shape)
             for block in self.blocks():
                 origin = (block[0].start, block[1].start, block[2].start)
                 hash_pieces(origin, self.read_unchecked(block), pieces)
-            return fingerprint_of(self.shape, self.meta, pieces)
-        if record.describes(self.meta):
-            return record.fingerprint
-        return fingerprint_of(self.shape, self.meta, tables.pieces())
-
-    def _is_checked(self, rows: tuple[int, int], columns: Sequence[tuple[int, int]]) -> bool:
-        """Whether all that is to be read has been compared with the record, or there is none."""
-        if self.record is None:
-            return True
-        bands = slice(rows[0] // CHUNK_ROWS, cut(rows[1], CHUNK_ROWS))
-        return all(
-            self._checked[bands, a // CHUNK_COLUMNS : cut(b, CHUNK_COLUMNS)].all()
-            for a, b in set(columns)
-        )
-
-    def _read_checked(
-        self, rows: tuple[int, int], first: Sequence[int], width: int
-    ) -> NDArray[Any]:
-        """Read lines as `read_lines` does, from whole chunks that are compared with the record.
-
-        The result has the stored dtype.
-        """
-        assert self.tables is not None, "nothing else is compared"
-        (tilts, height, field), (start, stop) = self.shape, rows
-        out = np.empty((tilts, stop - start, width), dtype=self.dtype)
-        bands = range(start // CHUNK_ROWS, cut(stop, CHUNK_ROWS))
-        across = sorted(
-            {
-                c
-                for f in set(first)
-                for c in range(f // CHUNK_COLUMNS, cut(f + width, CHUNK_COLUMNS))
-            }
-        )
-        if not (across and bands):
-            return out
-        wanted = self.tables.chunks(
-            slice(bands.start, bands.stop), slice(across[0], across[-1] + 1)
-        )
-        places = [
-            (
-                slice(band * CHUNK_ROWS, min((band + 1) * CHUNK_ROWS, height)),
-                slice(c * CHUNK_COLUMNS, min((c + 1) * CHUNK_COLUMNS, field)),
-            )
-            for band, c in itertools.product(bands, across)
-        ]
-        size = tilts * CHUNK_ROWS * CHUNK_COLUMNS * self.dtype.itemsize
-        reads = self._bulk.read_each(
-            [(slice(0, tilts), *place) for place in places],
-            in_flight=max(1, _BLOCK_BYTES // size),
-        )
-        for (y, u), chunk in zip(places, reads, strict=True):
-            band, c = y.start // CHUNK_ROWS, u.start // CHUNK_COLUMNS
-            if not self._checked[band, c]:
-                if (digest_of_chunk(chunk) != wanted[band - bands.start, c - across[0]]).any():
-                    raise self.changed(y, u)
-                self._checked[band, c] = True
-            low, high = max(start, y.start), min(stop, y.stop)
-            lines = slice(low - start, high - start)
-            own = slice(low - y.start, high - y.start)
-            for tilt, begin in enumerate(first):
-                a, b = max(begin, u.start), min(begin + width, u.stop)
-                if a < b:
-                    out[tilt, lines, a - begin : b - begin] = chunk[
-                        tilt, own, a - u.start : b - u.start
-                    ]
-        return out
-
-    def changed(self, rows: slice, columns: slice) -> StorageError:
-        """The error that pixels are not those that were written, with the tilts at fault.
-
-        Parameters
-        ----------
-        rows, columns
-            At fault, within one piece. Its tilts are read again, to say which.
-        """
-        assert self.tables is not None, "nothing else is compared"
-        row, across = rows.start // PIECE[0], columns.start // PIECE[1]
-        y = slice(row * PIECE[0], min((row + 1) * PIECE[0], self.shape[1]))
-        u = slice(across * PIECE[1], min((across + 1) * PIECE[1], self.shape[2]))
-        found = empty_pieces((self.shape[0], *PIECE))
-        hash_pieces((0, 0, 0), self.read_unchecked((slice(0, self.shape[0]), y, u)), found)
-        recorded = self.tables.pieces()[row, across]
-        tilts = np.flatnonzero((found[0, 0] != recorded).any(axis=1)).tolist()
-        shown = ", ".join(map(str, tilts[:_SHOWN])) + ", ..." * (len(tilts) > _SHOWN)
-        # None: the digests are damaged, or the pixels are right when they are read again.
-        shown = f"tilt {shown}" if tilts else "some tilt"
-        return StorageError(
-            f"{self.path}: {shown}, rows {rows.start} to {rows.stop - 1}, columns "
-            f"{columns.start} to {columns.stop - 1} hold other pixels than were written: their digest "
-            "is not the recorded one. Put a good copy in its place and run the same command again, what "
-            "is finished is kept; or, if they were changed on purpose, delete "
-            f"{folder_of(self._content)} and give another output"
-        )
+        elif self.record.describes(self.meta):
+            return self.record.fingerprint
+        else:
+            pieces = self.checked.tables.pieces()
+        return fingerprint_of(self.shape, self.meta, pieces)
 
 
 def _within(part: slice, extent: int, axis: str) -> tuple[int, int]:

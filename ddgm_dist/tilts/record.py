@@ -215,7 +215,7 @@ class Tables:
     """
 
     def __init__(self, content: Place, record: Record) -> None:
-        self._content, self._record = content, record
+        self.folder, self._record = folder_of(content), record
         self._opened = dict[str, BulkArray]()
 
     def chunks(self, rows: slice, columns: slice) -> NDArray[np.uint8]:
@@ -239,7 +239,7 @@ class Tables:
 
     def _table(self, name: str) -> BulkArray:
         if name not in self._opened:
-            place = folder_of(self._content) / name
+            place = self.folder / name
             try:
                 array = zarr.open_array(zarr_store(place), mode="r")
             except StorageError:
@@ -252,8 +252,7 @@ class Tables:
         return self._opened[name]
 
     def _damaged(self, why: str) -> StorageError:
-        place = folder_of(self._content)
         return StorageError(
-            f"{place}: {why}; put a good copy of the tilt series in its place, or delete this folder to "
-            "have all pixels read and taken as they are"
+            f"{self.folder}: {why}; put a good copy of the tilt series in its place, or delete this "
+            "folder to have all pixels read and taken as they are"
         )

@@ -90,16 +90,16 @@ def verify(series: TiltSeries) -> None:
     StorageError
         They are not those that were written; or chunks are damaged, unreadable or missing.
     """
-    if series.tables is None:
+    if series.checked is None:
         return
-    recorded, found = series.tables.pieces(), empty_pieces(series.shape)
+    recorded, found = series.checked.tables.pieces(), empty_pieces(series.shape)
     _read_all(series, lambda origin, block: hash_pieces(origin, block, found))
     other = np.argwhere((recorded != found).any(axis=3).any(axis=2))
     if not len(other):
         return
     _, height, width = series.shape
     row, across = (int(i) for i in other[0])
-    raise series.changed(
+    raise series.checked.error(
         slice(row * PIECE[0], min((row + 1) * PIECE[0], height)),
         slice(across * PIECE[1], min((across + 1) * PIECE[1], width)),
     )
