@@ -72,7 +72,7 @@ def prepare(folder: Path, depth: int, rows: int, field: int, calls: int, keys: d
     import numpy as np
 
     from ddgm_dist.planning.config import parse_config
-    from ddgm_dist.runs.build_problem import pose_problem
+    from ddgm_dist.runs.build_problem import build_problem
     from ddgm_dist.runs.output import Output
     from ddgm_dist.runs.reconstruct import plan_problem
     from ddgm_dist.tile.job import Job
@@ -82,7 +82,8 @@ def prepare(folder: Path, depth: int, rows: int, field: int, calls: int, keys: d
     tilts = folder / "tilts.zarr"
     write_tilt_series(tilts, data, TiltSeriesMeta(ANGLES, None, thickness_px=depth))
     config = parse_config({"N": 2, "mean": 0.0, "std": 1.0, "sigma_y": 1.0, **keys})
-    problem, series = pose_problem(tilts, config.problem())
+    built = build_problem(tilts, config.problem())
+    problem, series = built.problem, built.series
     plan = plan_problem(problem, series, config, None, calls=calls)
     with Output.claim(folder / "out.zarr", problem, plan, None, overwrite=False) as output:
         job = Job(problem, plan, series.place, output.place, output.digest, state=config.state)

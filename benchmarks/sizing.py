@@ -33,17 +33,16 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ddgm_dist.core.geometry import Geometry
 from ddgm_dist.core.intensity import Intensity
-from ddgm_dist.core.window import make_lattice
 from ddgm_dist.engine.coupled import GroupWork
 from ddgm_dist.engine.work import Task, TileWork, Work
-from ddgm_dist.operators.slab.basis import fast_length, norm_squared
+from ddgm_dist.operators.slab.basis import fast_length
 from ddgm_dist.planning.config import ProblemConfig, parse_config
 from ddgm_dist.planning.make_plan import make_plan
 from ddgm_dist.planning.plan import Plan
 from ddgm_dist.planning.problem import Problem
 from ddgm_dist.planning.tiling import widest_read
 from ddgm_dist.prior.denoisers import load_denoiser
-from ddgm_dist.runs.build_problem import build_schedule, pose_problem
+from ddgm_dist.runs.build_problem import build_problem
 from ddgm_dist.runs.calibrate import expect
 from ddgm_dist.tile.grid import TileGrid
 from ddgm_dist.tilts.series import TiltSeriesMeta, write_tilt_series
@@ -97,7 +96,8 @@ def measure(depth: int, field: int, folder: Path) -> tuple[Rates, dict]:
     path = folder / f"{field}.zarr"
     write_tilt_series(path, data, TiltSeriesMeta(ANGLES, None, thickness_px=depth))
     config = parse_config(KEYS)
-    problem, series = pose_problem(path, config.problem())
+    built = build_problem(path, config.problem())
+    problem, series = built.problem, built.series
     plan = planned(problem, None)
     found = expect(problem, plan, series)
     denoiser = load_denoiser("fibsem").denoiser
@@ -138,25 +138,13 @@ def planned(problem: Problem, tile_rows: int | None) -> Plan:
     return make_plan(problem, config, length=fast_length(read), memory=memory)
 
 
-def pose(depth: int, rows: int, field: int) -> Problem:
+def without_data(depth: int, rows: int, field: int) -> Problem:
     """The problem of a volume without its data."""
-    config = ProblemConfig(**KEYS)
-    geometry = Geometry(ANGLES, depth, rows, field)
-    intensity, step = Intensity(0.0, 1.0, 1.0), 1 / norm_squared(geometry)
-    return Problem(
-        config=config,
-        geometry=geometry,
-        intensity=intensity,
-        step_size=step,
-        schedule=build_schedule(config, step, intensity),
-        lattice=make_lattice(
-            geometry.domain,
-            max_width=config.window,
-            overlap=config.overlap,
-            stride=8,
-            extent=widest_read(geometry, config),
-        ),
-        rows_per_call=config.rows_per_call,
+    return Problem.derive(
+        Geometry(ANGLES, depth, rows, field),
+        ProblemConfig(**KEYS),
+        Intensity(0.0, 1.0, 1.0),
+        stride=8,
         data_digest="",
         denoiser_digest="",
     )
@@ -229,7 +217,7 @@ def simulate(problem: Problem, plan: Plan, workers: int, step: float) -> tuple[f
 def case(name: str, rates: Rates, phases: dict) -> dict:
     """All figures of a volume."""
     depth, rows, field = VOLUMES[name]
-    problem = pose(depth, rows, field)
+    problem = without_data(depth, rows, field)
     plan = planned(problem, None)
     cut = [planned(problem, n) for n in GPU_ROWS if n < rows]
     voxels = plan.voxels / len(plan.tiles)

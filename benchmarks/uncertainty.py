@@ -34,7 +34,7 @@ from ddgm_dist.core.box import Box
 from ddgm_dist.operators.slab.operator import SlabOperator
 from ddgm_dist.planning.config import parse_config
 from ddgm_dist.readers.volumes import open_volume
-from ddgm_dist.runs.build_problem import pose_problem
+from ddgm_dist.runs.build_problem import build_problem
 from ddgm_dist.tilts.rows import read_rows
 
 HERE = Path(__file__).resolve().parent
@@ -61,7 +61,8 @@ def slab(data: Path, row: int) -> np.ndarray:
 
 def estimates(tilts: Path) -> Iterator[tuple[str, float, np.ndarray]]:
     """Name, setting and volume of each classical reconstruction, in the data's unit."""
-    problem, series = pose_problem(tilts, parse_config(None).problem())
+    built = build_problem(tilts, parse_config(None).problem())
+    problem, series = built.problem, built.series
     geometry, intensity = problem.geometry, problem.intensity
     operator = SlabOperator(geometry)
     data = operator.prepare(

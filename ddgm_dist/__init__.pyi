@@ -12,7 +12,8 @@ from .simulation.simulate import simulate
 from .tilts.ingest import ingest
 from .tilts.series import TiltSeries
 from .training.train import TrainingResult, train
-from .tuning.tune import Tuning, tune
+from .tuning.result import Tuning
+from .tuning.tune import tune
 from .volumes.store import VolumeStore
 
 __version__: str

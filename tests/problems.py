@@ -5,13 +5,10 @@ from typing import Any
 
 import pytest
 
-from ddgm_dist.algorithm.schedule import make_schedule, noise_levels
 from ddgm_dist.core.geometry import Geometry
 from ddgm_dist.core.intensity import Intensity
-from ddgm_dist.core.window import make_lattice
 from ddgm_dist.planning.config import ProblemConfig
 from ddgm_dist.planning.problem import Problem
-from ddgm_dist.planning.tiling import widest_read
 
 MakeProblem = Callable[..., Problem]
 
@@ -29,37 +26,14 @@ def make_problem() -> MakeProblem:
             field=field,
             boundary=config.boundary,
         )
-        sigma = noise_levels("exponential", config.sigma_1, config.sigma_N, config.N)
-        return Problem(
-            config=config,
-            geometry=geometry,
-            intensity=Intensity(100.0, 30.0, 1.0),
-            step_size=1e-3,
-            schedule=make_schedule(
-                N=config.N,
-                K=config.K,
-                sigma=sigma,
-                denoising_step=sigma,
-                rule=config.step_rule,
-                step_size=1e-3,
-                sigma_y=0.1,
-                data_weight_cap=config.data_weight_cap,
-            ),
-            lattice=make_lattice(
-                geometry.domain,
-                max_width=config.window,
-                overlap=config.overlap,
-                stride=8,
-                extent=widest_read(geometry, config),
-            ),
-            rows_per_call=min(config.rows_per_call, rows),
+        return Problem.derive(
+            geometry,
+            config,
+            Intensity(100.0, 30.0, 3.0),
+            stride=8,
             data_digest="d" * 64,
             denoiser_digest="e" * 64,
-            lattice_rows=make_lattice(
-                (0, rows), max_width=config.window_rows, overlap=config.overlap_rows, stride=8
-            )
-            if config.rotates
-            else None,
+            step_size=1e-3,
         )
 
     return make

@@ -28,12 +28,12 @@ from ddgm_dist.core.box import Box
 from ddgm_dist.core.noise import addressed_noise
 from ddgm_dist.evaluation.ring_correlation import ring_correlation
 from ddgm_dist.operators.slab.operator import SlabData, SlabOperator
+from ddgm_dist.pixels.intensity_estimate import estimate_noise
 from ddgm_dist.planning.config import ProblemConfig
 from ddgm_dist.planning.problem import Problem
 from ddgm_dist.prior.denoisers import load_denoiser
 from ddgm_dist.readers.volumes import open_volume
-from ddgm_dist.runs.build_problem import pose_problem
-from ddgm_dist.runs.intensity_estimate import estimate_noise
+from ddgm_dist.runs.build_problem import build_problem
 from ddgm_dist.tilts.rows import read_rows
 from ddgm_dist.tilts.series import open_tilt_series
 
@@ -308,7 +308,8 @@ def pose(cell: Cell, volume: NDArray[np.float32], tilts: Path) -> Slab:
     )
     sigma_y = float(np.sqrt(np.mean(np.square(estimates))))
     config = ProblemConfig(rows_per_call=rows, sigma_y=sigma_y)
-    problem, series = pose_problem(tilts, config)
+    built = build_problem(tilts, config)
+    problem, series = built.problem, built.series
     operator = SlabOperator(problem.geometry)
     projections, valid = read_rows(
         series, problem.geometry, problem.intensity, 0, rows, screen=problem.screen

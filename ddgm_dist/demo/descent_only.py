@@ -13,7 +13,7 @@ from ddgm_dist.baselines.gradient import gradient_descent
 from ddgm_dist.operators.slab.operator import SlabOperator
 from ddgm_dist.paths.locate import locate
 from ddgm_dist.planning.config import Config, parse_config
-from ddgm_dist.runs.build_problem import pose_problem
+from ddgm_dist.runs.build_problem import build_problem
 from ddgm_dist.tilts.rows import read_rows
 
 __all__ = ["STOPS", "descend_only"]
@@ -33,7 +33,7 @@ def descend_only(
     tilts
         Tilt-series store; all its rows must fit memory.
     config
-        As for ``reconstruct``; intensity, thickness, specimen and step size matter.
+        Keys of ``reconstruct``; intensity, thickness, boundary and step size matter.
     stops
         Increasing numbers of steps.
 
@@ -42,7 +42,8 @@ def descend_only(
     dict
         Steps to volume, float32 ``(z, y, x)`` over the field.
     """
-    problem, series = pose_problem(locate(tilts, "tilts"), parse_config(config).problem())
+    built = build_problem(locate(tilts, "tilts"), parse_config(config).problem())
+    problem, series = built.problem, built.series
     geometry, intensity = problem.geometry, problem.intensity
     vacuum = intensity.vacuum if geometry.boundary == "vacuum" else 0.0
     operator = SlabOperator(geometry, background=vacuum)

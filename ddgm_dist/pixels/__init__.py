@@ -1,1 +1,1 @@
-"""Which pixels of a tilt series are no measurement, and how that is found."""
+"""Pixels of a tilt series that are no measurement: detection, masks and findings."""

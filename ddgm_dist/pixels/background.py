@@ -1,4 +1,4 @@
-"""A constant that is in every pixel: what the views' means tell of it.
+"""A constant that is in every pixel, estimated from the views' means.
 
 Through a slab the mean of a view is ``a / cos(theta)``; a constant c is in all views alike. So
 ``mean_t = a / cos(theta_t) + c`` is fitted: the slope is the median over pairs of views (Theil 1950,
@@ -20,7 +20,7 @@ __all__ = ["Background", "edge_level", "fit_background", "is_flat"]
 
 # Ends of a specimen that stands in a vacuum are so many deviations of its lines darker.
 _APART = 1.0
-# How far 1 / cos(theta) must reach, and in how many views, to tell a constant from a specimen.
+# How far 1 / cos(theta) must reach, and in how many views, to separate a constant from a specimen.
 _SPAN, _LEAST_VIEWS = 0.3, 5
 # A constant counts that is this share of a view's mean at zero tilt, and so many of its errors. Tissue
 # that is unevenly thick or dense makes shares of up to 0.15; a vacuum shows what it is.
@@ -56,12 +56,12 @@ class Background:
 
 
 def fit_background(means: Sequence[float], angles: Sequence[float]) -> Background | None:
-    """Fit the constant; None where angles or views are too few to tell.
+    """Fit the constant; None where angles or views are too few.
 
     Parameters
     ----------
     means
-        Of each view over the rays within the field; NaN where a view measures nothing.
+        Mean of each view over the rays within the field; NaN where a view measures nothing.
     angles
         Radians.
     """

@@ -1,7 +1,7 @@
 """Whether equal columns at the detector's ends were filled in, or are vacuum beside a specimen.
 
 Exact zeros beside a specimen are ordinary: counts, clipped backgrounds, simulations without noise.
-What alignment fills in is told from vacuum by all of these, and where one of them fails it is not:
+Filled-in columns are taken for such only if all of these hold:
 
 - it is narrow (`widest`);
 - the specimen begins at once beside it. The edge of a specimen is oblique to most views, and rises over
@@ -12,22 +12,55 @@ What alignment fills in is told from vacuum by all of these, and where one of th
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
 from ddgm_dist.core.geometry import Geometry
 
-__all__ = ["BESIDE", "are_filled", "widest"]
+__all__ = ["BESIDE", "Edge", "are_filled", "is_amid", "is_sharp", "widest"]
 
 _WIDEST, _SHARE, _LEAST_WIDEST = 32, 20, 4
-# Columns beside an edge that tell what begins there; of its level, so much must be there at once.
+# Columns beside an edge that show what begins there; so much of its level must be there at once.
 BESIDE, _AT_ONCE = 9, 0.6
 # Share of the views that must show it.
 _MOST = 0.75
 # Share of a view's pixels that must lie on either side of a value that is no extreme.
 _AMID = 0.01
-# Columns that a specimen's edge would have moved by, that widths may differ by, and jumps that tell.
+# Columns that a specimen's edge would have moved by, that widths may differ by, and jumps that decide.
 _MOVES, _EVEN, _JUMP, _JUMPS = 4.0, 1, 2.0, 2
+
+
+@dataclass(frozen=True)
+class Edge:
+    """Columns at one end of a view's rows that are all equal.
+
+    Attributes
+    ----------
+    tilt
+        Index of the view.
+    side
+        0 at the first column, 1 at the last.
+    width, value
+        How many columns, and what they hold.
+    share, taken
+        Share of the view's sampled pixels that hold the value; share that edges and blank rows take.
+    amid
+        Whether the value lies amid the view's others.
+    sharp
+        Whether something else begins at once beside the edge.
+    """
+
+    tilt: int
+    side: int
+    width: int
+    value: float
+    share: float
+    taken: float
+    amid: bool
+    sharp: bool
 
 
 def widest(field: int) -> int:
@@ -35,45 +68,46 @@ def widest(field: int) -> int:
     return min(_WIDEST, max(_LEAST_WIDEST, field // _SHARE))
 
 
-def are_filled(
-    widths: NDArray[np.int64],
-    values: NDArray[np.float32],
-    ends: NDArray[np.float32],
-    probes: list[NDArray[np.float32]],
-    geometry: Geometry,
-) -> bool:
+def are_filled(edges: Sequence[Edge], geometry: Geometry) -> bool:
     """Whether the edges at one end of the detector were filled in.
 
     Parameters
     ----------
-    widths, values
-        Of each tilt: how many columns are equal, 0 where none are, and to what.
-    ends
-        ``(tilt, rows, columns)``: some rows, from the detector's end inwards, `widest` and `BESIDE`
-        columns of them.
-    probes
-        Some pixels of each view, from everywhere.
+    edges
+        Those at this end, one per tilt at most.
     geometry
-        Of the series.
+        Geometry of the series.
     """
-    filled = np.flatnonzero(widths)
-    if not len(filled) or widths.max() > widest(geometry.field):
+    if not edges or max(edge.width for edge in edges) > widest(geometry.field):
         return False
-    amid = [
-        min((probes[t] < values[t]).mean(), (probes[t] > values[t]).mean()) >= _AMID
-        if len(probes[t])
-        else False
-        for t in filled
-    ]
-    if not all(amid):
-        sharp = [_is_sharp(ends[t, :, widths[t] :], float(values[t])) for t in filled]
-        if np.mean(sharp) < _MOST:
-            return False
+    amid = all(edge.amid for edge in edges)
+    if not amid and np.mean([edge.sharp for edge in edges]) < _MOST:
+        return False
+    widths = np.zeros(geometry.tilts, dtype=np.int64)
+    for edge in edges:
+        widths[edge.tilt] = edge.width
     return _are_even(widths, geometry) or _jump(widths, geometry)
 
 
-def _is_sharp(beside: NDArray[np.float32], value: float) -> bool:
-    """Whether what is beside an edge begins at once; the edge's own columns are cut off."""
+def is_amid(probes: NDArray[np.float32], value: np.float32) -> bool:
+    """Whether some of a view's pixels lie below a value, and some above."""
+    if not len(probes):
+        return False
+    return bool(min((probes < value).mean(), (probes > value).mean()) >= _AMID)
+
+
+def is_sharp(beside: NDArray[np.float32], value: float) -> bool:
+    """Whether something else begins at once beside an edge.
+
+    Parameters
+    ----------
+    beside
+        ``(rows, columns)`` from the edge inwards, without its own columns.
+    value
+        That the edge holds.
+    """
+    if not beside.shape[1]:
+        return False  # wider than what may be filled in
     first, others = (
         part[np.isfinite(part)].astype(np.float64) for part in (beside[:, 0], beside[:, 1:BESIDE])
     )

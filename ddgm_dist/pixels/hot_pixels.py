@@ -9,7 +9,7 @@ A pixel stands out by how far it lies beyond *all* of these, on the same side:
   ones, so neither its middle nor its caps stand out.
 
 At the detector's ends the windows are moved inwards. Where there are fewer than 7 rows all of them
-are taken, and with fewer than 4 the detector column tells nothing (and a small bead may stand out).
+are taken, and with fewer than 4 the detector column is not used (and a small bead may stand out).
 So whether a pixel stands out depends on its own view, within `MARGIN` rows and columns, and on
 nothing else.
 
@@ -47,7 +47,7 @@ _STEEP = 2.0
 _QUANTILES, _WIDTH = (0.01, 0.99), 4.652695748
 # Share of the pixels that stand out as the specimen and its noise do.
 _MOST = 0.995
-# Pixels of a view, and of all views, that tell how far pixels stand out; pixels whose windows are
+# Pixels of a view, and of all views, that the threshold is estimated from; pixels whose windows are
 # sorted at a time.
 _PROBES, _LEAST_PROBES, _ALL_PROBES = 2048, 256, 2**16
 _BATCH = 2**16
@@ -73,7 +73,7 @@ def find_hot(block: Floats, threshold: float, among: Pixels | None = None) -> Pi
     Returns
     -------
     tilt, row, column
-        Of the pixels, in the order of the array. Those nearer than `MARGIN` to where the block is
+        Indices, in the order of the array. Those nearer than `MARGIN` to where the block is
         cut out of a larger one may differ from what the larger one would give.
     """
     found = [_none()]
@@ -180,7 +180,7 @@ class HotThreshold:
         return [np.concatenate(values) for values in self._values]
 
     def value(self) -> float | None:
-        """In the unit of the pixels; None where nothing tells."""
+        """The threshold, in the unit of the pixels; None where no view has contrast."""
         spreads, tails = list[float](), list[float]()
         for probes, far in zip(self.probes, self._far, strict=True):
             if probes.size and np.ptp(probes) > 0:
@@ -194,7 +194,7 @@ class HotThreshold:
 
 
 def surroundings(start: int, stop: int, extent: int) -> slice:
-    """What of an axis tells which pixels in ``[start, stop)`` are hot."""
+    """The part of an axis that decides which pixels in ``[start, stop)`` are hot."""
     reach = _WINDOW // 2
     first = max(0, min(start - reach, extent - _WINDOW))
     return slice(first, min(extent, max(stop + reach, _WINDOW)))
@@ -262,7 +262,7 @@ def _median(ordered: Floats, count: NDArray[np.int64]) -> Wide:
 
 
 def _ranked(ordered: Floats, count: NDArray[np.int64], extremes: int) -> tuple[Wide, Wide]:
-    """Of each line the lowest and highest value but for so many; those in the middle if too many."""
+    """The lowest and highest value of each line but for so many; the middle ones if too many."""
     last = np.maximum(count - 1, 0)
     below = np.minimum(last // 2, extremes)
     above = np.maximum((last + 1) // 2, last - extremes)

@@ -1,4 +1,4 @@
-"""Whether a constant is in every pixel, told from parts of the series."""
+"""Whether a constant is in every pixel, estimated from parts of the series."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from torch import Tensor
 
 from ddgm_dist.core.geometry import Boundary, Geometry
 from ddgm_dist.pixels.background import Background, edge_level, fit_background, is_flat
-from ddgm_dist.pixels.findings import Finding, constant
 from ddgm_dist.pixels.omitted_lines import view_means
 
 __all__ = ["LevelCheck"]
@@ -24,9 +23,9 @@ class LevelCheck:
 
     Parameters
     ----------
-    specimen
-        Of a slab the means of the views tell, of an isolated one the ends of its rows. None if it is
-        unknown: then what is as bright at its ends as in the middle is a slab.
+    boundary
+        An extended specimen is judged by the means of its views, an isolated one by the ends of its
+        rows. None if it is unknown: then one as bright at its ends as in the middle is extended.
     """
 
     def __init__(self, boundary: Boundary | None) -> None:
@@ -46,19 +45,10 @@ class LevelCheck:
         self._flat.append(is_flat(projections.numpy()))
         self._edges.append(edge_level(projections.numpy()))
 
-    def finding(self, outcome: str, *, already: float = 0.0) -> Finding | None:
-        """What to say of it, if anything.
-
-        Parameters
-        ----------
-        outcome
-            What to do; {level} stands for the constant and what was subtracted ``already``.
-        """
+    def constant(self) -> tuple[float, float] | None:
+        """The constant and the specimen's own mean at zero tilt, if there is a constant."""
         found = self._fit()
-        if found is None or not found.significant:
-            return None
-        level = f"{already + found.constant:.4g}"
-        return constant(found.constant, found.specimen, outcome.replace("{level}", level))
+        return (found.constant, found.specimen) if found and found.significant else None
 
     def _fit(self) -> Background | None:
         if not self._means:

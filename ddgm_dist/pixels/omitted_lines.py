@@ -1,4 +1,4 @@
-"""Which lines (a row of one tilt) of a tilt series tell of the specimen.
+"""Lines (a row of one tilt) of a tilt series that measure the specimen.
 
 Left out are lines of which less than half is good. So are, for they are faults of one view, or of the
 detector, and would spoil every estimate:
@@ -22,7 +22,7 @@ from ddgm_dist.core.geometry import Geometry
 
 __all__ = ["NARROWEST", "Lines", "inner_columns", "measured_lines", "omitted_lines", "view_means"]
 
-# The fewest columns that can tell a spectrum.
+# The fewest columns that a spectrum is estimated from.
 NARROWEST = 16
 # A line whose variance exceeds this many times that quantile of all lines is suspected, unless so
 # many of the other views show as much in its row. Of an isolated specimen most lines may be vacuum.
@@ -58,7 +58,7 @@ def measured_lines(
     projections
         Float ``(tilt, rows, field)``, finite.
     geometry
-        Of the tilt series.
+        Geometry of the tilt series.
     good
         Bool, as the projections; all were measured when None.
     """
@@ -204,7 +204,7 @@ def view_means(projections: Tensor, geometry: Geometry, good: Tensor | None = No
     """Mean of each tilt over the rays that stay within the field, float64 ``(tilt,)``.
 
     NaN for a tilt that measures nothing; parameters as of
-    :func:`ddgm_dist.runs.intensity_estimate.estimate_intensity`.
+    :func:`ddgm_dist.pixels.intensity_estimate.estimate_intensity`.
     """
     means = torch.full((geometry.tilts,), math.nan, dtype=torch.float64)
     inner = inner_columns(geometry)

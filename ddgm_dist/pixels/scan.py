@@ -1,15 +1,16 @@
-"""Looking at all pixels of a tilt series as they pass: what is no measurement, and where."""
+"""Scan of all pixels of a tilt series, block by block, for what may be no measurement."""
 
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ddgm_dist.core.geometry import Geometry
-from ddgm_dist.pixels.filled_edges import BESIDE, are_filled, widest
+from ddgm_dist.pixels.artifacts import runs_of
+from ddgm_dist.pixels.filled_edges import BESIDE, Edge, is_amid, is_sharp, widest
 from ddgm_dist.pixels.hot_pixels import (
     MARGIN,
     Pixels,
@@ -18,36 +19,34 @@ from ddgm_dist.pixels.hot_pixels import (
     stands_out_in_its_row,
     surroundings,
 )
-from ddgm_dist.pixels.observed import Places, Seen, runs_of
+from ddgm_dist.pixels.observations import COMMON, Observations, share_elsewhere
 from ddgm_dist.pixels.screen import Patch
-from ddgm_dist.pixels.tracks import specimen_rows
 
 __all__ = ["Scan"]
 
 Floats = NDArray[np.float32]
-# Equal columns at an edge that are no chance, and fields too narrow to tell.
+# Equal columns at an edge that are no chance, and fields that are too narrow.
 _LEAST_COLUMNS, _NARROWEST = 3, 16
-# Rows that tell what is beside an edge.
+# Rows that show what is beside an edge.
 _STRIPS = 16
-# A value that so many of a view's other pixels have is data: vacuum, or few counts.
-_COMMON = 0.1
 _SHOWN = 3
 # Pixels that stand out at most: one in so many, but not fewer or more than these.
 _HOT_SHARE, _LEAST_MOST_HOT, _MOST_HOT = 100, 1000, 2**22
-_NO_HOT = np.empty((3, 0), np.int32)
+_NO_HOT = np.empty(0, np.int64)
 
 
 class Scan:
-    """Collects what blocks of a series show, one after the other.
+    """Collects what blocks of a series show.
 
-    Blocks must come with their columns in order; other than that in any order, each pixel once.
+    The blocks of a row must come with their columns in order, and each pixel once. Blocks of different
+    rows may come in any order, and from several threads.
 
     Parameters
     ----------
     shape
         ``(tilt, y, u)`` of the series.
     threshold
-        How far a hot pixel stands out; none is looked for when None. It may be set later.
+        Distance by which a hot pixel stands out; without it none is searched for.
     read
         Reads rows, columns and tilts of the series, ``(tilt, rows, columns)``: for hot pixels at the
         ends of blocks. Without it these are judged by what their block holds.
@@ -60,7 +59,8 @@ class Scan:
         read: Callable[[slice, slice, slice], Floats] | None = None,
     ) -> None:
         self.shape, self.threshold, self._read = shape, threshold, read
-        self._hot, self._count = list[NDArray[np.int32]](), 0
+        self._hot, self._count = list[NDArray[np.int64]](), 0
+        self._lock = threading.Lock()
         share = math.prod(shape) // _HOT_SHARE
         self._most = min(_MOST_HOT, max(_LEAST_MOST_HOT, share))
         lines = shape[:2]
@@ -73,83 +73,78 @@ class Scan:
         self._strips = np.zeros((2, shape[0], len(self._strip_rows), wide), dtype=np.float32)
 
     def add(self, origin: tuple[int, int, int], block: Floats) -> None:
-        """Look at a block ``(tilt, rows, columns)`` that begins at ``(tilt, y, u)``."""
+        """Scan a block ``(tilt, rows, columns)`` that begins at ``(tilt, y, u)``."""
         self._add_hot(origin, block)
         self._add_runs(origin, block)
         self._add_strips(origin, block)
 
-    def result(self, probes: Sequence[Floats], geometry: Geometry, *, known: bool = True) -> Seen:
-        """What was found.
+    def observations(self, probes: Sequence[Floats]) -> Observations:
+        """The suspect pixels of all blocks.
 
         Parameters
         ----------
         probes
-            Some pixels of each view, from everywhere: a value that many have is data.
-        geometry
-            Of the series: how a specimen moves from view to view. Of an isolated one the edges are
-            vacuum, and rows may be empty.
-        known
-            Whether it is known that the specimen is what the geometry says.
+            Some pixels of each view, from everywhere: a value that many of them have is data.
         """
         tilts, height, field = self.shape
-        boundary = geometry.boundary if known else None
-        views, rows = list[int](), list[Patch]()
-        # Widths and values of edges, and what of each view they and blank rows do not take.
-        widths, values = np.zeros((2, tilts), dtype=np.int64), np.zeros((2, tilts), np.float32)
+        views, rows, edges = list[int](), list[Patch](), list[Edge]()
         shut = _shut(probes)
         for tilt in range(tilts if field >= _NARROWEST else 0):
-            (first, last), (lead, trail) = self._ends[:, tilt], self._runs[:, tilt]
+            first, lead = self._ends[0, tilt], self._runs[0, tilt]
             equal = lead == field
             if shut[tilt] or (equal.all() and (first == first[0]).all()):
                 views.append(tilt)
                 continue
-            if boundary == "vacuum":
-                continue
             missing = equal.copy()
-            for v in np.unique(first[equal]):
+            for value in np.unique(first[equal]):
                 # A value that the other rows have as well is vacuum.
-                blank = equal & (first == v)
-                if _elsewhere(probes[tilt], v, float(blank.mean())) >= _COMMON:
+                blank = equal & (first == value)
+                share = _share(probes[tilt], value)
+                if share_elsewhere(share, float(blank.mean())) >= COMMON:
                     missing &= ~blank
             rows += [(tilt, tilt + 1, a, b, 0, field) for a, b in runs_of(missing, 0, height)]
-            if equal.all():
-                continue
-            for side, (runs, ends) in enumerate(((lead, first), (trail, last))):
-                one = (ends[~equal] == ends[~equal][0]).all()
-                width = int(runs[~equal].min()) if one else 0
-                values[side, tilt] = ends[~equal][0]
-                widths[side, tilt] = width if width >= _LEAST_COLUMNS else 0
-            taken = 1 - (~equal).mean() * (1 - widths[:, tilt].sum() / field)
-            # Of a specimen that is unknown, margins may be vacuum.
-            taken = 0.0 if boundary is None else min(0.9, float(taken))
-            for side in (0, 1):
-                if _elsewhere(probes[tilt], values[side, tilt], taken) >= _COMMON:
-                    widths[side, tilt] = 0
-        edges, unsure = list[Patch](), list[Patch]()
-        for tilt, side in zip(*np.nonzero(widths.T), strict=True):
-            width = int(widths[side, tilt])
-            columns = (0, width) if side == 0 else (field - width, field)
-            edges.append((int(tilt), int(tilt) + 1, 0, height, *columns))
-        for side in (0, 1):
-            if not are_filled(
-                widths[side], values[side], self._strips[side], list(probes), geometry
-            ):
-                unsure += [e for e in edges if (e[4] == 0) == (side == 0)]
-        value = float(values[int(edges[0][4] > 0), edges[0][0]]) if edges else 0.0
-        hot, kept, spared = self._judged_hot(geometry)
-        return Seen(
-            hot,
-            kept,
-            spared,
-            self._count > self._most,
-            self.threshold,
-            tuple(views),
-            tuple(rows),
-            tuple(edges),
-            tuple(sorted(unsure)),
-            value,
-            self.shape,
+            if not equal.all():
+                edges += self._edges(tilt, ~equal, probes[tilt])
+        hot = np.concatenate([_NO_HOT, *self._hot])
+        crowded = self._count > self._most
+        if crowded:
+            _, height, field = self.shape
+            tilt_of, in_view = np.divmod(hot, height * field)
+            order = np.lexsort((in_view % field, tilt_of, in_view // field))
+            hot = hot[order[:_SHOWN]]
+        return Observations(
+            shape=self.shape,
+            threshold=self.threshold,
+            hot=np.sort(hot),
+            count=self._count,
+            crowded=crowded,
+            blank=tuple(views),
+            rows=tuple(rows),
+            edges=tuple(edges),
         )
+
+    def _edges(self, tilt: int, lines: NDArray[np.bool_], probes: Floats) -> list[Edge]:
+        """Equal columns at the ends of one view's rows, which are not all equal throughout."""
+        field, found = self.shape[2], list[tuple[int, int, np.float32]]()
+        for side in (0, 1):
+            ends, runs = self._ends[side, tilt, lines], self._runs[side, tilt, lines]
+            width = int(runs.min()) if (ends == ends[0]).all() else 0
+            if width >= _LEAST_COLUMNS:
+                found.append((side, width, ends[0]))
+        taken = 1 - lines.mean() * (1 - sum(width for _, width, _ in found) / field)
+        return [
+            Edge(
+                tilt,
+                side,
+                width,
+                float(value),
+                share=_share(probes, value),
+                taken=float(taken),
+                amid=is_amid(probes, value),
+                sharp=is_sharp(self._strips[side, tilt, :, width:], float(value)),
+            )
+            for side, width, value in found
+        ]
 
     def _add_hot(self, origin: tuple[int, int, int], block: Floats) -> None:
         if self.threshold is None:
@@ -217,22 +212,10 @@ class Scan:
             self._keep(found_t[inside] + t0, found_y[inside] + y0, found_u[inside] + u0)
 
     def _keep(self, *at: NDArray[np.int64]) -> None:
-        self._count += len(at[0])
-        self._hot.append(np.stack(at).astype(np.int32))
-
-    def _judged_hot(self, geometry: Geometry) -> tuple[Places, Places, tuple[tuple[int, int], ...]]:
-        """Pixels that are hot, those that may be the specimen's, and the rows of these."""
-        tilt, row, column = (
-            index.astype(np.int64) for index in np.concatenate([_NO_HOT, *self._hot], axis=1)
-        )
-        spared = np.zeros(self.shape[1], dtype=bool)
-        if self._count <= self._most:
-            spared[specimen_rows(tilt, row, column, geometry)] = True
-        else:
-            spared[:] = True
-        mine = spared[row]
-        hot, kept = (_places(tilt[chosen], row[chosen], column[chosen]) for chosen in (~mine, mine))
-        return hot, kept, tuple(runs_of(spared, 0, len(spared))) if mine.any() else ()
+        flat = np.ravel_multi_index((at[0], at[1], at[2]), self.shape).astype(np.int64)
+        with self._lock:
+            self._count += len(flat)
+            self._hot.append(flat)
 
     def _add_runs(self, origin: tuple[int, int, int], block: Floats) -> None:
         t0, y0, u0 = origin
@@ -277,18 +260,12 @@ def _leading(block: Floats, value: Floats) -> NDArray[np.int64]:
     return count
 
 
-def _places(tilt: NDArray[np.int64], row: NDArray[np.int64], column: NDArray[np.int64]) -> Places:
-    order = np.lexsort((column, tilt, row))[:_SHOWN]
-    first = zip(tilt[order].tolist(), row[order].tolist(), column[order].tolist(), strict=True)
-    return Places(len(tilt), tuple(first))
-
-
 def _shut(probes: Sequence[Floats]) -> NDArray[np.bool_]:
     """Views that hold next to nothing of what the others do: recorded without a beam, but for noise.
 
     Their median is farther from the usual one than half of it, and they vary less than a quarter as
     much.
-    Where medians are small beside how much the views vary, as in normalised series, they tell nothing.
+    Where medians are small beside how much the views vary, as in normalised series, they are not used.
     """
     few = [p.astype(np.float64) if p.size else np.zeros(1) for p in probes]
     # Of a sparse specimen the median is vacuum in every view, where a mean of some pixels scatters.
@@ -302,7 +279,6 @@ def _shut(probes: Sequence[Floats]) -> NDArray[np.bool_]:
     return found
 
 
-def _elsewhere(probes: Floats, value: float, taken: float) -> float:
-    """Share of a view's pixels that are equal to a value, but for a part that is and is taken off."""
-    share = float((probes == np.float32(value)).mean()) if probes.size else 0.0
-    return (share - taken) / (1 - taken) if taken < 1 else 0.0
+def _share(probes: Floats, value: np.float32) -> float:
+    """Share of some pixels that hold a value."""
+    return float((probes == value).mean()) if probes.size else 0.0

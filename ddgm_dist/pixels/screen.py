@@ -1,4 +1,4 @@
-"""Which pixels of a tilt series count as unmeasured although they are numbers."""
+"""Masks for pixels of a tilt series that count as unmeasured although they are numbers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Patch = tuple[int, int, int, int, int, int]
 
 @dataclass(frozen=True)
 class Screen:
-    """What is masked: a rule that each pixel's surroundings decide, and patches.
+    """The mask: a rule that each pixel's surroundings decide, and patches.
 
     Attributes
     ----------
@@ -44,11 +44,11 @@ class Screen:
         return said
 
     def around(self, start: int, stop: int, extent: int) -> slice:
-        """Of rows or columns: what has to be read to screen those in ``[start, stop)``."""
+        """Rows or columns that must be read to screen those in ``[start, stop)``."""
         return slice(start, stop) if self.hot is None else surroundings(start, stop, extent)
 
     def good(self, raw: NDArray[np.float32], row: int, first: Sequence[int]) -> NDArray[np.bool_]:
-        """Which pixels are not masked.
+        """The pixels that are not masked.
 
         Parameters
         ----------

@@ -17,7 +17,7 @@ from ddgm_dist.core.geometry import Geometry
 
 __all__ = ["specimen_rows"]
 
-# Of so many neighbouring views a point must be found again in so many; views that tell at least.
+# Of so many neighbouring views a point must be found again in so many; views at least.
 _NEIGHBOURS, _FOUND, _LEAST_VIEWS = 4, 2, 3
 # Rows and columns that a point may be off; columns that a point would have moved by.
 _OFF_ROWS, _OFF_COLUMNS, _MOVES = 1, 1.5, 2.0
@@ -37,7 +37,7 @@ def specimen_rows(tilt: Numbers, row: Numbers, column: Numbers, geometry: Geomet
     tilt, row, column
         Pixels that stand out, in any order.
     geometry
-        Of the series.
+        Geometry of the series.
 
     Returns
     -------
@@ -78,7 +78,7 @@ def specimen_rows(tilt: Numbers, row: Numbers, column: Numbers, geometry: Geomet
 def _stay(
     tilt: Numbers, row: Numbers, column: Numbers, place: Wide, geometry: Geometry
 ) -> NDArray[np.bool_]:
-    """Which of the pixels stand out at one place in many views between which a point would move."""
+    """True for pixels that stand out at one place in many views between which a point would move."""
     cosine = np.cos(np.asarray(geometry.angles))[tilt]
     along = np.array([geometry.shift(t)[1] for t in range(geometry.tilts)])[tilt]
     _, which, count = np.unique(
@@ -101,7 +101,7 @@ def _stay(
 def _found_again(
     tilt: Numbers, line: Numbers, place: Wide, geometry: Geometry
 ) -> tuple[NDArray[np.bool_], Wide]:
-    """Which pixels are found again in neighbouring views, and how probable that is by chance."""
+    """True for pixels that are found again in neighbouring views; the probability of chance."""
     angles = np.asarray(geometry.angles)
     views, order = geometry.tilts, np.argsort(angles, kind="stable")
     # All pixels in the order of views, lines and places, so that a search finds those near another.

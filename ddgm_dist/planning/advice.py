@@ -1,12 +1,10 @@
-"""Which keys to change so that a problem fits a worker's memory."""
+"""Keys to change so that a problem fits a worker's memory."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 
-from ddgm_dist.core.window import make_lattice
 from ddgm_dist.errors import InputError
 from ddgm_dist.operators.slab.basis import period
 from ddgm_dist.planning.problem import Problem
@@ -26,7 +24,7 @@ Fits = Callable[[Problem, int], bool]
 
 
 def variant(problem: Problem, keys: Keys) -> tuple[Problem, int]:
-    """The problem with other keys, as far as a plan looks at it, and the period of its transform.
+    """The problem with other keys, and the period of its transform.
 
     Raises
     ------
@@ -34,15 +32,15 @@ def variant(problem: Problem, keys: Keys) -> tuple[Problem, int]:
         If windows of that width cannot overlap as they should.
     """
     g, config = problem.geometry, problem.config.model_copy(update=dict(keys))
-    lattice = make_lattice(
-        g.domain,
-        max_width=config.window,
-        overlap=config.overlap,
+    changed = Problem.derive(
+        g,
+        config,
+        problem.intensity,
         stride=problem.lattice.stride,
-        extent=widest_read(g, config),
-    )
-    changed = replace(
-        problem, config=config, lattice=lattice, rows_per_call=min(config.rows_per_call, g.rows)
+        data_digest=problem.data_digest,
+        denoiser_digest=problem.denoiser_digest,
+        screen=problem.screen,
+        step_size=problem.step_size,
     )
     return changed, period(g, widest_read(g, config))
 

@@ -8,12 +8,22 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ddgm_dist.algorithm.planes import Plane, halo_rows
-from ddgm_dist.algorithm.schedule import IMPUTED_EVERY, Schedule
+from ddgm_dist.algorithm.schedule import (
+    IMPUTED_EVERY,
+    Schedule,
+    denoising_steps,
+    make_schedule,
+    noise_levels,
+)
 from ddgm_dist.core.geometry import Geometry
 from ddgm_dist.core.intensity import Intensity
-from ddgm_dist.core.window import WindowLattice
+from ddgm_dist.core.noise import ROW_LATTICE_STREAM
+from ddgm_dist.core.window import WindowLattice, make_lattice
+from ddgm_dist.errors import InputError
+from ddgm_dist.operators.slab.basis import norm_squared
 from ddgm_dist.pixels.screen import Screen
 from ddgm_dist.planning.config import ProblemConfig
+from ddgm_dist.planning.tiling import widest_read
 
 __all__ = ["Problem", "changes", "differences"]
 
@@ -36,7 +46,7 @@ class Problem:
     config
         The resolved problem keys.
     geometry
-        Of the tilt series.
+        Geometry of the tilt series.
     intensity
         The map from the data's unit to the prior's.
     step_size
@@ -52,7 +62,7 @@ class Problem:
     data_digest, denoiser_digest
         SHA-256 of the tilt series and of the denoiser.
     screen
-        Which pixels are masked although they are numbers; None when none are.
+        Rule for pixels that are masked although they are numbers; None when none are.
     """
 
     config: ProblemConfig
@@ -67,6 +77,72 @@ class Problem:
     lattice_rows: WindowLattice | None = None
     screen: Screen | None = None
 
+    @staticmethod
+    def derive(
+        geometry: Geometry,
+        config: ProblemConfig,
+        intensity: Intensity,
+        *,
+        stride: int,
+        data_digest: str,
+        denoiser_digest: str,
+        screen: Screen | None = None,
+        domain: tuple[int, int] | None = None,
+        step_size: float | None = None,
+    ) -> Problem:
+        """The problem of a geometry and a configuration: step size, schedule, windows, block of rows.
+
+        Parameters
+        ----------
+        geometry, config, intensity
+            What is solved.
+        stride
+            Stride of the denoiser.
+        data_digest, denoiser_digest, screen
+            Stored in the problem as they are.
+        domain
+            First and last column (exclusive) that one window lattice covers at once; by default what the
+            geometry's tiles read.
+        step_size
+            eta, where it is known already; else that of the configuration, or 1 / ||A||^2.
+
+        Raises
+        ------
+        InputError
+            With that step size descent diverges, or windows cannot overlap as they should.
+        """
+        if step_size is None:
+            step_size = _step_size(geometry, config)
+        lattice_rows = None
+        if config.rotates:
+            lattice_rows = make_lattice(
+                (0, geometry.rows),
+                max_width=config.window_rows,
+                overlap=config.overlap_rows,
+                stride=stride,
+                stream=ROW_LATTICE_STREAM,
+                argument="window_rows",
+            )
+        return Problem(
+            config=config,
+            geometry=geometry,
+            intensity=intensity,
+            step_size=step_size,
+            schedule=_schedule(config, step_size, intensity),
+            lattice=make_lattice(
+                domain or geometry.domain,
+                max_width=config.window,
+                overlap=config.overlap,
+                stride=stride,
+                extent=None if domain else widest_read(geometry, config),
+            ),
+            rows_per_call=min(config.rows_per_call, geometry.rows),
+            data_digest=data_digest,
+            denoiser_digest=denoiser_digest,
+            lattice_rows=lattice_rows,
+            screen=screen,
+        )
+
     def seed(self, sample: int) -> int:
         """The seed of a sample: the only thing in which samples differ."""
         return self.config.seed + sample
@@ -74,10 +150,9 @@ class Problem:
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values.
 
-        What is in `UNSAID` is left out where it is as there: so that problems are those that they were
-        before there could be several samples, another schedule, masked pixels, or more than one
-        imputation in an iteration, and their outputs can be gone on with. How often is imputed is said
-        where it matters.
+        Values as in `UNSAID` are left out. So problems keep the digests that they had before there could
+        be several samples, another schedule, masked pixels, or repeated imputation, and their outputs
+        can be resumed. The interval of imputation is included where it matters.
         """
         config = self.config.model_dump(mode="json")
         for key in ("samples", "schedule", "despike"):
@@ -120,6 +195,31 @@ class Problem:
         return hashlib.sha256(text.encode()).hexdigest()
 
 
+def _step_size(geometry: Geometry, config: ProblemConfig) -> float:
+    norm = norm_squared(geometry)
+    step_size = config.step_size or 1 / norm
+    if step_size >= 2 / norm:
+        raise InputError(
+            "step_size", step_size, f"must be below 2/||A||^2 = {2 / norm:.4g}, or descent diverges"
+        )
+    return step_size
+
+
+def _schedule(config: ProblemConfig, step_size: float, intensity: Intensity) -> Schedule:
+    first, last = config.s_1 or config.sigma_1, config.s_N or config.sigma_N
+    return make_schedule(
+        N=config.N,
+        K=config.K,
+        sigma=noise_levels(config.schedule, config.sigma_1, config.sigma_N, config.N),
+        added_noise=config.added_noise,
+        denoising_step=denoising_steps(config.schedule, first, last, config.N),
+        rule=config.step_rule,
+        step_size=step_size,
+        sigma_y=intensity.relative_noise,
+        data_weight_cap=config.data_weight_cap,
+    )
+
+
 def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
     """Fields in which two problems' dictionaries differ, as ``name: old -> new`` lines."""
     found = []
@@ -138,8 +238,8 @@ def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> l
 def changes(old: dict[str, Any], new: dict[str, Any]) -> tuple[list[str], list[str]]:
     """What a user has changed between two problems: settings, the tilt series, the denoiser.
 
-    What follows from these, such as the schedule of N, is left out. It is only told where nothing that
-    a user gives explains it: then it is the package that has changed.
+    Consequences of these, such as the schedule of N, are left out. They are listed only where no change
+    by the user explains them: then the package has changed.
 
     Parameters
     ----------

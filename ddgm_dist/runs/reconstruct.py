@@ -25,7 +25,7 @@ from ddgm_dist.planning.problem import Problem
 from ddgm_dist.planning.tiling import widest_read
 from ddgm_dist.prior.denoisers import load_denoiser, weight_files
 from ddgm_dist.records.result import What, open_result
-from ddgm_dist.runs.build_problem import pose, pose_problem
+from ddgm_dist.runs.build_problem import build_problem
 from ddgm_dist.runs.event_log import EventLog
 from ddgm_dist.runs.output import Output
 from ddgm_dist.runs.progress import Bar
@@ -127,7 +127,7 @@ def plan(
 ) -> Plan:
     """What a reconstruction would take.
 
-    Without calibration the data are read once, and nothing is computed.
+    Without calibration nothing is computed; the data are read only where their writer left no record.
 
     Parameters
     ----------
@@ -151,13 +151,13 @@ def plan(
     """
     resolved = parse_config(config)
     began = time.perf_counter()
-    posed = pose(locate(tilts, "tilts"), resolved.problem())
-    problem, series = posed.problem, posed.series
+    built = build_problem(locate(tilts, "tilts"), resolved.problem())
+    problem, series = built.problem, built.series
     posing = time.perf_counter() - began
     if calibrate and memory is None and (free := available_memory()) is not None:
         memory = free // (workers or 1)  # as a run here would have it
     found = plan_problem(problem, series, resolved, memory, workers=workers)
-    found = replace(found, findings=posed.findings)
+    found = replace(found, findings=built.findings)
     if not calibrate:
         return found
     from ddgm_dist.runs.calibrate import expect
@@ -218,7 +218,8 @@ def reconstruct(
     # First of all, so that a cluster that is not there is told before any work.
     with runner.connected():
         budget = runner.budget(memory)
-        problem, series = pose_problem(source, resolved.problem())
+        built = build_problem(source, resolved.problem())
+        problem, series = built.problem, built.series
         how = plan_problem(problem, series, resolved, budget, workers=runner.workers)
         with Output.claim(
             place, problem, how, series.meta.pixel_size_nm, overwrite=overwrite

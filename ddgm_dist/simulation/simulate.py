@@ -153,13 +153,13 @@ def simulate(
     scan = Scan(source, projector, part)
     detector = _detector(wanted, scan, seed)
     shape = (len(degrees), part.stop - part.start, n_u)
-    with create_tilt_series(place, shape, meta, overwrite=overwrite) as writer:
+    with create_tilt_series(place, shape, meta, overwrite=overwrite, checked=True) as writer:
         for block_rows, columns, clean in scan.blocks():
             if columns.start == 0:
                 exposure = detector.expose(len(degrees), block_rows)
             here = slice(block_rows.start - part.start, block_rows.stop - part.start)
             writer.write(here, exposure.record(clean), columns)
-    return open_series_at(place)
+    return open_series_at(place, checked=True)
 
 
 def _source(

@@ -18,7 +18,7 @@ from ddgm_dist.core.box import Box
 from ddgm_dist.errors import InputError
 from ddgm_dist.readers.base import VolumeSource
 from ddgm_dist.simulation.projector import Projector
-from ddgm_dist.tilts.writer import CHUNK_COLUMNS, CHUNK_ROWS
+from ddgm_dist.tilts.digests import CHUNK_COLUMNS, CHUNK_ROWS
 
 __all__ = ["Scan"]
 

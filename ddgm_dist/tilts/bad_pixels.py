@@ -11,6 +11,13 @@ from numpy.typing import NDArray
 __all__ = ["BadPixels", "Origin", "find_bad"]
 
 Origin = tuple[int, int, int]
+# Pixels whose coordinates are kept.
+SHOWN = 3
+
+
+def _by_row(place: Origin) -> Origin:
+    tilt, row, column = place
+    return row, tilt, column
 
 
 @dataclass(frozen=True)
@@ -28,6 +35,13 @@ class BadPixels:
     count: int
     first: tuple[tuple[int, int, int], ...] = ()
 
+    @staticmethod
+    def merge(parts: Iterable[BadPixels], *, show: int = SHOWN) -> BadPixels:
+        """Those of several blocks together."""
+        known = list(parts)
+        first = sorted((place for part in known for place in part.first), key=_by_row)
+        return BadPixels(sum(part.count for part in known), tuple(first[:show]))
+
     def describe(self) -> str:
         """The count and the first coordinates, as a clause."""
         if not self.count:
@@ -37,29 +51,26 @@ class BadPixels:
         return f"{self.count} NaN or infinite pixels, first at (tilt, y, u) = {where}{more}"
 
 
-def find_bad(parts: Iterable[tuple[Origin, NDArray[np.float32]]], *, show: int = 3) -> BadPixels:
-    """Count the NaN and infinite pixels of blocks ``(tilt, rows, columns)``.
+def find_bad(origin: Origin, block: NDArray[np.float32], *, show: int = SHOWN) -> BadPixels:
+    """The NaN and infinite pixels of a block.
 
     Parameters
     ----------
-    parts
-        Where each block begins, ``(tilt, y, u)``, and its pixels; in any order.
+    origin
+        Where the block begins, ``(tilt, y, u)``.
+    block
+        ``(tilt, rows, columns)``.
     show
-        How many to tell the coordinates of.
+        How many to give the coordinates of.
     """
-    count, first = 0, list[tuple[int, int, int]]()
-    for (t0, y0, u0), block in parts:
-        bad = ~np.isfinite(block)
-        here = int(np.count_nonzero(bad))
-        count += here
-        found = list[tuple[int, int, int]]()
-        for row in range(block.shape[1] if here else 0):
-            tilt, column = np.nonzero(bad[:, row])
-            found += [
-                (y0 + row, t0 + int(t), u0 + int(u))
-                for t, u in zip(tilt[:show], column[:show], strict=True)
-            ]
-            if len(found) >= show:
-                break
-        first = sorted(first + found)[:show]
-    return BadPixels(count, tuple((t, y, u) for y, t, u in first))
+    bad = ~np.isfinite(block)
+    count, first = int(np.count_nonzero(bad)), list[Origin]()
+    for row in range(block.shape[1] if count else 0):
+        tilt, column = np.nonzero(bad[:, row])
+        first += [
+            (origin[0] + int(t), origin[1] + row, origin[2] + int(u))
+            for t, u in zip(tilt[:show], column[:show], strict=True)
+        ]
+        if len(first) >= show:
+            break
+    return BadPixels(count, tuple(first[:show]))

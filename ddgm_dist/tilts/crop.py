@@ -19,22 +19,22 @@ from ddgm_dist.core.geometry import Geometry
 from ddgm_dist.core.intensity import Intensity
 from ddgm_dist.operators.slab.stretch import DetectorPart
 from ddgm_dist.pixels.screen import Screen
+from ddgm_dist.tilts.reader import TiltSeries
 from ddgm_dist.tilts.rows import read_rows
-from ddgm_dist.tilts.series import TiltSeries
 
-__all__ = ["Crop", "Place", "crop", "default_columns", "spread_places"]
+__all__ = ["Crop", "Place", "default_columns", "read_crop", "spread_places"]
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a block lies.
+    """Position and extent of a block.
 
     Attributes
     ----------
     row, rows
         First row, and how many.
     middle
-        Of its columns, in columns of the field; a field of n columns has its own at (n - 1) / 2.
+        Centre of its columns, in columns of the field; a field of n columns has its own at (n - 1) / 2.
     columns
         How many.
     """
@@ -52,7 +52,7 @@ class Crop:
     Attributes
     ----------
     geometry
-        Of the block: its rows and columns are the field; shifts along y are done.
+        The block's own: its rows and columns are the field; shifts along y are done.
     projections
         Normalised, float32 ``(tilt, rows, columns)``.
     valid
@@ -88,11 +88,11 @@ def spread_places(geometry: Geometry, count: int, rows: int, seed: int) -> list[
     Parameters
     ----------
     geometry
-        Of the tilt series.
+        Geometry of the tilt series.
     count, rows
         Number of places; rows of each, cut to those there are.
     seed
-        Of the choice within the strata.
+        Seed of the choice within the strata.
     """
     draw = random.Random(seed)
     rows, columns = min(rows, geometry.rows), default_columns(geometry)
@@ -106,7 +106,7 @@ def spread_places(geometry: Geometry, count: int, rows: int, seed: int) -> list[
     return places
 
 
-def crop(
+def read_crop(
     series: TiltSeries,
     geometry: Geometry,
     intensity: Intensity,

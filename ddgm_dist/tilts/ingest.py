@@ -23,14 +23,13 @@ from ddgm_dist.readers.arrays import open_npy, open_npz
 from ddgm_dist.readers.base import VolumeSource
 from ddgm_dist.readers.images import ImageFolder, disagreement, open_images, pairing
 from ddgm_dist.readers.mrc import MRC_SUFFIXES, angles_beside, open_mrc
-from ddgm_dist.tilts.look import Look
+from ddgm_dist.tilts.bad_pixels import BadPixels, find_bad
+from ddgm_dist.tilts.findings import findings
 from ddgm_dist.tilts.series import (
-    BadPixels,
     TiltSeries,
     TiltSeriesMeta,
     check_meta,
     create_tilt_series,
-    find_bad,
     open_series_at,
 )
 
@@ -42,8 +41,6 @@ Angles = str | Path | Sequence[float]
 _log = logging.getLogger("ddgm_dist")
 
 _BLOCK_BYTES = 128 * 2**20
-# Blocks of which some rows are looked at first, and how many rows.
-_PROBED, _PROBED_ROWS = 8, 8
 _CHUNK_ROWS = 8
 _STEPS = 64  # of float32 between the smallest and the largest value, at least
 
@@ -85,11 +82,12 @@ def ingest(
     source
         ``.npz`` (projections, and angles and shifts if it has them), ``.npy``, MRC (angles from the
         ``.tlt`` or ``.rawtlt`` file beside it), or a folder of PNG or TIFF images in the order
-        of their names (see `formats.images.list_images`). The array's axes are ``(tilt, row, column)``.
+        of their names (see `ddgm_dist.readers.images.list_images`). The array's axes are
+        ``(tilt, row, column)``.
     out
         The store to make: a path or a URL.
     angles
-        Degrees, one per tilt: a file (see `formats.angles.read_angles`) or numbers. By default
+        Degrees, one per tilt: a file (see `ddgm_dist.readers.angles.read_angles`) or numbers. By default
         what the source says.
     thickness
         Thickness of the slab to reconstruct, pixels; may wait until the reconstruction.
@@ -106,8 +104,8 @@ def ingest(
     dark
         Value of vacuum, subtracted; by default what an ``.npz`` says in ``dark_level``, or 0.
     impute_nonfinite
-        Store NaN and infinite pixels as NaN, to be imputed by the reconstruction. The store says so,
-        and nobody need say it again.
+        Store NaN and infinite pixels as NaN, to be imputed by the reconstruction. The store records
+        that, so the reconstruction needs no option for it.
     overwrite
         Replace the store if it exists, when the new one is whole.
     description
@@ -151,7 +149,7 @@ def ingest(
         description=description,
     )
     check_meta(meta, projections.shape[0], str(source))
-    _tell_pairs(found.stack, degrees)
+    _log_pairs(found.stack, degrees)
     # Before anything is written or overwritten, so that a refused source leaves no trace.
     projections.refuse_lost_contrast(str(source))
     bad = projections.count_bad()
@@ -165,18 +163,15 @@ def ingest(
     dtype = projections.store_dtype()
     if bad.count:
         meta = replace(meta, bad_pixels="unmeasured")
-    look = Look(projections.shape, meta)
-    look.probe([projections.read(rows) for rows in projections.spread()])
     with create_tilt_series(
-        place, projections.shape, meta, dtype=dtype, overwrite=overwrite
+        place, projections.shape, meta, dtype=dtype, overwrite=overwrite, checked=True
     ) as writer:
         for part in projections.blocks():
-            block = projections.read(part)
-            look.add(part.start, block)
-            writer.write(part, block.astype(dtype, copy=False))
-    for finding in look.findings(dark=level):
+            writer.write(part, projections.read(part).astype(dtype, copy=False))
+    series = open_series_at(place, checked=True)
+    for finding in findings(series, dark=level):
         _log.warning("%s: %s", source, finding.text)
-    return open_series_at(place)
+    return series
 
 
 class _Projections:
@@ -219,7 +214,7 @@ class _Projections:
         return np.ascontiguousarray(block.transpose(0, 2, 1)) if self._transposed else block
 
     def refuse_lost_contrast(self, source: str) -> None:
-        """Refuse an offset beside which float32 cannot tell the values apart.
+        """Refuse an offset beside which float32 cannot resolve the values.
 
         Raises
         ------
@@ -251,20 +246,13 @@ class _Projections:
         step = max(1, _BLOCK_BYTES // (4 * tilts * width * _CHUNK_ROWS)) * _CHUNK_ROWS
         return [slice(i, min(i + step, height)) for i in range(0, height, step)]
 
-    def spread(self) -> list[slice]:
-        """Some rows from all over the series; none where a single block holds all of it."""
-        blocks = self.blocks()
-        if len(blocks) == 1:
-            return []
-        chosen = np.unique(np.linspace(0, len(blocks) - 1, _PROBED).astype(int))
-        starts = [(blocks[k].start + blocks[k].stop) // 2 for k in chosen]
-        return [slice(y, min(y + _PROBED_ROWS, self.shape[1])) for y in starts]
-
     def count_bad(self) -> BadPixels:
         """NaN and infinite pixels, in the store's coordinates."""
         if not np.issubdtype(self._stack.dtype, np.floating):
             return BadPixels(0)
-        return find_bad(((0, rows.start, 0), self.read(rows)) for rows in self.blocks())
+        return BadPixels.merge(
+            find_bad((0, rows.start, 0), self.read(rows)) for rows in self.blocks()
+        )
 
     def store_dtype(self) -> np.dtype[np.generic]:
         """Small integers are kept (half the bytes); float32 holds all of them exactly."""
@@ -341,14 +329,14 @@ def _angles(
 
 
 def _origin(given: Angles | None, source: Path) -> str:
-    """Where the angles come from, for messages."""
+    """The file that the angles come from, for messages."""
     if given is not None:
         return str(given) if isinstance(given, str | Path) else "as given"
     beside = None if source.suffix.lower() == ".npz" else angles_beside(source)
     return str(beside or source)
 
 
-def _tell_pairs(stack: VolumeSource, degrees: tuple[float, ...]) -> None:
+def _log_pairs(stack: VolumeSource, degrees: tuple[float, ...]) -> None:
     """Log which image of a folder is taken for which angle, and whether the names say another."""
     if isinstance(stack, ImageFolder):
         _log.info("images and angles: %s", pairing(stack.files, degrees))

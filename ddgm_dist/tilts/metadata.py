@@ -1,7 +1,8 @@
-"""What a tilt-series store says about its projections: parsing and checking the metadata."""
+"""Metadata of a tilt-series store: parsing, checking and dumping."""
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -26,7 +27,7 @@ MAX_ANGLE_DEG = 85.0
 
 @dataclass(frozen=True)
 class TiltSeriesMeta:
-    """What is known about a tilt series besides its pixels.
+    """Metadata of a tilt series.
 
     Attributes
     ----------
@@ -42,8 +43,8 @@ class TiltSeriesMeta:
     description
         Free text.
     bad_pixels
-        ``unmeasured``: pixels that are NaN or infinite are known to be, and need no further word. None
-        where nobody has said so.
+        ``unmeasured``: pixels that are NaN or infinite are known to be unmeasured. None where that has
+        not been stated.
     """
 
     angles_deg: tuple[float, ...]
@@ -174,7 +175,7 @@ def _numbers(value: Any, name: str, path: str) -> list[float]:
 
 def dump_meta(meta: TiltSeriesMeta) -> dict[str, Any]:
     """The value of the group attribute for this metadata; `parse_meta` reverses it."""
-    values = asdict(meta)
+    values: dict[str, Any] = json.loads(json.dumps(asdict(meta)))  # lists, as they are read again
     if meta.bad_pixels is None:
         del values["bad_pixels"]
     return {"kind": KIND, "version": VERSION, **values}

@@ -15,7 +15,7 @@ from ddgm_dist.core.intensity import Intensity
 from ddgm_dist.operators.slab.stretch import DetectorPart, interpolate_rows
 from ddgm_dist.pixels.hot_pixels import MARGIN
 from ddgm_dist.pixels.screen import Screen
-from ddgm_dist.tilts.series import TiltSeries
+from ddgm_dist.tilts.reader import TiltSeries
 
 __all__ = ["BRIDGE", "read_rows", "read_screened", "repair"]
 
@@ -43,7 +43,7 @@ def read_rows(
     tilts
         Open store.
     geometry, intensity
-        Of the problem.
+        Those of the problem.
     start, stop
         Rows of the volume. Those beyond its end are filled with the mean and not trusted.
     part
@@ -100,7 +100,8 @@ def read_screened(
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Detector rows as they are stored, and which of their pixels were measured.
 
-    What tells whether a pixel is hot is read as well, so any part is screened as the whole is.
+    The surroundings that decide whether a pixel is hot are read as well, so any part is screened as the
+    whole is.
     """
     if screen is None:
         raw = tilts.read_lines(rows, part.first, part.width)
@@ -163,7 +164,7 @@ def repair(
     raw
         Float32 ``(tilt, rows, columns)``.
     finite
-        Which of them are good.
+        Bool ``(tilt, rows, columns)``: the good ones.
     fill
         Per tilt, for pixels far from any good one; 0 when None.
     """

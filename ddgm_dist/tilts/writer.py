@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import uuid
 from types import TracebackType
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import zarr
 from numpy.typing import DTypeLike, NDArray
 from zarr.codecs import ZstdCodec
 
+from ddgm_dist.core.geometry import Boundary, Geometry
 from ddgm_dist.errors import InputError, StorageError
 from ddgm_dist.paths.array_io import BulkArray
 from ddgm_dist.paths.claim import SIDECAR, is_claim, prepare_output
@@ -20,13 +21,24 @@ from ddgm_dist.paths.free_space import write_error
 from ddgm_dist.paths.place import ObjectPath, Place
 from ddgm_dist.paths.store_name import check_store_name
 from ddgm_dist.paths.zarr_store import zarr_store
+from ddgm_dist.pixels.observations import Observations
 from ddgm_dist.records.lease import Lease
 from ddgm_dist.records.replacement import Redirect, Replacement
-from ddgm_dist.tilts.metadata import ARRAY, ATTRIBUTE, TiltSeriesMeta, check_meta, dump_meta
+from ddgm_dist.tilts.digests import CHUNK_COLUMNS, CHUNK_ROWS, Digests
+from ddgm_dist.tilts.estimate import estimate
+from ddgm_dist.tilts.metadata import (
+    ARRAY,
+    ATTRIBUTE,
+    TiltSeriesMeta,
+    check_meta,
+    dump_meta,
+    parse_meta,
+)
+from ddgm_dist.tilts.reader import TiltSeries
+from ddgm_dist.tilts.record import Estimate, Record, folder_of, save_record
+from ddgm_dist.tilts.survey import survey
 
-__all__ = ["CHUNK_COLUMNS", "CHUNK_ROWS", "TiltSeriesWriter", "create_tilt_series"]
-
-CHUNK_ROWS, CHUNK_COLUMNS = 8, 1024
+__all__ = ["TiltSeriesWriter", "create_tilt_series"]
 
 
 class TiltSeriesWriter:
@@ -43,17 +55,15 @@ class TiltSeriesWriter:
         assert isinstance(array, zarr.Array)
         self._place, self.path = path, str(path)
         self._claim, self._group, self._meta = claim, group, meta
-        self._shape = array.shape
+        self._array, self._shape = array, (array.shape[0], array.shape[1], array.shape[2])
         self._bulk = BulkArray(array, claim.work / ARRAY, writable=True)
-        # By row and chunk of columns.
-        self._chunk_columns = array.chunks[2]
-        chunks = -(-array.shape[2] // self._chunk_columns)
-        self._written = np.zeros((array.shape[1], chunks), dtype=bool)
+        self._digests = Digests(self._shape, self._read, self.path)
 
     def write(self, rows: slice, block: NDArray[Any], columns: slice = slice(None)) -> None:
-        """Write the projections ``(tilt, rows, columns)`` of some rows; best are whole chunks.
+        """Write the projections ``(tilt, rows, columns)`` of some rows; best are whole pieces.
 
-        Chunks are 8 rows high; columns must be whole chunks.
+        Pieces are 8 rows high and 8192 columns wide: parts of them are read back to be hashed. Columns
+        must be whole chunks, of 1024. Several threads may write at a time.
 
         Raises
         ------
@@ -67,12 +77,15 @@ class TiltSeriesWriter:
         left, right, _ = columns.indices(width)
         if block.shape != (tilts, stop - start, right - left):
             raise ValueError(f"block {block.shape} is not {(tilts, stop - start, right - left)}")
-        chunk = self._chunk_columns
-        if left % chunk or (right % chunk and right != width):
-            raise ValueError(f"columns {left}:{right} are not whole chunks of {chunk}")
+        if left % CHUNK_COLUMNS or (right % CHUNK_COLUMNS and right != width):
+            raise ValueError(f"columns {left}:{right} are not whole chunks of {CHUNK_COLUMNS}")
         self._claim.lease.check()  # a writer that was cut off must not write what another one does
+        block = block.astype(self._array.dtype, copy=False)
         self._bulk.write((slice(None), slice(start, stop), slice(left, right)), block)
-        self._written[start:stop, left // chunk : -(-right // chunk)] = True
+        self._digests.add(start, left, block)
+
+    def _read(self, rows: slice, columns: slice) -> NDArray[Any]:
+        return self._bulk.read((slice(None), rows, columns))
 
     def close(self) -> None:
         """Declare the store complete, and put it in its place.
@@ -83,7 +96,7 @@ class TiltSeriesWriter:
             Rows were never written (they still can be); or the store cannot be put in its place, and
             has been deleted.
         """
-        missing = np.flatnonzero(~self._written.all(axis=1))
+        missing = self._digests.missing_rows()
         if missing.size:
             raise StorageError(
                 f"{self.path} is incomplete: {missing.size} rows were never written whole, "
@@ -91,8 +104,10 @@ class TiltSeriesWriter:
             )
         try:
             self._claim.lease.check()
-            # Two series of one shape are told apart by a name that no other has.
-            self._group.attrs[ATTRIBUTE] = {**dump_meta(self._meta), "id": uuid.uuid4().hex}
+            # A name that no other series has distinguishes two of one shape.
+            identity = uuid.uuid4().hex
+            save_record(self._claim.work, self._record(identity), self._digests)
+            self._group.attrs[ATTRIBUTE] = {**dump_meta(self._meta), "id": identity}
             self._claim.publish(_redirect)
         except OSError as error:
             self._claim.discard()
@@ -101,6 +116,23 @@ class TiltSeriesWriter:
             self._claim.discard()
             raise
         self._claim.release()
+
+    def _record(self, identity: str) -> Record:
+        """What all pixels say, which are read back for it, in several threads."""
+        # As it is read again: whole numbers have become floats.
+        work, meta = self._claim.work, parse_meta(dump_meta(self._meta), self.path)
+        series = TiltSeries(work, work, self._array, meta)
+        seen = survey(series, self._digests.pieces)
+        return Record(
+            identity=identity,
+            shape=self._shape,
+            dtype=str(series.dtype),
+            meta=meta,
+            fingerprint=seen.fingerprint,
+            bad=seen.bad,
+            observations=seen.observations,
+            estimates=_estimates(series, seen.observations),
+        )
 
     def __enter__(self) -> TiltSeriesWriter:
         return self
@@ -119,6 +151,27 @@ class TiltSeriesWriter:
             raise
         if kind is not None:
             self._claim.discard()
+
+
+def _estimates(series: TiltSeries, observations: Observations) -> dict[str, Estimate]:
+    """By boundary: what a run with the stored thickness needs to know first."""
+    meta, found = series.meta, dict[str, Estimate]()
+    if meta.thickness_px is None:
+        return found
+    _, rows, field = series.shape
+    for boundary in get_args(Boundary):
+        geometry = Geometry(
+            angles_deg=meta.angles_deg,
+            thickness=meta.thickness_px,
+            rows=rows,
+            field=field,
+            shifts_px=meta.shifts_px or (),
+            boundary=boundary,
+        )
+        # Where nothing can be estimated, the run says so.
+        with contextlib.suppress(InputError):
+            found[boundary] = estimate(series, geometry, observations.judge(geometry).screen())
+    return found
 
 
 def _redirect(attributes: dict[str, Any], folder: str) -> dict[str, Any]:
@@ -143,6 +196,7 @@ class _New:
         with contextlib.suppress(StorageError):
             self.lease.check()
             if not self._published:  # but for the lease
+                delete_folder(folder_of(self.work))
                 for name in listdir(self.work):
                     if name != SIDECAR:
                         delete_folder(self.work / name)
@@ -161,6 +215,7 @@ def create_tilt_series(
     *,
     dtype: DTypeLike = "float32",
     overwrite: bool = False,
+    checked: bool = False,
 ) -> TiltSeriesWriter:
     """Make an empty store for projections of shape ``(tilt, y, u)``.
 
@@ -169,11 +224,24 @@ def create_tilt_series(
 
     What is at the place is replaced when the writer is closed, and not before.
 
+    Parameters
+    ----------
+    path
+        Path or URL of the store.
+    shape, dtype
+        Shape and dtype of its array.
+    meta
+        Metadata of the series.
+    overwrite
+        Replace a store that is there.
+    checked
+        The metadata have passed `check_meta`.
+
     Raises
     ------
     InputError
-        The output exists (and ``overwrite`` is false) or is no store, or somebody else writes to
-        it; the metadata fail `check_meta`; the shape or the dtype is unusable.
+        The output exists (and ``overwrite`` is false) or is no store, or another process
+        writes to it; the metadata fail `check_meta`; the shape or the dtype is unusable.
     StorageError
         The store cannot be written.
     """
@@ -181,14 +249,15 @@ def create_tilt_series(
     kind = np.dtype(dtype).kind
     if kind not in "fiu" or len(shape) != 3 or min(shape) < 1:
         raise InputError("projections", f"{dtype} {shape}", "must be numbers of shape (tilt, y, u)")
-    check_meta(meta, shape[0], str(place))
+    if not checked:
+        check_meta(meta, shape[0], str(place))
     prepare_output(place, "out", overwrite=overwrite)
     lease = Lease(place)
     lease.acquire()
     swap = Replacement(place, lease)
     claim: Replacement | _New = swap
     try:
-        # Somebody may have made it before it was leased.
+        # It may have been made before it was leased.
         prepare_output(place, "out", overwrite=overwrite)
         if isinstance(place, ObjectPath) and is_claim(place):
             claim = _New(place, lease)

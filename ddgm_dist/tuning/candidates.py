@@ -74,7 +74,7 @@ class Candidate:
 def expand_grid(grid: Grid, base: Config) -> list[Candidate]:
     """The candidates of a grid on top of a configuration, which is the first; each once.
 
-    ``data_weight_cap`` tells nothing apart where the rule is ``paper``.
+    ``data_weight_cap`` makes no difference where the rule is ``paper``.
 
     Raises
     ------

@@ -1,6 +1,6 @@
 """Cross-validation over held-out tilts: a block solved from some tilts, judged by the others.
 
-Two kinds of tilts are held out at once. Those *between* the kept ones, every f-th, tell the error in
+Two kinds of tilts are held out at once. Those *between* the kept ones, every f-th, show the error in
 the directions that were measured. The outermost, *beyond* the kept ones, stand for the missing wedge:
 they are the nearest to it that anything was measured of. With :mod:`ddgm_dist.tuning.held_out` both are
 mean squared errors per voxel as if all directions were alike, so the estimate of the whole is their
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -19,14 +19,11 @@ from torch import Tensor
 from ddgm_dist.algorithm.denoiser import Denoiser
 from ddgm_dist.core.box import Box
 from ddgm_dist.core.geometry import Geometry
-from ddgm_dist.core.window import make_lattice
 from ddgm_dist.errors import InputError
-from ddgm_dist.operators.slab.basis import norm_squared
 from ddgm_dist.operators.slab.operator import SlabOperator
 from ddgm_dist.planning.config import ProblemConfig
 from ddgm_dist.planning.problem import Problem
 from ddgm_dist.planning.tiling import Tile
-from ddgm_dist.runs.build_problem import build_schedule
 from ddgm_dist.tile.iterate import Iteration
 from ddgm_dist.tile.measured import TileData
 from ddgm_dist.tilts.crop import Crop
@@ -115,32 +112,32 @@ class BlockSolver:
 
     Parameters
     ----------
-    cut
+    crop
         The block with the tilts to use.
     domain
         Columns solved for: those that any of the block's tilts needs, used or not.
-    posed
+    problem
         The whole series' problem: intensity, windows, seeds.
     denoiser, device
-        On it.
+        The denoiser, and the device that it is on.
     """
 
     def __init__(
         self,
-        cut: Crop,
+        crop: Crop,
         domain: tuple[int, int],
-        posed: Problem,
+        problem: Problem,
         denoiser: Denoiser,
         device: torch.device,
     ) -> None:
-        self.cut, self.posed, self.device = cut, posed, device
+        self.crop, self.whole, self.device = crop, problem, device
         self.denoiser, self.domain = denoiser, domain
-        operator = _operator(cut, domain, posed, device)
+        operator = _operator(crop, domain, problem, device)
         data = operator.prepare(
-            cut.projections.to(device), None if cut.valid is None else cut.valid.to(device)
+            crop.projections.to(device), None if crop.valid is None else crop.valid.to(device)
         )
         self.data = TileData(operator, {0: data})
-        g = cut.geometry
+        g = crop.geometry
         box = Box((0, 0, domain[0]), (g.thickness, g.rows, domain[1]))
         self.tile = Tile("block", box, box, 0)
 
@@ -154,7 +151,7 @@ class BlockSolver:
         config
             The settings that are tried.
         seed
-            Of the added noise.
+            Seed of the added noise.
         on_step
             Called after each iteration.
 
@@ -177,35 +174,28 @@ class BlockSolver:
         Fewer tilts make a larger default step, 1 / ||A||^2, and every singular value smaller by as much:
         K steps of it do what K steps do with all tilts.
         """
-        geometry = self.cut.geometry
-        config = config.model_copy(update={"planes": ("zx",), "seed": seed})
-        step_size = config.step_size or 1 / norm_squared(geometry)
-        lattice = make_lattice(
-            self.domain,
-            max_width=config.window,
-            overlap=config.overlap,
+        geometry, whole = self.crop.geometry, self.whole
+        alone = {"planes": ("zx",), "seed": seed, "rows_per_call": geometry.rows}
+        return Problem.derive(
+            geometry,
+            config.model_copy(update=alone),
+            whole.intensity,
             stride=self.denoiser.stride,
-        )
-        return replace(
-            self.posed,
-            config=config,
-            geometry=geometry,
-            step_size=step_size,
-            schedule=build_schedule(config, step_size, self.posed.intensity),
-            lattice=lattice,
-            rows_per_call=geometry.rows,
-            lattice_rows=None,
+            data_digest=whole.data_digest,
+            denoiser_digest=whole.denoiser_digest,
+            screen=whole.screen,
+            domain=self.domain,
         )
 
 
 @dataclass(frozen=True)
 class BlockScore:
-    """Of one block under some settings; infinite where the estimate is.
+    """Score of one block under some settings; infinite where the estimate is.
 
     Attributes
     ----------
     between, beyond
-        Mean squared error per voxel, of the volume's variance, told by each held-out tilt of either
+        Mean squared error per voxel, of the volume's variance, by each held-out tilt of either
         kind.
     misfit
         Squared residual of all held-out tilts over their noise's; None where no noise is known.
@@ -225,26 +215,26 @@ class HeldOut:
 
     Parameters
     ----------
-    cut
+    crop
         The block with all its tilts.
     fold
-        Which are held out.
-    domain, posed, device
-        As of :class:`BlockSolver`.
+        The tilts that are held out.
+    domain, problem, device
+        As the parameters of :class:`BlockSolver`.
     """
 
     def __init__(
         self,
-        cut: Crop,
+        crop: Crop,
         fold: Fold,
         domain: tuple[int, int],
-        posed: Problem,
+        problem: Problem,
         device: torch.device,
     ) -> None:
-        self.between, self.sigma_y = len(fold.between), posed.intensity.relative_noise
-        held = cut.subset((*fold.between, *fold.beyond))
+        self.between, self.sigma_y = len(fold.between), problem.intensity.relative_noise
+        held = crop.subset((*fold.between, *fold.beyond))
         self.geometry = held.geometry
-        self.operator = _operator(held, domain, posed, device)
+        self.operator = _operator(held, domain, problem, device)
         self.data = self.operator.prepare(
             held.projections.to(device), None if held.valid is None else held.valid.to(device)
         )
@@ -281,10 +271,10 @@ def _errors(found: Sequence[HeldOutError | None]) -> tuple[float, ...]:
 
 
 def _operator(
-    cut: Crop, domain: tuple[int, int], posed: Problem, device: torch.device
+    crop: Crop, domain: tuple[int, int], problem: Problem, device: torch.device
 ) -> SlabOperator:
-    geometry: Geometry = cut.geometry
+    geometry: Geometry = crop.geometry
     isolated = geometry.boundary == "vacuum"
     return SlabOperator(
-        geometry, domain, background=posed.intensity.vacuum if isolated else 0.0, device=device
+        geometry, domain, background=problem.intensity.vacuum if isolated else 0.0, device=device
     )

@@ -1,4 +1,4 @@
-r"""What projections that a reconstruction did not see tell about its error.
+r"""Error of a reconstruction, estimated from projections that it did not use.
 
 By the Fourier slice theorem the projection at tilt theta of an error ``e(z, x)`` holds the error's power
 on one line through the origin of Fourier space: on the stretched grid
@@ -34,7 +34,7 @@ BAND = 0.85
 
 @dataclass(frozen=True)
 class HeldOutError:
-    """Of one held-out tilt, over the rows of a block.
+    """Error of one held-out tilt, over the rows of a block.
 
     Attributes
     ----------

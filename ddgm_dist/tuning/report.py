@@ -38,20 +38,20 @@ class Row:
     blocks
         It was tried on.
     error
-        Estimated mean squared error, a fraction of the volume's variance; of it, told by held-out
+        Estimated mean squared error, a fraction of the volume's variance; its parts by held-out
         tilts:
     between, beyond
         Within the range of the kept angles, and outside it.
     misfit
         Squared residual of the held-out tilts over their noise's; None where no noise is known.
     difference, deviation
-        Of the error to the chosen one's, over the same blocks, and its standard error; None where it
-        cannot be told.
+        Difference of the error to the chosen one's, over the same blocks, and its standard error. None
+        where it cannot be estimated.
     resolution
         Period in voxels at which reconstructions from even and odd tilts cease to correlate; None where
         it was not measured.
     chosen
-        Whether it is the one.
+        True for the chosen one.
     """
 
     name: str

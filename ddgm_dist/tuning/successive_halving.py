@@ -1,4 +1,4 @@
-"""Which candidates go on to more blocks, and which one is chosen: arithmetic on scores."""
+"""Choice of the candidates that are tried on more blocks, and of the best: arithmetic on scores."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class Estimate:
     Attributes
     ----------
     weights
-        Of each group of samples.
+        Weight of each group of samples.
     groups
-        The samples: errors told by single tilts.
+        The samples: errors by single tilts.
     """
 
     weights: tuple[float, ...]
@@ -38,7 +38,7 @@ class Estimate:
 
     @property
     def variance(self) -> float:
-        """Of the estimate, from the scatter within the groups; a group of one counts nothing."""
+        """Variance of the estimate, by the scatter within the groups (none in a group of one)."""
         return sum(
             w * w * _mean_and_variance(g)[1]
             for w, g in zip(self.weights, self.groups, strict=True)
@@ -78,7 +78,7 @@ class Compared:
     Attributes
     ----------
     index
-        Of the candidate.
+        Index of the candidate.
     blocks
         It was tried on.
     error
@@ -114,7 +114,7 @@ def paired(own: Sequence[Estimate], other: Sequence[Estimate]) -> tuple[float, f
 
     Differences are taken tilt by tilt: what makes a block hard for all does not count, nor does most of
     the held-out tilts' noise. The standard error is the larger of two: from the scatter of blocks,
-    which a few blocks tell badly, and from that of tilts within blocks. NaN where neither is known.
+    which a few blocks estimate badly, and from that of tilts within blocks. NaN where neither is known.
     """
     differences = [a.minus(b) for a, b in zip(own, other, strict=False)]
     means = [d.mean for d in differences]
@@ -182,3 +182,20 @@ def _mean_and_variance(values: Sequence[float]) -> tuple[float, float]:
     if len(values) < 2:
         return mean, math.nan
     return mean, sum((v - mean) ** 2 for v in values) / (len(values) - 1) / len(values)
+
+
+def count_calls(iterations: Sequence[int], blocks: int, *, first: int = 0) -> int:
+    """Denoiser calls of the rounds from ``first`` on and of the halves, as if all N were the mean.
+
+    Parameters
+    ----------
+    iterations
+        N of each candidate.
+    blocks
+        Blocks of the last round.
+    first
+        Number of the first round that counts.
+    """
+    plan = rounds(len(iterations), blocks)
+    runs = sum(r.candidates * len(r.blocks) for r in plan[first:]) + 2 * plan[-1].candidates
+    return round(runs * sum(iterations) / len(iterations))

@@ -18,6 +18,7 @@ from ddgm_dist.paths.numcodecs_array import NumcodecsArray
 from ddgm_dist.readers.volumes import open_volume
 from ddgm_dist.tilts.metadata import TiltSeriesMeta, dump_meta
 from ddgm_dist.tilts.series import open_tilt_series
+from ddgm_dist.tilts.survey import survey
 
 DATA = np.random.default_rng(0).integers(0, 200, size=(4, 9, 20))
 ALL = slice(None)
@@ -162,7 +163,7 @@ def test_a_series_of_values_beyond_float32_is_refused_with_the_place(tmp_path):
         lambda: series.read(slice(5, 9), slice(4, 12)),
         lambda: series.read_lines(slice(5, 9), [0, 1, 2, 3], 12),
         series.fingerprint,
-        series.count_bad,
+        lambda: survey(series),
     ):
         with pytest.raises(InputError, match=r"-4e\+40 at \(3, 6, 9\)"):
             read()

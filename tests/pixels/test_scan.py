@@ -1,5 +1,6 @@
 """What a scan sees in a series: named and placed, however the series is cut into blocks."""
 
+import json
 import tracemalloc
 
 import numpy as np
@@ -8,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ddgm_dist.core.geometry import Geometry
+from ddgm_dist.pixels.artifacts import Artifacts
 from ddgm_dist.pixels.hot_pixels import HotThreshold
-from ddgm_dist.pixels.observed import Seen
+from ddgm_dist.pixels.observations import Observations
 from ddgm_dist.pixels.scan import Scan
 from ddgm_dist.simulation.projector import project
 
@@ -22,7 +24,7 @@ def series(seed: int = 0) -> np.ndarray:
     return (100 + 5 * r.standard_normal((TILTS, ROWS, FIELD))).astype(np.float32)
 
 
-def look(data: np.ndarray, boundary="extended", steps=(TILTS, ROWS, FIELD), read=True) -> Seen:
+def look(data: np.ndarray, boundary="extended", steps=(TILTS, ROWS, FIELD), read=True) -> Artifacts:
     probes = HotThreshold(1)
     probes.add(data)
     scan = Scan(data.shape, probes.value(), (lambda y, u, t: data[t, y, u]) if read else None)
@@ -33,10 +35,18 @@ def look(data: np.ndarray, boundary="extended", steps=(TILTS, ROWS, FIELD), read
                 scan.add((t, y, u), block)
     tilts, rows, field = data.shape
     geometry = Geometry(ANGLES[:tilts], 6, rows, field, boundary=boundary or "extended")
-    return scan.result(probes.probes, geometry, known=boundary is not None)
+    return judged(scan, probes, geometry, known=boundary is not None)
 
 
-def kinds(seen: Seen) -> dict[str, int]:
+def judged(scan: Scan, probes: HotThreshold, geometry: Geometry, known: bool = True) -> Artifacts:
+    """What is found, through JSON: nothing is lost there."""
+    found = scan.observations(probes.probes)
+    again = Observations.from_dict(json.loads(json.dumps(found.to_dict())))
+    assert again.judge(geometry, known=known) == found.judge(geometry, known=known)
+    return again.judge(geometry, known=known)
+
+
+def kinds(seen: Artifacts) -> dict[str, int]:
     return {f.kind: f.count for f in seen.findings(ANGLES, masked="masked")}
 
 
@@ -149,12 +159,12 @@ def slab_with_margins(empty: int, counts: float | None = None) -> tuple[np.ndarr
     return data.astype(np.float32), Geometry(angles, 16, 12, 240)
 
 
-def seen_in(data: np.ndarray, geometry: Geometry, known: bool = True) -> Seen:
+def seen_in(data: np.ndarray, geometry: Geometry, known: bool = True) -> Artifacts:
     probes = HotThreshold(1)
     probes.add(data)
     scan = Scan(data.shape, probes.value())
     scan.add((0, 0, 0), data)
-    return scan.result(probes.probes, geometry, known=known)
+    return judged(scan, probes, geometry, known=known)
 
 
 @pytest.mark.parametrize("counts", [None, 0.02, 1.0, 200.0])
@@ -239,7 +249,7 @@ def test_more_than_faults_could_be_are_what_the_data_are() -> None:
     for t in range(0, TILTS * 10, TILTS):
         scan.add((t, 0, 0), data)
     geometry = Geometry(tuple(np.linspace(-60, 60, TILTS * 10).tolist()), 6, ROWS, FIELD)
-    seen = scan.result(probes.probes * 10, geometry)
+    seen = scan.observations(probes.probes * 10).judge(geometry)
     assert seen.screen() is None
     (finding,) = seen.findings(geometry.angles_deg, masked="masked")
     assert "no faults but what the data are" in finding.text

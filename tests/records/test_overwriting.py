@@ -33,6 +33,7 @@ from ddgm_dist.tilts.series import (
     open_tilt_series,
     write_tilt_series,
 )
+from ddgm_dist.tilts.survey import survey
 from ddgm_dist.volumes.layout import VolumeLayout
 from ddgm_dist.volumes.store import create_volume, open_volume_store
 from tests.mortal import WHENS, Failing, Killed, Mortal, mortal_system
@@ -134,7 +135,7 @@ def holds(path: Path) -> Any:
     if "ome" in node.attrs:
         store = open_volume_store(path)
         return "volume", store.read(_box(store.shape, slice(0, store.shape[1]))).tobytes()
-    return "series", open_tilt_series(path).fingerprint()
+    return "series", survey(open_tilt_series(path)).fingerprint
 
 
 def ingest_it(source: Path, out: Path) -> None:

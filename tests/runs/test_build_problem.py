@@ -17,14 +17,14 @@ from ddgm_dist.errors import InputError
 from ddgm_dist.planning.config import Config
 from ddgm_dist.planning.problem import Problem
 from ddgm_dist.prior.weights import shipped_weights
-from ddgm_dist.runs.build_problem import pose as open_and_pose
-from ddgm_dist.runs.build_problem import pose_problem
-from ddgm_dist.runs.sampled_rows import _sample_columns
+from ddgm_dist.runs.build_problem import build_problem
 from ddgm_dist.simulation.phantom import TissuePhantom
 from ddgm_dist.simulation.projector import project
 from ddgm_dist.simulation.simulate import simulate
 from ddgm_dist.tilts.ingest import ingest
+from ddgm_dist.tilts.sampled_rows import _sample_columns
 from ddgm_dist.tilts.series import TiltSeriesMeta, write_tilt_series
+from tests.small_runs import forget_record
 
 ANGLES = tuple(range(-50, 51, 20))
 
@@ -55,22 +55,22 @@ def write(folder: Path, data: np.ndarray | None = None, **meta: Any) -> Path:
     return path
 
 
-def pose(path: Path, **keys: Any) -> Problem:
+def built(path: Path, **keys: Any) -> Problem:
     keys = {"denoiser": "same_denoiser:same", **keys}
-    return pose_problem(path, Config(**keys).problem())[0]
+    return build_problem(path, Config(**keys).problem()).problem
 
 
 def refused(path: Path, **keys: Any) -> InputError:
     with pytest.raises(InputError) as caught:
-        pose(path, **keys)
+        built(path, **keys)
     assert "\n" not in str(caught.value)
     return caught.value
 
 
-def test_the_same_problem_is_posed_twice(tilts: Path) -> None:
-    first = pose(tilts)
-    assert pose(tilts) == first
-    assert pose(tilts, tile_rows=4).digest() == first.digest()
+def test_the_same_problem_is_found_twice(tilts: Path) -> None:
+    first = built(tilts)
+    assert built(tilts) == first
+    assert built(tilts, tile_rows=4).digest() == first.digest()
     assert first.geometry.thickness == 12
     assert (first.geometry.rows, first.geometry.field) == (6, 40)
     assert len(first.schedule) == first.config.N
@@ -78,51 +78,51 @@ def test_the_same_problem_is_posed_twice(tilts: Path) -> None:
 
 def test_what_is_given_is_taken(tilts: Path) -> None:
     given = {"mean": 90.0, "std": 25.0, "sigma_y": 2.0}
-    estimated = pose(tilts).intensity
-    assert pose(tilts, **given).intensity == Intensity(**given)
+    estimated = built(tilts).intensity
+    assert built(tilts, **given).intensity == Intensity(**given)
     for key, value in given.items():
-        found = pose(tilts, **{key: value}).intensity
+        found = built(tilts, **{key: value}).intensity
         assert getattr(found, key) == value
         if key != "sigma_y":  # noise that is known is taken off the contrast
             kept = {k for k in given if k != key}
             assert all(getattr(found, k) == getattr(estimated, k) for k in kept)
-    assert pose(tilts, sigma_y=0.0).intensity.sigma_y == 0
+    assert built(tilts, sigma_y=0.0).intensity.sigma_y == 0
 
 
 def test_thickness_is_the_store_s_unless_given(tmp_path: Path, tilts: Path) -> None:
-    assert pose(tilts, thickness=8).geometry.thickness == 8
+    assert built(tilts, thickness=8).geometry.thickness == 8
     bare = write(tmp_path, thickness_px=None)
-    assert pose(bare, thickness=8).geometry.thickness == 8
+    assert built(bare, thickness=8).geometry.thickness == 8
     error = refused(bare)
     assert error.argument == "thickness"
     assert "--thickness" in str(error)
 
 
 def test_few_rows_make_a_smaller_block(tilts: Path) -> None:
-    assert pose(tilts).rows_per_call == 4
-    assert pose(tilts, rows_per_call=64).rows_per_call == 6
+    assert built(tilts).rows_per_call == 4
+    assert built(tilts, rows_per_call=64).rows_per_call == 6
 
 
 def test_data_and_weights_are_part_of_the_problem(tmp_path: Path, tilts: Path) -> None:
-    first = pose(tilts)
+    first = built(tilts)
     data = noisy_data()
     data[0, 0, 0] += 1
     write(tmp_path, data)
-    assert pose(tilts).data_digest != first.data_digest
-    assert pose(tilts, denoiser="fibsem").denoiser_digest != first.denoiser_digest
+    assert built(tilts).data_digest != first.data_digest
+    assert built(tilts, denoiser="fibsem").denoiser_digest != first.denoiser_digest
 
 
 def test_many_rows_are_sampled_all_over(tmp_path: Path) -> None:
     """The contrast of the last rows counts although they are not the first."""
     data = noisy_data(rows=200, field=24)
-    plain = pose(write(tmp_path, data)).intensity
+    plain = built(write(tmp_path, data)).intensity
     data[:, 150:] = 1000 + 3 * (data[:, 150:] - 1000)
-    assert pose(write(tmp_path, data)).intensity.std > 1.2 * plain.std
+    assert built(write(tmp_path, data)).intensity.std > 1.2 * plain.std
 
 
 def test_bad_pixels_are_counted_or_masked(tmp_path: Path) -> None:
     data = noisy_data()
-    clean = pose(write(tmp_path, data)).intensity
+    clean = built(write(tmp_path, data)).intensity
     data[1, 2, 3] = np.nan
     data[2, 4, 5:8] = np.inf
     path = write(tmp_path, data)
@@ -130,7 +130,7 @@ def test_bad_pixels_are_counted_or_masked(tmp_path: Path) -> None:
     assert error.argument == "tilts"
     assert "4 NaN or infinite pixels, first at (tilt, y, u) = (1, 2, 3)" in str(error)
     assert "--impute-nonfinite" in str(error)
-    found = pose(path, impute_nonfinite=True).intensity
+    found = built(path, impute_nonfinite=True).intensity
     assert (found.mean, found.std) == pytest.approx((clean.mean, clean.std), rel=0.02)
 
 
@@ -142,8 +142,8 @@ def test_a_series_without_a_finite_pixel_is_refused(tmp_path: Path) -> None:
 def test_a_series_without_contrast_is_refused_unless_scaled(tmp_path: Path) -> None:
     path = write(tmp_path, np.ones((len(ANGLES), 4, 24), np.float32))
     assert "contrast" in str(refused(path))
-    assert pose(path, mean=0.1, std=1.0, sigma_y=0.1).intensity.std == 1
-    assert pose(path, mean=0.1, std=1.0).intensity == Intensity(0.1, 1.0, 0.0)
+    assert built(path, mean=0.1, std=1.0, sigma_y=0.1).intensity.std == 1
+    assert built(path, mean=0.1, std=1.0).intensity == Intensity(0.1, 1.0, 0.0)
 
 
 def test_a_missing_store_is_refused(tmp_path: Path) -> None:
@@ -175,18 +175,19 @@ def test_noise_levels_that_the_denoiser_never_saw_are_refused(
 def test_levels_that_increase_are_refused_before_anything_is_estimated(
     tilts: Path, first: str, last: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def estimated(*_: object) -> None:
+    def estimated(*_: object, **__: object) -> None:
         raise AssertionError("the data were looked at first")
 
-    monkeypatch.setattr("ddgm_dist.runs.build_problem._intensity", estimated)
+    forget_record(tilts)
+    monkeypatch.setattr("ddgm_dist.runs.build_problem.estimate", estimated)
     error = refused(tilts, **{first: 0.3, last: 0.6})
     assert (error.argument, error.value) == (last, 0.6)
     assert first in str(error)
 
 
 def test_a_step_that_diverges_is_refused(tilts: Path) -> None:
-    fine = pose(tilts).step_size
-    assert pose(tilts, step_size=1.9 * fine).step_size == 1.9 * fine
+    fine = built(tilts).step_size
+    assert built(tilts, step_size=1.9 * fine).step_size == 1.9 * fine
     error = refused(tilts, step_size=2.1 * fine)
     assert error.argument == "step_size"
     assert "2/||A||^2" in str(error)
@@ -209,19 +210,19 @@ def test_a_denoiser_that_is_none_is_refused(tilts: Path, name: str) -> None:
 
 
 def test_windows_along_y_are_for_planes_that_have_a_y(tilts: Path) -> None:
-    assert pose(tilts).lattice_rows is None
-    assert pose(tilts, planes="zx,zx").lattice_rows is None
-    whole = pose(tilts, planes="zx,zy").lattice_rows
+    assert built(tilts).lattice_rows is None
+    assert built(tilts, planes="zx,zx").lattice_rows is None
+    whole = built(tilts, planes="zx,zy").lattice_rows
     assert whole is not None
     assert (whole.single, whole.origin, whole.width) == (True, 0, 6)
 
 
 def test_windows_along_y_lie_on_a_lattice_of_their_own(tmp_path: Path) -> None:
     tilts = write(tmp_path, noisy_data(rows=40))
-    lattice = pose(tilts, planes="yx", window_rows=20, overlap_rows=8).lattice_rows
+    lattice = built(tilts, planes="yx", window_rows=20, overlap_rows=8).lattice_rows
     assert lattice is not None
     assert (lattice.single, lattice.width, lattice.overlap) == (False, 20, 8)
-    assert lattice.stream != pose(tilts).lattice.stream
+    assert lattice.stream != built(tilts).lattice.stream
     error = refused(tilts, planes="zy", window_rows=20)
     assert error.argument == "window_rows"
     assert "twice the overlap of 32" in str(error)
@@ -245,11 +246,11 @@ def tissue_tilts(folder: Path, field: int, **moves: Any) -> Path:
 def test_a_wide_field_is_sampled_in_places(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dx: float
 ) -> None:
-    path = tissue_tilts(tmp_path, 2000, shifts=[(0.0, dx)] * len(ANGLES))
-    whole = pose(path).intensity
-    monkeypatch.setattr("ddgm_dist.runs.sampled_rows.WHOLE_SAMPLE", 1000)
-    monkeypatch.setattr("ddgm_dist.runs.sampled_rows.SAMPLE_COLUMNS", 200)
-    part = pose(path).intensity
+    path = forget_record(tissue_tilts(tmp_path, 2000, shifts=[(0.0, dx)] * len(ANGLES)))
+    whole = built(path).intensity
+    monkeypatch.setattr("ddgm_dist.tilts.sampled_rows.WHOLE_SAMPLE", 1000)
+    monkeypatch.setattr("ddgm_dist.tilts.sampled_rows.SAMPLE_COLUMNS", 200)
+    part = built(path).intensity
     assert part != whole
     assert part.mean == pytest.approx(whole.mean, rel=0.01)
     assert part.std == pytest.approx(whole.std, rel=0.05)
@@ -282,12 +283,12 @@ def test_a_wide_isolated_specimen_is_sampled_whole(
     """Its mass says what its mean is, so columns cannot be left out; rows can."""
     volume = np.zeros((12, 4, 600), np.float32)
     volume[:, :, 50:-50] = 100 + np.random.default_rng(5).standard_normal((12, 4, 500)) * 20
-    path = write(tmp_path, project(volume, ANGLES, n_u=600))
-    whole = pose(path, boundary="vacuum").intensity
-    monkeypatch.setattr("ddgm_dist.runs.sampled_rows.WHOLE_SAMPLE", 100)
-    assert pose(path, boundary="vacuum").intensity == whole
-    monkeypatch.setattr("ddgm_dist.runs.sampled_rows._SAMPLE_BYTES", 0)
-    rows = pose(path, boundary="vacuum").intensity
+    path = forget_record(write(tmp_path, project(volume, ANGLES, n_u=600)))
+    whole = built(path, boundary="vacuum").intensity
+    monkeypatch.setattr("ddgm_dist.tilts.sampled_rows.WHOLE_SAMPLE", 100)
+    assert built(path, boundary="vacuum").intensity == whole
+    monkeypatch.setattr("ddgm_dist.tilts.sampled_rows._SAMPLE_BYTES", 0)
+    rows = built(path, boundary="vacuum").intensity
     assert (rows.mean, rows.std) == pytest.approx((whole.mean, whole.std), rel=0.05)
 
 
@@ -298,14 +299,14 @@ def test_a_series_whose_samples_are_all_bad_says_so(
     data[:, 9:11] = 1
     path = write(tmp_path, data)
     assert "no finite pixel where" in str(refused(path, impute_nonfinite=True))
-    pose(path, impute_nonfinite=True, mean=0.1, std=1.0, sigma_y=0.1)
+    built(path, impute_nonfinite=True, mean=0.1, std=1.0, sigma_y=0.1)
 
 
 def test_a_part_without_contrast_spoils_nothing(tmp_path: Path) -> None:
     data = noisy_data(rows=200, field=24)
-    plain = pose(write(tmp_path, data)).intensity
+    plain = built(write(tmp_path, data)).intensity
     data[:, 100:130] = 1000
-    found = pose(write(tmp_path, data)).intensity
+    found = built(write(tmp_path, data)).intensity
     assert found.std == pytest.approx(plain.std, rel=0.2)
 
 
@@ -321,7 +322,7 @@ def test_pixels_that_are_no_measurement_change_little(tmp_path: Path) -> None:
     def intensity(data: np.ndarray) -> Intensity:
         path = tmp_path / "robust.zarr"
         write_tilt_series(path, data, meta, overwrite=True)
-        return pose(path).intensity
+        return built(path).intensity
 
     base = intensity(clean)
     random = np.random.default_rng(7)
@@ -345,9 +346,9 @@ def test_pixels_that_are_no_measurement_change_little(tmp_path: Path) -> None:
 
 
 def test_clean_data_pose_the_problem_that_they_did(tilts: Path) -> None:
-    posed = pose(tilts)
-    assert posed.screen is None
-    assert pose(tilts, despike=False).intensity == posed.intensity
+    found = built(tilts)
+    assert found.screen is None
+    assert built(tilts, despike=False).intensity == found.intensity
 
 
 def test_hot_pixels_are_told_and_masked_unless_refused(
@@ -356,7 +357,7 @@ def test_hot_pixels_are_told_and_masked_unless_refused(
     data = noisy_data(rows=9)
     data[1, 2, 30] = data[4, 7, 3] = 1e6
     path = write(tmp_path, data)
-    screen = pose(path).screen
+    screen = built(path).screen
     assert screen is not None
     assert screen.hot is not None
     told = [r.getMessage() for r in caplog.records if "stand" in r.getMessage()]
@@ -364,19 +365,19 @@ def test_hot_pixels_are_told_and_masked_unless_refused(
     assert "2 pixels stand out" in told[0]
     assert "(tilt, y, u) = (1, 2, 30), (4, 7, 3): masked (--no-despike keeps them)" in told[0]
     caplog.clear()
-    assert pose(path, despike=False).screen is None
+    assert built(path, despike=False).screen is None
     assert any("left as they are" in r.getMessage() for r in caplog.records)
 
 
 def test_a_constant_is_told_and_kept(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = tissue_tilts(tmp_path, 200)
-    pose(path)
+    built(path)
     assert not caplog.records
     projections = zarr.open_array(str(path / "projections"))
     data = np.asarray(projections[:])
     changed = write(tmp_path, data + np.float32(1500))
     caplog.clear()
-    pose(changed)
+    built(changed)
     (record,) = caplog.records
     words = record.getMessage()
     level = float(words.split("--dark ")[1].split()[0])
@@ -389,7 +390,7 @@ def test_a_store_that_says_its_bad_pixels_are_unmeasured_needs_no_flag(tmp_path:
     data[1, 2, 3] = np.nan
     assert "--impute-nonfinite" in str(refused(write(tmp_path, data)))
     path = write(tmp_path, data, bad_pixels="unmeasured")
-    assert pose(path).digest() == pose(path, impute_nonfinite=True).digest()
+    assert built(path).digest() == built(path, impute_nonfinite=True).digest()
     assert "bad_pixels" not in dict(zarr.open_group(str(write(tmp_path))).attrs["ddgm_dist"])  # type: ignore[call-overload]
 
 
@@ -399,7 +400,7 @@ def test_lines_that_the_estimates_leave_out_are_told(
     """A fault in one view: named with its rows."""
     data = noisy_data(rows=20, field=60)
     data[2, :4, 20:30] = 1e5  # too large for a hot pixel
-    found = open_and_pose(write(tmp_path, data), Config().problem()).findings
+    found = build_problem(write(tmp_path, data), Config().problem()).findings
     (finding,) = (f for f in found if f.kind == "left-out")
     assert finding.count == 4
     assert finding.places == ((2, 0), (2, 1), (2, 2))
@@ -433,10 +434,10 @@ def test_clean_data_of_sparse_specimens_pose_the_problem_that_they_did(
     data, path = sparse(kind).astype(np.float32), tmp_path / "sparse.zarr"
     angles = tuple(float(a) for a in range(-60, 61, 5))
     write_tilt_series(path, data, TiltSeriesMeta(angles, thickness_px=16))
-    posed = open_and_pose(path, Config().problem())
-    assert posed.problem.screen is None
-    assert not [f for f in posed.findings if f.kind == "left-out"]
-    assert pose(path, despike=False).intensity == posed.problem.intensity
+    found = build_problem(path, Config().problem())
+    assert found.problem.screen is None
+    assert not [f for f in found.findings if f.kind == "left-out"]
+    assert built(path, despike=False).intensity == found.problem.intensity
 
 
 @pytest.mark.parametrize("seed", [0, 2])
@@ -454,7 +455,7 @@ def test_a_constant_in_a_narrow_slab_that_is_uneven_is_told_by_all(
     np.save(tmp_path / "s.npy", clean.read(slice(None)) + np.float32(constant))
     angles = clean.meta.angles_deg
     ingest(tmp_path / "s.npy", tmp_path / "t.zarr", angles=angles, thickness=32)
-    pose(tmp_path / "t.zarr")
+    built(tmp_path / "t.zarr")
     told = [m for m in caplog.messages if "a constant of about" in m]
     assert len(told) == (2 if constant else 0)
     for words in told:

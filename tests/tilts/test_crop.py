@@ -10,7 +10,7 @@ import torch
 from ddgm_dist.core.geometry import Geometry
 from ddgm_dist.core.intensity import Intensity
 from ddgm_dist.pixels.screen import Screen
-from ddgm_dist.tilts.crop import Place, crop, default_columns, spread_places
+from ddgm_dist.tilts.crop import Place, default_columns, read_crop, spread_places
 from ddgm_dist.tilts.series import TiltSeriesMeta, open_tilt_series, write_tilt_series
 
 ANGLES = (-50.0, -20.0, 0.0, 35.0, 60.0)
@@ -38,27 +38,27 @@ def series(tmp_path_factory: pytest.TempPathFactory):
 
 @pytest.mark.parametrize("middle", [199.5, 240.0, 260.75])
 def test_a_point_lands_where_the_geometry_of_the_block_says(series, middle: float) -> None:
-    cut = crop(series, GEOMETRY, UNIT, Place(1, 2, middle, 128))
-    assert cut.projections.shape == (5, 2, 128)
-    assert (cut.geometry.rows, cut.geometry.field) == (2, 128)
+    block = read_crop(series, GEOMETRY, UNIT, Place(1, 2, middle, 128))
+    assert block.projections.shape == (5, 2, 128)
+    assert (block.geometry.rows, block.geometry.field) == (2, 128)
     u = torch.arange(128.0)
     for tilt in range(5):
-        spot = cut.projections[tilt]
+        spot = block.projections[tilt]
         found = float((spot[0] * u).sum() / spot[0].sum())
-        assert found == pytest.approx(landing(cut.geometry, X - middle + 127 / 2, tilt), abs=1e-3)
+        assert found == pytest.approx(landing(block.geometry, X - middle + 127 / 2, tilt), abs=1e-3)
         assert float(spot[1].max() / spot[0].max()) == pytest.approx(1.5, rel=1e-5)
 
 
 def test_the_whole_field_is_what_was_recorded(series) -> None:
-    cut = crop(series, GEOMETRY, UNIT, Place(0, 3, 399 / 2, 400))
-    assert cut.geometry == GEOMETRY
+    block = read_crop(series, GEOMETRY, UNIT, Place(0, 3, 399 / 2, 400))
+    assert block.geometry == GEOMETRY
     assert torch.equal(
-        cut.projections, torch.from_numpy(series.read_lines(slice(0, 3), (0,) * 5, 400))
+        block.projections, torch.from_numpy(series.read_lines(slice(0, 3), (0,) * 5, 400))
     )
-    some = cut.subset((3, 1))
+    some = block.subset((3, 1))
     assert some.geometry.angles_deg == (35.0, -20.0)
     assert some.geometry.shifts_px == (SHIFTS[3], SHIFTS[1])
-    assert torch.equal(some.projections[0], cut.projections[3])
+    assert torch.equal(some.projections[0], block.projections[3])
 
 
 @pytest.mark.parametrize(("count", "rows"), [(1, 1), (4, 2), (7, 5)])
@@ -86,7 +86,7 @@ def test_a_narrow_field_and_an_isolated_specimen_are_taken_whole() -> None:
 
 def test_what_is_masked_in_the_series_is_in_the_block(series) -> None:
     masked = Screen(patches=((3, 4, 0, 3, 0, 400),))
-    cut = crop(series, GEOMETRY, UNIT, Place(0, 2, 399 / 2, 128), masked)
-    assert cut.valid is not None
-    assert bool((cut.valid[3] == 0).all())
-    assert bool((cut.valid[[0, 1, 2, 4]] == 1).all())
+    block = read_crop(series, GEOMETRY, UNIT, Place(0, 2, 399 / 2, 128), masked)
+    assert block.valid is not None
+    assert bool((block.valid[3] == 0).all())
+    assert bool((block.valid[[0, 1, 2, 4]] == 1).all())

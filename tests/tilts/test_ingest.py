@@ -149,7 +149,7 @@ def test_masked_pixels_become_nan(tmp_path):
     expected = data.astype(np.float32)
     expected[~np.isfinite(expected)] = np.nan
     np.testing.assert_array_equal(series.read(ALL), expected)
-    assert series.count_bad().count == 2
+    assert series.record.bad.count == 2
     # Said once, it need not be said to reconstruct again.
     assert series.meta.bad_pixels == "unmeasured"
     whole = ingest(source, tmp_path / "u.zarr", impute_nonfinite=True, rows=slice(6, 12))

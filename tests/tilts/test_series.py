@@ -7,6 +7,7 @@ import pytest
 import zarr
 
 from ddgm_dist.errors import InputError, StorageError
+from ddgm_dist.tilts.bad_pixels import find_bad
 from ddgm_dist.tilts.series import (
     BadPixels,
     TiltSeriesMeta,
@@ -14,6 +15,8 @@ from ddgm_dist.tilts.series import (
     open_tilt_series,
     write_tilt_series,
 )
+from ddgm_dist.tilts.survey import survey
+from tests.small_runs import forget_record
 
 ANGLES = (-40.0, 0.0, 33.5)
 META = TiltSeriesMeta(
@@ -117,24 +120,25 @@ def test_fingerprint_and_bad_pixels_do_not_depend_on_the_size_of_blocks(
     series = write_tilt_series(tmp_path / "a.zarr", projections, META)
     once = series.fingerprint()
     expected = BadPixels(3, ((2, 3, 7), (0, 20, 5), (1, 20, 1099)))
-    assert series.count_bad() == expected
-    monkeypatch.setattr("ddgm_dist.tilts.series._BLOCK_BYTES", 1)
+    assert survey(series).bad == expected
+    monkeypatch.setattr("ddgm_dist.tilts.reader._BLOCK_BYTES", 1)
     assert len(list(series.blocks())) == 3
-    assert series.count_bad() == expected
+    assert survey(series).bad == expected
     assert series.fingerprint() == once
     assert "3 NaN or infinite" in expected.describe()
     assert "(2, 3, 7)" in expected.describe()
-    assert series.count_bad(show=1).first == ((2, 3, 7),)
+    assert find_bad((0, 0, 0), projections, show=1).first == ((2, 3, 7),)
 
 
 @pytest.mark.parametrize("chunks", [(3, 8, 1024), (1, 21, 1100), (2, 5, 300)])
 @pytest.mark.parametrize("budget", [1, 100_000, 2**26])
 def test_blocks_cover_the_series_once(tmp_path, projections, monkeypatch, chunks, budget):
-    monkeypatch.setattr("ddgm_dist.tilts.series._PIECE", (4, 256))
+    for module in ("reader", "digests"):
+        monkeypatch.setattr(f"ddgm_dist.tilts.{module}.PIECE", (4, 256))
     path = hand_written(tmp_path / "a.zarr", attribute(), array=projections, chunks=chunks)
     series = open_tilt_series(path)
     once = series.fingerprint()
-    monkeypatch.setattr("ddgm_dist.tilts.series._BLOCK_BYTES", budget)
+    monkeypatch.setattr("ddgm_dist.tilts.reader._BLOCK_BYTES", budget)
     seen = np.zeros(series.shape, int)
     for block in series.blocks():
         seen[block] += 1
@@ -152,7 +156,7 @@ def test_blocks_cover_the_series_once(tmp_path, projections, monkeypatch, chunks
 def test_every_tilt_s_columns_are_read(tmp_path, projections, monkeypatch):
     series = write_tilt_series(tmp_path / "a.zarr", projections, META)
     for budget in (1, 2**26):  # one read after the other, or all at once
-        monkeypatch.setattr("ddgm_dist.tilts.series._BLOCK_BYTES", budget)
+        monkeypatch.setattr("ddgm_dist.tilts.reader._BLOCK_BYTES", budget)
         for first in ([0, 900, 1000], [7, 7, 7], [800, 0, 3]):
             read = series.read_lines(slice(3, 20), first, 100)
             for tilt, start in enumerate(first):
@@ -174,7 +178,7 @@ def test_a_lost_chunk_is_an_error_with_its_place(tmp_path, projections, dtype):
     )
     for opened in (series, open_tilt_series(tmp_path / "a.zarr")):  # also one that it was read by
         for read in (
-            opened.survey,
+            lambda opened=opened: survey(opened),
             lambda opened=opened: opened.read(slice(15, 17), slice(1000, 1100)),
             lambda opened=opened: opened.read_lines(slice(3, 9), [0, 1000, 7], 100),
         ):
@@ -191,7 +195,8 @@ def test_a_chunk_of_zeros_is_there(tmp_path):
 
 
 def test_a_damaged_chunk_is_an_error_with_its_place(tmp_path, projections):
-    series = write_tilt_series(tmp_path / "a.zarr", projections, META)
+    write_tilt_series(tmp_path / "a.zarr", projections, META)
+    series = open_tilt_series(forget_record(tmp_path / "a.zarr"))
     for row in (0, 2):
         chunk = tmp_path / f"a.zarr/projections/c/0/{row}/0"
         data = bytearray(chunk.read_bytes())

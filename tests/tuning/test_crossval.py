@@ -13,10 +13,10 @@ from scipy.ndimage import gaussian_filter
 from ddgm_dist.errors import InputError
 from ddgm_dist.planning.config import parse_config
 from ddgm_dist.prior.denoisers import load_denoiser
-from ddgm_dist.runs.build_problem import pose_problem
+from ddgm_dist.runs.build_problem import build_problem
 from ddgm_dist.runs.reconstruct import reconstruct
 from ddgm_dist.simulation.simulate import simulate
-from ddgm_dist.tilts.crop import Place, crop
+from ddgm_dist.tilts.crop import Place, read_crop
 from ddgm_dist.tuning.crossval import BlockSolver, HeldOut, make_fold, measured_share
 
 ANGLES = (0.0, -40.0, 40.0, -20.0, 20.0, -50.0, 50.0, -10.0, 10.0, -30.0, 30.0)
@@ -83,11 +83,12 @@ def test_a_block_of_all_tilts_and_columns_is_solved_as_the_engine_does(
 ) -> None:
     config = parse_config({**CONFIG, "rows_per_call": 3})
     result = reconstruct(tilts, tmp_path / "out.zarr", config, "local")
-    problem, series = pose_problem(tilts, config.problem())
-    cut = crop(series, problem.geometry, problem.intensity, Place(0, 3, 79 / 2, 80))
+    built = build_problem(tilts, config.problem())
+    problem, series = built.problem, built.series
+    block = read_crop(series, problem.geometry, problem.intensity, Place(0, 3, 79 / 2, 80))
     first = -problem.geometry.domain[0]
     solver = BlockSolver(
-        cut, problem.geometry.domain, problem, load_denoiser(config.denoiser).denoiser, CPU
+        block, problem.geometry.domain, problem, load_denoiser(config.denoiser).denoiser, CPU
     )
     steps: list[None] = []
     x = solver(config.problem(), 7, lambda: steps.append(None))
@@ -98,11 +99,12 @@ def test_a_block_of_all_tilts_and_columns_is_solved_as_the_engine_does(
 
 def test_the_truth_predicts_what_was_held_out_best(tilts: Path) -> None:
     """Held-out tilts of a solution's own projections: it, and not a blurred one, leaves no error."""
-    problem, series = pose_problem(tilts, parse_config(CONFIG).problem())
-    cut = crop(series, problem.geometry, problem.intensity, Place(0, 2, 79 / 2, 80))
-    domain = cut.geometry.domain
-    fold = make_fold(cut.geometry.angles_deg, 3, 0)
-    judge = HeldOut(cut, fold, domain, problem, CPU)
+    built = build_problem(tilts, parse_config(CONFIG).problem())
+    problem, series = built.problem, built.series
+    block = read_crop(series, problem.geometry, problem.intensity, Place(0, 2, 79 / 2, 80))
+    domain = block.geometry.domain
+    fold = make_fold(block.geometry.angles_deg, 3, 0)
+    judge = HeldOut(block, fold, domain, problem, CPU)
     draw = np.random.default_rng(2).standard_normal((12, 2, domain[1] - domain[0]))
     x = torch.from_numpy(gaussian_filter(draw, (1, 0, 1), mode="wrap")).float()
     clean = judge.operator.A(x)

@@ -16,7 +16,8 @@ from ddgm_dist.errors import InputError
 from ddgm_dist.evaluation.evaluate import evaluate
 from ddgm_dist.runs.reconstruct import reconstruct
 from ddgm_dist.simulation.simulate import simulate
-from ddgm_dist.tuning.tune import Tuning, tune
+from ddgm_dist.tuning.result import Tuning
+from ddgm_dist.tuning.tune import tune
 
 BASE = {"N": 5, "K": 25, "data_weight_cap": 0.02, "denoiser": "tune_wiener:wiener"}
 GRID = {"data_weight_cap": [0.02, 2.0, 200.0], "added_noise": [0.3, 3.0]}
@@ -126,7 +127,9 @@ def test_an_interruption_leaves_nothing(
     def interrupt(*args: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(importlib.import_module("ddgm_dist.tuning.tune"), "BlockSolver", interrupt)
+    monkeypatch.setattr(
+        importlib.import_module("ddgm_dist.tuning.trials"), "BlockSolver", interrupt
+    )
     out = tmp_path / "c.yaml"
     words = ["--set", "denoiser=tune_wiener:wiener", "--out", str(out), "-q"]
     assert main(["tune", str(tilts), *words]) == 130
@@ -134,7 +137,7 @@ def test_an_interruption_leaves_nothing(
 
 
 def test_a_budget_picks_how_many(tilts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    trials = importlib.import_module("ddgm_dist.tuning.tune")._Trials
+    trials = importlib.import_module("ddgm_dist.tuning.trials").Trials
     monkeypatch.setattr(trials, "seconds_per_call", lambda self, config: 1.0)
     small: dict[str, Any] = {"grid": {"K": list(range(1, 30))}, "blocks": 1, "rows": 1}
     config = {**BASE, "N": 1}

@@ -54,7 +54,7 @@ def _rms(scales: list[Tensor]) -> float:
 def _noise_of_tilt(p: Tensor, rows: Tensor | None = None) -> Tensor:
     """Standard deviation of white noise in one projection ``(rows, field)``, float64 scalar.
 
-    Of some of its rows, when they are given: differences are taken of neighbours alone.
+    Only the given rows count: differences are taken of neighbours alone.
     """
     kept = torch.zeros(len(p), dtype=torch.bool)
     kept[slice(None) if rows is None else rows] = True
@@ -89,7 +89,7 @@ def estimate_intensity(
     projections
         Float ``(tilt, rows, field)``, finite.
     geometry
-        Of the tilt series.
+        Geometry of the tilt series.
     sigma_y
         Noise in projection units when it is known.
     good

@@ -16,8 +16,8 @@ from ddgm_dist.core.intensity import Intensity
 from ddgm_dist.errors import InputError
 from ddgm_dist.operators.slab.interpolated import InterpolatedOperator
 from ddgm_dist.operators.slab.operator import SlabOperator
+from ddgm_dist.pixels.intensity_estimate import estimate_intensity, estimate_noise
 from ddgm_dist.pixels.omitted_lines import Lines, omitted_lines
-from ddgm_dist.runs.intensity_estimate import estimate_intensity, estimate_noise
 
 ANGLES = tuple(torch.linspace(-60, 60, 13).tolist())
 SLAB = Geometry(ANGLES, thickness=32, rows=24, field=200)
@@ -218,7 +218,7 @@ def plain(projections: Tensor, geometry: Geometry, monkeypatch: pytest.MonkeyPat
     """What the formulas give of all lines."""
     with monkeypatch.context() as patch:
         every = [Lines(t, None, 0, geometry.field) for t in range(geometry.tilts)]
-        patch.setattr("ddgm_dist.runs.intensity_estimate.measured_lines", lambda *_: every)
+        patch.setattr("ddgm_dist.pixels.intensity_estimate.measured_lines", lambda *_: every)
         return estimate_intensity(projections, geometry)
 
 

@@ -1,4 +1,4 @@
-"""What a look at all pixels of a tilt series has found, what of it is masked, and what is said of it."""
+"""Artifacts of a tilt series: which of them are masked, and what is reported of them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ddgm_dist.pixels.findings import Finding, blank_rows, blank_views, filled_edges, hot_pixels
 from ddgm_dist.pixels.screen import Patch, Screen
 
-__all__ = ["Places", "Seen", "runs_of"]
+__all__ = ["Artifacts", "Places", "runs_of"]
 
 # Patches that are masked at most; what has more is no fault but what the data are.
 _MOST_PATCHES = 4096
@@ -26,8 +26,8 @@ class Places:
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What a scan has found.
+class Artifacts:
+    """Pixels that stand out or are equal, and which of them are no measurement.
 
     Attributes
     ----------
@@ -38,7 +38,7 @@ class Seen:
     crowded
         Whether so many stand out that they are what the data are; then they are not counted on.
     threshold
-        How far they stand out at least; None if that could not be told.
+        Smallest distance by which they stand out; None if it could not be estimated.
     blank
         Views all of whose pixels are equal, or nearly so and far from the other views.
     rows
@@ -62,10 +62,10 @@ class Seen:
     shape: tuple[int, int, int]
 
     def screen(self) -> Screen | None:
-        """What of this is to be masked; None if nothing.
+        """The rule that masks what is no measurement; None if nothing is masked.
 
         Blank views are, unless most are blank; blank rows, where most of the views measure that
-        row, for what nothing tells of is not to be made up; and the edges that were filled in.
+        row, for what was not measured is not to be made up; and the edges that were filled in.
         """
         tilts, height, field = self.shape
         patches = list[Patch]()
@@ -74,9 +74,9 @@ class Seen:
         missing = np.zeros(height, dtype=int)
         for _, _, y0, y1, _, _ in self.rows:
             missing[y0:y1] += 1
-        told = 2 * missing < tilts
+        measured = 2 * missing < tilts
         for t0, t1, y0, y1, u0, u1 in self.rows:
-            patches += [(t0, t1, a, b, u0, u1) for a, b in runs_of(told, y0, y1)]
+            patches += [(t0, t1, a, b, u0, u1) for a, b in runs_of(measured, y0, y1)]
         unsure = set(self.unsure)
         patches += [edge for edge in self.edges if edge not in unsure]
         if len(patches) > _MOST_PATCHES:
@@ -93,9 +93,9 @@ class Seen:
         Parameters
         ----------
         angles_deg
-            Of the tilts.
+            Angles of the tilts.
         masked, kept
-            What happens to pixels that the screen masks, and to those that it does not.
+            Outcome for pixels that the screen masks, and for those that it does not.
         """
         found = list[Finding]()
         if self.threshold is not None:
@@ -119,7 +119,7 @@ class Seen:
             count = sum(y1 - y0 for _, _, y0, y1, _, _ in some)
             outcome = masked if count == whole_count else kept
             if 0 < count < whole_count:
-                outcome = f"{count} of them {masked}, the others, of which few views tell, {kept}"
+                outcome = f"{count} of them {masked}, the others, which few views measure, {kept}"
             found.append(blank_rows(self.rows, outcome))
         if self.edges:
             some_edges = len(patches.intersection(self.edges))
@@ -133,7 +133,7 @@ class Seen:
 
 
 def runs_of(mask: NDArray[np.bool_], start: int, stop: int) -> list[tuple[int, int]]:
-    """Where a mask is true within a range: first and stop of each run."""
+    """Runs of true values of a mask within a range: first and stop of each."""
     padded = np.concatenate([[False], mask[start:stop], [False]]).astype(np.int8)
     turns = np.flatnonzero(np.diff(padded)) + start
     return [(int(a), int(b)) for a, b in zip(turns[::2], turns[1::2], strict=True)]

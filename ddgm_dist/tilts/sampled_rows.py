@@ -16,8 +16,8 @@ from ddgm_dist.errors import InputError
 from ddgm_dist.operators.slab.stretch import DetectorPart
 from ddgm_dist.pixels.hot_pixels import HotThreshold
 from ddgm_dist.pixels.screen import Screen
+from ddgm_dist.tilts.reader import TiltSeries
 from ddgm_dist.tilts.rows import read_screened, repair
-from ddgm_dist.tilts.series import TiltSeries
 
 __all__ = ["Sample", "probe", "samples"]
 
@@ -38,7 +38,7 @@ class Sample:
     values
         ``(tilt, rows, columns)``, with something plausible in the place of what was not measured.
     good
-        Which of them were; None when all were.
+        Bool ``(tilt, rows, columns)``: the measured ones; None when all were.
     geometry
         That the part would have alone.
     row
@@ -62,7 +62,8 @@ def samples(
         No part has a measured pixel.
     """
     found = False
-    for rows in _sample_rows(geometry):
+    whole = geometry.boundary == "vacuum"
+    for rows in _sample_rows(series.shape, geometry.field if whole else SAMPLE_COLUMNS):
         for part, seen in _sample_columns(geometry):
             raw, good = read_screened(series, rows, part, screen)
             if not good.any():
@@ -82,12 +83,18 @@ def samples(
         )
 
 
-def probe(series: TiltSeries, geometry: Geometry) -> HotThreshold:
-    """Pixels of all views from those parts, as they are stored."""
-    parts = [(rows, p) for rows in _sample_rows(geometry) for p, _ in _sample_columns(geometry)]
-    found = HotThreshold(len(parts))
-    for rows, part in parts:
-        found.add(series.read_lines(rows, part.first, part.width))
+def probe(series: TiltSeries) -> HotThreshold:
+    """Pixels of all views, as they are stored, from rows and columns spread over the series."""
+    field = series.shape[2]
+    columns = [slice(0, field)]
+    if field > WHOLE_SAMPLE:
+        width = min(field, SAMPLE_COLUMNS)
+        starts = np.linspace(0, field - width, SAMPLE_PLACES).astype(int)
+        columns = [slice(int(s), int(s) + width) for s in starts]
+    places = [(y, u) for y in _sample_rows(series.shape, SAMPLE_COLUMNS) for u in columns]
+    found = HotThreshold(len(places))
+    for y, u in places:
+        found.add(series.read(y, u))
     return found
 
 
@@ -98,13 +105,12 @@ def _typical(raw: NDArray[np.float32], good: NDArray[np.bool_]) -> NDArray[np.fl
     return np.array([np.median(v) if len(v) else rest for v in values], dtype=np.float32)
 
 
-def _sample_rows(geometry: Geometry) -> list[slice]:
-    """Groups of rows; shorter ones where whole rows of a wide isolated specimen are needed."""
-    rows = geometry.rows
+def _sample_rows(shape: tuple[int, int, int], columns: int) -> list[slice]:
+    """Groups of rows; shorter ones where many ``columns`` of a wide field are needed."""
+    tilts, rows, field = shape
     together = rows if rows <= SAMPLE_GROUPS * SAMPLE_ROWS else SAMPLE_ROWS
-    if geometry.field > WHOLE_SAMPLE:
-        columns = geometry.field if geometry.boundary == "vacuum" else SAMPLE_COLUMNS
-        together = min(together, max(1, _SAMPLE_BYTES // (4 * geometry.tilts * columns)))
+    if field > WHOLE_SAMPLE:
+        together = min(together, max(1, _SAMPLE_BYTES // (4 * tilts * columns)))
     if together == rows:
         return [slice(0, rows)]
     groups = min(SAMPLE_GROUPS, rows // together)

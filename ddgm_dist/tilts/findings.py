@@ -1,0 +1,72 @@
+"""Findings about a series that was just ingested, when little is known of the specimen yet."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from ddgm_dist.core.geometry import Geometry
+from ddgm_dist.pixels.findings import Finding, constant
+from ddgm_dist.pixels.level import LevelCheck
+from ddgm_dist.pixels.screen import Screen
+from ddgm_dist.tilts.reader import TiltSeries
+from ddgm_dist.tilts.rows import repair
+
+__all__ = ["findings"]
+
+_OUTCOME = "kept; reconstruct masks what is no measurement"
+# Rows in which a constant is looked for, and the bytes that they may take. A field is taken to be so
+# many times wider than thick where the thickness is unknown.
+_LINES, _LINES_BYTES, _THICK = 16, 64 * 2**20, 8
+
+
+def findings(series: TiltSeries, *, dark: float) -> tuple[Finding, ...]:
+    """Findings about the pixels, from the record that their writer left.
+
+    Parameters
+    ----------
+    series
+        Open store, with a record.
+    dark
+        What was subtracted already.
+    """
+    assert series.record is not None, "our writer leaves one"
+    height = series.shape[1]
+    seen = series.record.observations.judge(_geometry(series, height), known=False)
+    found = seen.findings(series.meta.angles_deg, masked=_OUTCOME, kept="kept")
+    level = _constant(series, seen.screen() or Screen())
+    if level is None:
+        return found
+    outcome = f"give --dark {dark + level[0]:.4g} if it is no signal"
+    return (*found, constant(*level, outcome))
+
+
+def _constant(series: TiltSeries, screen: Screen) -> tuple[float, float] | None:
+    """A constant in some rows from all over the series, and the specimen's own mean."""
+    tilts, height, field = series.shape
+    count = max(1, min(_LINES, _LINES_BYTES // (4 * tilts * field)))
+    rows = np.unique(np.linspace(0, height - 1, count).astype(int)).tolist()
+    lines = np.concatenate([series.read(slice(row, row + 1)) for row in rows], axis=1)
+    good = np.isfinite(lines)
+    for k, row in enumerate(rows):
+        # A row by itself: its neighbours are not here.
+        good[:, k : k + 1] &= screen.good(lines[:, k : k + 1], row, (0,) * tilts)
+    if not good.any():
+        return None
+    if not good.all():
+        lines = repair(lines, good, np.full(tilts, np.median(lines[good]), np.float32))
+    level = LevelCheck(None)
+    level.add(torch.from_numpy(lines), _geometry(series, len(rows)), torch.from_numpy(good))
+    return level.constant()
+
+
+def _geometry(series: TiltSeries, rows: int) -> Geometry:
+    """Geometry of so many rows of a slab."""
+    field = series.shape[2]
+    return Geometry(
+        angles_deg=series.meta.angles_deg,
+        thickness=series.meta.thickness_px or max(1, field // _THICK),
+        rows=rows,
+        field=field,
+        shifts_px=series.meta.shifts_px or (),
+    )

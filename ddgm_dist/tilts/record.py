@@ -1,0 +1,259 @@
+"""The record of a series' pixels, kept beside them so that a run need not read them all.
+
+In the folder ``ddgm_dist/digests`` of the store: two arrays, ``pieces`` and ``chunks``
+(`ddgm_dist.tilts.digests`), and ``survey.json``, which is written after them and before the store's
+attribute. It holds the identity of the store, so that the record of another series is not believed.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+from zarr.codecs import ZstdCodec
+
+from ddgm_dist.core.geometry import Geometry
+from ddgm_dist.core.intensity import Intensity
+from ddgm_dist.errors import InputError, StorageError
+from ddgm_dist.paths.array_io import BulkArray
+from ddgm_dist.paths.claim import SIDECAR
+from ddgm_dist.paths.files import read_bytes, write_bytes
+from ddgm_dist.paths.place import Place
+from ddgm_dist.paths.zarr_store import zarr_store
+from ddgm_dist.pixels.observations import Observations
+from ddgm_dist.tilts.bad_pixels import BadPixels
+from ddgm_dist.tilts.digests import Digests, fingerprint_of
+from ddgm_dist.tilts.metadata import TiltSeriesMeta, dump_meta, parse_meta
+
+__all__ = ["FOLDER", "Estimate", "Record", "Tables", "folder_of", "load_record", "save_record"]
+
+_log = logging.getLogger("ddgm_dist")
+
+FOLDER, _FILE, _VERSION = "digests", "survey.json", 1
+# Digests in a chunk of a table: a reader needs those near what it reads.
+_TOGETHER = 2048
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Intensity of a series under a geometry, estimated from sampled rows.
+
+    Attributes
+    ----------
+    intensity
+        Mean, standard deviation and noise.
+    omitted
+        Tilt and detector row of lines that were left out.
+    constant
+        A constant that is in every pixel, and the specimen's own mean at zero tilt; None where there
+        is none.
+    """
+
+    intensity: Intensity
+    omitted: tuple[tuple[int, int], ...] = ()
+    constant: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class Record:
+    """Record of the pixels of one series.
+
+    Attributes
+    ----------
+    identity
+        Identity of the series.
+    shape, dtype
+        Shape and dtype of its array.
+    meta
+        Metadata as they were when the fingerprint and the estimates were made.
+    fingerprint
+        See :func:`ddgm_dist.tilts.digests.fingerprint_of`.
+    bad
+        NaN and infinite pixels.
+    observations
+        Pixels that may be no measurement.
+    estimates
+        By boundary of the specimen, for the thickness in ``meta``; empty where there is none.
+    """
+
+    identity: str
+    shape: tuple[int, int, int]
+    dtype: str
+    meta: TiltSeriesMeta
+    fingerprint: str
+    bad: BadPixels
+    observations: Observations
+    estimates: Mapping[str, Estimate] = field(default_factory=dict)
+
+    def describes(self, meta: TiltSeriesMeta) -> bool:
+        """Whether the fingerprint is that of a series with other metadata, too."""
+        mine = self.meta
+        return (mine.angles_deg, mine.shifts_px, mine.pixel_size_nm, mine.thickness_px) == (
+            meta.angles_deg,
+            meta.shifts_px,
+            meta.pixel_size_nm,
+            meta.thickness_px,
+        )
+
+    def estimate(self, geometry: Geometry) -> Estimate | None:
+        """The estimate for a geometry, if it is recorded."""
+        meta = self.meta
+        same = (geometry.angles_deg, geometry.shifts_px, geometry.thickness) == (
+            meta.angles_deg,
+            meta.shifts_px or (),
+            meta.thickness_px,
+        )
+        return self.estimates.get(geometry.boundary) if same else None
+
+    def refuse_other(self, shape: tuple[int, int, int], dtype: np.dtype[Any], name: str) -> None:
+        """Refuse an array that is not as it was written.
+
+        Raises
+        ------
+        InputError
+            Its shape or dtype is another one.
+        """
+        if (shape, str(dtype)) != (self.shape, self.dtype):
+            raise InputError(
+                "tilts",
+                name,
+                f"its array is {dtype} {shape}, but was written as {self.dtype} {self.shape}",
+                "put a good copy in its place, or make it again",
+            )
+
+
+def folder_of(content: Place) -> Place:
+    """The folder of the record, from the place that holds the array."""
+    return content / SIDECAR / FOLDER
+
+
+def save_record(content: Place, record: Record, digests: Digests) -> None:
+    """Write the tables, and then what makes them count.
+
+    Raises
+    ------
+    OSError, StorageError
+        They cannot be written.
+    """
+    pieces = digests.pieces.reshape(len(digests.pieces), -1, 32)
+    for name, table in (("pieces", pieces), ("chunks", digests.chunks)):
+        place = folder_of(content) / name
+        rows, columns, _ = table.shape
+        columns = min(columns, _TOGETHER)
+        array = zarr.create_array(
+            zarr_store(place),
+            shape=table.shape,
+            chunks=(max(1, min(rows, _TOGETHER // columns)), columns, 32),
+            dtype="uint8",
+            compressors=ZstdCodec(level=1, checksum=True),
+            zarr_format=3,
+        )
+        BulkArray(array, place, writable=True).write((slice(None),) * 3, table)
+    values = {
+        "version": _VERSION,
+        "id": record.identity,
+        "shape": record.shape,
+        "dtype": record.dtype,
+        "meta": dump_meta(record.meta),
+        "fingerprint": record.fingerprint,
+        "bad": asdict(record.bad),
+        "observations": record.observations.to_dict(),
+        "estimates": {name: asdict(found) for name, found in record.estimates.items()},
+    }
+    write_bytes(folder_of(content) / _FILE, json.dumps(values).encode())
+
+
+def load_record(content: Place, identity: str) -> Record | None:
+    """The record of a series; None where its writer left none, or left one of another series."""
+    place = folder_of(content) / _FILE
+    if not identity or (data := read_bytes(place)) is None:
+        return None
+    try:
+        values = json.loads(data)
+        if values["version"] != _VERSION or values["id"] != identity:
+            return None
+        tilts, height, width = values["shape"]
+        bad = values["bad"]
+        return Record(
+            identity=identity,
+            shape=(tilts, height, width),
+            dtype=str(values["dtype"]),
+            meta=parse_meta(values["meta"], str(place)),
+            fingerprint=str(values["fingerprint"]),
+            bad=BadPixels(int(bad["count"]), tuple((t, y, u) for t, y, u in bad["first"])),
+            observations=Observations.from_dict(values["observations"]),
+            estimates={k: _parse_estimate(v) for k, v in values["estimates"].items()},
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        _log.warning("%s is damaged (%s), so the whole series is read", place, error)
+        return None
+
+
+def _parse_estimate(values: dict[str, Any]) -> Estimate:
+    constant = values["constant"]
+    return Estimate(
+        Intensity(**values["intensity"]),
+        tuple((t, y) for t, y in values["omitted"]),
+        None if constant is None else (constant[0], constant[1]),
+    )
+
+
+class Tables:
+    """The digests of a recorded series, read as far as they are needed.
+
+    Parameters
+    ----------
+    content
+        Where the array of the series lies.
+    record
+        Record of the series.
+    """
+
+    def __init__(self, content: Place, record: Record) -> None:
+        self.folder, self._record = folder_of(content), record
+        self._opened = dict[str, BulkArray]()
+
+    def chunks(self, rows: slice, columns: slice) -> NDArray[np.uint8]:
+        """Digests ``(rows, columns, 32)`` of some chunks, numbered along rows and columns."""
+        return self._table("chunks").read((rows, columns, slice(None)))
+
+    def pieces(self) -> NDArray[np.uint8]:
+        """Digests of all pieces, ``(row, column, tilt, 32)``.
+
+        Raises
+        ------
+        StorageError
+            They are not those that the fingerprint was made of.
+        """
+        record = self._record
+        table = self._table("pieces").read((slice(None),) * 3)
+        pieces = table.reshape(len(table), -1, record.shape[0], 32)
+        if fingerprint_of(record.shape, record.meta, pieces) != record.fingerprint:
+            raise self._damaged("pieces do not make the fingerprint")
+        return pieces
+
+    def _table(self, name: str) -> BulkArray:
+        if name not in self._opened:
+            place = self.folder / name
+            try:
+                array = zarr.open_array(zarr_store(place), mode="r")
+            except StorageError:
+                raise
+            except Exception as error:  # zarr raises many types for damaged metadata
+                raise self._damaged(f"{name} cannot be opened ({error})") from error
+            self._opened[name] = BulkArray(
+                array, place, axes=("rows of digests", "columns of digests", "bytes"), complete=True
+            )
+        return self._opened[name]
+
+    def _damaged(self, why: str) -> StorageError:
+        return StorageError(
+            f"{self.folder}: {why}; put a good copy of the tilt series in its place, or delete this "
+            "folder to have all pixels read and taken as they are"
+        )

@@ -1,0 +1,86 @@
+"""Result of tuning: as a table, as JSON, as a configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ddgm_dist.tuning.report import Row, to_table, write_config
+
+__all__ = ["Tuning"]
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """Result of tuning.
+
+    Attributes
+    ----------
+    config
+        The configuration given, with the chosen settings; only keys that were given or tuned.
+    rows
+        Rows of the table: those tried on most blocks first, then by error.
+    tilts, blocks, folds, seed
+        What it was tried on.
+    share
+        Share of all directions that the tilts cover.
+    calls, seconds
+        Denoiser calls it took; wall time.
+    """
+
+    config: Mapping[str, Any]
+    rows: Sequence[Row]
+    tilts: str
+    blocks: int
+    folds: int
+    seed: int
+    share: float
+    calls: int
+    seconds: float
+
+    @property
+    def chosen(self) -> Row:
+        """The chosen candidate."""
+        return next(row for row in self.rows if row.chosen)
+
+    def describe(self) -> str:
+        """The table, for people."""
+        return "\n".join([to_table(self.rows), "", *self.notes()])
+
+    def notes(self) -> list[str]:
+        """What the figures mean."""
+        row = self.chosen
+        given = next(r for r in self.rows if not r.settings)
+        lines = [
+            f"chosen: {row.name}, score {row.error:.4f}, an estimate that ranks settings",
+            f"({row.between:.4f} in the {self.share:.0%} of directions that were measured, "
+            f"{row.beyond:.4f} next to the others)",
+        ]
+        if row is not given:
+            spread = "" if given.deviation is None else f" +- {given.deviation:.4f}"
+            lines.append(
+                f"the settings as given differ from it by {given.difference:+.4f}{spread}, paired over "
+                f"{given.blocks} blocks"
+            )
+        return lines
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {
+            "tilts": self.tilts,
+            "config": dict(self.config),
+            "blocks": self.blocks,
+            "folds": self.folds,
+            "seed": self.seed,
+            "measured_share": self.share,
+            "denoiser_calls": self.calls,
+            "seconds": self.seconds,
+            "candidates": [row.to_dict() for row in self.rows],
+        }
+
+    def write(self, out: str | Path) -> None:
+        """Write the configuration as YAML, for ``reconstruct --config``."""
+        head = f"Chosen by ddgm-dist tune on {self.tilts}: {self.blocks} blocks, seed {self.seed}."
+        write_config(Path(out), self.config, [head, *self.notes()])
