@@ -84,7 +84,8 @@ def prepare(folder: Path, depth: int, rows: int, field: int, calls: int, keys: d
     config = parse_config({"N": 2, "mean": 0.0, "std": 1.0, "sigma_y": 1.0, **keys})
     problem, series = pose_problem(tilts, config.problem())
     plan = plan_problem(problem, series, config, None, calls=calls)
-    with Output.claim(folder / "out.zarr", problem, plan, None, overwrite=False) as output:
+    with Output.claim(folder / "out.zarr", overwrite=False) as output:
+        output.begin(problem, plan, None)
         job = Job(problem, plan, series.path, output.path, output.digest, state=config.state)
     return job, calls
 

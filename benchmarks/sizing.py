@@ -43,7 +43,7 @@ from ddgm_dist.planning.plan import Plan, widest_read
 from ddgm_dist.planning.problem import Problem
 from ddgm_dist.prior.denoisers import load_denoiser
 from ddgm_dist.runs.build_problem import build_schedule, pose_problem
-from ddgm_dist.runs.calibrate import expect
+from ddgm_dist.runs.calibrate import estimate_runtime
 from ddgm_dist.tile.grid import TileGrid
 from ddgm_dist.tilts.series import TiltSeriesMeta, write_tilt_series
 
@@ -98,7 +98,7 @@ def measure(depth: int, field: int, folder: Path) -> tuple[Rates, dict]:
     config = parse_config(KEYS)
     problem, series = pose_problem(path, config.problem())
     plan = planned(problem, None)
-    found = expect(problem, plan, series)
+    found = estimate_runtime(problem, plan, series)
     denoiser = load_denoiser("fibsem").denoiser
     image = torch.zeros(1, depth, 2048)
     with FlopCounterMode(display=False) as flops:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass
 
-from ddgm_dist.deploy.resources import MIB, Resources
+from ddgm_dist.core.units import MIB
+from ddgm_dist.deploy.resources import Resources
 from ddgm_dist.errors import InputError
 from ddgm_dist.paths.store_name import check_store_name
 
@@ -14,7 +15,7 @@ __all__ = ["Run", "reconstruct_command", "shell_line"]
 
 @dataclass(frozen=True)
 class Run:
-    """What is to be reconstructed, as the nodes see it.
+    """What is to be reconstructed, with paths as the nodes see them.
 
     Attributes
     ----------
@@ -24,21 +25,15 @@ class Run:
         Path of a YAML configuration where the driver runs; none when empty.
     overrides
         ``key=value`` for ``--set``, in order.
-    thickness
-        Voxels, if neither the tilt series nor the configuration says.
-    impute_nonfinite
-        Impute pixels that are not finite.
-    no_despike
-        Mask no others.
+    options
+        Further options of ``reconstruct``, word by word.
     """
 
     tilts: str
     out: str
     config: str = ""
     overrides: tuple[str, ...] = ()
-    thickness: int | None = None
-    impute_nonfinite: bool = False
-    no_despike: bool = False
+    options: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("tilts", "out", "config"):
@@ -66,31 +61,25 @@ def reconstruct_command(
 ) -> tuple[str, ...]:
     """The words of the driver's command.
 
-    Run again on the same output it goes on where it stopped, so a retry is the same command.
+    Run again on the same output it resumes where it stopped, so a retry is the same command.
 
     Parameters
     ----------
     run, resources
-        What is computed; with what.
+        What is reconstructed, and the workers that do it.
     address
-        Of the Ray cluster; the command's own default when None.
+        Address of the Ray cluster; the command's own default when None.
     """
     words = ["ddgm-dist", "reconstruct", run.tilts, run.out]
     if run.config:
         words += ["--config", run.config]
     for override in run.overrides:
         words += ["--set", override]
-    if run.thickness is not None:
-        words += ["--thickness", str(run.thickness)]
-    if run.impute_nonfinite:
-        words += ["--impute-nonfinite"]
-    if run.no_despike:
-        words += ["--no-despike"]
-    words += ["--engine", "ray"]
+    words += [*run.options, "--engine", "ray"]
     if address is not None:
         words += ["--address", address]
     words += ["--workers", str(resources.workers)]
-    # The same number as Ray is told that the node has: a byte more, and it would not fit.
+    # The node declares exactly so much to Ray; with a byte more the workers would not fit.
     size = resources.memory
     words += ["--memory", f"{size // MIB}MiB" if size % MIB == 0 else str(size)]
     return tuple(words)

@@ -25,19 +25,22 @@ def plan_run(
     *,
     workers: int,
     memory: int | None = None,
+    verify_input: bool = False,
 ) -> Plan:
-    """The plan for at most so many workers; reads the data once.
+    """The plan for at most so many workers.
 
     Parameters
     ----------
     tilts, config
-        What is reconstructed; the store as seen from here.
+        The tilt series as this machine sees it, and the configuration.
     workers, memory
-        At most so many, each of so many bytes.
+        Largest number of workers, and bytes of each.
+    verify_input
+        Read all pixels and compare their digests with those stored at ingest.
     """
-    from ddgm_dist.runs.reconstruct import plan
+    from ddgm_dist.runs.plan import plan
 
-    return plan(tilts, config, workers=workers, memory=memory)
+    return plan(tilts, config, workers=workers, memory=memory, verify_input=verify_input)
 
 
 def read_plan(path: str | Path) -> dict[str, Any]:

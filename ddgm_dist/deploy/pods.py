@@ -6,7 +6,8 @@ import math
 import posixpath
 from typing import Any
 
-from ddgm_dist.deploy.resources import GIB, MIB, Resources
+from ddgm_dist.core.units import GIB, MIB
+from ddgm_dist.deploy.resources import Resources
 from ddgm_dist.deploy.site import Kubernetes, NodeGroup, Volume
 from ddgm_dist.errors import InputError
 

@@ -7,14 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ddgm_dist.core.units import MIB
 from ddgm_dist.errors import InputError
 
 if TYPE_CHECKING:
     from ddgm_dist.planning.plan import Plan
 
-__all__ = ["GIB", "MIB", "Resources", "resources_of"]
-
-MIB, GIB = 2**20, 2**30
+__all__ = ["Resources", "resources_of"]
 
 # The planner's projection is of one process that computes; docs/planner.md has how near it comes.
 HEADROOM = 1.1

@@ -16,8 +16,9 @@ from importlib import resources as files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ddgm_dist.core.units import GIB, MIB, format_bytes
 from ddgm_dist.deploy.command import Run, reconstruct_command
-from ddgm_dist.deploy.resources import GIB, MIB, Resources
+from ddgm_dist.deploy.resources import Resources
 from ddgm_dist.errors import InputError
 from ddgm_dist.readers import strict_yaml
 
@@ -161,7 +162,7 @@ def _header(
     ]
     what = f"{len(runs)} runs, one job each" if array else "one run"
     told = (
-        f"{what}: {needs.workers} workers of {needs.cpus} CPUs and {needs.memory / GIB:.3g} GiB, "
+        f"{what}: {needs.workers} workers of {needs.cpus} CPUs and {format_bytes(needs.memory)}, "
         f"{needs.tiles} tiles."
     )
     about = [
@@ -369,8 +370,8 @@ def _check_node(needs: Resources, slurm: Slurm) -> None:
     if slurm.memory_per_node is not None and slurm.memory_per_node < need:
         raise InputError(
             "slurm.memory_per_node",
-            f"{slurm.memory_per_node / GIB:.3g} GiB",
-            f"is less than the {need / GIB:.3g} GiB that {workers} workers of "
-            f"{needs.memory / GIB:.3g} GiB, Ray's object store and the driver need",
+            f"{format_bytes(slurm.memory_per_node)}",
+            f"is less than the {format_bytes(need)} that {workers} workers of "
+            f"{format_bytes(needs.memory)}, Ray's object store and the driver need",
             "take more of a node, or plan with less --memory",
         )

@@ -30,8 +30,11 @@ class Engine(Protocol):
         None when that is unknown.
         """
 
+    def announce(self, tiles: int) -> str:
+        """Where so many tiles will be computed, in one line for people."""
+
     def connected(self) -> contextlib.AbstractContextManager[None]:
-        """What the engine needs, for the time of a run; fails at once if it is not there."""
+        """A connection to what the engine needs and does not start itself; fails if it is not there."""
 
     def run(self, job: Job, done: frozenset[str], report: Report) -> None:
         """Compute and write every tile whose name is not in ``done``."""

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from ddgm_dist.core.units import format_duration
 from ddgm_dist.errors import InputError, StorageError
 from ddgm_dist.paths.locate import locate
 from ddgm_dist.records.checkpoint import COMMITS
@@ -138,9 +139,9 @@ class Status:
         if self.checkpoint_age is not None:
             rows.append(("checkpoints", self._checkpoints()))
         if self.updated is not None and self.state != "complete":
-            rows.append(("last sign", f"{_duration(self.updated)} ago"))
+            rows.append(("last sign", f"{format_duration(self.updated)} ago"))
         if self.last_event is not None and self.state == "running":
-            rows.append(("last event", f"{_duration(self.last_event)} ago"))
+            rows.append(("last event", f"{format_duration(self.last_event)} ago"))
         lines = [f"{name:<12}  {value}" for name, value in rows]
         if self.state == "interrupted" and self.replaces:
             lines.append(
@@ -168,7 +169,7 @@ class Status:
             parts += [] if self.residual is None else [f"residual {self.residual:.4g} per pixel"]
             rows.append(("last step", ", ".join(parts)))
         if self.rate:
-            eta = "" if self.eta_seconds is None else f", {_duration(self.eta_seconds)} left"
+            eta = "" if self.eta_seconds is None else f", {format_duration(self.eta_seconds)} left"
             rows.append(("rate", f"{self.rate / 1e6:.3g} Mvoxel/s{eta}"))
         if self.workers is not None and running:
             rows.append(("workers", str(self.workers)))
@@ -178,7 +179,7 @@ class Status:
         least = min(c.iteration for c in self.checkpoints)
         most = max(c.iteration for c in self.checkpoints)
         span = f"iteration {least}" if least == most else f"iterations {least} to {most}"
-        age = _duration(self.checkpoint_age or 0.0)
+        age = format_duration(self.checkpoint_age or 0.0)
         return f"{len(self.checkpoints)} at {span}, the oldest {age} ago"
 
 
@@ -296,14 +297,3 @@ def _span(progress: Mapping[str, Any]) -> tuple[int, int] | None:
         case [int(least), int(most)]:
             return least, most
     return None
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    days, hours = divmod(hours, 24)
-    if days:
-        return f"{days} d {hours} h"
-    if hours:
-        return f"{hours} h {minutes:02d} min"
-    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"

@@ -8,11 +8,12 @@ from itertools import groupby
 from typing import Literal
 
 from ddgm_dist.core.geometry import Geometry
+from ddgm_dist.core.units import format_bytes
 from ddgm_dist.errors import PlanError
 from ddgm_dist.planning.advice import fitting_keys
 from ddgm_dist.planning.calls import denoiser_calls, largest_call
 from ddgm_dist.planning.config import PlanConfig
-from ddgm_dist.planning.memory import ACTIVATION, MemoryModel, shown
+from ddgm_dist.planning.memory import ACTIVATION, MemoryModel
 from ddgm_dist.planning.plan import Plan, kept_tiles
 from ddgm_dist.planning.problem import Problem
 from ddgm_dist.planning.tiling import Tile, chunk_columns, columns_and_margin, make_tiles
@@ -179,11 +180,11 @@ def _too_large(
         advice = f"what fits is {', or '.join(keys)}; or give"
     return PlanError(
         "memory",
-        shown(memory),
-        f"is less than the {shown(least)} that a worker needs for the smallest tile, "
+        format_bytes(memory),
+        f"is less than the {format_bytes(least)} that a worker needs for the smallest tile, "
         f"{problem.geometry.thickness} x {rows} rows x {length} columns, with windows of "
         f"{problem.lattice.width} columns",
-        f"{advice} at least {shown(math.ceil(least))}",
+        f"{advice} at least {format_bytes(math.ceil(least))}",
     )
 
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["ACTIVATION", "CUDA_CONTEXT", "GIB", "LEAST_CACHED", "MIB", "MemoryModel", "shown"]
+from ddgm_dist.core.units import MIB
 
-MIB, GIB = 2**20, 2**30
+__all__ = ["ACTIVATION", "CUDA_CONTEXT", "LEAST_CACHED", "MemoryModel"]
 
 # Python, torch, tensorstore, the shipped network; and what a Ray worker adds. Measured on CPU.
 LIBRARIES = 310 * MIB
@@ -210,8 +210,3 @@ class MemoryModel:
             **{name: int(getattr(self, name)) for name in names},
             "heap": self.heap,
         }
-
-
-def shown(count: float) -> str:
-    """Bytes for people."""
-    return f"{count / MIB:.4g} MiB" if count < GIB else f"{count / GIB:.4g} GiB"

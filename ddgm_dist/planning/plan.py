@@ -9,8 +9,9 @@ from itertools import groupby
 from typing import Any, Literal
 
 from ddgm_dist.core.box import Box, Triple
+from ddgm_dist.core.units import format_bytes
 from ddgm_dist.pixels.findings import Finding
-from ddgm_dist.planning.memory import CUDA_CONTEXT, LEAST_CACHED, MemoryModel, shown
+from ddgm_dist.planning.memory import CUDA_CONTEXT, LEAST_CACHED, MemoryModel
 from ddgm_dist.planning.runtime_estimate import RuntimeEstimate
 from ddgm_dist.planning.tiling import Tile, Tiles
 from ddgm_dist.planning.traffic import Traffic
@@ -185,11 +186,11 @@ def _describe(plan: Plan) -> str:
         "shards": f"{plan.shard} voxels in chunks of {plan.chunk}, one writer each",
         "iterations": f"{plan.iterations}",
         "denoiser calls": f"{plan.denoiser_calls}",
-        "bytes": f"{shown(plan.bytes_read)} read, {shown(plan.bytes_written)} written",
+        "bytes": f"{format_bytes(plan.bytes_read)} read, {format_bytes(plan.bytes_written)} written",
         "per iteration": _moved(plan),
         "worker memory": _memory(plan),
-        "on a GPU": f"{shown(plan.memory.gpu(plan.kept(plan.workers) if _keeps(plan) else 0))} "
-        f"(of which {shown(CUDA_CONTEXT)} for CUDA itself are an assumption)",
+        "on a GPU": f"{format_bytes(plan.memory.gpu(plan.kept(plan.workers) if _keeps(plan) else 0))} "
+        f"(of which {format_bytes(CUDA_CONTEXT)} for CUDA itself are an assumption)",
     }
     if plan.expected is not None:
         lines |= plan.expected.describe()
@@ -247,7 +248,7 @@ def _coupling(plan: Plan, along: int, across: int) -> str:
 def _samples(plan: Plan) -> dict[str, str]:
     if plan.samples == 1:
         return {}
-    between = shown(4 * math.prod(plan.shape) * plan.samples)
+    between = format_bytes(4 * math.prod(plan.shape) * plan.samples)
     return {
         "samples": f"{plan.samples}, of which mean and standard deviation are made; until then their "
         f"volumes take {between}"
@@ -267,19 +268,19 @@ def _moved(plan: Plan) -> str:
         return "nothing is moved between tiles"
     if plan.state == "memory":
         return (
-            f"{shown(plan.traffic.exchanged)} through the object store; states are resident, "
+            f"{format_bytes(plan.traffic.exchanged)} through the object store; states are resident, "
             f"{plan.kept(plan.workers)} tiles on each of {plan.workers} workers"
         )
     return (
-        f"{shown(plan.traffic.written)} written and {shown(plan.traffic.read)} read through the "
-        "store; states are streamed"
+        f"{format_bytes(plan.traffic.written)} written and {format_bytes(plan.traffic.read)} read "
+        "through the store; states are streamed"
     )
 
 
 def _memory(plan: Plan) -> str:
-    parts = ", ".join(f"{name} {shown(size)}" for name, size in plan.memory.parts().items())
-    budget = "" if plan.budget is None else f" of {shown(plan.budget)}"
-    return f"{shown(plan.worker_memory)}{budget} ({parts})"
+    parts = ", ".join(f"{name} {format_bytes(size)}" for name, size in plan.memory.parts().items())
+    budget = "" if plan.budget is None else f" of {format_bytes(plan.budget)}"
+    return f"{format_bytes(plan.worker_memory)}{budget} ({parts})"
 
 
 def _box(box: Box) -> str:

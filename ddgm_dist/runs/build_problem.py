@@ -30,7 +30,7 @@ from ddgm_dist.runs.intensity_estimate import estimate_intensity, estimate_noise
 from ddgm_dist.runs.sampled_rows import probe, samples
 from ddgm_dist.tilts.series import BadPixels, TiltSeries, open_tilt_series
 
-__all__ = ["BuiltProblem", "build_schedule", "check_levels", "pose", "pose_problem"]
+__all__ = ["BuiltProblem", "build_problem", "build_schedule", "check_levels", "pose_problem"]
 
 log = logging.getLogger("ddgm_dist")
 
@@ -55,12 +55,14 @@ class BuiltProblem:
 
 
 def pose_problem(tilts: str | Path, config: ProblemConfig) -> tuple[Problem, TiltSeries]:
-    """The problem and the open store; see :func:`pose`."""
-    posed = pose(tilts, config)
-    return posed.problem, posed.series
+    """The problem and the open store; see :func:`build_problem`."""
+    built = build_problem(tilts, config)
+    return built.problem, built.series
 
 
-def pose(tilts: str | Path, config: ProblemConfig) -> BuiltProblem:
+def build_problem(
+    tilts: str | Path, config: ProblemConfig, *, verify_input: bool = False
+) -> BuiltProblem:
     """Open the data, look at them, estimate what was not given, and check that it all fits together.
 
     What is noticed in the pixels is warned of in the log as well.

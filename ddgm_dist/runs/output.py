@@ -56,7 +56,8 @@ _SHOWN = 4
 class Output:
     """An output store that belongs to one problem, and to this process for the time of a run.
 
-    Made by :meth:`claim`; a context manager that gives the store back.
+    Made by :meth:`claim`; a context manager that releases the store. :meth:`begin` makes its volume,
+    and sets the attributes.
 
     Attributes
     ----------
@@ -68,69 +69,87 @@ class Output:
         Keeps other drivers away.
     """
 
-    def __init__(
-        self,
-        store: VolumeStore,
-        record: RunRecord,
-        lease: Lease,
-        plan: Plan,
-        digest: str,
-        voxel_size_nm: float | None = None,
-        swap: Replacement | None = None,
-    ) -> None:
-        self.store, self.record, self.lease, self._swap = store, record, lease, swap
-        self.plan, self.digest, self.voxel_size_nm = plan, digest, voxel_size_nm
-        self.path = store.path
+    path: str
+    store: VolumeStore
+    record: RunRecord
+    lease: Lease
+    plan: Plan
+    digest: str
+    voxel_size_nm: float | None
+    _swap: Replacement | None
+
+    def __init__(self, out: str | Path, place: Place, lease: Lease, *, overwrite: bool) -> None:
+        self._out, self._place, self._held, self._overwrite = out, place, lease, overwrite
+        self.lease, self._swap = lease, None
 
     @classmethod
-    def claim(
-        cls,
-        out: str | Path,
-        problem: Problem,
-        plan: Plan,
-        voxel_size_nm: float | None,
-        *,
-        overwrite: bool,
-    ) -> Output:
-        """Make the store, or find that of the same problem.
+    def claim(cls, out: str | Path, *, overwrite: bool) -> Output:
+        """Keep other drivers away from an output; nothing but the lease is written.
 
         Raises
         ------
         InputError
-            ``out`` holds something else, or another problem's result, or is being written by
-            another driver.
+            ``out`` holds something that is no result, or is being written by another driver.
         """
         place = _check_ours(out, overwrite=overwrite)
-        held, digest = Lease(place), problem.digest()
+        held = Lease(place)
         held.acquire()
-        swap: Replacement | None = None
         try:
             _check_ours(out, overwrite=overwrite)  # somebody may have made it before it was leased
-            swap = _replacement(place, held, problem, overwrite=overwrite)
-            path = current(place) if swap is None else swap.work
-            record, lease = RunRecord(path), held if swap is None else swap.lease
-            saved = record.read_problem()
-            if saved is None:
-                record.write_json("problem", problem.to_dict())
-            else:
-                _check_same(saved, problem.to_dict(), str(out))
-            if record.read_state() is None:
-                # Not begun, or interrupted before the volume was made: nothing is in it yet.
-                store = create_volume(
-                    path,
-                    VolumeLayout(plan.shape, plan.shard, plan.chunk),
-                    voxel_size_nm=voxel_size_nm,
-                    name=place.stem,
-                    claimed=True,
-                )
-                record.write_state(RUNNING, digest)
-            else:
-                store = open_volume_store(path, "r+")
-            record.write_json("plan", _summary(plan))
         except BaseException:
-            (swap or held).release()
+            held.release()
             raise
-        return cls(store, record, lease, plan, digest, voxel_size_nm, swap)
+        return cls(out, place, held, overwrite=overwrite)
+
+    def check(self, problem: Problem) -> None:
+        """Refuse an output that holds another problem's result and is not to be replaced.
+
+        Raises
+        ------
+        InputError
+            The message tells what has changed.
+        """
+        if self._overwrite or is_claim(self._place):
+            return
+        left = pending(self._place)
+        if left is not None and _is_of(left, problem):
+            return
+        saved = RunRecord(current(self._place)).read_problem()
+        if saved is not None:
+            _check_same(saved, problem.to_dict(), str(self._out))
+
+    def begin(self, problem: Problem, plan: Plan, voxel_size_nm: float | None) -> None:
+        """Make the store, or open that of the same problem.
+
+        Raises
+        ------
+        InputError
+            The output holds another problem's result.
+        """
+        self._swap = _replacement(self._place, self._held, problem, overwrite=self._overwrite)
+        place = current(self._place) if self._swap is None else self._swap.work
+        self.lease = self._held if self._swap is None else self._swap.lease
+        self.record, self.digest = RunRecord(place), problem.digest()
+        self.plan, self.voxel_size_nm = plan, voxel_size_nm
+        saved = self.record.read_problem()
+        if saved is None:
+            self.record.write_json("problem", problem.to_dict())
+        else:
+            _check_same(saved, problem.to_dict(), str(self._out))
+        if self.record.read_state() is None:
+            # Not begun, or interrupted before the volume was made: nothing is in it yet.
+            self.store = create_volume(
+                place,
+                VolumeLayout(plan.shape, plan.shard, plan.chunk),
+                voxel_size_nm=voxel_size_nm,
+                name=self._place.stem,
+                claimed=True,
+            )
+            self.record.write_state(RUNNING, self.digest)
+        else:
+            self.store = open_volume_store(place, "r+")
+        self.path = self.store.path
+        self.record.write_json("plan", _summary(plan))
 
     def __enter__(self) -> Output:
         return self
@@ -141,7 +160,7 @@ class Output:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        (self._swap or self.lease).release()
+        (self._swap or self._held).release()
 
     def finished(self) -> frozenset[str]:
         """Tiles whose rows have all been written, by tiles that may have been cut otherwise.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass, field
-from datetime import timedelta
 from types import TracebackType
 
 from rich.console import Console
@@ -17,6 +16,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from ddgm_dist.core.units import format_duration
 from ddgm_dist.engine.coverage import Coverage
 from ddgm_dist.planning.problem import Problem
 from ddgm_dist.tile.events import Receipt, StepEvent
@@ -158,5 +158,5 @@ class Bar:
             left = self.total - coverage.resumed
             share = 100 * min(1.0, coverage.voxels / max(1, left))
             ending = self.progress.tasks[0].time_remaining
-            eta = "" if ending is None else f", ETA {timedelta(seconds=round(ending))}"
+            eta = "" if ending is None else f", ETA {format_duration(ending)}"
             self.console.out(f"{share:.1f} %  {figures}{eta}", highlight=False)

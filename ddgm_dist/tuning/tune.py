@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 import torch
 
+from ddgm_dist.core.units import format_duration
 from ddgm_dist.errors import InputError
 from ddgm_dist.evaluation.ring_correlation import ring_correlation
 from ddgm_dist.paths.overlap import refuse_overlap
 from ddgm_dist.planning.config import Config, parse_config
 from ddgm_dist.planning.problem import Problem
 from ddgm_dist.prior.denoisers import load_denoiser, weight_files
-from ddgm_dist.runs.build_problem import check_levels, pose_problem
+from ddgm_dist.runs.build_problem import build_problem, check_levels
 from ddgm_dist.tilts.crop import Crop, crop, spread_places
 from ddgm_dist.tilts.series import TiltSeries, open_tilt_series
 from ddgm_dist.tuning.candidates import (
@@ -128,6 +129,7 @@ def tune(
     folds: int = 4,
     budget: float | None = None,
     seed: int = 0,
+    verify_input: bool = False,
     out: str | Path | None = None,
     overwrite: bool = False,
     progress: bool = False,
@@ -182,7 +184,8 @@ def tune(
     loaded = load_denoiser(base.denoiser, precision=base.precision)
     for candidate in drawn:
         check_levels(candidate.config, loaded)
-    trials = _Trials(*pose_problem(tilts, base.problem()), blocks, rows, folds, seed)
+    built = build_problem(tilts, base.problem(), verify_input=verify_input)
+    trials = _Trials(built.problem, built.series, blocks, rows, folds, seed)
     each = trials.seconds_per_call(base)
     candidates = _affordable(drawn, blocks, each, budget)
     report(trials.describe(candidates, blocks, each))
@@ -264,7 +267,7 @@ class _Trials:
         thickness = self.problem.geometry.thickness
         return (
             f"{len(candidates)} candidates on up to {blocks} blocks of {thickness} x {place.rows} x "
-            f"{place.columns} voxels: about {calls} denoiser calls, {_duration(calls * each)}"
+            f"{place.columns} voxels: about {calls} denoiser calls, {format_duration(calls * each)}"
         )
 
     def _prepared(self, block: int) -> tuple[BlockSolver, HeldOut]:
@@ -396,21 +399,17 @@ def _affordable(
     for count in range(len(candidates), 1, -1):
         if _calls(candidates[:count], blocks) * each <= 60 * budget:
             return candidates[:count]
-    least = _calls(candidates[:2], blocks) * each / 60
+    least = _calls(candidates[:2], blocks) * each
     raise InputError(
         "budget",
         budget,
-        f"does not pay for two candidates, which take about {least:.2g} minutes",
+        f"does not pay for two candidates, which take about {format_duration(least)}",
         "raise it, or take fewer blocks or rows",
     )
 
 
 def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds / 60:.2g} min" if seconds >= 60 else f"{seconds:.2g} s"
 
 
 def _crossing(frequency: Sequence[float], correlation: Sequence[float]) -> float:

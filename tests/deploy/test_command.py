@@ -8,9 +8,10 @@ import typer
 
 from ddgm_dist.cli.app import create_app
 from ddgm_dist.cli.values import parse_memory
+from ddgm_dist.core.units import MIB
 from ddgm_dist.deploy.command import Run, reconstruct_command
 from ddgm_dist.deploy.rayjob import rayjob_entrypoint
-from ddgm_dist.deploy.resources import MIB, Resources
+from ddgm_dist.deploy.resources import Resources
 from ddgm_dist.errors import InputError
 from tests.deploy.kuberay import NEEDS, RUN
 
