@@ -74,7 +74,7 @@ def prepare(folder: Path, depth: int, rows: int, field: int, calls: int, keys: d
     from ddgm_dist.planning.config import parse_config
     from ddgm_dist.runs.build_problem import pose_problem
     from ddgm_dist.runs.output import Output
-    from ddgm_dist.runs.reconstruct import plan_problem
+    from ddgm_dist.runs.plan import plan_problem
     from ddgm_dist.tile.job import Job
     from ddgm_dist.tilts.series import TiltSeriesMeta, write_tilt_series
 

@@ -4,7 +4,7 @@
 
 Every prior has the shipped one's architecture and the same steps of training, so that only the images
 differ; `tissue` is the control, and the shipped prior (much longer trained) is shown beside. `varied` is
-the tissue as other microscopes might show it (what `train --variety 0.3` draws), `coarse` and `fine` the
+the tissue as other microscopes might show it (what `train --augment 0.3` draws), `coarse` and `fine` the
 tissue at twice and at half the pixel size (things look half or twice as large), `shot noise` the tissue
 with as much noise in it as half its contrast, `photographs` pictures of other things. Specimens: the
 scored slices of the reference geometry; the same tissue at 1.5 times the pixel size; and blurred by a

@@ -18,7 +18,7 @@ from ddgm_dist.ray_engine.address import Address
 from ddgm_dist.ray_engine.folder import start_errors_in_one_line
 from ddgm_dist.ray_engine.private_api import (
     has_token,
-    refresh_authentication,
+    refresh_settings,
     waiting_for_raylet,
 )
 from ddgm_dist.ray_engine.reachable import IS_IT_THERE, check_ray, is_connected
@@ -33,7 +33,6 @@ _START_SETTINGS = {
     "RAY_gcs_server_request_timeout_seconds": str(_START_SECONDS),
     "RAY_gcs_rpc_server_connect_timeout_s": str(_START_SECONDS),
     "RAY_worker_register_timeout_seconds": str(_START_SECONDS),
-    "RAY_raylet_start_wait_time_s": str(_START_SECONDS),  # of other versions than 2.60
 }
 
 log = logging.getLogger("ddgm_dist")
@@ -76,7 +75,7 @@ def connected(address: str | None) -> Iterator[None]:
         for key in set(os.environ) - set(before):
             del os.environ[key]
         os.environ.update(before)
-        refresh_authentication()
+        refresh_settings()
 
 
 def _start() -> None:
@@ -144,7 +143,7 @@ def _authenticate(*, own: bool) -> None:
     elif os.environ.get(_TOKEN) or os.environ.get(_TOKEN_PATH):
         # The token of ~/.ray may be for another cluster, so it is not shown to any address.
         os.environ.setdefault(_MODE, "token")
-    refresh_authentication()
+    refresh_settings()
 
 
 def _first_line(error: Exception) -> str:

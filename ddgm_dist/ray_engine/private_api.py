@@ -6,6 +6,8 @@ Ray is imported where it is called, for its import takes seconds and an address 
 from __future__ import annotations
 
 import contextlib
+import importlib
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,9 +19,11 @@ __all__ = [
     "found_automatically",
     "has_token",
     "host_of",
-    "refresh_authentication",
+    "refresh_settings",
     "waiting_for_raylet",
 ]
+
+_ONE_QUESTION = "RAY_raylet_start_wait_time_s"
 
 
 class RayletDiedError(Exception):
@@ -30,8 +34,8 @@ class RayletDiedError(Exception):
 def waiting_for_raylet(seconds: float) -> Iterator[None]:
     """Have a start of Ray wait longer for its raylet to register, unless that has ended.
 
-    Ray 2.60 waits 30 s and has no setting for it. A raylet ends by itself where its agents take
-    longer than 15 s to start, which has no setting either: then nothing is left to wait for.
+    Ray 2.60 waits 30 s in vain for a raylet that has ended. One ends by itself where its agents take
+    longer than 15 s to start, for which there is no setting.
 
     Parameters
     ----------
@@ -43,11 +47,13 @@ def waiting_for_raylet(seconds: float) -> Iterator[None]:
     RayletDiedError
         From within: the raylet has ended.
     """
-    try:
-        from ray._private import services
-
-        ask, start = services.get_node, services.start_raylet
-    except (ImportError, AttributeError):
+    services: Any = importlib.import_module("ray._private.services")
+    ask = getattr(services, "get_node", None)
+    start = getattr(services, "start_raylet", None)
+    # How long one question waits for its answer: a little where it is asked again.
+    os.environ[_ONE_QUESTION] = "1" if ask and start else f"{seconds:.0f}"
+    refresh_settings()
+    if ask is None or start is None:
         yield
         return
     started: list[Any] = []
@@ -60,7 +66,7 @@ def waiting_for_raylet(seconds: float) -> Iterator[None]:
         end = time.monotonic() + seconds
         while True:
             try:
-                return ask(*arguments, **options)  # type: ignore[no-untyped-call]
+                return ask(*arguments, **options)
             except RuntimeError:
                 process = getattr(started[-1], "process", None) if started else None
                 if process is not None and process.poll() is not None:
@@ -128,8 +134,8 @@ def host_of(host: str) -> str:
         return host
 
 
-def refresh_authentication() -> None:
-    """Have Ray read ``RAY_AUTH_MODE`` and the token again: it did when it was imported."""
+def refresh_settings() -> None:
+    """Have Ray read its environment variables again, and the token: it did when it was imported."""
     import ray
 
     config, loader = getattr(ray._raylet, "Config", None), _token_loader()

@@ -85,7 +85,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_simulate(replace: Replace, capsys: pytest.CaptureFixture[str]) -> None:
-    got = replace("simulate", "simulate", SERIES)
+    got = replace("simulation.simulate", "simulate", SERIES)
     assert main(["simulate", "tissue.zarr", "tilts.zarr", "--noise", "gaussian:0.05"]) == 0
     assert capsys.readouterr().out == "tilts.zarr: 61 tilts of 8 x 400 pixels\n"
     angles = got.pop("angles")
@@ -104,7 +104,7 @@ def test_simulate(replace: Replace, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_simulate_a_phantom_with_every_option(replace: Replace) -> None:
-    got = replace("simulate", "simulate", SERIES)
+    got = replace("simulation.simulate", "simulate", SERIES)
     words = "simulate phantom:32,8,256 t.zarr --angles -10:10:5 --field 200 --rows 2:6"
     words += " --shifts 1.5 --seed 3 --pixel-size 10 --overwrite"
     assert call(words) == 0
@@ -115,14 +115,14 @@ def test_simulate_a_phantom_with_every_option(replace: Replace) -> None:
 
 
 def test_simulate_takes_the_angles_of_a_file(replace: Replace, tmp_path: Path) -> None:
-    got = replace("simulate", "simulate", SERIES)
+    got = replace("simulation.simulate", "simulate", SERIES)
     (tmp_path / "a.tlt").write_text("-3.5\n0\n 4\n")
     assert main(["simulate", "v.zarr", "t.zarr", "--angles", str(tmp_path / "a.tlt")]) == 0
     assert got["angles"] == (-3.5, 0.0, 4.0)
 
 
 def test_ingest(replace: Replace) -> None:
-    got = replace("ingest", "ingest", SERIES)
+    got = replace("tilts.ingest", "ingest", SERIES)
     words = "ingest needle.npz t.zarr --thickness 96 --tilt-axis columns --impute-nonfinite"
     words += " --rows 8: --columns 4:252 --dark 860"
     assert main([*words.split(), "--angles", "-60,0,60", "--description", "a needle"]) == 0
@@ -155,7 +155,7 @@ def test_ingest_of_a_folder_shows_which_image_has_which_angle(
 
 
 def test_plan(replace: Replace, capsys: pytest.CaptureFixture[str]) -> None:
-    got = replace("reconstruct", "plan", SUMMARY)
+    got = replace("runs.plan", "plan", SUMMARY)
     assert call("plan t.zarr --set K=15 --no-despike --thickness 64 --memory 8GiB --workers 2") == 0
     assert capsys.readouterr().out == "what happened\n"
     assert got == {
@@ -164,16 +164,17 @@ def test_plan(replace: Replace, capsys: pytest.CaptureFixture[str]) -> None:
         "workers": 2,
         "memory": 8 * 2**30,
         "calibrate": False,
+        "verify_input": False,
     }
 
 
 def test_reconstruct(replace: Replace, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    got = replace("reconstruct", "reconstruct", SUMMARY)
+    got = replace("runs.reconstruct", "reconstruct", SUMMARY)
     config = tmp_path / "run.yaml"
     config.write_text("N: 50\nthickness: 32\nprior: {weights: mine.safetensors}\n")
     words = f"reconstruct t.zarr o.zarr --config {config} --set N=10 --set prior.window=128"
     words += " --thickness 64 --impute-nonfinite --no-despike --address h:6379"
-    words += " --workers 4 --memory 2G --overwrite -q"
+    words += " --workers 4 --memory 2G --overwrite --verify-input -q"
     assert call(words) == 0
     assert capsys.readouterr().out == "what happened\n"
     assert got == {
@@ -186,17 +187,18 @@ def test_reconstruct(replace: Replace, capsys: pytest.CaptureFixture[str], tmp_p
             "despike": False,
             "prior": {"weights": "mine.safetensors", "window": 128},
         },
-        "engine": "ray",
+        "engine": "auto",
         "address": "h:6379",
         "workers": 4,
         "memory": 2 * 2**30,
         "overwrite": True,
+        "verify_input": True,
         "progress": False,
     }
 
 
 def test_reconstruct_says_nothing_that_was_not_asked(replace: Replace) -> None:
-    got = replace("reconstruct", "reconstruct", SUMMARY)
+    got = replace("runs.reconstruct", "reconstruct", SUMMARY)
     assert call("reconstruct t.zarr o.zarr --engine local") == 0
     assert (got["config"], got["engine"], got["progress"]) == ({}, "local", True)
     assert (got["address"], got["workers"], got["memory"]) == (None, None, None)
@@ -204,7 +206,7 @@ def test_reconstruct_says_nothing_that_was_not_asked(replace: Replace) -> None:
 
 def test_tune(replace: Replace, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     made = SimpleNamespace(describe=lambda: "a table", to_dict=lambda: {"chosen": 1})
-    got = replace("tune", "tune", made)
+    got = replace("tuning.tune", "tune", made)
     assert call("tune t.zarr --json") == 0
     assert json.loads(capsys.readouterr().out) == {"chosen": 1}
     assert (got["config"], got["grid"], got["budget"]) == ({}, None, None)
@@ -230,7 +232,7 @@ def test_tune(replace: Replace, capsys: pytest.CaptureFixture[str], tmp_path: Pa
 
 def test_evaluate(replace: Replace, capsys: pytest.CaptureFixture[str]) -> None:
     scores = {"mse": 0.1, "psnr": 30.0, "ssim": 0.9, "region": "inner"}
-    got = replace("evaluate", "evaluate", SimpleNamespace(to_dict=lambda: scores))
+    got = replace("evaluation.evaluate", "evaluate", SimpleNamespace(to_dict=lambda: scores))
     assert call("evaluate o.zarr truth.zarr --json --region 0:4,0:4,8:16") == 0
     assert json.loads(capsys.readouterr().out) == scores
     assert (got["volume"], got["reference"]) == (Path("o.zarr"), "truth.zarr")
@@ -244,7 +246,7 @@ def test_evaluate(replace: Replace, capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_pyramid(replace: Replace, capsys: pytest.CaptureFixture[str]) -> None:
     made = [SimpleNamespace(name="1", shape=(64, 5, 9), factor=(2, 2, 2))]
-    got = replace("pyramid", "build_pyramid", made)
+    got = replace("evaluation.pyramid", "build_pyramid", made)
     assert call("pyramid o.zarr") == 0
     assert capsys.readouterr().out == "level 1  64 x 5 x 9 voxels (z, y, x), each of 2 x 2 x 2\n"
     assert got["path"] == Path("o.zarr")
@@ -256,19 +258,19 @@ def test_pyramid(replace: Replace, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_train(replace: Replace) -> None:
-    got = replace("train", "train", SUMMARY)
+    got = replace("training.train", "train", SUMMARY)
     words = "train a b w.safetensors --steps 5 --validation c --planes yx --z-range 0:345 -q"
     assert call(words) == 0
     assert got["images"] == [Path("a"), Path("b")]
     assert (got["weights"], got["steps"], got["minutes"]) == (Path("w.safetensors"), 5, None)
     assert (got["validation"], got["planes"], got["resume"]) == ([Path("c")], ("yx",), True)
     assert (got["z_range"], got["overwrite"], got["progress"]) == (slice(0, 345), False, False)
-    assert call("train a w.safetensors --minutes 1 --fresh --overwrite") == 0
+    assert call("train a w.safetensors --minutes 1 --no-resume --overwrite") == 0
     assert (got["z_range"], got["resume"], got["overwrite"]) == (None, False, True)
 
 
 def test_demo(replace: Replace, capsys: pytest.CaptureFixture[str]) -> None:
-    got = replace("demo", "run_demo")
+    got = replace("demo.demo", "run_demo")
     assert main(["demo", "somewhere"]) == 0
     assert got["directory"] == Path("somewhere")
     got["report"]("a line")
@@ -296,13 +298,13 @@ def one_line(capsys: pytest.CaptureFixture[str]) -> str:
 def test_an_error_is_one_line(
     error: Exception, status: int, replace: Replace, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    replace("reconstruct", "reconstruct", error)
+    replace("runs.reconstruct", "reconstruct", error)
     assert main(["reconstruct", "t.zarr", "o.zarr"]) == status
     assert one_line(capsys) == f"error: {' '.join(str(error).split())}\n"
 
 
 def test_traceback_shows_where(replace: Replace, capsys: pytest.CaptureFixture[str]) -> None:
-    replace("reconstruct", "reconstruct", InputError("t.zarr", "t.zarr", "is missing"))
+    replace("runs.reconstruct", "reconstruct", InputError("t.zarr", "t.zarr", "is missing"))
     assert main(["--traceback", "reconstruct", "t.zarr", "o.zarr"]) == 2
     err = capsys.readouterr().err
     assert err.startswith("Traceback")
@@ -310,7 +312,7 @@ def test_traceback_shows_where(replace: Replace, capsys: pytest.CaptureFixture[s
 
 
 def test_a_defect_keeps_its_stack(replace: Replace, capsys: pytest.CaptureFixture[str]) -> None:
-    replace("reconstruct", "reconstruct", ZeroDivisionError("oh"))
+    replace("runs.reconstruct", "reconstruct", ZeroDivisionError("oh"))
     assert main(["reconstruct", "t.zarr", "o.zarr"]) == 1
     err = capsys.readouterr().err
     assert err.startswith("Traceback")
@@ -318,7 +320,7 @@ def test_a_defect_keeps_its_stack(replace: Replace, capsys: pytest.CaptureFixtur
 
 
 def test_ctrl_c_is_one_line(replace: Replace, capsys: pytest.CaptureFixture[str]) -> None:
-    replace("reconstruct", "reconstruct", KeyboardInterrupt())
+    replace("runs.reconstruct", "reconstruct", KeyboardInterrupt())
     assert main(["reconstruct", "t.zarr", "o.zarr"]) == 130
     assert one_line(capsys) == "interrupted\n"
 

@@ -238,7 +238,7 @@ def test_the_description_tells_the_facts(make_problem: MakeProblem, coupled: boo
         f"denoiser calls  {plan.denoiser_calls}",
         str(plan.shard),
         str(plan.chunk),
-        f"worker memory   {plan.worker_memory / MIB:.4g} MiB",
+        f"worker memory   {format_bytes(plan.worker_memory)}",
         *(f"{name} {format_bytes(size)}" for name, size in plan.memory.parts().items()),
         f"halo            {100 * plan.halo:.1f} %",
         f"{format_bytes(plan.traffic.exchanged)} through the object store"
