@@ -18,7 +18,7 @@ class Counted:
     def __call__(self) -> int:
         self.count += 1
         self.begun.set()
-        assert self.let.wait(10)
+        assert self.let.wait(300)
         if self.fail:
             raise OSError("planted")
         return self.count
@@ -29,7 +29,7 @@ def test_who_asks_while_it_is_computed_waits_and_gets_the_same(fail: bool) -> No
     once, work = Once(), Counted(fail=fail)
     with ThreadPoolExecutor(3) as pool:
         answers = [pool.submit(once, "tile", 1, work)]
-        assert work.begun.wait(10)
+        assert work.begun.wait(300)
         answers += [pool.submit(once, "tile", 1, work) for _ in range(2)]
         work.let.set()
         if fail:
@@ -68,7 +68,7 @@ def test_calls_of_other_tiles_do_not_wait() -> None:
     fast.let.set()
     with ThreadPoolExecutor(1) as pool:
         answer = pool.submit(once, "a", 1, slow)
-        assert slow.begun.wait(10)
+        assert slow.begun.wait(300)
         assert once("b", 1, fast) == 1
         slow.let.set()
         assert answer.result(10) == 1

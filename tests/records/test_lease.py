@@ -32,7 +32,7 @@ import sys, time
 from ddgm_dist.records.lease import Lease
 with Lease(sys.argv[1]):
     print("held", flush=True)
-    time.sleep(60)
+    time.sleep(600)
 """
 HOLD_UNTIL_TOLD = """
 import sys, time
@@ -41,7 +41,7 @@ from ddgm_dist.records.lease import Lease
 with Lease(sys.argv[1], renew_every=2) as lease:
     print("held", flush=True)
     sys.stdin.readline()
-    until = time.monotonic() + 30
+    until = time.monotonic() + 300
     try:
         while time.monotonic() < until:
             lease.check()
@@ -112,7 +112,7 @@ def held(out: str, **more: Any) -> Lease:
     return lease
 
 
-def until(happens: Callable[[], bool], seconds: float = 30.0) -> None:
+def until(happens: Callable[[], bool], seconds: float = 300.0) -> None:
     """Wait for what a thread does; a busy machine may take long over it."""
     end = time.monotonic() + seconds
     while not happens() and time.monotonic() < end:
@@ -444,7 +444,7 @@ def test_a_stopped_process_of_this_machine_is_called_stopped(
         with Lease(folder):
             assert "is stopped, and held the lease; watching" in caplog.text
             process.send_signal(signal.SIGCONT)
-            output, _ = process.communicate("go on\n", timeout=60)
+            output, _ = process.communicate("go on\n", timeout=600)
             assert "it was stopped, its machine slept" in output
             assert "another has taken over; nothing is lost" in output
     finally:
