@@ -12,7 +12,7 @@ import pytest
 
 from ddgm_dist.cli.entry import main
 from ddgm_dist.errors import InputError
-from ddgm_dist.ray_engine.dashboard import as_told, find_dashboard
+from ddgm_dist.ray_engine.dashboard import environment_for_requests, find_dashboard
 from ddgm_dist.remote.job_server import JobServer
 from tests.ray_cluster import free_ports
 
@@ -127,7 +127,7 @@ def test_loopback_is_reached_past_a_proxy(dashboard: str, monkeypatch: pytest.Mo
     monkeypatch.setenv("NO_PROXY", "example.org")
     before = dict(os.environ)
     assert JobServer(dashboard).versions == {"ray": "2.60.0"}
-    with as_told():
+    with environment_for_requests():
         assert os.environ["no_proxy"].split(",")[0] == "example.org"
     assert dict(os.environ) == before
 
