@@ -28,7 +28,7 @@ __all__ = ["alive", "connected", "nodes"]
 _MODE, _TOKEN, _TOKEN_PATH = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"
 # A machine that is busy takes its time to start Ray's processes. Seconds for the raylet to register,
 # and Ray's own settings of the same kind.
-_START_SECONDS = 120
+_START_SECONDS, _TRIES = 120, 3
 _START_SETTINGS = {
     "RAY_gcs_server_request_timeout_seconds": str(_START_SECONDS),
     "RAY_gcs_rpc_server_connect_timeout_s": str(_START_SECONDS),
@@ -79,19 +79,20 @@ def connected(address: str | None) -> Iterator[None]:
 
 
 def _start() -> None:
-    """Start Ray on this machine; once more if the first try fails, as it may where much else runs."""
+    """Start Ray on this machine, again where that fails, as it may while much else runs."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     for name, value in _START_SETTINGS.items():
         os.environ.setdefault(name, value)
     _authenticate(own=True)
-    try:
-        _start_once()
-    except InputError:
-        raise
-    except DdgmError as error:
-        log.warning("%s; trying once more", error)
-        ray.shutdown()
-        _start_once()
+    for _ in range(_TRIES - 1):
+        try:
+            return _start_once()
+        except InputError:
+            raise
+        except DdgmError as error:
+            log.warning("%s; trying again", error)
+            ray.shutdown()
+    return _start_once()
 
 
 def _start_once() -> None:
