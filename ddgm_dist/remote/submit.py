@@ -141,7 +141,7 @@ def check_versions(there: Mapping[str, str]) -> None:
             "versions",
             ", ".join(differ),
             "a plan that was tried here may not be what runs there",
-            f"{advice}; --ignore-version-mismatch goes on nevertheless",
+            f"{advice}; --ignore-version-mismatch submits nevertheless",
         )
 
 
@@ -210,13 +210,13 @@ def _check_size(folder: Path) -> None:
 
 def _installed_version(server: JobServer) -> str:
     """What the cluster's ``ddgm-dist`` says it is, asked by a job that does nothing else."""
-    job, told = f"ddgm-version-{secrets.token_hex(4)}", list[str]()
+    job, printed = f"ddgm-version-{secrets.token_hex(4)}", list[str]()
     server.submit(job, "ddgm-dist --version", None)
-    outcome = server.follow(job, told.append)
+    outcome = server.follow(job, printed.append)
     server.forget(job)
-    found = re.search(r"^ddgm-dist (\S+)$", "".join(told), re.MULTILINE)
+    found = re.search(r"^ddgm-dist (\S+)$", "".join(printed), re.MULTILINE)
     if outcome.exit_status or not found:
-        last = ("".join(told).strip().splitlines() or [outcome.message])[-1]
+        last = ("".join(printed).strip().splitlines() or [outcome.message])[-1]
         raise DdgmError(
             f"{server.address}: `ddgm-dist --version` fails there ({last}); is the package in the "
             "cluster's image? Without --installed it is sent along"
