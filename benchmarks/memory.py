@@ -74,7 +74,7 @@ def prepare(folder: Path, depth: int, rows: int, field: int, calls: int, keys: d
     from ddgm_dist.planning.config import parse_config
     from ddgm_dist.runs.build_problem import build_problem
     from ddgm_dist.runs.output import Output
-    from ddgm_dist.runs.reconstruct import plan_problem
+    from ddgm_dist.runs.plan import plan_problem
     from ddgm_dist.tile.job import Job
     from ddgm_dist.tilts.series import TiltSeriesMeta, write_tilt_series
 
@@ -85,7 +85,8 @@ def prepare(folder: Path, depth: int, rows: int, field: int, calls: int, keys: d
     built = build_problem(tilts, config.problem())
     problem, series = built.problem, built.series
     plan = plan_problem(problem, series, config, None, calls=calls)
-    with Output.claim(folder / "out.zarr", problem, plan, None, overwrite=False) as output:
+    with Output.claim(folder / "out.zarr", overwrite=False) as output:
+        output.begin(problem, plan, None)
         job = Job(problem, plan, series.place, output.place, output.digest, state=config.state)
     return job, calls
 

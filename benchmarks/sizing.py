@@ -43,7 +43,7 @@ from ddgm_dist.planning.problem import Problem
 from ddgm_dist.planning.tiling import widest_read
 from ddgm_dist.prior.denoisers import load_denoiser
 from ddgm_dist.runs.build_problem import build_problem
-from ddgm_dist.runs.calibrate import expect
+from ddgm_dist.runs.calibrate import estimate_runtime
 from ddgm_dist.tile.grid import TileGrid
 from ddgm_dist.tilts.series import TiltSeriesMeta, write_tilt_series
 
@@ -99,7 +99,7 @@ def measure(depth: int, field: int, folder: Path) -> tuple[Rates, dict]:
     built = build_problem(path, config.problem())
     problem, series = built.problem, built.series
     plan = planned(problem, None)
-    found = expect(problem, plan, series)
+    found = estimate_runtime(problem, plan, series)
     denoiser = load_denoiser("fibsem").denoiser
     image = torch.zeros(1, depth, 2048)
     with FlopCounterMode(display=False) as flops:

@@ -7,7 +7,8 @@ from .inspection.status import status
 from .planning.plan import Plan
 from .records.result import open_result
 from .remote.submit import submit
-from .runs.reconstruct import Result, plan, reconstruct
+from .runs.plan import plan
+from .runs.reconstruct import Result, reconstruct
 from .simulation.simulate import simulate
 from .tilts.ingest import ingest
 from .tilts.series import TiltSeries

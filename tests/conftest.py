@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests.ray_cluster import PATIENT_START
+
 # Fixtures that tests of several rooms share.
 pytest_plugins = ["tests.small_runs", "tests.problems"]
 
@@ -21,6 +23,8 @@ def pytest_configure() -> None:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ.setdefault("RAY_AUTH_MODE", "disabled")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    for name, value in PATIENT_START.items():
+        os.environ.setdefault(name, value)
     # No test is timed: a busy machine is no fault.
     settings.register_profile("untimed", deadline=None)
     settings.load_profile("untimed")
@@ -45,7 +49,7 @@ def s3_server() -> Iterator[str]:
         assert process.stdout is not None
         yield f"http://127.0.0.1:{int(process.stdout.readline())}"
         process.stdin.close()
-        assert process.wait(timeout=10) == 0
+        assert process.wait(timeout=120) == 0
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +64,6 @@ def bucket(s3_server: str, request: pytest.FixtureRequest) -> Iterator[str]:
         patch.setenv("AWS_ACCESS_KEY_ID", "somebody")
         patch.setenv("AWS_SECRET_ACCESS_KEY", "a-secret")
         ask = urllib.request.Request(f"{s3_server}/{name}", method="PUT")
-        with urllib.request.urlopen(ask, timeout=10) as answer:
+        with urllib.request.urlopen(ask, timeout=120) as answer:
             assert answer.status == 200
         yield f"s3://{name}"

@@ -19,12 +19,20 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
 BIN = Path(sys.executable).parent
-STARTING = 120.0
+Node = TypeVar("Node")
+STARTING = 300.0
+# Ray gives its processes 30 to 60 s to come up, which can be too little on a machine that is busy.
+PATIENT_START = {
+    "RAY_raylet_start_wait_time_s": "120",
+    "RAY_gcs_server_request_timeout_seconds": "120",
+    "RAY_worker_register_timeout_seconds": "300",
+}
 
 
 @dataclass(frozen=True)
@@ -56,7 +64,7 @@ class Cluster:
         """GET from the dashboard, with its token or another."""
         request = urllib.request.Request(self.dashboard + path)
         request.add_header("Authorization", f"Bearer {token or self.token}")
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=60) as answer:
             return answer.read()
 
 
@@ -104,7 +112,7 @@ def ray_folder() -> Iterator[Path]:
 
 def _wait_until_gone(folder: Path) -> None:
     """Workers end by themselves when their node is gone; nothing of a cluster may stay behind."""
-    end = time.monotonic() + 60
+    end = time.monotonic() + STARTING
     while left := [p for p in _command_lines() if f"{folder}/" in p]:
         assert time.monotonic() < end, left
         time.sleep(0.2)
@@ -121,11 +129,20 @@ def base_environment(token: str) -> dict[str, str]:
     inherited = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
     return {
         **inherited,
+        **PATIENT_START,
         "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": token,
         "RAY_USAGE_STATS_ENABLED": "0",
     }
+
+
+def tried_again(start: Callable[..., Node], **options: Any) -> Node:
+    """What a start of Ray's processes gives; twice more where it fails, as on a busy machine."""
+    for _ in range(2):
+        with contextlib.suppress(Exception):  # Ray raises no narrower kind
+            return start(**options)
+    return start(**options)
 
 
 class HeadDiedError(AssertionError):
@@ -138,8 +155,8 @@ def head(
 ) -> Iterator[Cluster]:
     """A head with a dashboard; ``options`` are of ``ray start``.
 
-    Ray gives its processes 30 s to come up, which can be too little on a machine that is busy: it is
-    tried again, twice.
+    A raylet ends if its agents take longer than 15 s to start, for which Ray has no setting. So a start
+    that fails is tried again, twice.
     """
     for left in (2, 1, 0):
         with contextlib.ExitStack() as stack:

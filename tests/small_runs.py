@@ -20,6 +20,7 @@ from ddgm_dist.runs.reconstruct import Result, reconstruct
 from ddgm_dist.tile.events import Event, FaultEvent, Report
 from ddgm_dist.tile.job import Job
 from ddgm_dist.tilts.series import TiltSeriesMeta, write_tilt_series
+from tests.ray_cluster import tried_again
 
 ANGLES = tuple(range(-50, 51, 10))
 
@@ -263,7 +264,7 @@ def watched_engine(watch: Callable[[Event], None] | None = None, **options: Any)
 
     class Watched(RayEngine):
         def __init__(self) -> None:
-            timeouts = {"heartbeat": 0.1, "drain": 0.2, "resize": 0.3, "start": 60.0}
+            timeouts = {"heartbeat": 0.1, "drain": 0.2, "resize": 0.3, "start": 300.0}
             super().__init__(
                 timeouts=Timeouts(**{**timeouts, **options.pop("timeouts", {})}), **options
             )
@@ -305,15 +306,11 @@ def two_cpus(faults: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_health_check_period_ms", "500")
-        patch.setenv("RAY_health_check_failure_threshold", "4")
-        nodes = Cluster(
-            initialize_head=True,
-            head_node_args={
-                "num_cpus": 2,
-                "object_store_memory": 80 * 2**20,
-                "include_dashboard": False,
-            },
-        )
+        patch.setenv("RAY_health_check_failure_threshold", "20")
+        options = {
+            "num_cpus": 2, "object_store_memory": 80 * 2**20, "include_dashboard": False,
+        }  # fmt: skip
+        nodes = tried_again(Cluster, initialize_head=True, head_node_args=options)
         handler = signal.getsignal(signal.SIGTERM)
         try:
             ray.init(nodes.address, configure_logging=False, log_to_driver=False)

@@ -17,7 +17,7 @@ HEAVY = ("torch", "ray", "zarr", "tensorstore", "dask", "skimage", "matplotlib",
 def run_python(code: str) -> str:
     """What ``code`` prints in a fresh interpreter."""
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=600
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()

@@ -6,18 +6,19 @@ from typing import Annotated
 
 import typer
 
-from ddgm_dist.cli import demo as demonstrate
-from ddgm_dist.cli import evaluate as assess
 from ddgm_dist.cli import manifest
-from ddgm_dist.cli import pyramid as derive
-from ddgm_dist.cli import reconstruct as solve
-from ddgm_dist.cli import status as inspect
-from ddgm_dist.cli import submit as remote
-from ddgm_dist.cli import tilts as data
-from ddgm_dist.cli import train as learn
-from ddgm_dist.cli import tune as settle
+from ddgm_dist.cli.demo import demo
+from ddgm_dist.cli.evaluate import evaluate
 from ddgm_dist.cli.exit_codes import Settings
 from ddgm_dist.cli.logs import LogLevel, set_up_logging
+from ddgm_dist.cli.pyramid import pyramid
+from ddgm_dist.cli.reconstruct import plan, reconstruct
+from ddgm_dist.cli.run_options import with_options
+from ddgm_dist.cli.status import status
+from ddgm_dist.cli.submit import submit
+from ddgm_dist.cli.tilts import ingest, simulate
+from ddgm_dist.cli.train import train
+from ddgm_dist.cli.tune import tune
 
 __all__ = ["create_app"]
 
@@ -32,17 +33,11 @@ def create_app() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_globals)
-    app.command("demo")(demonstrate.demo)
-    app.command("simulate")(data.simulate)
-    app.command("ingest")(data.ingest)
-    app.command("plan")(solve.plan)
-    app.command("tune")(settle.tune)
-    app.command("reconstruct")(solve.reconstruct)
-    app.command("submit")(remote.submit)
-    app.command("status")(inspect.status)
-    app.command("evaluate")(assess.evaluate)
-    app.command("pyramid")(derive.pyramid)
-    app.command("train")(learn.train)
+    commands = (
+        demo, simulate, ingest, plan, tune, reconstruct, submit, status, evaluate, pyramid, train,
+    )  # fmt: skip
+    for command in commands:
+        app.command(command.__name__)(with_options(command))
     app.add_typer(manifest.create(), name="manifest")
     return app
 
@@ -58,10 +53,10 @@ def _show_version(wanted: bool) -> None:
 def _globals(
     context: typer.Context,
     traceback: Annotated[
-        bool, typer.Option("--traceback", help="Show where an error was raised.")
+        bool, typer.Option("--traceback", help="Show the traceback of an error.")
     ] = False,
     log_level: Annotated[
-        LogLevel, typer.Option(help="Log what is at least so grave, to standard error.")
+        LogLevel, typer.Option(help="Log level; records go to standard error.")
     ] = "warning",
     log_json: Annotated[bool, typer.Option("--log-json", help="Log lines of JSON.")] = False,
     version: Annotated[
@@ -69,7 +64,7 @@ def _globals(
         typer.Option("--version", help="Show the version.", callback=_show_version, is_eager=True),
     ] = False,
 ) -> None:
-    """Limited-angle tomography with diffusion priors (DDGM), out of and into Zarr.
+    """Limited-angle tomography with diffusion priors (DDGM), from Zarr to Zarr.
 
     Arguments come in the order input, output, options.
 

@@ -1,6 +1,6 @@
 """Where log records go: to standard error, as lines for people or as lines of JSON.
 
-The library logs to ``logging.getLogger("ddgm_dist")`` and adds no handlers; only this program does.
+The library logs to ``logging.getLogger("ddgm_dist")`` and adds no handlers; only the command line does.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class _StandardError(logging.Handler):
     """Whatever ``sys.stderr`` is at the time: a progress bar puts lines above itself."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write a line; what goes wrong is told and does not stop the program."""
+        """Write a line; an error is reported and does not stop the program."""
         try:
             sys.stderr.write(self.format(record) + "\n")
         except Exception:

@@ -1,27 +1,21 @@
-"""``manifest``: what a cluster is given to run a reconstruction, and what is wrong with it."""
+"""``manifest``: what a cluster is given to run a reconstruction."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ddgm_dist.cli.options import (
-    ConfigFile,
-    MaskBad,
-    Memory,
-    NoDespike,
-    Overrides,
-    Thickness,
-    Workers,
-    store_argument,
-)
-from ddgm_dist.cli.reconstruct import problem_config
-from ddgm_dist.cli.values import parse_memory
+from ddgm_dist.cli.lint import lint
+from ddgm_dist.cli.options import store_argument
+from ddgm_dist.cli.run_options import ProblemOptions, WorkerOptions, with_options
+from ddgm_dist.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from ddgm_dist.deploy.command import Run
     from ddgm_dist.planning.plan import Plan
 
@@ -51,7 +45,7 @@ PlanFile = Annotated[
     typer.Option(
         "--plan",
         metavar="FILE",
-        help="What `plan --workers N --json` printed where the data are; no data are read here.",
+        help="Output of `plan --workers N --json` from where the data are; no data are read here.",
         show_default=False,
     ),
 ]
@@ -61,7 +55,7 @@ Here = Annotated[
         "--tilts-here",
         parser=store_argument,
         metavar="TILTS.zarr",
-        help="The same tilt series as this machine sees it, if elsewhere; for planning.",
+        help="The same tilt series as this machine sees it, for planning.",
         show_default=False,
     ),
 ]
@@ -71,10 +65,19 @@ Output = Annotated[
         "--output",
         "-o",
         metavar="FILE",
-        help="Write here; to the screen by default.",
+        help="File to write; standard output by default.",
         show_default=False,
     ),
 ]
+
+
+@dataclass(frozen=True)
+class ManifestOptions:
+    """Options that the commands which need a plan share."""
+
+    plan: PlanFile = None
+    tilts_here: Here = None
+    output: Output = None
 
 
 def create() -> typer.Typer:
@@ -84,10 +87,10 @@ def create() -> typer.Typer:
         help="Write what a cluster is given to run a reconstruction; check manifests.",
         no_args_is_help=True,
     )
-    app.command("rayjob")(rayjob)
-    app.command("raycluster")(raycluster)
+    app.command("rayjob")(with_options(rayjob))
+    app.command("raycluster")(with_options(raycluster))
     app.command("data-pod")(data_pod)
-    app.command("slurm")(slurm)
+    app.command("slurm")(with_options(slurm))
     app.command("lint")(lint)
     return app
 
@@ -96,49 +99,32 @@ def rayjob(
     tilts: Tilts,
     out: Out,
     site: Site,
-    name: Annotated[str, typer.Option(help="Of the RayJob.")] = "ddgm",
-    plan: PlanFile = None,
-    tilts_here: Here = None,
-    config: ConfigFile = None,
-    overrides: Overrides = None,
-    thickness: Thickness = None,
-    impute_nonfinite: MaskBad = False,
-    no_despike: NoDespike = False,
-    workers: Workers = None,
-    memory: Memory = None,
-    output: Output = None,
+    problem: ProblemOptions,
+    on: WorkerOptions,
+    options: ManifestOptions,
+    name: Annotated[str, typer.Option(help="Name of the RayJob.")] = "ddgm",
 ) -> None:
-    """Write a RayJob for KubeRay: a cluster for one run, which is gone at its end."""
-    from ddgm_dist.deploy.command import Run
+    """Write a RayJob for KubeRay: a cluster that is made for one run and removed at its end."""
     from ddgm_dist.deploy.planned import config_in_pods, kubernetes_resources
     from ddgm_dist.deploy.rayjob import render_rayjob
     from ddgm_dist.deploy.site import load_site
 
     cluster = load_site(site).on_kubernetes()
-    where = config_in_pods(config, cluster)
-    run = Run(tilts, out, where, tuple(overrides or ()), thickness, impute_nonfinite, no_despike)
-    settings = problem_config(config, overrides or [], thickness, impute_nonfinite, no_despike)
-    found = _plan(plan, tilts_here or tilts, settings, workers, cluster.max_workers, memory)
+    run = _run(tilts, out, problem, config_in_pods(problem.config, cluster))
+    found = _plan(tilts, problem, on, options, cluster.max_workers)
     text = render_rayjob(name, run, kubernetes_resources(found, cluster), cluster)
-    _write(output, text, ("--site", site), ("--plan", plan), ("--config", config))
+    _write(text, options, ("--site", site), ("--config", problem.config))
 
 
 def raycluster(
     tilts: Tilts,
     site: Site,
-    name: Annotated[str, typer.Option(help="Of the RayCluster.")] = "ddgm",
-    plan: PlanFile = None,
-    tilts_here: Here = None,
-    config: ConfigFile = None,
-    overrides: Overrides = None,
-    thickness: Thickness = None,
-    impute_nonfinite: MaskBad = False,
-    no_despike: NoDespike = False,
-    workers: Workers = None,
-    memory: Memory = None,
-    output: Output = None,
+    problem: ProblemOptions,
+    on: WorkerOptions,
+    options: ManifestOptions,
+    name: Annotated[str, typer.Option(help="Name of the RayCluster.")] = "ddgm",
 ) -> None:
-    """Write a RayCluster that stays, of the size for one run after the other like this one."""
+    """Write a RayCluster that stays, large enough for one run after the other like this one."""
     from ddgm_dist.deploy.planned import kubernetes_resources
     from ddgm_dist.deploy.pods import check_store
     from ddgm_dist.deploy.rayjob import render_raycluster
@@ -146,10 +132,9 @@ def raycluster(
 
     cluster = load_site(site).on_kubernetes()
     check_store("tilts", tilts, cluster)
-    settings = problem_config(config, overrides or [], thickness, impute_nonfinite, no_despike)
-    found = _plan(plan, tilts_here or tilts, settings, workers, cluster.max_workers, memory)
+    found = _plan(tilts, problem, on, options, cluster.max_workers)
     text = render_raycluster(name, kubernetes_resources(found, cluster), cluster)
-    _write(output, text, ("--site", site), ("--plan", plan), ("--config", config))
+    _write(text, options, ("--site", site), ("--config", problem.config))
 
 
 def data_pod(site: Site, output: Output = None) -> None:
@@ -157,23 +142,18 @@ def data_pod(site: Site, output: Output = None) -> None:
     from ddgm_dist.deploy.data_pod import render_data_pod
     from ddgm_dist.deploy.site import load_site
 
-    _write(output, render_data_pod(load_site(site).on_kubernetes()), ("--site", site))
+    text = render_data_pod(load_site(site).on_kubernetes())
+    _write(text, ManifestOptions(output=output), ("--site", site))
 
 
 def slurm(
     tilts: Tilts,
     out: Out,
     site: Site,
-    name: Annotated[str, typer.Option(help="Of the job.")] = "ddgm",
-    plan: PlanFile = None,
-    tilts_here: Here = None,
-    config: ConfigFile = None,
-    overrides: Overrides = None,
-    thickness: Thickness = None,
-    impute_nonfinite: MaskBad = False,
-    no_despike: NoDespike = False,
-    workers: Workers = None,
-    memory: Memory = None,
+    problem: ProblemOptions,
+    on: WorkerOptions,
+    options: ManifestOptions,
+    name: Annotated[str, typer.Option(help="Name of the job.")] = "ddgm",
     batch: Annotated[
         Path | None,
         typer.Option(
@@ -188,7 +168,6 @@ def slurm(
             metavar="N", min=1, help="Jobs of the array that run at a time.", show_default=False
         ),
     ] = None,
-    output: Output = None,
 ) -> None:
     """Write a batch script for SLURM: sbatch FILE."""
     from ddgm_dist.deploy.planned import slurm_resources
@@ -197,115 +176,62 @@ def slurm(
 
     profile = load_site(site)
     nodes = profile.on_slurm()
-    run = _run(tilts, out, config, overrides, thickness, impute_nonfinite, no_despike)
-    settings = problem_config(config, overrides or [], thickness, impute_nonfinite, no_despike)
-    found = _plan(plan, tilts_here or tilts, settings, workers, nodes.max_workers, memory)
+    # Its nodes share this file system.
+    run = _run(tilts, out, problem, "" if problem.config is None else str(problem.config.resolve()))
+    found = _plan(tilts, problem, on, options, nodes.max_workers)
     runs = run if batch is None else read_batch(batch, run)
     needs = slurm_resources(found, nodes)
     text = render_sbatch(runs, needs, profile, name=name, max_parallel=max_parallel)
-    inputs = (("--site", site), ("--plan", plan), ("--config", config), ("--batch", batch))
-    _write(output, text, *inputs)
+    _write(text, options, ("--site", site), ("--config", problem.config), ("--batch", batch))
 
 
-def lint(
-    files: Annotated[
-        list[Path] | None,
-        typer.Argument(
-            metavar="FILE...", help="Manifests; - is standard input.", show_default=False
-        ),
-    ] = None,
-    crds: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="Directory of KubeRay's CRDs (YAML).", show_default=False),
-    ] = None,
-    kubernetes: Annotated[str, typer.Option(metavar="VERSION", help="Of Kubernetes.")] = "1.31",
-    no_schema: Annotated[
-        bool, typer.Option("--no-schema", help="Hold documents against the rules alone.")
-    ] = False,
-    rules: Annotated[bool, typer.Option("--rules", help="List the rules.")] = False,
-) -> None:
-    """Check manifests: schemas, the operator's own rules, and ours; exit status 1 on findings."""
-    import sys
-
-    from ddgm_dist.deploy.lint import RULES, Schemas, lint_files, lint_text
-    from ddgm_dist.errors import InputError
-
-    if rules:
-        for rule in RULES:
-            typer.echo(f"{rule.name:26}{rule.law}")
-        return
-    if not files:
-        raise InputError("FILE", "nothing", "name at least one manifest", "or list the --rules")
-    schemas = None if no_schema else Schemas(crds, kubernetes)
-    found = []
-    for file in files:
-        if str(file) == "-":
-            found += lint_text(sys.stdin.read(), schemas, source="-")
-        else:
-            found += lint_files([file], schemas)
-    for each in found:
-        typer.echo(str(each))
-    if found:
-        count = len(found)
-        typer.echo(f"{count} finding{'s' if count > 1 else ''}", err=True)
-        raise typer.Exit(1)
-
-
-def _run(
-    tilts: str,
-    out: str,
-    config: Path | None,
-    overrides: list[str] | None,
-    thickness: int | None,
-    impute_nonfinite: bool,
-    no_despike: bool,
-) -> Run:
-    """The run on nodes that share this file system."""
+def _run(tilts: str, out: str, problem: ProblemOptions, config: str) -> Run:
+    """The run of a job that finds its configuration at ``config``."""
     from ddgm_dist.deploy.command import Run
 
-    where = "" if config is None else str(config.resolve())
-    return Run(tilts, out, where, tuple(overrides or ()), thickness, impute_nonfinite, no_despike)
+    return Run(tilts, out, config, tuple(problem.overrides or ()), problem.words())
 
 
 def _plan(
-    file: Path | None,
-    tilts: str | Path,
-    config: Mapping[str, Any],
-    workers: int | None,
-    most: int,
-    memory: str | None,
+    tilts: str, problem: ProblemOptions, on: WorkerOptions, options: ManifestOptions, most: int
 ) -> Plan | Mapping[str, Any]:
     """The plan of a file, or made here; a configuration that no run would take is refused first."""
     from ddgm_dist.deploy.planned import plan_run, read_plan
-    from ddgm_dist.errors import InputError
     from ddgm_dist.planning.config import parse_config
 
-    parse_config(config)
-    if file is None:
-        limit = None if memory is None else parse_memory(memory)
-        return plan_run(store_argument(str(tilts)), config, workers=workers or most, memory=limit)
-    for option, value in (("--workers", workers), ("--memory", memory)):
+    keys = problem.keys()
+    parse_config(keys)
+    if options.plan is None:
+        return plan_run(
+            store_argument(str(options.tilts_here or tilts)),
+            keys,
+            workers=on.workers or most,
+            memory=on.memory,
+            verify_input=problem.verify_input,
+        )
+    for option, value in (("--workers", on.workers), ("--memory", on.memory)):
         if value is not None:
             raise InputError(
                 option,
                 value,
-                f"is settled by the plan in {file}",
+                f"is fixed by the plan in {options.plan}",
                 f"give {option} to `ddgm-dist plan` instead",
             )
-    return read_plan(file)
+    return read_plan(options.plan)
 
 
-def _write(path: Path | None, text: str, *inputs: tuple[str, Path | None]) -> None:
+def _write(text: str, options: ManifestOptions, *inputs: tuple[str, Path | None]) -> None:
     """Write a manifest, whole or not at all, and over none of the files that it is made from."""
+    path = options.output
     if path is None:
         typer.echo(text, nl=False)
         return
-    from ddgm_dist.errors import InputError
     from ddgm_dist.paths.atomic import replace_file
     from ddgm_dist.paths.locate import place_of
     from ddgm_dist.paths.overlap import refuse_overlap
 
-    places = [(name, place_of(file, name)) for name, file in inputs if file is not None]
+    given = [*inputs, ("--plan", options.plan)]
+    places = [(name, place_of(file, name)) for name, file in given if file is not None]
     refuse_overlap(place_of(path, "--output"), "--output", places)
     if path.is_dir():
         raise InputError("--output", str(path), "is a folder", "name a file")

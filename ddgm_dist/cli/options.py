@@ -7,11 +7,13 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from ddgm_dist.core.units import parse_bytes
+
 __all__ = [
     "Address",
     "ConfigFile",
     "EngineName",
-    "MaskBad",
+    "ImputeNonfinite",
     "Memory",
     "NoDespike",
     "Overrides",
@@ -24,18 +26,26 @@ __all__ = [
     "TiltAxis",
     "TiltsIn",
     "TiltsOut",
+    "VerifyInput",
     "Workers",
     "store_argument",
 ]
 
 
-EngineName = Literal["local", "ray"]
+EngineName = Literal["auto", "local", "ray"]
 TiltAxis = Literal["rows", "columns"]
 
 
 def store_argument(text: str) -> str | Path:
     """A store named on the command line; URLs stay text, as a Path would lose one of the slashes."""
     return text if "://" in text else Path(text)
+
+
+def _size(text: str) -> int:
+    try:
+        return parse_bytes(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"{text!r} {error}") from None
 
 
 # Any: typer knows no union of str and Path.
@@ -79,7 +89,7 @@ Thickness = Annotated[
         show_default=False,
     ),
 ]
-MaskBad = Annotated[
+ImputeNonfinite = Annotated[
     bool,
     typer.Option("--impute-nonfinite", help="Impute NaN and inf pixels instead of refusing them."),
 ]
@@ -87,12 +97,19 @@ NoDespike = Annotated[
     bool,
     typer.Option(
         "--no-despike",
-        help="Take hot pixels, blank views and filled edges as data, instead of masking them.",
+        help="Keep hot pixels, blank views and filled edges as data instead of masking them.",
+    ),
+]
+VerifyInput = Annotated[
+    bool,
+    typer.Option(
+        "--verify-input",
+        help="Read all pixels and compare their digests with those stored at ingest.",
     ),
 ]
 Overwrite = Annotated[
     bool,
-    typer.Option("--overwrite", help="Replace an output that exists, when the new one is whole."),
+    typer.Option("--overwrite", help="Replace an existing output, once the new one is complete."),
 ]
 Workers = Annotated[
     int | None,
@@ -100,19 +117,24 @@ Workers = Annotated[
 ]
 Scheduler = Annotated[
     Literal["threads", "ray", "sync"],
-    typer.Option(help="Blocks in threads of this process, on Ray, or one after the other."),
+    typer.Option(help="Compute in threads of this process, on Ray, or sequentially (sync)."),
 ]
 Address = Annotated[
     str | None,
     typer.Option(
         metavar="HOST:PORT",
-        help="Ray cluster to join, or auto; one is started here by default.",
+        help="Ray cluster to join (auto finds one); by default Ray starts on this machine.",
         show_default=False,
     ),
 ]
 Memory = Annotated[
-    str | None,
-    typer.Option(metavar="SIZE", help="Memory for each worker, such as 8GiB.", show_default=False),
+    int | None,
+    typer.Option(
+        parser=_size,
+        metavar="SIZE",
+        help="Memory for each worker, such as 8GiB.",
+        show_default=False,
+    ),
 ]
 PixelSize = Annotated[
     float | None,

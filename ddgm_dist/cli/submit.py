@@ -1,4 +1,4 @@
-"""``submit``: a reconstruction as a job of a cluster that runs already."""
+"""``submit``: a reconstruction as a job of a running cluster."""
 
 from __future__ import annotations
 
@@ -11,19 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ddgm_dist.cli.exit_codes import INTERRUPTED
-from ddgm_dist.cli.options import (
-    ConfigFile,
-    MaskBad,
-    Memory,
-    NoDespike,
-    Overrides,
-    Overwrite,
-    Thickness,
-    Workers,
-    store_argument,
-)
-from ddgm_dist.cli.reconstruct import problem_config
-from ddgm_dist.cli.values import parse_memory
+from ddgm_dist.cli.options import Overwrite, store_argument
+from ddgm_dist.cli.run_options import ProblemOptions, WorkerOptions
 from ddgm_dist.errors import InputError
 
 if TYPE_CHECKING:
@@ -37,6 +26,8 @@ _HEADERS = "RAY_JOB_HEADERS"
 
 
 def submit(
+    problem: ProblemOptions,
+    on: WorkerOptions,
     tilts: Annotated[
         Any,
         typer.Argument(
@@ -64,28 +55,20 @@ def submit(
             show_default=False,
         ),
     ] = None,
-    config: ConfigFile = None,
-    overrides: Overrides = None,
-    workers: Workers = None,
-    memory: Memory = None,
-    thickness: Thickness = None,
-    impute_nonfinite: MaskBad = False,
-    no_despike: NoDespike = False,
     overwrite: Overwrite = False,
     installed: Annotated[
         bool,
         typer.Option(
-            "--installed", help="The cluster's image has this package; it is sent along otherwise."
+            "--installed",
+            help="Use the package in the cluster's image instead of uploading this one.",
         ),
     ] = False,
     ignore_version_mismatch: Annotated[
         bool,
-        typer.Option(
-            "--ignore-version-mismatch", help="Submit although versions here and there differ."
-        ),
+        typer.Option("--ignore-version-mismatch", help="Submit although package versions differ."),
     ] = False,
     detach: Annotated[
-        bool, typer.Option("--detach", help="Do not wait for it; print the job's name.")
+        bool, typer.Option("--detach", help="Do not wait for the job; print its name.")
     ] = False,
     attach: Annotated[
         str | None,
@@ -93,16 +76,14 @@ def submit(
     ] = None,
     cancel: Annotated[
         str | None,
-        typer.Option(
-            metavar="JOB", help="Stop a job; its output can be gone on with.", show_default=False
-        ),
+        typer.Option(metavar="JOB", help="Stop a job; run again, it resumes.", show_default=False),
     ] = None,
     header: Annotated[
         list[str] | None,
         typer.Option(
             metavar="NAME:VALUE",
-            help="Header for a gateway before the dashboard; may be repeated. Secret ones: "
-            f"in {_HEADERS}, as JSON.",
+            help="Header for a gateway before the dashboard; may be repeated. Give secret ones "
+            f"as JSON in {_HEADERS}.",
             show_default=False,
         ),
     ] = None,
@@ -118,8 +99,7 @@ def submit(
     The exit status is the job's. The token is read from RAY_AUTH_TOKEN_PATH, with RAY_AUTH_MODE=token.
     """
     _check_one_thing(tilts, out, attach, cancel)
-    limit = None if memory is None else parse_memory(memory)
-    keys = problem_config(config, overrides or [], thickness, impute_nonfinite, no_despike)
+    keys = problem.keys()
     from ddgm_dist.remote.job_server import JobServer
     from ddgm_dist.remote.submit import submit as run
 
@@ -133,23 +113,24 @@ def submit(
             tilts,
             out,
             keys,
-            workers=workers,
-            memory=limit,
+            workers=on.workers,
+            memory=on.memory,
             overwrite=overwrite,
+            verify_input=problem.verify_input,
             installed=installed,
             ignore_version_mismatch=ignore_version_mismatch,
         )
         if detach:
             typer.echo(job)
             return
-        typer.echo(f"job {job} (Ctrl-C detaches, the job goes on)", err=True)
+        typer.echo(f"job {job} (Ctrl-C detaches, the job continues)", err=True)
     else:
         job = attach
     raise typer.Exit(_follow(server, job))
 
 
 def _follow(server: JobServer, job: str) -> int:
-    """Show what a job prints until it ends; its exit status."""
+    """Show what a job prints until it ends; returns its exit status."""
 
     def write(text: str) -> None:
         typer.echo(text, nl=False)
@@ -159,7 +140,7 @@ def _follow(server: JobServer, job: str) -> int:
     except KeyboardInterrupt:
         command = f"ddgm-dist submit --address {shlex.quote(server.address)}"
         typer.echo(
-            f"\ndetached; the job goes on. Follow it again: {command} --attach {job}"
+            f"\ndetached; the job continues. Follow it again: {command} --attach {job}"
             f"\nstop it: {command} --cancel {job}",
             err=True,
         )
@@ -170,16 +151,16 @@ def _follow(server: JobServer, job: str) -> int:
 
 def _ending(outcome: Outcome) -> str:
     if outcome.status == "FAILED":
-        # Ray repeats the log's end there, which was shown.
+        # Ray repeats the end of the log there, which has been shown.
         why = outcome.message.partition(", last available logs")[0].partition("\n")[0]
         return f"failed with exit status {outcome.exit_status} ({why})"
     return outcome.status.lower()
 
 
 def _check_one_thing(tilts: Any, out: Any, attach: str | None, cancel: str | None) -> None:
-    """Submit, attach or cancel."""
+    """Refuse a command line that asks for more or less than one of submit, attach and cancel."""
     if attach is not None and cancel is not None:
-        raise InputError("--cancel", cancel, "goes not with --attach", "give one of them")
+        raise InputError("--cancel", cancel, "cannot be combined with --attach", "give one of them")
     for option, job in (("--attach", attach), ("--cancel", cancel)):
         if job is not None and tilts is not None:
             raise InputError(option, job, "is for a job that was submitted", "leave out TILTS.zarr")
@@ -193,7 +174,7 @@ def _check_one_thing(tilts: Any, out: Any, attach: str | None, cancel: str | Non
 
 
 def _headers(given: Sequence[str]) -> dict[str, str]:
-    """From the environment and the command line, which wins."""
+    """Headers from the environment and the command line, which takes precedence."""
     text = os.environ.get(_HEADERS) or "{}"
     try:
         found = json.loads(text)

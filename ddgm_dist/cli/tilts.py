@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ddgm_dist.cli.options import (
-    MaskBad,
+    ImputeNonfinite,
     Overwrite,
     PixelSize,
     Rows,
@@ -158,7 +158,7 @@ def ingest(
         float | None,
         typer.Option(help="Value of vacuum, to subtract.", show_default=False),
     ] = None,
-    impute_nonfinite: MaskBad = False,
+    impute_nonfinite: ImputeNonfinite = False,
     description: Annotated[str, typer.Option(help="What it is; kept with the data.")] = "",
     overwrite: Overwrite = False,
 ) -> None:

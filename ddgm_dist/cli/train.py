@@ -1,4 +1,4 @@
-"""``train``: a denoiser of one's own."""
+"""``train``: a denoiser for the user's own images."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def train(
         typer.Option(
             parser=store_argument,
             metavar="IMAGES",
-            help="Images kept out of training, to judge it; may be repeated.",
+            help="Images for validation only; may be repeated.",
             show_default=False,
         ),
     ] = None,
@@ -63,19 +63,20 @@ def train(
         typer.Option(
             min=0,
             max=1,
-            help="How often a patch is shown as another microscope might; 0.2 is mild.",
+            help="Probability that a patch is altered as by another microscope; 0.2 is mild.",
         ),
     ] = 0.0,
     attribution: Annotated[
         str, typer.Option(help="Where the images come from; kept with the weights.")
     ] = "",
-    fresh: Annotated[
-        bool, typer.Option("--fresh", help="Start anew, whatever an interrupted training left.")
+    no_resume: Annotated[
+        bool,
+        typer.Option("--no-resume", help="Start from the beginning, even after an interruption."),
     ] = False,
     overwrite: Overwrite = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
 ) -> None:
-    """Train a denoiser on images; run again after an interruption, it goes on where it stopped."""
+    """Train a denoiser on images. Run again after an interruption, it resumes where it stopped."""
     sections = None if z_range is None else parse_slice(z_range, "--z-range")
     from ddgm_dist.training.train import train as run
 
@@ -93,7 +94,7 @@ def train(
         seed=seed,
         augment=augment,
         attribution=attribution,
-        resume=not fresh,
+        resume=not no_resume,
         overwrite=overwrite,
         progress=not quiet,
     )

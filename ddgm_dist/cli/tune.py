@@ -1,4 +1,4 @@
-"""``tune``: settings for data whose truth nobody knows."""
+"""``tune``: settings for data without ground truth."""
 
 from __future__ import annotations
 
@@ -8,32 +8,22 @@ from typing import Annotated
 
 import typer
 
-from ddgm_dist.cli.options import (
-    ConfigFile,
-    MaskBad,
-    NoDespike,
-    Overrides,
-    Overwrite,
-    Seed,
-    Thickness,
-    TiltsIn,
-)
+from ddgm_dist.cli.config import read_yaml
+from ddgm_dist.cli.options import Overwrite, Seed, TiltsIn
+from ddgm_dist.cli.run_options import ProblemOptions
+from ddgm_dist.errors import InputError
 
 __all__ = ["tune"]
 
 
 def tune(
     tilts: TiltsIn,
-    config: ConfigFile = None,
-    overrides: Overrides = None,
-    thickness: Thickness = None,
-    impute_nonfinite: MaskBad = False,
-    no_despike: NoDespike = False,
+    problem: ProblemOptions,
     grid: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="YAML of values to try by key, or a list of such; about 20 settings by default.",
+            help="YAML file with values to try for each key; about 20 settings by default.",
             show_default=False,
         ),
     ] = None,
@@ -41,11 +31,11 @@ def tune(
         float | None,
         typer.Option(
             metavar="MINUTES",
-            help="Try only as many settings as fit; all by default.",
+            help="Try only as many settings as this time allows; all by default.",
             show_default=False,
         ),
     ] = None,
-    blocks: Annotated[int, typer.Option(min=1, help="Blocks of the field to try them on.")] = 4,
+    blocks: Annotated[int, typer.Option(min=1, help="Blocks of the field to try settings on.")] = 4,
     rows: Annotated[int, typer.Option(min=1, help="Rows of a block.")] = 2,
     folds: Annotated[
         int, typer.Option(min=2, metavar="F", help="Hold out every F-th tilt, and the outermost.")
@@ -55,19 +45,15 @@ def tune(
         Path, typer.Option(metavar="CONFIG.yaml", help="Configuration to write.")
     ] = Path("tuned.yaml"),
     overwrite: Overwrite = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
 ) -> None:
     """Choose settings without ground truth: those that predict held-out tilts best.
 
-    Writes a configuration for reconstruct --config, when all is done.
+    At the end it writes a configuration for reconstruct --config.
     """
-    from ddgm_dist.cli.config import read_yaml
-    from ddgm_dist.cli.reconstruct import problem_config
-
-    resolved = problem_config(config, overrides or [], thickness, impute_nonfinite, no_despike)
+    keys = problem.keys()
     values = None if grid is None else read_yaml(grid, "--grid")
-    from ddgm_dist.errors import InputError
     from ddgm_dist.paths.locate import place_of
     from ddgm_dist.paths.overlap import refuse_overlap
     from ddgm_dist.tile.host import allocate_as_workers
@@ -75,19 +61,20 @@ def tune(
 
     if grid is not None and not values:
         raise InputError("--grid", str(grid), "is empty", "give values, such as K: [25, 100]")
-    given = (("--config", config), ("--grid", grid))
+    given = (("--config", problem.config), ("--grid", grid))
     inputs = [(name, place_of(path, name)) for name, path in given if path is not None]
     refuse_overlap(place_of(out, "--out"), "--out", inputs)
     allocate_as_workers()
     found = run(
         tilts,
-        resolved,
+        keys,
         grid=values,
         blocks=blocks,
         rows=rows,
         folds=folds,
         budget=budget,
         seed=seed,
+        verify_input=problem.verify_input,
         out=out,
         overwrite=overwrite,
         progress=not quiet,

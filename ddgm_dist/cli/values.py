@@ -12,29 +12,11 @@ __all__ = [
     "MAX_ANGLES",
     "even_angles",
     "parse_angles",
-    "parse_memory",
     "parse_shape",
     "parse_slice",
 ]
 
 MAX_ANGLES = 100_000
-
-_UNITS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
-
-
-def parse_memory(text: str) -> int:
-    """Bytes in ``text``: ``8GiB``, ``512M`` (powers of 1024), ``2GB`` (powers of 1000), ``4096``.
-
-    Raises
-    ------
-    InputError
-        If it is not such a size, or not positive.
-    """
-    match = re.fullmatch(r"([0-9]*\.?[0-9]+)\s*([kmgt]?)(i?b)?", text.strip().lower())
-    if match is None or float(match[1]) == 0:
-        raise InputError("--memory", text, "is not a positive size", "write for example 8GiB")
-    base = 1000 if match[2] and match[3] == "b" else 1024
-    return int(float(match[1]) * base ** _UNITS[match[2]])
 
 
 def parse_angles(text: str, argument: str = "--angles") -> tuple[float, ...] | Path:

@@ -11,10 +11,11 @@
 
 Nothing here imports Ray, and nothing talks to a cluster: an operator applies the text.
 
+>>> from ddgm_dist.core.units import GIB
 >>> from ddgm_dist.deploy.command import Run
 >>> from ddgm_dist.deploy.lint import lint
 >>> from ddgm_dist.deploy.rayjob import rayjob
->>> from ddgm_dist.deploy.resources import GIB, Resources
+>>> from ddgm_dist.deploy.resources import Resources
 >>> from ddgm_dist.deploy.site import parse_site
 >>> site = parse_site({"kubernetes": {"image": "registry.example/ddgm-dist:0.1.0"}})
 >>> needs = Resources(workers=4, tiles=64, cpus=4, memory=3 * GIB)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ddgm_dist.deploy.resources import MIB, Resources
+from ddgm_dist.core.units import MIB
+from ddgm_dist.deploy.resources import Resources
 from ddgm_dist.errors import InputError
 from ddgm_dist.paths.store_name import check_store_name
 
@@ -23,21 +24,15 @@ class Run:
         Path of a YAML configuration where the driver runs; none when empty.
     overrides
         Options ``key=value`` for ``--set``, in order.
-    thickness
-        Voxels, if neither the tilt series nor the configuration has it.
-    impute_nonfinite
-        Impute pixels that are not finite.
-    no_despike
-        Do not mask hot, dead and blank pixels.
+    options
+        Further options of ``reconstruct``, word by word.
     """
 
     tilts: str
     out: str
     config: str = ""
     overrides: tuple[str, ...] = ()
-    thickness: int | None = None
-    impute_nonfinite: bool = False
-    no_despike: bool = False
+    options: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("tilts", "out", "config"):
@@ -79,13 +74,7 @@ def reconstruct_command(
         words += ["--config", run.config]
     for override in run.overrides:
         words += ["--set", override]
-    if run.thickness is not None:
-        words += ["--thickness", str(run.thickness)]
-    if run.impute_nonfinite:
-        words += ["--impute-nonfinite"]
-    if run.no_despike:
-        words += ["--no-despike"]
-    words += ["--engine", "ray"]
+    words += [*run.options, "--engine", "ray"]
     if address is not None:
         words += ["--address", address]
     words += ["--workers", str(resources.workers)]

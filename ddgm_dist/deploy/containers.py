@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ddgm_dist.deploy.resources import GIB, quantity
+from ddgm_dist.core.units import GIB
+from ddgm_dist.deploy.resources import quantity
 from ddgm_dist.deploy.site import Kubernetes, NodeGroup
 
 __all__ = [

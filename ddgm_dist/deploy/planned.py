@@ -26,8 +26,9 @@ def plan_run(
     *,
     workers: int,
     memory: int | None = None,
+    verify_input: bool = False,
 ) -> Plan:
-    """Make the plan of a run; reads the data once.
+    """Make the plan of a run.
 
     Parameters
     ----------
@@ -35,10 +36,12 @@ def plan_run(
         Store of the tilt series, as this machine sees it; configuration.
     workers, memory
         Largest number of workers, and bytes of each.
+    verify_input
+        Read all pixels and compare their digests with those stored at ingest.
     """
-    from ddgm_dist.runs.reconstruct import plan
+    from ddgm_dist.runs.plan import plan
 
-    return plan(tilts, config, workers=workers, memory=memory)
+    return plan(tilts, config, workers=workers, memory=memory, verify_input=verify_input)
 
 
 def read_plan(path: str | Path) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import math
 import posixpath
 from typing import Any
 
+from ddgm_dist.core.units import GIB
 from ddgm_dist.deploy.containers import (
     SPILL,
     TEMPORARY,
@@ -14,7 +15,7 @@ from ddgm_dist.deploy.containers import (
     pod_security,
     pod_spec,
 )
-from ddgm_dist.deploy.resources import GIB, Resources, quantity
+from ddgm_dist.deploy.resources import Resources, quantity
 from ddgm_dist.deploy.site import Kubernetes, Volume
 from ddgm_dist.errors import InputError
 

@@ -7,14 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ddgm_dist.core.units import GIB, MIB
 from ddgm_dist.errors import InputError
 
 if TYPE_CHECKING:
     from ddgm_dist.planning.plan import Plan
 
-__all__ = ["GIB", "MIB", "Resources", "quantity", "resources_of"]
-
-MIB, GIB = 2**20, 2**30
+__all__ = ["Resources", "quantity", "resources_of"]
 
 # The planner projects the memory of one worker process; docs/planner.md has its error.
 HEADROOM = 1.1

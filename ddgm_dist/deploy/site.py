@@ -5,13 +5,13 @@ It holds nothing of a run, and no secret: only names of secrets that the cluster
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ByteSize, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from ddgm_dist.core.units import GIB, MIB, parse_bytes
 from ddgm_dist.deploy.site_errors import input_error
 from ddgm_dist.errors import InputError
 from ddgm_dist.readers import strict_yaml
@@ -48,12 +48,10 @@ Word = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.,:&|*+=\[\]-]*$")]
 
 def _as_bytes(value: object) -> object:
     """Accept sizes as Kubernetes writes them, ``512Mi`` and ``32Gi``, beside ``512MiB``."""
-    if isinstance(value, str) and re.fullmatch(r"\s*[0-9.]+\s*[KMGTPE]i\s*", value):
-        return value.strip() + "B"
-    return value
+    return parse_bytes(value) if isinstance(value, str) else value
 
 
-Size = Annotated[ByteSize, BeforeValidator(_as_bytes)]
+Size = Annotated[int, BeforeValidator(_as_bytes)]
 
 
 class _Section(BaseModel):
@@ -117,15 +115,11 @@ class Kubernetes(_Section):
     )
     workers: NodeGroup = Field(NodeGroup.model_validate({}), description="nodes that compute")
     max_workers: int = Field(8, ge=1, description="workers of a run that does not say how many")
-    object_store: Size = Field(
-        ByteSize(2 * 2**30), ge=80 * 2**20, description="Ray's object store on each node"
-    )
+    object_store: Size = Field(2 * GIB, ge=80 * MIB, description="Ray's object store on each node")
     spill: Size = Field(
-        ByteSize(20 * 2**30), ge=2**20, description="disk that a node's object store may spill to"
+        20 * GIB, ge=MIB, description="disk that a node's object store may spill to"
     )
-    scratch: Size = Field(
-        ByteSize(5 * 2**30), ge=2**20, description="disk for Ray's logs and temporary files"
-    )
+    scratch: Size = Field(5 * GIB, ge=MIB, description="disk for Ray's logs and temporary files")
     volumes: tuple[Volume, ...] = Field((), description="volumes with the data")
     config_map: Name | None = Field(
         None, description="ConfigMap with the run's configuration, seen as files in /etc/ddgm-dist"
@@ -189,9 +183,7 @@ class Slurm(_Section):
         None, description="memory of one GPU; a run that needs more is refused"
     )
     max_workers: int = Field(8, ge=1, description="workers of a run that does not say how many")
-    object_store: Size = Field(
-        ByteSize(2 * 2**30), ge=80 * 2**20, description="Ray's object store on each node"
-    )
+    object_store: Size = Field(2 * GIB, ge=80 * MIB, description="Ray's object store on each node")
     setup: tuple[str, ...] = Field(
         (), description="shell lines before anything else: modules, the environment"
     )

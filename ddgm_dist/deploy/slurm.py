@@ -15,8 +15,9 @@ from importlib import resources as files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ddgm_dist.core.units import MIB, format_bytes
 from ddgm_dist.deploy.command import Run, reconstruct_command
-from ddgm_dist.deploy.resources import GIB, MIB, Resources
+from ddgm_dist.deploy.resources import Resources
 from ddgm_dist.deploy.slurm_checks import (
     check_batch,
     node_memory,
@@ -156,7 +157,7 @@ def _header(
     ]
     what = f"{len(runs)} runs, one job each" if array else "one run"
     summary = (
-        f"{what}: {needs.workers} workers of {needs.cpus} CPUs and {needs.memory / GIB:.3g} GiB, "
+        f"{what}: {needs.workers} workers of {needs.cpus} CPUs and {format_bytes(needs.memory)}, "
         f"{needs.tiles} tiles."
     )
     about = [

@@ -7,8 +7,9 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from ddgm_dist.core.units import GIB, format_bytes
 from ddgm_dist.deploy.command import Run
-from ddgm_dist.deploy.resources import GIB, Resources
+from ddgm_dist.deploy.resources import Resources
 from ddgm_dist.errors import InputError
 
 if TYPE_CHECKING:
@@ -139,8 +140,8 @@ def _check_node(needs: Resources, slurm: Slurm) -> None:
     if slurm.memory_per_node is not None and slurm.memory_per_node < need:
         raise InputError(
             "slurm.memory_per_node",
-            f"{slurm.memory_per_node / GIB:.3g} GiB",
-            f"is less than the {need / GIB:.3g} GiB that {workers} workers of "
-            f"{needs.memory / GIB:.3g} GiB, Ray's object store and the driver need",
+            format_bytes(slurm.memory_per_node),
+            f"is less than the {format_bytes(need)} that {workers} workers of "
+            f"{format_bytes(needs.memory)}, Ray's object store and the driver need",
             "take more of a node, or plan with less --memory",
         )

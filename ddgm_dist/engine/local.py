@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import platform
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from ddgm_dist.engine.processors import mixture, processor
 from ddgm_dist.engine.tally import Tally
@@ -27,10 +27,13 @@ class LocalEngine:
     name = "local"
     workers = 1
 
-    @contextlib.contextmanager
-    def connected(self) -> Iterator[None]:
+    def announce(self, tiles: int) -> str:
+        """Where so many tiles will be computed, in one line."""
+        return f"computing {tiles} tile{'s' if tiles > 1 else ''} in this process"
+
+    def connected(self) -> contextlib.AbstractContextManager[None]:
         """Nothing to connect to."""
-        yield
+        return contextlib.nullcontext()
 
     def budget(self, asked: int | None) -> int | None:
         """Bytes asked for, or most of what is free on this machine."""

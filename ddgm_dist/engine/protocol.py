@@ -29,8 +29,11 @@ class Engine(Protocol):
         None when that is unknown.
         """
 
+    def announce(self, tiles: int) -> str:
+        """Where so many tiles will be computed, in one line for people."""
+
     def connected(self) -> contextlib.AbstractContextManager[None]:
-        """Connect to what the engine needs, for the time of a run; fails at once if it is missing."""
+        """A connection to what the engine needs and does not start itself; fails if it is not there."""
 
     def metrics(self, job: Job, tally: Tally) -> contextlib.AbstractContextManager[Report]:
         """What shows the run's figures elsewhere: called for each event once the tally has it."""

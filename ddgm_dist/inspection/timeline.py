@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from ddgm_dist.core.units import format_duration
 from ddgm_dist.errors import InputError
 from ddgm_dist.inspection.activity import COMPUTE, IO, Activity, activities
 from ddgm_dist.paths.files import write_bytes
@@ -201,7 +202,7 @@ def _mark_sessions(axes: Axes, clock: _Clock) -> None:
     labelled = -math.inf
     for index, (start, pause) in enumerate(zip(clock.starts, clock.pauses, strict=True)):
         x = start / clock.scale
-        text = f"session {index + 1}" + (f", {_pause(pause)} later" if index else "")
+        text = f"session {index + 1}" + (f", {format_duration(pause)} later" if index else "")
         axes.axvline(x, color="black", linewidth=1.0, linestyle="--", zorder=4)
         if x - labelled > 0.14 * clock.total / clock.scale:  # else its text would cover another
             labelled = x
@@ -249,13 +250,6 @@ def _percent(sessions: Sequence[Activity], workers: Sequence[str]) -> str:
     pairs = [session.busy(worker) for session in sessions for worker in workers]
     life = sum(pair[1] for pair in pairs)
     return f"{100 * sum(pair[0] for pair in pairs) / life:.0f} %" if life > 0 else "-"
-
-
-def _pause(seconds: float) -> str:
-    for scale, unit in ((86400.0, "d"), (3600.0, "h"), (60.0, "min")):
-        if seconds >= 2 * scale:
-            return f"{seconds / scale:.0f} {unit}"
-    return f"{seconds:.0f} s"
 
 
 def _many(count: int, what: str) -> str:

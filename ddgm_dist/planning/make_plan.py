@@ -8,11 +8,12 @@ from itertools import groupby
 from typing import Literal
 
 from ddgm_dist.core.geometry import Geometry
+from ddgm_dist.core.units import format_bytes
 from ddgm_dist.errors import PlanError
 from ddgm_dist.planning.advice import fitting_keys
 from ddgm_dist.planning.calls import denoiser_calls, largest_call
 from ddgm_dist.planning.config import PlanConfig
-from ddgm_dist.planning.memory import ACTIVATION, MemoryModel, format_bytes
+from ddgm_dist.planning.memory import ACTIVATION, MemoryModel
 from ddgm_dist.planning.plan import Plan
 from ddgm_dist.planning.problem import Problem
 from ddgm_dist.planning.tiling import Tile, columns_and_margin, make_tiles

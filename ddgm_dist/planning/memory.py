@@ -9,17 +9,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = [
-    "ACTIVATION",
-    "CUDA_CONTEXT",
-    "GIB",
-    "LEAST_CACHED",
-    "MIB",
-    "MemoryModel",
-    "format_bytes",
-]
+from ddgm_dist.core.units import MIB
 
-MIB, GIB = 2**20, 2**30
+__all__ = ["ACTIVATION", "CUDA_CONTEXT", "LEAST_CACHED", "MemoryModel"]
 
 # Python, torch, tensorstore and the shipped network; what a Ray worker adds. Measured on a CPU.
 LIBRARIES, RAY = 310 * MIB, 50 * MIB
@@ -193,8 +185,3 @@ class MemoryModel:
         """
         kept = (tiles or self.calls) * (self.data + (self.state if self.coupled else 0))
         return CUDA_CONTEXT + self.operator + self._step(max(self.gradient, self.denoiser)) + kept
-
-
-def format_bytes(count: float) -> str:
-    """Bytes as text with four digits, in MiB or GiB."""
-    return f"{count / MIB:.4g} MiB" if count < GIB else f"{count / GIB:.4g} GiB"

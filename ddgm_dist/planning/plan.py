@@ -9,8 +9,9 @@ from itertools import groupby
 from typing import Any, Literal
 
 from ddgm_dist.core.box import Box, Triple
+from ddgm_dist.core.units import format_bytes
 from ddgm_dist.pixels.findings import Finding
-from ddgm_dist.planning.memory import CUDA_CONTEXT, LEAST_CACHED, MemoryModel, format_bytes
+from ddgm_dist.planning.memory import CUDA_CONTEXT, LEAST_CACHED, MemoryModel
 from ddgm_dist.planning.runtime_estimate import RuntimeEstimate
 from ddgm_dist.planning.tiling import Tile, Tiles, chunk_columns
 from ddgm_dist.planning.traffic import Traffic

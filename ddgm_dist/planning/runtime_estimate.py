@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ddgm_dist.core.units import format_duration
+
 __all__ = ["EFFICIENCY", "RuntimeEstimate"]
 
 # Efficiency of several workers on one machine, which share memory and caches. Tests of the engine
@@ -22,7 +24,7 @@ class RuntimeEstimate:
     ----------
     seconds
         Worker seconds by phase, over all tiles and iterations.
-    preparation
+    building
         Seconds in the driver to read the series and to build the problem.
     start
         Seconds of each worker before its first tile: the operator's basis, loading the network.
@@ -33,7 +35,7 @@ class RuntimeEstimate:
     """
 
     seconds: Mapping[str, float]
-    preparation: float
+    building: float
     start: float
     workers: int
     threads: int
@@ -57,14 +59,17 @@ class RuntimeEstimate:
         """
         busy = min(self.workers, self.units)
         rounds = math.ceil(self.units / busy) * busy / self.units
-        return self.preparation + self.start + self.total * rounds / busy / self.efficiency
+        return self.building + self.start + self.total * rounds / busy / self.efficiency
 
     def describe(self) -> dict[str, str]:
         """The estimate as lines of text, by name."""
-        spent = ", ".join(f"{phase} {_time(value)}" for phase, value in self.seconds.items())
+        spent = ", ".join(
+            f"{phase} {format_duration(value)}" for phase, value in self.seconds.items()
+        )
         return {
-            "worker time": f"{_time(self.total)} ({spent}), and {_time(self.start)} per worker",
-            "expected time": f"{_time(self.wall)} with {self.workers} "
+            "worker time": f"{format_duration(self.total)} ({spent}), and "
+            f"{format_duration(self.start)} per worker",
+            "expected time": f"{format_duration(self.wall)} with {self.workers} "
             f"worker{'s' if self.workers > 1 else ''} of {self.threads} "
             f"thread{'s' if self.threads > 1 else ''} as fast as this machine now"
             + (f", {100 * self.efficiency:.0f} % of them busy" if self.workers > 1 else ""),
@@ -74,18 +79,10 @@ class RuntimeEstimate:
         """The estimate as plain JSON values."""
         return {
             "worker_seconds": dict(self.seconds),
-            "preparation": self.preparation,
+            "building": self.building,
             "start_per_worker": self.start,
             "workers": self.workers,
             "threads": self.threads,
             "efficiency": self.efficiency,
             "wall_seconds": self.wall,
         }
-
-
-def _time(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"
-    if seconds < 7200:
-        return f"{seconds / 60:.1f} min"
-    return f"{seconds / 3600:.1f} h"

@@ -1,4 +1,4 @@
-"""Where the address of a cluster comes from, and whether it is one."""
+"""The address of a cluster: its source, and its syntax."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ class Address:
     Attributes
     ----------
     given
-        What Ray is told: ``HOST:PORT``, ``ray://HOST:PORT`` or ``auto``.
+        What Ray is given: ``HOST:PORT``, ``ray://HOST:PORT`` or ``auto``.
     looked_at
         The same without ``auto``: the cluster that Ray would find. None where it would find none.
     source
-        What gave it: ``address``, the variable ``RAY_ADDRESS``, or the file that ``auto`` reads.
+        Where it is from: ``address``, the variable ``RAY_ADDRESS``, or the file that ``auto`` reads.
     hint
-        What else may be tried where it is wrong; empty for one that the user has just typed.
+        What to try if it is wrong; empty for an address that the user has typed.
     """
 
     given: str
@@ -46,12 +46,12 @@ def find_address(given: str | None) -> Address | None:
     Parameters
     ----------
     given
-        By an option or an argument: an address, ``auto``, ``local``, or None.
+        The option or argument: an address, ``auto``, ``local``, or None.
 
     Raises
     ------
     InputError
-        What was given is empty.
+        The address is empty.
     """
     if given is not None and not given.strip():
         raise InputError("address", given, "is empty", f"{_WRITE}, or leave it out")
@@ -80,12 +80,12 @@ def endpoint(address: str, source: str = "address") -> tuple[str, int]:
     address
         ``HOST:PORT`` or ``ray://HOST:PORT``; an IPv6 host stands in brackets.
     source
-        What gave it, for messages.
+        Where it is from, for messages.
 
     Raises
     ------
     InputError
-        It is none of these, and why.
+        It is no such address; the message says why.
     """
     no_spaces(address, source)
     if address.startswith(("http://", "https://")):
@@ -103,7 +103,7 @@ def endpoint(address: str, source: str = "address") -> tuple[str, int]:
         raise InputError(
             source,
             address,
-            "has several colons and no brackets, so its port cannot be told",
+            "has several colons and no brackets, so its port is ambiguous",
             "put an IPv6 host in brackets: [::1]:6379",
         )
     if not colon or rest.endswith("]"):
@@ -121,7 +121,7 @@ def no_spaces(address: str, source: str) -> None:
     Raises
     ------
     InputError
-        It has some.
+        There is white space.
     """
     if re.search(r"\s", address) or not address.isprintable():
         raise InputError(source, repr(address), "has white space in it", "take it out")

@@ -1,4 +1,4 @@
-"""Where a cluster's dashboard is, and by which way requests get there."""
+"""The URL of a cluster's dashboard, and the environment in which requests reach it."""
 
 from __future__ import annotations
 
@@ -12,27 +12,33 @@ from requests.utils import get_environ_proxies, select_proxy
 from ddgm_dist.errors import InputError
 from ddgm_dist.ray_engine.address import no_spaces
 
-__all__ = ["DIRECTLY", "LOOPBACK", "as_told", "checked_url", "find_dashboard", "proxy_for"]
+__all__ = [
+    "DIRECTLY",
+    "LOOPBACK",
+    "checked_url",
+    "environment_for_requests",
+    "find_dashboard",
+    "proxy_for",
+]
 
 DIRECTLY = "for a direct connection there is `ddgm-dist reconstruct --address HOST:6379`"
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _DEFAULT = "http://127.0.0.1:8265"
 _OURS, _RAYS = "RAY_API_SERVER_ADDRESS", "RAY_ADDRESS"
-# Ray's client takes these for the address that it was given; what the user wrote is meant here.
+# Ray's client prefers these to the address that it is given.
 _OVERRIDES = (_RAYS, _OURS)
 _NETRC = "NETRC"
 _NO_PROXY = ("no_proxy", "NO_PROXY")
 
 
 def find_dashboard(given: str | None) -> tuple[str, str]:
-    """The URL of a dashboard, and what gave it: ``address``, or a variable of the environment.
+    """The URL of a dashboard, and its source: ``address``, or an environment variable.
 
     Parameters
     ----------
     given
-        By an option or an argument. None asks ``RAY_API_SERVER_ADDRESS``, then ``RAY_ADDRESS``, which
-        counts where it is a URL: else it is the head's, for ``reconstruct``. The last resort is the
-        port 8265 of this machine.
+        The option or argument. None takes ``RAY_API_SERVER_ADDRESS``, then ``RAY_ADDRESS`` if it is a
+        URL (else it is the head's, for ``reconstruct``), then port 8265 of this machine.
     """
     if given is not None:
         return given, "address"
@@ -49,7 +55,7 @@ def checked_url(address: str, source: str) -> str:
     Parameters
     ----------
     address, source
-        As `find_dashboard` tells them.
+        As `find_dashboard` returns them.
 
     Raises
     ------
@@ -78,7 +84,7 @@ def checked_url(address: str, source: str) -> str:
         raise InputError(
             source,
             address,
-            "has several colons and no brackets, so its port cannot be told",
+            "has several colons and no brackets, so its port is ambiguous",
             "put an IPv6 host in brackets: http://[::1]:8265",
         )
     if not parts.hostname:
@@ -93,11 +99,11 @@ def checked_url(address: str, source: str) -> str:
 
 
 @contextlib.contextmanager
-def as_told() -> Iterator[None]:
-    """An environment in which Ray's client goes to our address, and shows our token.
+def environment_for_requests() -> Iterator[None]:
+    """An environment in which Ray's client uses our address and our token.
 
-    Otherwise ``RAY_ADDRESS`` replaces the one, and a password of ``~/.netrc`` the other. This machine's
-    loopback is not reached through a proxy: a proxy's loopback is another.
+    Otherwise ``RAY_ADDRESS`` replaces the address, and a password of ``~/.netrc`` the token. Loopback
+    is never reached through a proxy, whose loopback is another.
     """
     names = (*_OVERRIDES, _NETRC, *_NO_PROXY)
     kept = {name: os.environ.pop(name) for name in names if name in os.environ}
@@ -113,7 +119,7 @@ def as_told() -> Iterator[None]:
 
 def proxy_for(address: str) -> str | None:
     """The variable that sends requests to an address through a proxy; None where none does."""
-    with as_told():
+    with environment_for_requests():
         if not select_proxy(address, get_environ_proxies(address)):
             return None
     scheme = urlsplit(address).scheme

@@ -15,10 +15,12 @@ from ddgm_dist.engine.faults import Limits
 from ddgm_dist.engine.tally import Tally
 from ddgm_dist.engine.work import TileWork, Work
 from ddgm_dist.errors import InputError
-from ddgm_dist.ray_engine.cluster import connected, memory_per_worker, nodes, shares
+from ddgm_dist.ray_engine.cluster import connected, nodes
 from ddgm_dist.ray_engine.dispatcher import Dispatcher
 from ddgm_dist.ray_engine.metrics import RayMetrics
 from ddgm_dist.ray_engine.pool import Pool
+from ddgm_dist.ray_engine.reachable import check_ray, starts_here
+from ddgm_dist.ray_engine.shares import memory_per_worker, shares, this_machine
 from ddgm_dist.ray_engine.watch import Timeouts
 from ddgm_dist.records.checkpoint import Checkpoints
 from ddgm_dist.tile.events import Report
@@ -72,20 +74,32 @@ class RayEngine:
         """Number of actors asked for, or of this machine's CPUs."""
         return self._workers or os.cpu_count() or 1
 
+    def announce(self, tiles: int) -> str:
+        """Where so many tiles will be computed, in one line."""
+        if not starts_here(self.address):
+            return f"running on the Ray cluster{f' at {self.address}' if self.address else ''}"
+        count = shares([this_machine()], self._workers, tiles, None).workers
+        return f"starting Ray ({count} worker{'s' if count > 1 else ''})"
+
     def connected(self) -> contextlib.AbstractContextManager[None]:
-        """A connection to the cluster; see :func:`ddgm_dist.ray_engine.cluster.connected`."""
+        """A connection to a cluster that is there; Ray is started only when a run begins."""
+        if starts_here(self.address):
+            check_ray(self.address)
+            return contextlib.nullcontext()
         return connected(self.address)
 
     def budget(self, asked: int | None) -> int | None:
         """Bytes asked for, or an even share of the smallest node's memory, as Ray counts it.
 
+        Where Ray is to be started here, its node is known before.
+
         Raises
         ------
         InputError
-            The cluster has too little for the workers that were asked for.
+            There is not enough for the workers that were asked for.
         """
         with self.connected():
-            found = nodes()
+            found = [this_machine()] if starts_here(self.address) else nodes()
             most = shares(found, self._workers, 2**30, asked).workers
             return asked or memory_per_worker(found, most)
 
@@ -103,7 +117,7 @@ class RayEngine:
 
     def run(self, job: Job, done: frozenset[str], report: Report) -> None:
         """Compute and write every tile not done; see :class:`ddgm_dist.engine.protocol.Engine`."""
-        with self.connected():
+        with connected(self.address):
             pool = Pool(job, self._workers, job.plan.units - len(done))
             try:
                 stages, history = _stages(job, done, pool.shares.workers)

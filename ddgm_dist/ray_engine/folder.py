@@ -1,4 +1,4 @@
-"""The folder where Ray keeps its files on this machine, looked at before Ray is started there."""
+"""The folder where Ray keeps its files on this machine, checked before Ray is started."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ddgm_dist.errors import DdgmError, InputError
 
-__all__ = ["LONGEST", "check_folder", "told_of_the_start"]
+__all__ = ["LONGEST", "check_folder", "start_errors_in_one_line"]
 
 _VARIABLES = ("RAY_TMPDIR", "TMPDIR")  # in the order in which Ray looks at them
 _OTHERWISE = "/tmp"
@@ -82,8 +82,8 @@ def _check_writable(variable: str, text: str) -> None:
 
 
 @contextlib.contextmanager
-def told_of_the_start() -> Iterator[None]:
-    """What Ray says of a start that failed, in one line with the folder where its logs are.
+def start_errors_in_one_line() -> Iterator[None]:
+    """Turn what Ray raises when it fails to start into one line that names the folder of its logs.
 
     Raises
     ------
@@ -104,5 +104,6 @@ def told_of_the_start() -> Iterator[None]:
     except Exception as error:  # Ray raises no narrower kind
         raise DdgmError(
             f"Ray did not start on this machine ({' '.join(str(error).split())}); its logs are in "
-            f"{text}/ray/session_latest/logs; try again, or use --engine local"
+            f"{text}/ray/session_latest/logs; try again when the machine is less busy, or use "
+            "--engine local"
         ) from error

@@ -19,8 +19,9 @@ from ray.exceptions import RayError, RayTaskError
 
 from ddgm_dist.engine.faults import Fault
 from ddgm_dist.errors import DdgmError
-from ddgm_dist.ray_engine.cluster import Shares, alive, nodes, shares
+from ddgm_dist.ray_engine.cluster import alive, nodes
 from ddgm_dist.ray_engine.errors import fault_of, last_line
+from ddgm_dist.ray_engine.shares import Shares, shares
 from ddgm_dist.ray_engine.worker import CONCURRENCY, Handshake, Worker, versions
 from ddgm_dist.tile.host import ALLOCATION
 from ddgm_dist.tile.job import Job

@@ -1,27 +1,97 @@
-"""What Ray does not offer in public: each in one place, and harmless where it is missing."""
+"""What Ray does not offer in public: each in one place, and harmless where it is missing.
+
+Ray is imported where it is called, for its import takes seconds and an address is checked without it.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import importlib
+import os
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import ray
-
 __all__ = [
+    "RayletDiedError",
     "draining_nodes",
     "found_automatically",
     "has_token",
     "host_of",
-    "refresh_authentication",
+    "refresh_settings",
+    "waiting_for_raylet",
 ]
+
+_ONE_QUESTION = "RAY_raylet_start_wait_time_s"
+
+
+class RayletDiedError(Exception):
+    """The raylet of a start has ended before it had registered."""
+
+
+@contextlib.contextmanager
+def waiting_for_raylet(seconds: float) -> Iterator[None]:
+    """Have a start of Ray wait longer for its raylet to register, unless that has ended.
+
+    Ray 2.60 waits 30 s in vain for a raylet that has ended. One ends by itself where its agents take
+    longer than 15 s to start, for which there is no setting.
+
+    Parameters
+    ----------
+    seconds
+        Time for the raylet to register.
+
+    Raises
+    ------
+    RayletDiedError
+        From within: the raylet has ended.
+    """
+    services: Any = importlib.import_module("ray._private.services")
+    ask = getattr(services, "get_node", None)
+    start = getattr(services, "start_raylet", None)
+    # How long one question waits for its answer: a little where it is asked again.
+    os.environ[_ONE_QUESTION] = "1" if ask and start else f"{seconds:.0f}"
+    refresh_settings()
+    if ask is None or start is None:
+        yield
+        return
+    started: list[Any] = []
+
+    def start_and_remember(*arguments: Any, **options: Any) -> Any:
+        started.append(start(*arguments, **options))
+        return started[-1]
+
+    def ask_patiently(*arguments: Any, **options: Any) -> Any:
+        end = time.monotonic() + seconds
+        while True:
+            try:
+                return ask(*arguments, **options)
+            except RuntimeError:
+                process = getattr(started[-1], "process", None) if started else None
+                if process is not None and process.poll() is not None:
+                    raise RayletDiedError(
+                        f"its raylet ended with status {process.returncode}"
+                    ) from None
+                if time.monotonic() > end:
+                    raise
+            time.sleep(0.1)
+
+    services.get_node, services.start_raylet = ask_patiently, start_and_remember
+    try:
+        yield
+    finally:
+        services.get_node, services.start_raylet = ask, start
 
 
 def draining_nodes() -> dict[str, float]:
     """Nodes that are about to be taken away, with their deadlines in seconds since the epoch.
 
-    A deadline of 0 means none is known. Empty where this Ray cannot tell: then a node goes without
+    A deadline of 0 means none is known. Empty where this Ray does not know: then a node goes without
     a warning, which costs the work since the last checkpoint.
     """
+    import ray
+
     try:
         from ray._private.state import state
 
@@ -64,8 +134,10 @@ def host_of(host: str) -> str:
         return host
 
 
-def refresh_authentication() -> None:
-    """Have Ray read ``RAY_AUTH_MODE`` and the token again: it did when it was imported."""
+def refresh_settings() -> None:
+    """Have Ray read its environment variables again, and the token: it did when it was imported."""
+    import ray
+
     config, loader = getattr(ray._raylet, "Config", None), _token_loader()
     if config is not None and loader is not None:
         config.initialize("")
@@ -85,5 +157,7 @@ def has_token() -> bool:
 
 
 def _token_loader() -> Any | None:
+    import ray
+
     kind = getattr(ray._raylet, "AuthenticationTokenLoader", None)
     return None if kind is None else kind.instance()

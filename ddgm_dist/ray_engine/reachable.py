@@ -1,16 +1,21 @@
-"""Whether a cluster can be reached at an address, told in seconds: Ray itself would try for minutes."""
+"""Whether a cluster can be reached, or Ray started here: checked within seconds, and before Ray is.
+
+Ray itself would try for minutes to reach an address.
+"""
 
 from __future__ import annotations
 
 import os
 import socket
 import ssl
+import sys
 
 from ddgm_dist.errors import InputError
-from ddgm_dist.ray_engine.address import endpoint
+from ddgm_dist.ray_engine.address import Address, endpoint, find_address
+from ddgm_dist.ray_engine.folder import check_folder
 from ddgm_dist.ray_engine.private_api import host_of
 
-__all__ = ["IS_IT_THERE", "check_reachable"]
+__all__ = ["IS_IT_THERE", "check_ray", "check_reachable", "is_connected", "starts_here"]
 
 IS_IT_THERE = (
     "is `ray start` running, is the address that of its head (port 6379), and where it asks for a token "
@@ -24,6 +29,50 @@ _SETTINGS = 4
 _CERTIFICATES = "RAY_USE_TLS=1, RAY_TLS_SERVER_CERT, RAY_TLS_SERVER_KEY and RAY_TLS_CA_CERT"
 
 
+def is_connected() -> bool:
+    """Whether this process is connected to Ray. Ray is not imported for the answer."""
+    ray = sys.modules.get("ray")
+    return ray is not None and bool(ray.is_initialized())
+
+
+def starts_here(address: str | None) -> bool:
+    """Whether :func:`ddgm_dist.ray_engine.cluster.connected` would start Ray on this machine.
+
+    Raises
+    ------
+    InputError
+        The address is empty.
+    """
+    return not is_connected() and find_address(address) is None
+
+
+def check_ray(address: str | None) -> Address | None:
+    """Refuse an address that cannot be reached, or a folder in which Ray could not start.
+
+    Parameters
+    ----------
+    address
+        Of a cluster, ``auto``, ``local`` or None.
+
+    Returns
+    -------
+    Address
+        The cluster to join; None where Ray is connected already, or is to be started here.
+
+    Raises
+    ------
+    InputError
+        The message names the argument, the variable or the file that is wrong.
+    """
+    there = is_connected()
+    cluster = None if there and address is None else find_address(address)
+    if cluster is not None and cluster.looked_at is not None:
+        check_reachable(cluster.looked_at, cluster.source, cluster.hint)
+    if cluster is None and not there:
+        check_folder()
+    return cluster
+
+
 def check_reachable(address: str, source: str = "address", hint: str = "") -> None:
     """Refuse an address where nothing listens, or where one side encrypts and the other does not.
 
@@ -32,14 +81,14 @@ def check_reachable(address: str, source: str = "address", hint: str = "") -> No
     address
         ``HOST:PORT`` or ``ray://HOST:PORT``; an IPv6 host stands in brackets.
     source
-        What gave it, for messages: an argument, a variable of the environment, a file.
+        Where the address is from, for messages: an argument, an environment variable, a file.
     hint
-        What else to try, where it was not typed just now.
+        What else to try where the user did not type the address.
 
     Raises
     ------
     InputError
-        It is no address, or it cannot be reached, and why.
+        It is no address, or it cannot be reached; the message says why.
     """
     try:
         _check(address)

@@ -1,46 +1,30 @@
 """Jobs of a cluster that is reached by the URL of its dashboard (Ray Jobs API).
 
-All requests are HTTP, so the versions here and there need not be the same for a request to work;
-:func:`ddgm_dist.remote.submit.submit` compares them for the sake of the run.
+All requests are HTTP, so they work between different versions of Ray. The run needs equal ones:
+:func:`ddgm_dist.remote.submit.submit` compares them.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
-import logging
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from http import HTTPStatus
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import aiohttp
-import requests
 from ray.job_submission import JobStatus, JobSubmissionClient
 
 from ddgm_dist.errors import DdgmError, InputError
-from ddgm_dist.ray_engine.dashboard import (
-    DIRECTLY,
-    LOOPBACK,
-    as_told,
-    checked_url,
-    find_dashboard,
-    proxy_for,
-)
+from ddgm_dist.ray_engine.dashboard import environment_for_requests
+from ddgm_dist.remote.dashboard_api import DashboardApi, one_line
 
 __all__ = ["JobServer", "Outcome"]
 
-_PATIENCE = 10.0  # seconds for an answer
 _LOST_FOR = 120.0  # seconds that the connection may be lost while a job is followed
 _STOPPING = 60.0  # seconds for a job to end
-_AUTHORIZATION, _BEHIND = "Authorization", "X-Ray-Authorization"
-
-log = logging.getLogger("ddgm_dist")
 
 
 @dataclass(frozen=True)
@@ -52,9 +36,9 @@ class Outcome:
     status
         ``SUCCEEDED``, ``FAILED`` or ``STOPPED``.
     exit_status
-        Of its process, as shells have it (128 + signal); 1 where it failed before it had one.
+        Exit status of its process, as shells have it (128 + signal); 1 where it never started.
     message
-        Ray's word on it.
+        Ray's message.
     """
 
     status: str
@@ -79,8 +63,7 @@ class JobServer:
     Raises
     ------
     InputError
-        The address is none of a dashboard; nothing answers there within seconds; it wants another
-        token.
+        The address is not that of a dashboard, nothing answers there, or it wants another token.
     """
 
     def __init__(
@@ -90,88 +73,16 @@ class JobServer:
         headers: Mapping[str, str] | None = None,
         ca_file: Path | None = None,
     ) -> None:
-        url, self._source = find_dashboard(address)
-        self.address = checked_url(url, self._source)
-        if ca_file is not None and not ca_file.is_file():
-            raise InputError("ca_file", str(ca_file), "there is no such file")
-        self._headers = _with_token(dict(headers or {}), self.address)
-        self._verify: str | bool = True if ca_file is None else str(ca_file)
-        answer = self._ask("/api/version")
-        self.versions: dict[str, str] = {"ray": str(answer["ray_version"])}
-        with contextlib.suppress(InputError, KeyError, TypeError):  # an older Ray does not tell
-            data = self._ask("/api/v0/cluster_metadata")["data"]
+        self._api = DashboardApi(address, headers, ca_file)
+        self.address = self._api.address
+        self.versions: dict[str, str] = {"ray": str(self._api.ask("/api/version")["ray_version"])}
+        with contextlib.suppress(InputError, KeyError, TypeError):  # an older Ray does not know it
+            data = self._api.ask("/api/v0/cluster_metadata")["data"]
             self.versions["python"] = str(data["pythonVersion"])
-        with as_told():
+        with environment_for_requests():
             self._client = JobSubmissionClient(
-                self.address, headers=dict(self._headers), verify=self._verify
+                self.address, headers=dict(self._api.headers), verify=self._api.verify
             )
-
-    def _ask(self, path: str) -> dict[str, Any]:
-        """A small JSON answer, soon.
-
-        Raises
-        ------
-        InputError
-            There is none.
-        """
-        try:
-            with as_told():
-                answer = requests.get(
-                    self.address + path,
-                    headers=self._headers,
-                    verify=self._verify,
-                    timeout=_PATIENCE,
-                    allow_redirects=False,
-                )
-        except requests.exceptions.SSLError as error:
-            raise self._refuse(
-                f"its certificate is not trusted ({_short(error)})",
-                "give the authority's certificate with --ca-file, or write http:// if there is no TLS",
-            ) from None
-        except (requests.exceptions.ProxyError, requests.exceptions.InvalidProxyURL):
-            # The proxy's own address may have a password in it: it is not shown.
-            raise self._refuse(
-                f"the proxy that {proxy_for(self.address)} names does not lead there",
-                self._around(),
-            ) from None
-        except (requests.exceptions.RequestException, OSError, UnicodeError) as error:
-            raise self._refuse(
-                f"no dashboard answers there within {_PATIENCE:g} s ({_short(error)})",
-                f"is the cluster up, and its dashboard's port (8265) forwarded to here? {DIRECTLY}",
-            ) from None
-        code = answer.status_code
-        if code in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
-            shown = any(name in self._headers for name in (_AUTHORIZATION, _BEHIND))
-            raise self._refuse(
-                "it refuses the token that it was shown" if shown else "it asks for a token",
-                "set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN_PATH to the file that holds its token",
-            )
-        if 300 <= code < 400:
-            raise self._refuse(
-                f"it sends elsewhere, to {answer.headers.get('Location', 'nowhere')!r}",
-                "a log-in before the dashboard wants a --header, or a forwarded port",
-            )
-        try:
-            found = answer.json()
-        except ValueError:
-            found = None
-        if code != HTTPStatus.OK or not isinstance(found, dict):
-            raise self._refuse(
-                f"what answers there ({path}: HTTP {code}) is no dashboard of Ray",
-                f"the dashboard's port is 8265 by default; {DIRECTLY}",
-            )
-        return found
-
-    def _around(self) -> str:
-        """How to go without a proxy."""
-        host = urlsplit(self.address).hostname
-        return f"export no_proxy={host} to go there directly, or correct the variable"
-
-    def _refuse(self, why: str, hint: str) -> InputError:
-        name = proxy_for(self.address)
-        if name is not None and "no_proxy" not in hint:
-            hint = f"it was asked through the proxy that {name} names: {self._around()}; {hint}"
-        return InputError(self._source, self.address, why, hint)
 
     def submit(self, job: str, entrypoint: str, folder: Path | None) -> None:
         """Start a job.
@@ -191,16 +102,15 @@ class JobServer:
             The cluster does not take it.
         """
         environment: dict[str, Any] = {} if folder is None else {"working_dir": str(folder)}
-        with self._telling("submitting"):
+        with self._errors_in_one_line("submitting"):
             self._client.submit_job(
                 entrypoint=entrypoint, submission_id=job, runtime_env=environment
             )
 
     def follow(self, job: str, write: Callable[[str], None]) -> Outcome:
-        """Pass on what a job prints, from its beginning, until it ends.
+        """Write what a job prints, from its beginning, until it ends.
 
-        A connection that is lost is taken up again, for two minutes; leaving this (Ctrl-C) leaves the
-        job as it is.
+        A lost connection is retried for two minutes. An interruption (Ctrl-C) leaves the job running.
 
         Raises
         ------
@@ -229,13 +139,13 @@ class JobServer:
                 asyncio.run(tail())
                 outcome = self.outcome(job)
                 if outcome is not None:
-                    # What a job prints last may come after the server has stopped to look.
-                    with as_told():
+                    # The last lines may come after the server has stopped reading.
+                    with environment_for_requests():
                         rest = self._client.get_job_logs(job)[passed:]
                     if rest:
                         write(rest)
                     return outcome
-                lost = None  # it answers, and has nothing to tell
+                lost = None  # it answers, and there is no new text
             except (RuntimeError, OSError, aiohttp.ClientError, DdgmError) as problem:
                 error = problem
             now = time.monotonic()
@@ -243,7 +153,7 @@ class JobServer:
             if now - lost > _LOST_FOR:
                 raise DdgmError(
                     f"{self.address}: the job's log is out of reach for {_LOST_FOR:g} s "
-                    f"({'it ended' if error is None else _short(error)}); the job may go on"
+                    f"({'it ended' if error is None else one_line(error)}); the job may continue"
                 )
             time.sleep(1.0)
 
@@ -262,7 +172,7 @@ class JobServer:
         if info.status == JobStatus.SUCCEEDED:
             status = 0
         elif info.status == JobStatus.STOPPED:
-            status = 143  # as after SIGTERM; Ray tells none
+            status = 143  # as after SIGTERM; Ray gives no status
         else:
             status = 1 if not code else code if code > 0 else 128 - code
         return Outcome(info.status.value, status, info.message or "")
@@ -278,7 +188,7 @@ class JobServer:
             It does not end.
         """
         self._info(job)
-        with self._telling("stopping"):
+        with self._errors_in_one_line("stopping"):
             self._client.stop_job(job)
         end = time.monotonic() + _STOPPING
         while (outcome := self.outcome(job)) is None:
@@ -288,13 +198,13 @@ class JobServer:
         return outcome
 
     def forget(self, job: str) -> None:
-        """Strike a job that has ended off the list."""
-        with self._telling("deleting"):
+        """Delete a job that has ended from the list."""
+        with self._errors_in_one_line("deleting"):
             self._client.delete_job(job)
 
     def _info(self, job: str) -> Any:
         try:
-            with self._telling("asking for"):
+            with self._errors_in_one_line("asking for"):
                 return self._client.get_job_info(job)
         except DdgmError as error:
             if "status code 404" in str(error):
@@ -303,52 +213,10 @@ class JobServer:
             raise
 
     @contextlib.contextmanager
-    def _telling(self, doing: str) -> Iterator[None]:
+    def _errors_in_one_line(self, doing: str) -> Iterator[None]:
         """Errors of Ray's client, in one line."""
         try:
-            with as_told():
+            with environment_for_requests():
                 yield
         except (RuntimeError, ValueError, OSError) as error:
-            raise DdgmError(f"{self.address}: {doing} the job failed: {_short(error)}") from error
-
-
-def _with_token(headers: dict[str, str], address: str) -> dict[str, str]:
-    """Headers with the token that the environment has; beside a gateway's own, by Ray's other name.
-
-    The environment is read here, not by Ray, which reads it once, when it is imported.
-    """
-    given = os.environ.get("RAY_AUTH_TOKEN"), os.environ.get("RAY_AUTH_TOKEN_PATH")
-    # As for Ray: a token that was named is meant; that of ~/.ray is shown where token mode is on.
-    mode = os.environ.get("RAY_AUTH_MODE", "token" if any(given) else "disabled")
-    if mode.lower() != "token":
-        return headers
-    token, path = given
-    if not token:
-        file = Path(path) if path else Path.home() / ".ray" / "auth_token"
-        try:
-            token = file.read_text(encoding="utf-8").strip()
-        except OSError as error:
-            raise InputError(
-                "RAY_AUTH_TOKEN_PATH",
-                str(file),
-                f"the token cannot be read ({error.strerror})",
-                "RAY_AUTH_MODE is token: name the file that holds the cluster's token",
-            ) from None
-    taken = any(name.lower() == _AUTHORIZATION.lower() for name in headers)
-    headers[_BEHIND if taken else _AUTHORIZATION] = f"Bearer {token}"
-    parts = urlsplit(address)
-    if parts.scheme == "http" and parts.hostname not in LOOPBACK:
-        log.warning(
-            "the token goes to %s unencrypted; forward the port (ssh -L, kubectl port-forward) or "
-            "put TLS before the dashboard",
-            parts.hostname,
-        )
-    return headers
-
-
-def _short(error: Exception) -> str:
-    """An error in one line; what the server answered is JSON, or text with a stack in it."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    with contextlib.suppress(ValueError):
-        text = str(json.loads(text))
-    return text if len(text) <= 300 else f"{text[:140]} ... {text[-150:]}"
+            raise DdgmError(f"{self.address}: {doing} the job failed: {one_line(error)}") from error

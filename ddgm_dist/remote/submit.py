@@ -1,7 +1,7 @@
-"""A reconstruction as a job of a cluster that runs already, asked for from elsewhere.
+"""A reconstruction as a job of a running cluster, submitted from elsewhere.
 
-The job's folder holds this package, the configuration and a denoiser that was named by a relative
-path, unless the cluster's image has the package. Nothing is pickled between here and there.
+The job's folder holds the configuration and a denoiser that was named by a relative path. It also
+holds this package, unless the cluster's image has it. Nothing is pickled between here and there.
 """
 
 from __future__ import annotations
@@ -15,27 +15,26 @@ import tempfile
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 
+from ddgm_dist.core.units import MIB, format_bytes
 from ddgm_dist.errors import DdgmError, InputError
 from ddgm_dist.paths.place import is_url
 from ddgm_dist.paths.store_name import check_store_name
 from ddgm_dist.planning.config import Config, parse_config
-
-if TYPE_CHECKING:
-    from ddgm_dist.remote.job_server import JobServer
+from ddgm_dist.remote.job_server import JobServer
 
 __all__ = ["LARGEST", "check_versions", "own_versions", "submit"]
 
-LARGEST = 95 * 2**20  # bytes of a job's folder; Ray's dashboard takes requests of 100 MiB
+LARGEST = 95 * MIB  # bytes of a job's folder; Ray's dashboard takes requests of 100 MiB
 _CONFIG = "run.yaml"
 _FILES = (".safetensors", ".pt", ".ts", ".torchscript")
 
 
 def submit(
-    server: JobServer,
+    server: JobServer | str | None,
     tilts: str | Path,
     out: str | Path,
     config: Config | Mapping[str, Any] | None = None,
@@ -43,6 +42,7 @@ def submit(
     workers: int | None = None,
     memory: int | None = None,
     overwrite: bool = False,
+    verify_input: bool = False,
     installed: bool = False,
     ignore_version_mismatch: bool = False,
 ) -> str:
@@ -51,17 +51,18 @@ def submit(
     Parameters
     ----------
     server
-        The cluster: :class:`ddgm_dist.remote.job_server.JobServer`.
+        URL of the cluster's dashboard, such as ``http://HOST:8265``; None takes that of the
+        environment. Or a :class:`ddgm_dist.remote.job_server.JobServer`, which takes more options.
     tilts, out
-        As the cluster's nodes see them: absolute paths or URLs.
+        Tilt series and volume as the cluster's nodes see them: absolute paths or URLs.
     config
-        Configuration keys. A denoiser's relative path is a file here, and is sent along.
-    workers, memory, overwrite
-        As of :func:`ddgm_dist.runs.reconstruct`.
+        Configuration keys. A denoiser's relative path is a file here, which is sent along.
+    workers, memory, overwrite, verify_input
+        As for :func:`ddgm_dist.runs.reconstruct.reconstruct`, which runs on Ray there.
     installed
-        The cluster has this package; send the configuration alone.
+        The cluster has this package: send the configuration alone.
     ignore_version_mismatch
-        Go on where versions differ.
+        Submit even where package versions differ.
 
     Returns
     -------
@@ -83,6 +84,9 @@ def submit(
     words += [] if workers is None else ["--workers", str(workers)]
     words += [] if memory is None else ["--memory", str(memory)]
     words += ["--overwrite"] if overwrite else []
+    words += ["--verify-input"] if verify_input else []
+    if not isinstance(server, JobServer):
+        server = JobServer(server)
     job = f"ddgm-{secrets.token_hex(6)}"
     with tempfile.TemporaryDirectory(prefix="ddgm-job-") as name:
         folder = Path(name)
@@ -137,7 +141,7 @@ def check_versions(there: Mapping[str, str]) -> None:
             "versions",
             ", ".join(differ),
             "a plan that was tried here may not be what runs there",
-            f"{advice}; --ignore-version-mismatch goes on nevertheless",
+            f"{advice}; --ignore-version-mismatch submits nevertheless",
         )
 
 
@@ -183,7 +187,7 @@ def _send_denoiser(name: str, folder: Path) -> None:
 
 def _send_package(folder: Path) -> None:
     """Copy this package, with the metadata that tells its version."""
-    package = Path(__file__).parent
+    package = Path(__file__).parents[1]
     without = shutil.ignore_patterns("__pycache__")
     shutil.copytree(package, folder / package.name, ignore=without)
     found = metadata.distribution("ddgm-dist")
@@ -198,21 +202,21 @@ def _check_size(folder: Path) -> None:
     if size > LARGEST:
         raise InputError(
             "denoiser",
-            f"{size / 2**20:.0f} MiB with what is sent along",
-            f"a job's folder may hold {LARGEST / 2**20:.0f} MiB: the dashboard takes no more than 100",
+            f"{format_bytes(size)} with what is sent along",
+            f"a job's folder may hold {format_bytes(LARGEST)}: the dashboard takes no more than 100 MiB",
             "put the denoiser where the cluster's nodes see it, and give its absolute path",
         )
 
 
 def _installed_version(server: JobServer) -> str:
     """What the cluster's ``ddgm-dist`` says it is, asked by a job that does nothing else."""
-    job, told = f"ddgm-version-{secrets.token_hex(4)}", list[str]()
+    job, printed = f"ddgm-version-{secrets.token_hex(4)}", list[str]()
     server.submit(job, "ddgm-dist --version", None)
-    outcome = server.follow(job, told.append)
+    outcome = server.follow(job, printed.append)
     server.forget(job)
-    found = re.search(r"^ddgm-dist (\S+)$", "".join(told), re.MULTILINE)
+    found = re.search(r"^ddgm-dist (\S+)$", "".join(printed), re.MULTILINE)
     if outcome.exit_status or not found:
-        last = ("".join(told).strip().splitlines() or [outcome.message])[-1]
+        last = ("".join(printed).strip().splitlines() or [outcome.message])[-1]
         raise DdgmError(
             f"{server.address}: `ddgm-dist --version` fails there ({last}); is the package in the "
             "cluster's image? Without --installed it is sent along"

@@ -1,4 +1,4 @@
-"""How long a run will take: its steps are tried on this machine, each on one block or one call."""
+"""How long a run will take: its steps are timed on this machine, each on one block or one call."""
 
 from __future__ import annotations
 
@@ -32,16 +32,21 @@ from ddgm_dist.tilts.series import TiltSeries
 from ddgm_dist.volumes.layout import VolumeLayout
 from ddgm_dist.volumes.store import create_volume
 
-__all__ = ["expect"]
+__all__ = ["estimate_runtime"]
 
-# Each step is tried once to warm up, and then for so long or so often; the median counts.
+# Each step is run once to warm up, and then for so many seconds or times; the median counts.
 _SECONDS, _TIMES = 1.5, 5
 
 
-def expect(
-    problem: Problem, plan: Plan, series: TiltSeries, *, posing: float = 0.0
+def estimate_runtime(
+    problem: Problem,
+    plan: Plan,
+    series: TiltSeries,
+    *,
+    building: float = 0.0,
+    enough: float = math.inf,
 ) -> RuntimeEstimate:
-    """Try the steps of a plan and add them up.
+    """Time the steps of a plan and add them up.
 
     Takes a few seconds: a few denoiser calls, the operator's basis, one block read and written. The
     device is that of a worker here: a GPU if there is one.
@@ -49,39 +54,23 @@ def expect(
     Parameters
     ----------
     problem, plan, series
-        What is solved, how, and its data.
-    posing
-        Seconds that posing the problem took.
+        The problem, its plan and its data.
+    building
+        Seconds that building the problem took.
+    enough
+        Seconds of denoiser calls from which on nothing else is timed: the estimate is a lower bound.
     """
     # As many as torch would take here, divided among the workers as Ray does.
     threads = max(1, torch.get_num_threads() // plan.workers)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     with _threads(threads):
         trial = _Trial(problem, plan, series, device)
-        denoise = trial.denoiser()
-        start, gradient, reading = trial.gradient()
-        noise, rest = trial.noise(), trial.arithmetic()
-        with tempfile.TemporaryDirectory() as folder:
-            written = trial.writing(Path(folder))
-            through_store = trial.store(Path(folder))
-        blending = trial.blending()
-    coupled = plan.state != "none"
-    each, read = trial.blocks(own=True), trial.blocks(own=False)
-    solved = sum(
-        read if problem.config.planes[n % len(problem.config.planes)] != "zx" else each
-        for n in range(plan.iterations)
-    )
-    found = {
-        "read": reading * read * _readings(plan),
-        "gradient": gradient * solved,
-        "noise": noise * solved,
-        "denoise": denoise + rest * solved,
-        "exchange": (blending * each + through_store) * plan.iterations if coupled else 0.0,
-        "write": written * plan.bytes_written / 4,
-    }
+        start, found = 0.0, {"denoise": trial.denoiser()}
+        if found["denoise"] < enough:
+            start, found = _other_phases(trial, found["denoise"])
     return RuntimeEstimate(
         seconds=found,
-        preparation=posing,
+        building=building,
         start=start,
         workers=plan.workers,
         threads=threads,
@@ -89,8 +78,30 @@ def expect(
     )
 
 
+def _other_phases(trial: _Trial, denoise: float) -> tuple[float, dict[str, float]]:
+    """Seconds that a worker takes to start, and seconds of all phases."""
+    plan, planes = trial.plan, trial.problem.config.planes
+    start, gradient, reading = trial.gradient()
+    noise, rest = trial.noise(), trial.arithmetic()
+    with tempfile.TemporaryDirectory() as folder:
+        written = trial.writing(Path(folder))
+        through_store = trial.store(Path(folder))
+    blending = trial.blending()
+    each, read = trial.blocks(own=True), trial.blocks(own=False)
+    solved = sum(read if planes[n % len(planes)] != "zx" else each for n in range(plan.iterations))
+    coupled = plan.state != "none"
+    return start, {
+        "read": reading * read * _readings(plan),
+        "gradient": gradient * solved,
+        "noise": noise * solved,
+        "denoise": denoise + rest * solved,
+        "exchange": (blending * each + through_store) * plan.iterations if coupled else 0.0,
+        "write": written * plan.bytes_written / 4,
+    }
+
+
 def _readings(plan: Plan) -> int:
-    """How often a tile is read: streamed tiles are, wherever they are not kept."""
+    """How often a tile is read: once, or where its data are not kept, again and again."""
     if plan.state != "store":
         return 1
     whole = plan.cached(plan.budget) >= plan.kept(1)

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from ddgm_dist.core.box import Box
 from ddgm_dist.core.intervals import RowIntervals
 from ddgm_dist.errors import StorageError
+from ddgm_dist.paths.claim import is_claim
 from ddgm_dist.paths.files import is_zarr
 from ddgm_dist.paths.place import Place
 from ddgm_dist.planning.plan import Plan
@@ -30,10 +31,10 @@ from ddgm_dist.planning.problem import Problem
 from ddgm_dist.records.checkpoint import COMMITS, GENERATIONS
 from ddgm_dist.records.lease import Lease
 from ddgm_dist.records.receipts import RECEIPTS, SAMPLE_RECEIPTS, receipt_box
-from ddgm_dist.records.replacement import Replacement, content_of
+from ddgm_dist.records.replacement import Replacement, content_of, pending
 from ddgm_dist.records.result import sample_place, std_place
 from ddgm_dist.records.run_record import RUNNING, SAMPLES, RunRecord
-from ddgm_dist.runs.output_place import check_ours, check_same, replacement_of
+from ddgm_dist.runs.output_place import check_ours, check_same, is_of, replacement_of
 from ddgm_dist.volumes.layout import VolumeLayout
 from ddgm_dist.volumes.store import LEVEL, VolumeStore, create_volume, open_volume_store
 
@@ -43,7 +44,8 @@ __all__ = ["Output"]
 class Output:
     """An output store that belongs to one problem, and to this process for the time of a run.
 
-    Made by :meth:`claim`; a context manager that releases the lease.
+    Made by :meth:`claim`; a context manager that releases the store. :meth:`begin` makes its volume,
+    and sets the attributes.
 
     Attributes
     ----------
@@ -55,69 +57,88 @@ class Output:
         Lease of the output, which keeps other drivers away.
     """
 
-    def __init__(
-        self,
-        store: VolumeStore,
-        record: RunRecord,
-        lease: Lease,
-        plan: Plan,
-        digest: str,
-        voxel_size_nm: float | None = None,
-        swap: Replacement | None = None,
-    ) -> None:
-        self.store, self.record, self.lease, self._swap = store, record, lease, swap
-        self.plan, self.digest, self.voxel_size_nm = plan, digest, voxel_size_nm
-        self.place = store.place
+    place: Place
+    store: VolumeStore
+    record: RunRecord
+    lease: Lease
+    plan: Plan
+    digest: str
+    voxel_size_nm: float | None
+
+    def __init__(self, out: Place, lease: Lease, *, overwrite: bool) -> None:
+        self._out, self._held, self._overwrite = out, lease, overwrite
+        self.place, self.lease, self._swap = out, lease, None
+
+    _swap: Replacement | None
 
     @classmethod
-    def claim(
-        cls,
-        place: Place,
-        problem: Problem,
-        plan: Plan,
-        voxel_size_nm: float | None,
-        *,
-        overwrite: bool,
-    ) -> Output:
+    def claim(cls, out: Place, *, overwrite: bool) -> Output:
+        """Keep other drivers away from an output; nothing but the lease is written.
+
+        Raises
+        ------
+        InputError
+            ``out`` holds something that is no result, or is being written by another driver.
+        """
+        check_ours(out, overwrite=overwrite)
+        held = Lease(out)
+        held.acquire()
+        try:
+            check_ours(out, overwrite=overwrite)  # another driver may have made it meanwhile
+        except BaseException:
+            held.release()
+            raise
+        return cls(out, held, overwrite=overwrite)
+
+    def check(self, problem: Problem) -> None:
+        """Refuse an output that holds another problem's result and is not to be replaced.
+
+        Raises
+        ------
+        InputError
+            The message lists what has changed.
+        """
+        if self._overwrite or is_claim(self._out):
+            return
+        left = pending(self._out)
+        if left is not None and is_of(left, problem):
+            return
+        saved = RunRecord(content_of(self._out)).read_problem()
+        if saved is not None:
+            check_same(saved, problem.to_dict(), str(self._out))
+
+    def begin(self, problem: Problem, plan: Plan, voxel_size_nm: float | None) -> None:
         """Make the store, or open that of the same problem.
 
         Raises
         ------
         InputError
-            The place holds something else, or another problem's result, or is being written by
-            another driver.
+            The output holds another problem's result.
         """
-        check_ours(place, overwrite=overwrite)
-        held, digest = Lease(place), problem.digest()
-        held.acquire()
-        swap: Replacement | None = None
-        try:
-            check_ours(place, overwrite=overwrite)  # another driver may have made it meanwhile
-            swap = replacement_of(place, held, problem, overwrite=overwrite)
-            work = content_of(place) if swap is None else swap.work
-            record, lease = RunRecord(work), held if swap is None else swap.lease
-            saved = record.read_problem()
-            if saved is None:
-                record.write_json("problem", problem.to_dict())
-            else:
-                check_same(saved, problem.to_dict(), str(place))
-            if record.read_state() is None:
-                # Not begun, or interrupted before the volume was made.
-                store = create_volume(
-                    work,
-                    VolumeLayout(plan.shape, plan.shard, plan.chunk),
-                    voxel_size_nm=voxel_size_nm,
-                    name=place.stem,
-                    claimed=True,
-                )
-                record.write_state(RUNNING, digest)
-            else:
-                store = open_volume_store(work, "r+")
-            record.write_json("plan", _summary(plan))
-        except BaseException:
-            (swap or held).release()
-            raise
-        return cls(store, record, lease, plan, digest, voxel_size_nm, swap)
+        self._swap = replacement_of(self._out, self._held, problem, overwrite=self._overwrite)
+        work = content_of(self._out) if self._swap is None else self._swap.work
+        self.lease = self._held if self._swap is None else self._swap.lease
+        self.record, self.digest = RunRecord(work), problem.digest()
+        self.plan, self.voxel_size_nm = plan, voxel_size_nm
+        saved = self.record.read_problem()
+        if saved is None:
+            self.record.write_json("problem", problem.to_dict())
+        else:
+            check_same(saved, problem.to_dict(), str(self._out))
+        if self.record.read_state() is None:
+            # Not begun, or interrupted before the volume was made.
+            self.store = create_volume(
+                work,
+                VolumeLayout(plan.shape, plan.shard, plan.chunk),
+                voxel_size_nm=voxel_size_nm,
+                name=self._out.stem,
+                claimed=True,
+            )
+            self.record.write_state(RUNNING, self.digest)
+        else:
+            self.store = open_volume_store(work, "r+")
+        self.place = self.store.place
+        self.record.write_json("plan", _summary(plan))
 
     def __enter__(self) -> Output:
         return self
@@ -128,7 +149,7 @@ class Output:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        (self._swap or self.lease).release()
+        (self._swap or self._held).release()
 
     def finished(self) -> frozenset[str]:
         """Names of the tiles whose rows have all been written, maybe as parts of other tiles.

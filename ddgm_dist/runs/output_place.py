@@ -24,7 +24,7 @@ from ddgm_dist.records.lease import Lease
 from ddgm_dist.records.replacement import Replacement, abandon, content_of, pending, sweep
 from ddgm_dist.records.run_record import RunRecord
 
-__all__ = ["check_ours", "check_same", "replacement_of"]
+__all__ = ["check_ours", "check_same", "is_of", "replacement_of"]
 
 # Changes of a problem that a message lists.
 _SHOWN = 4
@@ -39,10 +39,10 @@ def replacement_of(
         return None
     sweep(place)
     left = pending(place)
-    resumed = left is not None and _is_of(left, problem)
+    resumed = left is not None and is_of(left, problem)
     swap = Replacement(place, held)
     # A replacement that --overwrite began is resumed without it too.
-    if resumed and (overwrite or not _is_of(content_of(place), problem)):
+    if resumed and (overwrite or not is_of(content_of(place), problem)):
         swap.resume()
     elif overwrite:
         swap.begin()
@@ -51,7 +51,7 @@ def replacement_of(
     return swap
 
 
-def _is_of(place: Place, problem: Problem) -> bool:
+def is_of(place: Place, problem: Problem) -> bool:
     """Whether the output at a place belongs to a problem; one with a damaged record does not."""
     with log_damage():
         record = RunRecord(place)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-from datetime import timedelta
 from types import TracebackType
 
 from rich.console import Console
@@ -16,6 +15,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from ddgm_dist.core.units import format_duration
 from ddgm_dist.engine.tally import Tally
 from ddgm_dist.tile.events import Event, StepEvent
 
@@ -83,5 +83,5 @@ class Bar:
             self._last_line = now
             share = 100 * min(1.0, coverage.voxels / max(1, left))
             ending = self.progress.tasks[0].time_remaining
-            eta = "" if ending is None else f", ETA {timedelta(seconds=round(ending))}"
+            eta = "" if ending is None else f", ETA {format_duration(ending)}"
             self.console.out(f"{share:.1f} %  {figures}{eta}", highlight=False)

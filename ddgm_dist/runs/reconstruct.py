@@ -2,35 +2,34 @@
 
 from __future__ import annotations
 
+import logging
 import platform
+import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ddgm_dist.engine.local import LocalEngine
+from ddgm_dist.core.units import format_duration
 from ddgm_dist.engine.protocol import Engine
 from ddgm_dist.engine.tally import Tally
-from ddgm_dist.errors import InputError
-from ddgm_dist.operators.slab.basis import period
 from ddgm_dist.paths.locate import locate
 from ddgm_dist.paths.overlap import refuse_overlap
 from ddgm_dist.paths.store_name import check_store_name
-from ddgm_dist.planning.config import Config, PlanConfig, parse_config
-from ddgm_dist.planning.make_plan import make_plan
+from ddgm_dist.planning.config import Config, parse_config
 from ddgm_dist.planning.plan import Plan
 from ddgm_dist.planning.problem import Problem
-from ddgm_dist.planning.tiling import widest_read
-from ddgm_dist.prior.denoisers import load_denoiser, weight_files
+from ddgm_dist.prior.denoisers import weight_files
 from ddgm_dist.records.result import What, open_result
 from ddgm_dist.runs.build_problem import build_problem
+from ddgm_dist.runs.choose_engine import check_engine, choose_engine
 from ddgm_dist.runs.event_log import EventLog
 from ddgm_dist.runs.output import Output
+from ddgm_dist.runs.plan import plan_problem
 from ddgm_dist.runs.progress import Bar
 from ddgm_dist.tile.events import Event
-from ddgm_dist.tile.host import available_memory
 from ddgm_dist.tile.job import Job
 from ddgm_dist.tilts.series import TiltSeries
 from ddgm_dist.volumes.store import VolumeStore
@@ -38,7 +37,9 @@ from ddgm_dist.volumes.store import VolumeStore
 if TYPE_CHECKING:
     import dask.array as da
 
-__all__ = ["Result", "plan", "reconstruct"]
+__all__ = ["Result", "reconstruct"]
+
+log = logging.getLogger("ddgm_dist")
 
 _PACKAGES = ("ddgm-dist", "torch", "ray", "zarr", "tensorstore", "numpy", "numcodecs")
 
@@ -50,9 +51,9 @@ class Result:
     Attributes
     ----------
     path
-        Of the output store.
+        Path or URL of the output store.
     problem, plan
-        What was solved, and how.
+        The problem that was solved, and its plan.
     residuals
         Per iteration done in this call: n, sigma, steps, root-mean-square residual.
     seconds
@@ -91,18 +92,18 @@ class Result:
         Parameters
         ----------
         what
-            As of :func:`ddgm_dist.open_result`: ``mean``, ``std`` or a kept sample.
+            As for :func:`ddgm_dist.open_result`: ``mean``, ``std`` or a kept sample.
         """
         return open_result(self.path, what=what).to_dask()
 
     def describe(self) -> str:
-        """The timing summary, for people."""
+        """A summary of times and residuals, for people."""
         intensity = self.problem.intensity
         lines = [
             f"written         {self.path}",
             f"intensity       mean {intensity.mean:.5g}, std {intensity.std:.5g} per voxel; noise "
             f"sigma_y {intensity.sigma_y:.4g} per pixel",
-            f"wall time       {self.wall_seconds:.1f} s",
+            f"wall time       {format_duration(self.wall_seconds)}",
         ]
         if self.residuals:
             last = self.residuals[-1]
@@ -117,69 +118,22 @@ class Result:
         return "\n".join(lines)
 
 
-def plan(
-    tilts: str | Path,
-    config: Config | Mapping[str, Any] | None = None,
-    *,
-    workers: int | None = None,
-    memory: int | None = None,
-    calibrate: bool = False,
-) -> Plan:
-    """What a reconstruction would take.
-
-    Without calibration nothing is computed; the data are read only where their writer left no record.
-
-    Parameters
-    ----------
-    tilts
-        Tilt-series store.
-    config
-        Configuration keys; see :class:`ddgm_dist.planning.config.Config`.
-    workers
-        How many workers share the tiles.
-    memory
-        Bytes one worker may use; unbounded when None, or its share of this machine with
-        ``calibrate``.
-    calibrate
-        Try the steps on this machine, for a few seconds, and say how long the run would take
-        (:attr:`ddgm_dist.planning.plan.Plan.expected`).
-
-    Raises
-    ------
-    InputError
-        If the input or the configuration cannot be used, or no plan fits the memory.
-    """
-    resolved = parse_config(config)
-    began = time.perf_counter()
-    built = build_problem(locate(tilts, "tilts"), resolved.problem())
-    problem, series = built.problem, built.series
-    posing = time.perf_counter() - began
-    if calibrate and memory is None and (free := available_memory()) is not None:
-        memory = free // (workers or 1)  # as a run here would have it
-    found = plan_problem(problem, series, resolved, memory, workers=workers)
-    found = replace(found, findings=built.findings)
-    if not calibrate:
-        return found
-    from ddgm_dist.runs.calibrate import expect
-
-    return replace(found, expected=expect(problem, found, series, posing=posing))
-
-
 def reconstruct(
     tilts: str | Path,
     out: str | Path,
     config: Config | Mapping[str, Any] | None = None,
-    engine: str | Engine = "ray",
+    engine: str | Engine = "auto",
     *,
     address: str | None = None,
     workers: int | None = None,
     memory: int | None = None,
     overwrite: bool = False,
+    verify_input: bool = False,
     progress: bool = False,
 ) -> Result:
     """Reconstruct a tilt series; returns when the volume is whole.
 
-    Run again on the same output with the same problem, it goes on where it stopped.
+    Run again on the same output with the same problem, it resumes where it stopped.
 
     Parameters
     ----------
@@ -190,14 +144,21 @@ def reconstruct(
     config
         Configuration keys; see :class:`ddgm_dist.planning.config.Config`.
     engine
-        ``local``, ``ray`` or an engine object.
-    address, workers
-        Of the Ray cluster; number of actors. Only for ``ray``.
+        ``local``: in this process. ``ray``: on Ray. ``auto``: on Ray where ``address``, ``workers`` or
+        ``RAY_ADDRESS`` ask for it, or where the work would take this process longer than about a
+        minute; the result is the same. An engine object is used as it is.
+    address
+        Of the Ray cluster: ``HOST:6379``, ``auto`` or ``local``; see
+        :func:`ddgm_dist.ray_engine.cluster.connected`.
+    workers
+        Number of Ray workers; as many as fit by default.
     memory
         Bytes one worker may use.
     overwrite
         Replace what lies at ``out``: it stays there until the new volume is whole, and is then
-        deleted. Interrupted and run again with the same problem, it goes on.
+        deleted. Interrupted and run again with the same problem, the run resumes.
+    verify_input
+        Read all pixels and compare their digests with those stored beside them.
     progress
         Draw a progress bar on standard error.
 
@@ -206,24 +167,29 @@ def reconstruct(
     InputError
         If the input cannot be used, ``out`` holds another problem's result, or ``out`` is, contains
         or lies in an input.
+    DdgmError
+        Ray does not start, or the workers fail too often; finished tiles are kept.
     StorageError
         If a store cannot be read or written; finished tiles are kept.
     """
-    check_store_name(out)
     started = time.monotonic()
+    check_store_name(out)
     resolved = parse_config(config)
-    runner = _engine(engine, address, workers)
+    check_engine(engine, address, workers)
     place, source = locate(out, "out"), locate(tilts, "tilts")
     refuse_overlap(place, "out", [("tilts", source), *weight_files(resolved.denoiser)])
-    # First of all, so that a cluster that is not there is told before any work.
-    with runner.connected():
-        budget = runner.budget(memory)
-        built = build_problem(source, resolved.problem())
+    # Ray starts last, when the input and the output have been checked and something is to be done.
+    with Output.claim(place, overwrite=overwrite) as output:
+        built = build_problem(source, resolved.problem(), verify_input=verify_input)
         problem, series = built.problem, built.series
-        how = plan_problem(problem, series, resolved, budget, workers=runner.workers)
-        with Output.claim(
-            place, problem, how, series.meta.pixel_size_nm, overwrite=overwrite
-        ) as output:
+        output.check(problem)
+        runner, why = choose_engine(
+            engine, address, workers, memory, problem=problem, series=series, config=resolved
+        )
+        with runner.connected():
+            budget = runner.budget(memory)
+            how = plan_problem(problem, series, resolved, budget, workers=runner.workers)
+            output.begin(problem, how, series.meta.pixel_size_nm)
             done = output.finished()
             job = Job(
                 problem,
@@ -238,8 +204,9 @@ def reconstruct(
                 name=place.name,
                 tilts_identity=series.identity,
             )
-            tally = Tally.begin(problem, how, done)
-            if len(done) < how.units:
+            tally, left = Tally.begin(problem, how, done), how.units - len(done)
+            if left:
+                _announce(why + runner.announce(left), progress)
                 output.reopen()
                 _compute(runner, job, done, output, tally, progress)
             result = Result(
@@ -252,7 +219,7 @@ def reconstruct(
                 gradient_share=tally.gradient_share,
             )
             # A run may have ended between its last tile and this.
-            todo = len(done) < how.units or output.record.read_json("provenance") is None
+            todo = left or output.record.read_json("provenance") is None
             output.complete(
                 _provenance(result, resolved, runner, series) if todo else None,
                 keep_samples=resolved.keep_samples,
@@ -260,10 +227,19 @@ def reconstruct(
     return result
 
 
+def _announce(line: str, progress: bool) -> None:
+    """Say where the work is done: where the progress is shown, or else in the log."""
+    if progress:
+        sys.stderr.write(f"{line}\n")
+        sys.stderr.flush()
+    else:
+        log.info("%s", line)
+
+
 def _compute(
     runner: Engine, job: Job, done: frozenset[str], output: Output, tally: Tally, progress: bool
 ) -> None:
-    """Have the engine do what is not done, and show and record what it reports."""
+    """Have the engine compute the unfinished tiles; show and record its events."""
     with (
         EventLog(output.record, output.lease.owner, tally) as log,
         runner.metrics(job, tally) as metrics,
@@ -277,57 +253,6 @@ def _compute(
                 show(event)
 
         runner.run(job, done, report)
-
-
-def _engine(engine: str | Engine, address: str | None, workers: int | None) -> Engine:
-    if engine == "ray":
-        from ddgm_dist.ray_engine.engine import RayEngine
-
-        return RayEngine(address, workers)
-    if address is not None or workers is not None:
-        raise InputError(
-            "engine", engine, "takes neither address nor workers", "use engine='ray' for these"
-        )
-    if engine == "local":
-        return LocalEngine()
-    if isinstance(engine, str):
-        raise InputError("engine", engine, "is neither 'local' nor 'ray'")
-    return engine
-
-
-def plan_problem(
-    problem: Problem,
-    series: TiltSeries,
-    config: Config,
-    memory: int | None,
-    *,
-    workers: int | None = None,
-    calls: int = 2,
-) -> Plan:
-    """The plan of a problem that is posed; see :func:`ddgm_dist.planning.make_plan.make_plan`.
-
-    Parameters
-    ----------
-    problem, series
-        What is solved; its data.
-    config
-        Plan keys are taken from it.
-    memory
-        Bytes one worker may use; unbounded when None.
-    workers, calls
-        How many; calls that each takes at a time.
-    """
-    denoiser = load_denoiser(config.denoiser, precision=config.precision)
-    return make_plan(
-        problem,
-        PlanConfig(**{k: getattr(config, k) for k in PlanConfig.model_fields}),
-        length=period(problem.geometry, widest_read(problem.geometry, problem.config)),
-        memory=memory,
-        itemsize=series.dtype.itemsize,
-        workers=workers or 1,
-        calls=calls,
-        activation=denoiser.activation,
-    )
 
 
 def _provenance(

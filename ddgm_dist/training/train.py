@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
+from ddgm_dist.core.units import format_duration
 from ddgm_dist.errors import InputError
 from ddgm_dist.paths.locate import locate, place_of
 from ddgm_dist.paths.overlap import refuse_overlap
@@ -58,7 +59,7 @@ class TrainingResult:
         figures = self.recipe["training"]
         lines = [
             f"{self.weights}: {figures['parameters']:,} parameters, {figures['steps']} steps in "
-            f"{figures['seconds'] / 60:.1f} min, sha256 {self.digest[:12]}...",
+            f"{format_duration(figures['seconds'])}, sha256 {self.digest[:12]}...",
             f"beside it {self.weights.with_suffix('.json').name} (recipe) and "
             f"{self.weights.with_suffix('.png').name} (training curve)",
         ]

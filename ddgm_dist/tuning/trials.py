@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 
+from ddgm_dist.core.units import format_duration
 from ddgm_dist.evaluation.ring_correlation import ring_correlation
 from ddgm_dist.planning.config import Config
 from ddgm_dist.planning.problem import Problem
@@ -97,7 +98,7 @@ class Trials:
         thickness = self.problem.geometry.thickness
         return (
             f"{len(candidates)} candidates on up to {blocks} blocks of {thickness} x {place.rows} x "
-            f"{place.columns} voxels: about {calls} denoiser calls, {_duration(calls * each)}"
+            f"{place.columns} voxels: about {calls} denoiser calls, {format_duration(calls * each)}"
         )
 
     def _prepared(self, block: int) -> tuple[BlockSolver, HeldOut]:
@@ -123,10 +124,6 @@ class Trials:
 
     def _solver(self, crop: Crop, tilts: Sequence[int], domain: tuple[int, int]) -> BlockSolver:
         return BlockSolver(crop.subset(tilts), domain, self.problem, self.denoiser, self.device)
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds / 60:.2g} min" if seconds >= 60 else f"{seconds:.2g} s"
 
 
 def _crossing(frequency: Sequence[float], correlation: Sequence[float]) -> float:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ddgm_dist.core.units import format_duration
 from ddgm_dist.errors import InputError
 from ddgm_dist.paths.locate import locate, place_of
 from ddgm_dist.paths.overlap import refuse_overlap
@@ -45,6 +46,7 @@ def tune(
     folds: int = 4,
     budget: float | None = None,
     seed: int = 0,
+    verify_input: bool = False,
     out: str | Path | None = None,
     overwrite: bool = False,
     progress: bool = False,
@@ -101,7 +103,7 @@ def tune(
     loaded = load_denoiser(base.denoiser, precision=base.precision)
     for candidate in drawn:
         check_levels(candidate.config, loaded)
-    built = build_problem(source, base.problem())
+    built = build_problem(source, base.problem(), verify_input=verify_input)
     trials = Trials(built.problem, built.series, blocks, rows, folds, seed)
     each = trials.seconds_per_call(base)
     candidates = _affordable(drawn, blocks, each, budget)
@@ -213,11 +215,11 @@ def _affordable(
     for count in range(len(candidates), 1, -1):
         if count_calls([c.config.N for c in candidates[:count]], blocks) * each <= 60 * budget:
             return candidates[:count]
-    least = count_calls([c.config.N for c in candidates[:2]], blocks) * each / 60
+    least = count_calls([c.config.N for c in candidates[:2]], blocks) * each
     raise InputError(
         "budget",
         budget,
-        f"does not pay for two candidates, which take about {least:.2g} minutes",
+        f"does not pay for two candidates, which take about {format_duration(least)}",
         "raise it, or take fewer blocks or rows",
     )
 

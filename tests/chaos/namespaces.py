@@ -34,7 +34,7 @@ HOSTS = 3
 CUT = 60.0  # seconds
 DELAY = 0.9  # of each of the denoiser's calls, so that a run goes on well beyond the cut
 TIMEOUT = 400.0
-_START = 120.0  # seconds for `ray start`
+_START = 300.0  # seconds for `ray start`
 _PORT = 6379
 # All the ports that other hosts connect to: what a firewall between hosts has to let through.
 _PORTS = {

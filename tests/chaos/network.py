@@ -19,7 +19,7 @@ from pathlib import Path
 
 PREFIX = "ddgm-"
 SUBNET = "198.18.0"  # of the block that RFC 2544 sets aside for such tests
-_PATIENCE = 20.0  # seconds for processes to end
+_PATIENCE = 120.0  # seconds for processes to end
 
 
 class UnavailableError(Exception):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.chaos.problem import CallLog
+from tests.ray_cluster import tried_again
 
 NODES = 3  # beside the head, of one CPU each
 
@@ -59,7 +60,8 @@ class Nodes:
         os.environ.update(self.environment)
         try:
             while len(self.nodes) < NODES:
-                self.nodes.append(self.cluster.add_node(num_cpus=1, object_store_memory=80 * 2**20))
+                add, memory = self.cluster.add_node, 80 * 2**20
+                self.nodes.append(tried_again(add, num_cpus=1, object_store_memory=memory))
         finally:
             for name, value in self._before.items():
                 os.environ.pop(name) if value is None else os.environ.__setitem__(name, value)

@@ -155,7 +155,7 @@ def test_ingest_of_a_folder_shows_which_image_has_which_angle(
 
 
 def test_plan(replace: Replace, capsys: pytest.CaptureFixture[str]) -> None:
-    got = replace("runs.reconstruct", "plan", SUMMARY)
+    got = replace("runs.plan", "plan", SUMMARY)
     assert call("plan t.zarr --set K=15 --no-despike --thickness 64 --memory 8GiB --workers 2") == 0
     assert capsys.readouterr().out == "what happened\n"
     assert got == {
@@ -164,6 +164,7 @@ def test_plan(replace: Replace, capsys: pytest.CaptureFixture[str]) -> None:
         "workers": 2,
         "memory": 8 * 2**30,
         "calibrate": False,
+        "verify_input": False,
     }
 
 
@@ -173,7 +174,7 @@ def test_reconstruct(replace: Replace, capsys: pytest.CaptureFixture[str], tmp_p
     config.write_text("N: 50\nthickness: 32\nprior: {weights: mine.safetensors}\n")
     words = f"reconstruct t.zarr o.zarr --config {config} --set N=10 --set prior.window=128"
     words += " --thickness 64 --impute-nonfinite --no-despike --address h:6379"
-    words += " --workers 4 --memory 2G --overwrite -q"
+    words += " --workers 4 --memory 2G --overwrite --verify-input -q"
     assert call(words) == 0
     assert capsys.readouterr().out == "what happened\n"
     assert got == {
@@ -186,11 +187,12 @@ def test_reconstruct(replace: Replace, capsys: pytest.CaptureFixture[str], tmp_p
             "despike": False,
             "prior": {"weights": "mine.safetensors", "window": 128},
         },
-        "engine": "ray",
+        "engine": "auto",
         "address": "h:6379",
         "workers": 4,
         "memory": 2 * 2**30,
         "overwrite": True,
+        "verify_input": True,
         "progress": False,
     }
 
@@ -263,7 +265,7 @@ def test_train(replace: Replace) -> None:
     assert (got["weights"], got["steps"], got["minutes"]) == (Path("w.safetensors"), 5, None)
     assert (got["validation"], got["planes"], got["resume"]) == ([Path("c")], ("yx",), True)
     assert (got["z_range"], got["overwrite"], got["progress"]) == (slice(0, 345), False, False)
-    assert call("train a w.safetensors --minutes 1 --fresh --overwrite") == 0
+    assert call("train a w.safetensors --minutes 1 --no-resume --overwrite") == 0
     assert (got["z_range"], got["resume"], got["overwrite"]) == (None, False, True)
 
 

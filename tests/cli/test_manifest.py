@@ -97,7 +97,7 @@ def test_standard_input_is_linted(capsys: Said, monkeypatch: pytest.MonkeyPatch)
         (["lint", "nowhere.yaml", "--no-schema"], "nowhere.yaml"),
         (["lint", str(SITE), "--crds", "nowhere"], "--crds = nowhere"),
         (["rayjob", *WHAT, "--plan", "nowhere.json"], "no such file"),
-        (["rayjob", *WHAT, "--plan", str(PLAN), "--workers", "3"], "is settled by the plan"),
+        (["rayjob", *WHAT, "--plan", str(PLAN), "--workers", "3"], "is fixed by the plan"),
         (["rayjob", "tilts.zarr", *WHAT[1:], "--plan", str(PLAN)], "relative path"),
         (["rayjob", *WHAT[:3], "nowhere.yaml", "--plan", str(PLAN)], "no such file"),
         (["rayjob", *WHAT, "--plan", str(PLAN), "--name", "A"], "small letters"),

@@ -8,29 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ddgm_dist.cli.config import read_config
-from ddgm_dist.cli.values import even_angles, parse_angles, parse_memory, parse_slice
+from ddgm_dist.cli.values import even_angles, parse_angles, parse_slice
 from ddgm_dist.errors import InputError
-
-
-@pytest.mark.parametrize(
-    ("text", "size"),
-    [
-        ("4096", 4096),
-        ("8GiB", 8 * 2**30),
-        ("512m", 512 * 2**20),
-        ("1.5 g", 3 * 2**29),
-        ("2GB", 2 * 10**9),
-        ("100b", 100),
-    ],
-)
-def test_memory(text: str, size: int) -> None:
-    assert parse_memory(text) == size
-
-
-@pytest.mark.parametrize("text", ["", "0", "-1g", "8 gallons", "GiB", "1.2.3g", "nan"])
-def test_memory_that_is_none(text: str) -> None:
-    with pytest.raises(InputError, match="--memory"):
-        parse_memory(text)
 
 
 @given(st.integers(-80, 80), st.integers(1, 40), st.sampled_from([0.1, 0.3, 0.7, 1, 2, -2.5]))

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
+from ddgm_dist.core.units import GIB
 from ddgm_dist.deploy.command import Run
 from ddgm_dist.deploy.lint import Schemas
-from ddgm_dist.deploy.resources import GIB, Resources
+from ddgm_dist.deploy.resources import Resources
 from ddgm_dist.deploy.site import Kubernetes, parse_site
 
 REPOSITORY = Path(__file__).parents[2]

@@ -27,7 +27,7 @@ __all__ = ["SlurmCluster", "UnavailableError", "cluster"]
 PACKAGES = ("slurm-wlm", "munge")
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "scontrol", "squeue", "scancel")
 CPUS, MEMORY = 4, 16_000  # of a node, as SLURM counts; the host may have less
-_START = 60.0  # seconds for the daemons
+_START = 300.0  # seconds for the daemons
 _PATH = os.pathsep.join(
     ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"]
 )

@@ -1,24 +1,27 @@
 """The job's command: what the command line takes, and what survives two shells."""
 
 import shlex
+from dataclasses import fields, replace
 from typing import Any
 
 import pytest
 import typer
 
 from ddgm_dist.cli.app import create_app
-from ddgm_dist.cli.values import parse_memory
+from ddgm_dist.cli.run_options import ProblemOptions
+from ddgm_dist.core.units import MIB, parse_bytes
 from ddgm_dist.deploy.command import Run, reconstruct_command
 from ddgm_dist.deploy.rayjob import rayjob_entrypoint
-from ddgm_dist.deploy.resources import MIB, Resources
+from ddgm_dist.deploy.resources import Resources
 from ddgm_dist.errors import InputError
 from tests.deploy.kuberay import NEEDS, RUN
 
-FULL = Run("/d/t.zarr", "/d/v.zarr", "/d/run.yaml", ("samples=8", "planes=zx,zy"), 64, True, True)
+OPTIONS = ProblemOptions(thickness=64, impute_nonfinite=True, no_despike=True, verify_input=True)
+FULL = Run("/d/t.zarr", "/d/v.zarr", "/d/run.yaml", ("samples=8", "planes=zx,zy"), OPTIONS.words())
 
 
-@pytest.mark.parametrize("run", [RUN, FULL])
-def test_the_command_line_takes_it_as_it_is_meant(run: Run) -> None:
+@pytest.mark.parametrize(("run", "options"), [(RUN, ProblemOptions()), (FULL, OPTIONS)])
+def test_the_command_line_takes_it_as_it_is_meant(run: Run, options: ProblemOptions) -> None:
     group = typer.main.get_command(create_app())
     words = shlex.split(rayjob_entrypoint(run, NEEDS))
     assert words[:2] == ["ddgm-dist", "reconstruct"]
@@ -28,8 +31,9 @@ def test_the_command_line_takes_it_as_it_is_meant(run: Run) -> None:
     assert (found["engine"], found["address"], found["workers"]) == ("ray", "auto", 8)
     assert str(found["config"] or "") == run.config
     assert tuple(found["overrides"] or ()) == run.overrides
-    assert (found["thickness"], found["impute_nonfinite"]) == (run.thickness, run.impute_nonfinite)
-    assert found["no_despike"] == run.no_despike
+    apart = {"config": found["config"], "overrides": found["overrides"]}
+    names = [field.name for field in fields(ProblemOptions)]
+    assert ProblemOptions(**{name: found[name] for name in names}) == replace(options, **apart)
     # A retry is the same command: it must never begin anew.
     assert found["overwrite"] is False
     # Without a terminal a line now and then tells how far it is: the log is all that there is.
@@ -39,7 +43,7 @@ def test_the_command_line_takes_it_as_it_is_meant(run: Run) -> None:
 @pytest.mark.parametrize("memory", [MIB, MIB + 1, 3 * 2**30, 3 * 2**30 - 1])
 def test_the_command_asks_for_the_memory_that_was_counted(memory: int) -> None:
     words = reconstruct_command(RUN, Resources(1, 1, 1, memory))
-    assert parse_memory(words[words.index("--memory") + 1]) == memory
+    assert parse_bytes(words[words.index("--memory") + 1]) == memory
 
 
 @pytest.mark.parametrize("word", ["a b", "$HOME", "a;b", "`id`", "a'b", "*"])

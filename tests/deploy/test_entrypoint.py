@@ -196,7 +196,7 @@ def _nodes(pods: Pods) -> list[dict[str, Any]]:
         "import json, os, sys, urllib.request as u; "
         "shown = {'Authorization': 'Bearer ' + os.environ['RAY_AUTH_TOKEN']}; "
         "r = u.Request(sys.argv[1], headers=shown); "
-        "print(u.urlopen(r, timeout=5).read().decode())"
+        "print(u.urlopen(r, timeout=60).read().decode())"
     )
     done = pods.submitter("python", "-c", asks, f"{pods.dashboard}/api/v0/nodes?detail=1")
     if done.returncode != 0:

@@ -156,7 +156,7 @@ class Prometheus:
 
     def ask(self, path: str, **parameters: str) -> Any:
         query = urllib.parse.urlencode(parameters)
-        with urllib.request.urlopen(f"{self.url}/api/v1/{path}?{query}", timeout=10) as answer:
+        with urllib.request.urlopen(f"{self.url}/api/v1/{path}?{query}", timeout=60) as answer:
             return json.load(answer)["data"]
 
     def series(self, expression: str) -> list[dict[str, Any]]:
@@ -208,12 +208,12 @@ def prometheus(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> It
     ]
     log = folder / "log"
     with started(words, {"PATH": os.environ["PATH"]}, log) as process:
-        url, end = f"http://127.0.0.1:{port}", time.monotonic() + 60
+        url, end = f"http://127.0.0.1:{port}", time.monotonic() + 300
         while True:
             assert process.poll() is None, log.read_text()
             assert time.monotonic() < end, log.read_text()
             try:
-                urllib.request.urlopen(f"{url}/-/ready", timeout=5).close()
+                urllib.request.urlopen(f"{url}/-/ready", timeout=60).close()
                 break
             except OSError:
                 time.sleep(0.2)

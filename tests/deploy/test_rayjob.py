@@ -8,11 +8,12 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ddgm_dist.core.units import GIB, MIB
 from ddgm_dist.deploy.command import Run
 from ddgm_dist.deploy.lint import lint
 from ddgm_dist.deploy.lint.reading import number_of, pods
 from ddgm_dist.deploy.rayjob import raycluster, rayjob, render_raycluster, render_rayjob
-from ddgm_dist.deploy.resources import GIB, MIB, Resources
+from ddgm_dist.deploy.resources import Resources
 from ddgm_dist.errors import InputError
 from tests.deploy.kuberay import NEEDS, RUN, schemas, site
 

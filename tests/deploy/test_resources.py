@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ddgm_dist.core.units import GIB, MIB
 from ddgm_dist.deploy.planned import kubernetes_resources, plan_run, read_plan
-from ddgm_dist.deploy.resources import GIB, MIB, Resources, resources_of
+from ddgm_dist.deploy.resources import Resources, resources_of
 from ddgm_dist.errors import InputError
 from ddgm_dist.tilts.series import TiltSeriesMeta, write_tilt_series
 from tests.deploy.kuberay import KUBERNETES, site

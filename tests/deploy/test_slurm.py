@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from ddgm_dist.cli import main
+from ddgm_dist.core.units import GIB
 from ddgm_dist.deploy.command import Run, reconstruct_command
-from ddgm_dist.deploy.resources import GIB, Resources
+from ddgm_dist.deploy.resources import Resources
 from ddgm_dist.deploy.site import SiteProfile, parse_site
 from ddgm_dist.deploy.slurm import read_batch, render_sbatch
 from ddgm_dist.deploy.slurm_checks import seconds_of

@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 import yaml
 
+from ddgm_dist.core.units import MIB
 from ddgm_dist.deploy.command import Run
-from ddgm_dist.deploy.resources import MIB, Resources
+from ddgm_dist.deploy.resources import Resources
 from ddgm_dist.deploy.site import SiteProfile, parse_site
 from ddgm_dist.deploy.slurm import render_sbatch
 from ddgm_dist.deploy.slurm_checks import _SOCKET

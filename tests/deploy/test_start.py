@@ -6,8 +6,9 @@ import click
 import pytest
 from ray.scripts.scripts import start
 
+from ddgm_dist.core.units import GIB
 from ddgm_dist.deploy.rayjob import rayjob
-from ddgm_dist.deploy.resources import GIB, Resources
+from ddgm_dist.deploy.resources import Resources
 from ddgm_dist.errors import InputError
 from tests.deploy.kuberay import NEEDS, RUN, site
 from tests.deploy.operator_start import environment, head_start_command, worker_start_command

@@ -14,11 +14,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ddgm_dist.core.units import MIB, format_bytes
 from ddgm_dist.errors import PlanError
 from ddgm_dist.operators.slab.basis import period
 from ddgm_dist.planning.config import PlanConfig
 from ddgm_dist.planning.make_plan import make_plan
-from ddgm_dist.planning.memory import CACHE, MIB, format_bytes
+from ddgm_dist.planning.memory import CACHE
 from ddgm_dist.planning.plan import Plan
 from ddgm_dist.planning.problem import Problem
 from ddgm_dist.planning.tiling import blend_half_width, widest_read
@@ -237,7 +238,7 @@ def test_the_description_tells_the_facts(make_problem: MakeProblem, coupled: boo
         f"denoiser calls  {plan.denoiser_calls}",
         str(plan.shard),
         str(plan.chunk),
-        f"worker memory   {plan.worker_memory / MIB:.4g} MiB",
+        f"worker memory   {format_bytes(plan.worker_memory)}",
         *(f"{name} {format_bytes(size)}" for name, size in plan.memory.parts().items()),
         f"halo            {100 * plan.halo:.1f} %",
         f"{format_bytes(plan.traffic.exchanged)} through the object store"

@@ -275,6 +275,9 @@ class InlineEngine:
     def connected(self) -> Iterator[None]:
         yield
 
+    def announce(self, tiles: int) -> str:
+        return ""
+
     def budget(self, asked: int | None) -> int | None:
         return asked
 

@@ -289,17 +289,76 @@ def test_a_folder_that_cannot_be_used_is_told(
     assert asked == []
 
 
-def test_a_start_that_fails_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    def init(**_: object) -> None:
-        raise failure
+def test_a_start_that_fails_is_tried_again_and_reported_in_one_line(
+    asked: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def init(**options: Any) -> None:
+        asked.append(options)
+        if len(asked) in fails:
+            raise failure
 
     monkeypatch.setattr(ray, "init", init)
-    failure: Exception = OSError(28, "No space left on device")
-    assert refused(None).argument == "RAY_TMPDIR"
-    failure = Exception("The current node timed out\nduring startup")
-    told = r"did not start .* timed out during .*/tmp/ray"
-    with pytest.raises(DdgmError, match=told), connected(None):
+    fails, failure = {1, 2, 3}, Exception("The current node timed out\nduring startup")
+    words = r"did not start .* timed out during .*/tmp/ray.*--engine local"
+    with pytest.raises(DdgmError, match=words) as caught, connected(None):
         pass
+    assert "\n" not in str(caught.value)
+    assert len(asked) == 3
+    assert ["trying again" in line for line in caplog.messages] == [True, True]
+    asked.clear()
+    fails.remove(3)
+    with connected(None):
+        assert len(asked) == 3
+    # What does not change by itself is not tried again.
+    asked.clear()
+    failure = OSError(28, "No space left on device")
+    assert refused(None).argument == "RAY_TMPDIR"
+    assert len(asked) == 1
+
+
+class Raylet:
+    """As Ray's: asked whether it has registered, it has after so many questions."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, answers: int, ends: bool) -> None:
+        from ray._private import services
+
+        self.left, self.returncode = answers, 9 if ends else None
+        self.process = self
+        monkeypatch.setattr(services, "start_raylet", lambda: self)
+        monkeypatch.setattr(services, "get_node", self.ask)
+        monkeypatch.setattr(ray_compat.time, "sleep", lambda _: None)
+
+    def poll(self) -> int | None:
+        return self.returncode
+
+    def ask(self) -> dict[str, str]:
+        self.left -= 1
+        if self.left > 0:
+            raise RuntimeError("GCS cannot find the node")
+        return {"node": "found"}
+
+    def start(self, seconds: float) -> dict[str, str]:
+        """Start as Ray does, which asks once and would give up after 30 s."""
+        from ray._private import services
+
+        with ray_compat.waiting_for_raylet(seconds):
+            services.start_raylet()
+            return services.get_node()
+
+
+def test_a_raylet_that_is_slow_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    slow = Raylet(monkeypatch, answers=500, ends=False)
+    assert slow.start(60) == {"node": "found"}
+    assert slow.left == 0
+    with pytest.raises(RuntimeError, match="cannot find"):
+        Raylet(monkeypatch, answers=10**9, ends=False).start(0.2)
+
+
+def test_a_raylet_that_has_ended_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = Raylet(monkeypatch, answers=10**9, ends=True)
+    with pytest.raises(ray_compat.RayletDiedError, match="status 9"):
+        ended.start(60)
+    assert ended.left == 10**9 - 1
 
 
 def test_joining_does_not_look_at_the_folder(monkeypatch: pytest.MonkeyPatch, dead: str) -> None:

@@ -7,12 +7,13 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
 from ddgm_dist.cli.entry import main
 from ddgm_dist.errors import InputError
-from ddgm_dist.ray_engine.dashboard import as_told, find_dashboard
+from ddgm_dist.ray_engine.dashboard import environment_for_requests, find_dashboard
 from ddgm_dist.remote.job_server import JobServer
 from tests.ray_cluster import free_ports
 
@@ -127,7 +128,7 @@ def test_loopback_is_reached_past_a_proxy(dashboard: str, monkeypatch: pytest.Mo
     monkeypatch.setenv("NO_PROXY", "example.org")
     before = dict(os.environ)
     assert JobServer(dashboard).versions == {"ray": "2.60.0"}
-    with as_told():
+    with environment_for_requests():
         assert os.environ["no_proxy"].split(",")[0] == "example.org"
     assert dict(os.environ) == before
 
@@ -152,3 +153,31 @@ def test_a_proxy_that_answers_itself_is_named_too(
     assert "HTTP 503" in told
     assert "http_proxy" in told
     assert "no_proxy=head.invalid" in told
+
+
+@pytest.mark.parametrize("address", ["http://head:8265", None])
+def test_submit_takes_an_address(address: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ddgm_dist.remote import submit as remote
+
+    class Server:
+        versions: ClassVar[dict[str, str]] = {}
+
+        def __init__(self, given: str | None) -> None:
+            asked.append(given)
+
+        def submit(self, job: str, entrypoint: str, folder: Path | None) -> None:
+            assert folder is not None
+            asked.append(entrypoint)
+            # The whole package, which `python -m ddgm_dist` needs.
+            sent.extend(sorted(path.name for path in (folder / "ddgm_dist").iterdir()))
+
+    asked, sent = list[str | None](), list[str]()
+    monkeypatch.setattr(remote, "JobServer", Server)
+    job = remote.submit(address, "/t.zarr", "/o.zarr", workers=2, verify_input=True)
+    assert job.startswith("ddgm-")
+    assert asked == [
+        address,
+        "python -m ddgm_dist reconstruct /t.zarr /o.zarr --config run.yaml --address auto "
+        "--workers 2 --verify-input",
+    ]
+    assert {"__main__.py", "cli", "runs", "ray_engine"} <= set(sent)

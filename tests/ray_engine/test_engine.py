@@ -242,7 +242,7 @@ def test_other_versions_on_the_workers_are_refused(
 def test_shares_fit_the_nodes(
     found: list[tuple[int, int]], workers: int | None, expected: tuple[int, int, float, float]
 ) -> None:
-    from ddgm_dist.ray_engine.cluster import shares
+    from ddgm_dist.ray_engine.shares import shares
 
     nodes = [{"CPU": float(c), "GPU": float(g), "memory": 2.0**30} for c, g in found]
     s = shares(nodes, workers, useful=100, memory=None)

@@ -18,7 +18,7 @@ class Counted:
     def __call__(self) -> int:
         self.count += 1
         self.begun.set()
-        assert self.let.wait(10)
+        assert self.let.wait(300)
         if self.fail:
             raise OSError("planted")
         return self.count
@@ -29,7 +29,7 @@ def test_a_caller_waits_while_it_is_computed_and_gets_the_same(fail: bool) -> No
     calls, work = IdempotentCalls(), Counted(fail=fail)
     with ThreadPoolExecutor(3) as pool:
         answers = [pool.submit(calls, "tile", 1, work)]
-        assert work.begun.wait(10)
+        assert work.begun.wait(300)
         answers += [pool.submit(calls, "tile", 1, work) for _ in range(2)]
         work.let.set()
         if fail:
@@ -68,7 +68,7 @@ def test_calls_of_other_tiles_do_not_wait() -> None:
     fast.let.set()
     with ThreadPoolExecutor(1) as pool:
         answer = pool.submit(calls, "a", 1, slow)
-        assert slow.begun.wait(10)
+        assert slow.begun.wait(300)
         assert calls("b", 1, fast) == 1
         slow.let.set()
         assert answer.result(10) == 1

@@ -66,7 +66,7 @@ TIMES = ("ray_ddgm_last_progress_timestamp_seconds", "ray_ddgm_last_saved_timest
 
 def scraped(port: int) -> dict[str, float]:
     """Values of our series by name and, where there is one, the tag beside the run's."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=60) as answer:
         text = answer.read().decode()
     found = {}
     for line in text.splitlines():
@@ -92,7 +92,7 @@ def test_a_scrape_shows_what_was_counted() -> None:
     try:
         assert process.stdout.readline() == "fed\n"
         found: dict[str, float] = {}
-        for _ in range(60):
+        for _ in range(600):
             with contextlib.suppress(OSError):
                 found = scraped(port)
             times = {name: found.pop(name, 0.0) for name in TIMES}

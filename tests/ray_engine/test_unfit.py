@@ -12,6 +12,7 @@ import pytest
 from ddgm_dist.errors import DdgmError
 from ddgm_dist.runs.reconstruct import Result
 from ddgm_dist.tile.events import Event, FaultEvent, PoolEvent, Receipt
+from tests.ray_cluster import tried_again
 
 Solve = Callable[..., tuple[np.ndarray, Result]]
 MakeTilts = Callable[..., Path]
@@ -59,7 +60,10 @@ class Late:
             with pytest.MonkeyPatch.context() as patch:
                 for name, value in self.patch.items():
                     patch.setenv(name, value)
-                self.node = self.cluster.add_node(num_cpus=2, object_store_memory=80 * 2**20)
+                memory = 80 * 2**20
+                self.node = tried_again(
+                    self.cluster.add_node, num_cpus=2, object_store_memory=memory
+                )
         if isinstance(event, PoolEvent) and self.seen(self):
             self.after += 1
             # For a while, so that it would show if more and more were started.
@@ -76,7 +80,7 @@ class Late:
         if self.node is None:
             return
         self.cluster.remove_node(self.node, allow_graceful=False)
-        for _ in range(600):
+        for _ in range(3000):
             if sum(node["Alive"] for node in ray.nodes()) == 1:
                 return
             time.sleep(0.1)
@@ -151,7 +155,7 @@ def test_late_workers_of_other_versions_are_refused_and_the_others_go_on(
 
 
 def _shares(workers: int) -> Any:
-    from ddgm_dist.ray_engine.cluster import Shares
+    from ddgm_dist.ray_engine.shares import Shares
 
     return Shares(workers, 1, 1.0, 0.0, 0)
 
@@ -220,7 +224,7 @@ def test_a_run_whose_fit_workers_are_gone_ends_and_names_the_refused(
     plant("kill")
     engine = watched(
         workers=1,
-        timeouts={"start": 30.0},  # more than a busy machine takes to start one
+        timeouts={"start": 60.0},  # more than a busy machine takes to start one
     )
     with pytest.raises(
         DdgmError, match=r"no worker has started .*torch 0\.1 .* to resume"

@@ -36,7 +36,7 @@ from ddgm_dist.paths.locate import locate
 from ddgm_dist.records.lease import Lease
 with Lease(locate(sys.argv[1], "out")):
     print("held", flush=True)
-    time.sleep(60)
+    time.sleep(600)
 """
 HOLD_UNTIL_TOLD = """
 import sys, time
@@ -46,7 +46,7 @@ from ddgm_dist.records.lease import Lease
 with Lease(locate(sys.argv[1], "out"), renew_every=2) as lease:
     print("held", flush=True)
     sys.stdin.readline()
-    until = time.monotonic() + 30
+    until = time.monotonic() + 300
     try:
         while time.monotonic() < until:
             lease.check()
@@ -117,7 +117,7 @@ def held(out: Place, **more: Any) -> Lease:
     return lease
 
 
-def until(happens: Callable[[], bool], seconds: float = 30.0) -> None:
+def until(happens: Callable[[], bool], seconds: float = 300.0) -> None:
     """Wait for what a thread does; a busy machine may take long over it."""
     end = time.monotonic() + seconds
     while not happens() and time.monotonic() < end:
@@ -449,7 +449,7 @@ def test_a_stopped_process_of_this_machine_is_called_stopped(
         with Lease(folder):
             assert "is stopped, and held the lease; watching" in caplog.text
             process.send_signal(signal.SIGCONT)
-            output, _ = process.communicate("go on\n", timeout=60)
+            output, _ = process.communicate("go on\n", timeout=600)
             assert "it was stopped, its machine slept" in output
             assert "another has taken over; nothing is lost" in output
     finally:

@@ -89,6 +89,9 @@ class Engine:
     def connected(self) -> Any:
         return nullcontext()
 
+    def announce(self, tiles: int) -> str:
+        return ""
+
     def budget(self, asked: int | None) -> int | None:
         return asked
 

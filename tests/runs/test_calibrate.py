@@ -12,7 +12,7 @@ import torch
 
 from ddgm_dist.cli.entry import main
 from ddgm_dist.planning.runtime_estimate import EFFICIENCY, RuntimeEstimate
-from ddgm_dist.runs.reconstruct import plan
+from ddgm_dist.runs.plan import plan
 from ddgm_dist.tilts.series import TiltSeriesMeta, write_tilt_series
 
 KEYS: dict[str, Any] = {"N": 4, "mean": 0, "std": 1, "sigma_y": 1, "denoiser": "idle:idle"}

@@ -1,0 +1,91 @@
+"""Where a run is computed: in this process, or on Ray."""
+
+from __future__ import annotations
+
+from ddgm_dist.core.units import format_duration
+from ddgm_dist.engine.local import LocalEngine
+from ddgm_dist.engine.protocol import Engine
+from ddgm_dist.errors import InputError
+from ddgm_dist.planning.config import Config
+from ddgm_dist.planning.problem import Problem
+from ddgm_dist.ray_engine.reachable import check_ray, starts_here
+from ddgm_dist.runs.calibrate import estimate_runtime
+from ddgm_dist.runs.plan import plan_problem
+from ddgm_dist.tile.host import available_memory
+from ddgm_dist.tilts.series import TiltSeries
+
+__all__ = ["check_engine", "choose_engine"]
+
+# Seconds of work in this process from which on Ray is started, which itself takes 5 to 20 s.
+_WORTH_RAY = 60.0
+
+
+def check_engine(engine: str | Engine, address: str | None, workers: int | None) -> None:
+    """Refuse an engine that is unknown or cannot be had, before anything is read.
+
+    Parameters
+    ----------
+    engine, address, workers
+        As for :func:`ddgm_dist.runs.reconstruct.reconstruct`.
+
+    Raises
+    ------
+    InputError
+        The engine is unknown, takes no such option, or Ray cannot be reached or started.
+    """
+    if isinstance(engine, str) and engine in ("auto", "ray"):
+        if workers is not None and workers < 1:
+            raise InputError("workers", workers, "must be at least 1")
+        if engine == "ray" or not starts_here(address):
+            check_ray(address)
+        return
+    if address is not None or workers is not None:
+        raise InputError(
+            "engine", engine, "takes neither address nor workers", "use engine='ray' for these"
+        )
+    if isinstance(engine, str) and engine != "local":
+        raise InputError("engine", engine, "is none of 'auto', 'local' and 'ray'")
+
+
+def choose_engine(
+    engine: str | Engine,
+    address: str | None,
+    workers: int | None,
+    memory: int | None,
+    *,
+    problem: Problem,
+    series: TiltSeries,
+    config: Config,
+) -> tuple[Engine, str]:
+    """The engine of a run, and why, as the beginning of a line for people.
+
+    ``auto`` takes Ray where an address, a number of workers or the environment ask for it. Else it
+    times the steps of the plan here, for a second or a few, and takes Ray if they add up to more
+    than a minute. The result does not depend on the engine.
+
+    Parameters
+    ----------
+    engine, address, workers, memory
+        As for :func:`ddgm_dist.runs.reconstruct.reconstruct`.
+    problem, series, config
+        The problem, its data, and the configuration with the plan keys.
+    """
+    if not isinstance(engine, str):
+        return engine, ""
+    if engine == "local":
+        return LocalEngine(), ""
+    why = ""
+    if engine == "auto" and workers is None and starts_here(address) and address is None:
+        plan = plan_problem(problem, series, config, memory or available_memory())
+        found = estimate_runtime(problem, plan, series, enough=_WORTH_RAY)
+        seconds = found.start + found.total
+        if seconds < _WORTH_RAY:
+            return LocalEngine(), f"about {format_duration(seconds)} of work: "
+        why = f"at least {format_duration(seconds)} of work: "
+    elif engine == "auto":
+        asked = {"workers": workers, "address": address}
+        given = " and ".join(name for name, value in asked.items() if value is not None)
+        why = f"{given or 'a running cluster'} asked for: "
+    from ddgm_dist.ray_engine.engine import RayEngine
+
+    return RayEngine(address, workers), why
