@@ -12,9 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, get_args, get_origin
 
-from pydantic import BaseModel, ByteSize
+from pydantic import BaseModel
 
 from ddgm_dist.cli import main
+from ddgm_dist.core.units import MIB
 from ddgm_dist.deploy.resources import quantity
 from ddgm_dist.deploy.site import Kubernetes, NodeGroup, Slurm, Toleration, Volume
 
@@ -107,7 +108,7 @@ def _rows(model: type[BaseModel]) -> Iterator[str]:
 
 
 def _shown(value: object) -> str:
-    if isinstance(value, ByteSize):
+    if isinstance(value, int) and value >= MIB:  # of all numbers, only sizes are as large
         return quantity(value)
     return str(value).lower() if isinstance(value, bool) else str(value)
 
