@@ -9,7 +9,8 @@ from ddgm_dist.prior import denoisers
 from ddgm_dist.prior.denoisers import load_denoiser
 from ddgm_dist.prior.unet import UNet, UNetSpec
 from ddgm_dist.prior.weights import Weights, save_weights
-from ddgm_dist.runs.reconstruct import plan, reconstruct
+from ddgm_dist.runs.plan import plan
+from ddgm_dist.runs.reconstruct import reconstruct
 
 TINY = UNetSpec(channels=(8, 16), encoder_blocks=(1,), decoder_blocks=(1,), embedding=16)
 RECIPE = {"sigma_range": (0.01, 30.0)}

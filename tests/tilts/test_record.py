@@ -15,7 +15,8 @@ from ddgm_dist.errors import InputError, StorageError
 from ddgm_dist.paths.array_io import BulkArray
 from ddgm_dist.planning.config import Config
 from ddgm_dist.runs.build_problem import BuiltProblem, build_problem
-from ddgm_dist.runs.reconstruct import plan, reconstruct
+from ddgm_dist.runs.plan import plan
+from ddgm_dist.runs.reconstruct import reconstruct
 from ddgm_dist.tilts.series import (
     TiltSeriesMeta,
     create_tilt_series,
