@@ -43,7 +43,7 @@ def read_config(path: Path | None, overrides: Sequence[str]) -> Config:
 
 
 def read_yaml(path: Path, option: str) -> Any:
-    """What a YAML file holds.
+    """Read the value in a YAML file.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Where the process starts and ends: arguments in, one clear line and an exit status out."""
+"""Entry point of the command line: errors become one line and an exit status."""
 
 from __future__ import annotations
 
@@ -24,6 +24,8 @@ __all__ = [
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status.
 
+    An interrupted command releases what it holds, such as the lease of an output.
+
     Parameters
     ----------
     arguments
@@ -32,9 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        0 when all went well; 2 when the input or the environment cannot be used (one line on
-        stderr says why); 1 for a defect of the program (with the stack); 130 after Ctrl-C, 143
-        after SIGTERM: either way what is held is given back, such as the lease of an output.
+        0 for success. 1 for a defect of the program, whose stack is printed. 2 for an input or an
+        environment that cannot be used; one line on stderr says why. 130 after Ctrl-C, 143
+        after SIGTERM.
     """
     settings = Settings()
     _print_anything()
@@ -65,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _print_anything() -> None:
-    """Names of files may be what the encoding of standard output has not: escapes, not an exception."""
+    """Print names of files with escapes where the encoding of standard output lacks a character."""
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
         sys.stdout.reconfigure(errors="backslashreplace")
 
@@ -87,7 +89,7 @@ class _Terminated(BaseException):
 
 @contextlib.contextmanager
 def _terminable() -> Iterator[None]:
-    """SIGTERM ends the command as Ctrl-C does, unless the process has other plans for it."""
+    """Let SIGTERM end the command as Ctrl-C does, unless the process already handles it."""
 
     def end(number: int, frame: FrameType | None) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough
@@ -105,7 +107,7 @@ def _terminable() -> Iterator[None]:
 
 
 def _unforeseen(error: Exception, settings: Settings) -> int:
-    # By its name: torch, whose error it is, may not be imported, and need not be.
+    # By its name: the error is torch's, which may not have been imported.
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         advice = "give less at a time, or use a machine with more; what is finished is kept"
         return _fail(f"error: out of memory ({error}); {advice}", 2, stack=settings.traceback)

@@ -1,4 +1,4 @@
-"""``manifest lint``: what is wrong with manifests."""
+"""``manifest lint``: find errors in manifests."""
 
 from __future__ import annotations
 

@@ -19,10 +19,10 @@ FIELDS = ("tile", "iteration", "worker")
 
 
 class TextFormatter(logging.Formatter):
-    """``12:34:56 WARNING worker-lost: replace the worker (...) [tile y0, worker worker-3]``."""
+    """Lines such as ``12:34:56 WARNING worker-lost: replace the worker [tile y0, worker worker-3]``."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """One line, and the stack below it if there is one."""
+        """Format a record as one line, with the stack below it if there is one."""
         about = ", ".join(f"{name} {value}" for name, value in _about(record).items())
         when = time.strftime("%H:%M:%S", time.localtime(record.created))
         line = f"{when} {record.levelname} {record.getMessage()}" + (f" [{about}]" if about else "")
@@ -34,7 +34,7 @@ class JsonFormatter(logging.Formatter):
     """An object per line: time (UTC), level, logger, message, tile, iteration, worker."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """One line."""
+        """Format a record as one line of JSON."""
         when = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
         value = {
             "time": f"{when}.{int(record.msecs):03d}Z",
@@ -81,6 +81,6 @@ class _StandardError(logging.Handler):
 
 
 def _about(record: logging.LogRecord) -> dict[str, object]:
-    """What the record concerns: those of `FIELDS` that it has."""
+    """Those of `FIELDS` that the record has, by name."""
     found = {name: getattr(record, name, None) for name in FIELDS}
     return {name: value for name, value in found.items() if value not in (None, "")}

@@ -1,4 +1,4 @@
-"""``manifest``: what a cluster is given to run a reconstruction."""
+"""``manifest``: write job manifests for Kubernetes and SLURM, and check them."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ _APART = ("config", "overrides")
 
 @dataclass(frozen=True)
 class ProblemOptions:
-    """What is reconstructed: options of plan, tune, reconstruct, submit and manifest."""
+    """The problem to solve: options of plan, tune, reconstruct, submit and manifest."""
 
     config: ConfigFile = None
     overrides: Overrides = None
@@ -43,7 +43,7 @@ class ProblemOptions:
     verify_input: VerifyInput = False
 
     def keys(self) -> dict[str, Any]:
-        """The configuration. Options that change the result are keys of it, and take precedence."""
+        """The configuration's keys; options that change the result override those of the file."""
         config = read_config(self.config, self.overrides or [])
         if self.thickness is not None:
             config["thickness"] = self.thickness
@@ -67,7 +67,7 @@ class ProblemOptions:
 
 @dataclass(frozen=True)
 class WorkerOptions:
-    """How it is computed: options of plan, reconstruct, submit and manifest."""
+    """The workers to use: options of plan, reconstruct, submit and manifest."""
 
     workers: Workers = None
     memory: Memory = None
@@ -106,7 +106,7 @@ def with_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def _flag(name: str, annotation: Any) -> str:
-    """How an option is written: its first declaration, or its name with dashes."""
+    """An option as it is written: its first declaration, or its name with dashes."""
     (option,) = (each for each in annotation.__metadata__ if isinstance(each, OptionInfo))
     # typer takes the first declaration in Annotated for a default.
     first = option.default if isinstance(option.default, str) else f"--{name.replace('_', '-')}"
