@@ -1,7 +1,7 @@
 """Bulk reads and writes of one Zarr array through tensorstore.
 
-zarr-python creates arrays and their metadata; tensorstore moves the data. tensorstore aborts a
-process that forks after using it, so the context is made on first use and never at import.
+zarr-python creates arrays and their metadata; tensorstore moves the data. A process that forks after
+using tensorstore is aborted, so the context is made on first use and never at import.
 """
 
 from __future__ import annotations
@@ -167,7 +167,7 @@ class BulkArray:
         return block
 
     def _is_there(self, block: NDArray[Any]) -> bool:
-        """Whether the array is still there, looked up where a block holds NaN.
+        """Look up whether the array still exists, if a block holds NaN.
 
         NaN may mean that the array was deleted: its metadata are deleted first.
         """

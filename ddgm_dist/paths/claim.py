@@ -32,8 +32,8 @@ def prepare_output(target: Place, argument: str, *, overwrite: bool) -> None:
     Raises
     ------
     InputError
-        Something exists there and ``overwrite`` is false; or it is not a Zarr store, which is never
-        deleted; or it cannot be renamed; or the folder above it cannot be written.
+        Something exists there and ``overwrite`` is false, or it cannot be renamed. What exists is
+        not a Zarr store, which is never deleted. The folder above it cannot be written.
     StorageError
         The object store does not answer.
     """

@@ -1,10 +1,9 @@
-"""Putting a folder in the place of another one, so that the place is never empty.
+"""Replace a folder by another one, so that the place is never empty.
 
-Linux exchanges two names in one step (``renameat2``). Where the system or the file system cannot, two
-renames do it: the former folder is put aside under the name of `set_aside`, then the new one takes its
-place. A process that is killed between the two leaves the place empty and both folders whole;
-`bring_back` then returns the former one. A file in the folder marks it as put aside, so an unrelated
-folder of that name is not touched.
+Linux exchanges two names in one step (``renameat2``). Elsewhere two renames do it: `set_aside` renames
+the former folder, then the new one takes its place. A process that is killed between the two leaves
+the place empty and both folders whole; `bring_back` then restores the former one. A file in the folder
+marks it as put aside, so an unrelated folder of that name is not touched.
 """
 
 from __future__ import annotations

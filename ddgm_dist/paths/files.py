@@ -126,14 +126,14 @@ def _asked(doing: str, place: Place, future: Any) -> Any:
 
 
 def exists(place: Place) -> bool:
-    """Whether there is a file or a folder."""
+    """Return whether a file or a folder exists at a place."""
     if isinstance(place, Path):
         return place.exists()
     return is_zarr(place) or read_bytes(place) is not None or bool(list_keys(place))
 
 
 def is_zarr(place: Place) -> bool:
-    """Whether a folder carries Zarr metadata (version 2 or 3)."""
+    """Return whether a folder carries Zarr metadata (version 2 or 3)."""
     files = [place / name for name in ("zarr.json", ".zgroup", ".zarray")]
     return any(f.is_file() if isinstance(f, Path) else read_bytes(f) is not None for f in files)
 

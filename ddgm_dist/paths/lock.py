@@ -1,7 +1,7 @@
 """A lock on a folder, for code that reads a file and then replaces it.
 
-`filelock` does not replace it. Where a file system has no locks it falls back to a marker file, which
-a killed process leaves behind, or raises; here the run goes on with a warning. And the lock's file may
+`filelock` does not replace it. On a file system without locks it raises, or falls back to a marker
+file, which a killed process leaves behind. Here the run continues with a warning. The lock's file may
 be deleted with its folder, which older versions of `filelock` do not notice.
 """
 
@@ -55,7 +55,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def _is_current(descriptor: int, folder: Path) -> bool:
-    """Whether the locked file is still the one of that name."""
+    """Return whether the lock's name still refers to the file that is locked."""
     try:
         seen = (folder / LOCK).stat()
     except FileNotFoundError:

@@ -32,7 +32,7 @@ class Spot:
     path: PurePosixPath
 
     def within(self, other: Spot) -> bool:
-        """Whether this is the other one, or lies below it."""
+        """Return whether this spot is the other one or lies below it."""
         return self.device == other.device and self.path.is_relative_to(other.path)
 
 

@@ -64,8 +64,8 @@ def kvstore_spec(place: Place) -> dict[str, Any]:
         path = utf8_path(place)
         if path is None:
             raise not_utf8_error(place, "path")
-        # Each write goes to a temporary file of a unique name. tensorstore's locks share one name among
-        # writers, and a write would continue in the file of a killed one.
+        # Each write goes to a temporary file of a unique name. With tensorstore's locks, writers share
+        # one name, and a write would continue in the file of a killed writer.
         spec: dict[str, Any] = {"driver": "file", "path": f"{path}/"}
         return spec | {"file_io_locking": {"mode": "none"}}
     return _spec(place, _PATIENT)

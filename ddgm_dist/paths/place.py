@@ -42,12 +42,12 @@ class ObjectPath:
 
     @property
     def name(self) -> str:
-        """The last part."""
+        """The last part of the key."""
         return self.key.rpartition("/")[2]
 
     @property
     def stem(self) -> str:
-        """The last part without its suffix."""
+        """The last part of the key without its suffix."""
         return Path(self.name).stem
 
     @property
@@ -60,7 +60,7 @@ Place = Path | ObjectPath
 
 
 def is_url(path: str | Path | ObjectPath) -> bool:
-    """Whether a path is a URL, rather than the name of a file."""
+    """Return whether a path is a URL, rather than the name of a file."""
     return isinstance(path, ObjectPath) or "://" in str(path)
 
 

@@ -107,7 +107,7 @@ class ObjectZarr(Store):
         return [await self.get(key, prototype, part) for key, part in key_ranges]
 
     async def exists(self, key: str) -> bool:
-        """Whether a key has a value."""
+        """Return whether a key has a value."""
         found = await self._ask("reading", self._store.read(key, byte_range=slice(0, 0)))
         return bool(found.state == "value")
 
