@@ -1,9 +1,9 @@
 """Checkpoints of unfinished tiles: generations of state, and commit records written last.
 
 A *commit record* ``ddgm_dist/commits/<problem>/<unit>.json`` says which generations are whole: it has
-the digest of every chunk, of the newest generation and of the one before. It is replaced after the last
-chunk is on disk, and only if it is still the record that was read: no writer undoes what another one has
-recorded in between. Older chunks are deleted after that.
+the digest of every chunk, of the newest generation and of the one before. It is replaced by a
+compare-and-swap after the last chunk is on disk, so no writer undoes another one's record. Older
+chunks are deleted after that.
 
 A chunk that is missing, damaged or not the recorded one raises `CheckpointDamagedError`. The run then
 goes back to the generation before. A damaged record counts as none.
@@ -55,8 +55,8 @@ class Checkpoints(GenerationStore):
     def commit(self, unit: str, generation: Generation) -> list[Generation]:
         """Record that a generation of a unit is whole, and delete the generations before the last two.
 
-        Nothing is recorded where a newer generation is recorded and not known to be damaged: a worker
-        that was taken for lost, and comes late, does not undo the work of others.
+        Nothing is recorded if a newer generation is recorded and not known to be damaged. So a worker
+        that was taken for lost and reports late does not undo the work of others.
 
         Parameters
         ----------

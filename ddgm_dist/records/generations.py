@@ -1,9 +1,9 @@
 """The states of unfinished tiles, as generations: Zarr arrays of one chunk per tile column and block.
 
 The state of a tile after n iterations is its estimate times its blending window, over the window's
-support. *Generation* n is the state of all tiles after n iterations: a Zarr array
-``ddgm_dist/generations/<problem>/<n>`` of shape ``(column of tiles, z, y, support)``, with crc32c and
-without compression, as noise does not compress. The problem and n fix the content of a chunk, so it does
+support. *Generation* n is the state of all tiles after n iterations. It is a Zarr array
+``ddgm_dist/generations/<problem>/<n>`` of shape ``(column of tiles, z, y, support)``. It has crc32c and
+no compression, as noise does not compress. The problem and n fix the content of a chunk, so it does
 not matter which worker writes it, how often, or how late. They fix the array's metadata too: these are
 written for people and never read.
 """

@@ -159,7 +159,7 @@ class JsonFolder:
         return parse_json(path, read_file(path))
 
     def has(self, name: str) -> bool:
-        """Whether there is a file of that name, even a damaged one."""
+        """Return whether a file of that name exists, even a damaged one."""
         return read_file(self._path(name)) is not None
 
     def update_json(self, name: str, change: Callable[[Any | None], Any | None]) -> None:

@@ -1,8 +1,8 @@
 """The lease of an output: one driver writes to it at a time, and the next one when that has ended.
 
 Two drivers on one output would do the same work twice and delete each other's checkpoints. The lease is
-the file ``ddgm_dist/lease.json`` of the output, changed by conditional writes only: of several drivers
-that try at the same time exactly one gets it.
+the file ``ddgm_dist/lease.json`` of the output. It is changed by conditional writes only, so exactly one
+of several drivers that try at the same time acquires it.
 
 The clocks of two hosts are never compared. A driver that finds the lease of another host watches the
 file: every renewal gives it another generation. One that stays the same for the lease's duration has no
@@ -11,12 +11,12 @@ needs no watching: it is free if that process has ended (`ddgm_dist.records.leas
 
 The holder counts from the moment before it sent its last renewal, and stops after `LAPSE` of the
 duration. A watcher counts from the moment after it first saw that renewal, or a later one, to the whole
-duration. So the two never write at the same time, with one exception: a write that was sent last and
-arrives 10 s late, or whose host was halted between check and write. Both clocks run on while their
-machine sleeps; that of a virtual machine may stop when its host halts it.
+duration. So the two never write at the same time, unless a last write arrives 10 s late or its host
+stops between check and write. Both clocks run on while their machine sleeps; that of a virtual
+machine may stop when its host halts it.
 
-Where the server of an object store does not honour conditions, a warning is logged: there two drivers
-that start at the same moment would not see each other.
+A warning is logged if the server of an object store does not honour conditions. Two drivers that start
+there at the same moment do not see each other.
 """
 
 from __future__ import annotations
@@ -169,7 +169,7 @@ class Lease:
 
     @property
     def lost(self) -> bool:
-        """Whether another driver has taken the lease over."""
+        """True if another driver has taken over the lease."""
         return bool(self._lost)
 
     @contextlib.contextmanager
@@ -220,8 +220,8 @@ class Lease:
         """
         seen, held = holder.now(), holder.parse_lease(found.value)
         if held is None or holder.is_dead(held):
-            # A lease is written whole. A holder whose file was damaged finds at its next renewal that
-            # it is not its own: so a lease that cannot be read has no holder.
+            # A lease is written whole. A holder whose file was damaged loses the lease at its next
+            # renewal, so a lease that cannot be read has no holder.
             return found
         if holder.is_fresh(held):
             raise self._held(held)
@@ -263,7 +263,7 @@ class Lease:
         )
 
     def _is_there(self) -> bool:
-        """Whether the lease's folder exists; a holder does not make it again."""
+        """Return whether the lease's folder exists; a holder does not make it again."""
         return not isinstance(self.path, Path) or (self.path / SIDECAR).is_dir()
 
     def _has_lapsed(self) -> bool:

@@ -97,12 +97,12 @@ def _is_here(held: dict[str, Any]) -> bool:
 
 
 def is_dead(held: dict[str, Any]) -> bool:
-    """Whether the holder is known to have ended."""
+    """Return whether the holder is known to have ended."""
     return _is_here(held) and process_started(int(held["pid"])) != held["process_started"]
 
 
 def is_fresh(held: dict[str, Any]) -> bool:
-    """Whether the holder runs on this machine and has renewed the lease within its duration.
+    """Return whether the holder runs on this machine and has renewed the lease within its duration.
 
     A holder that runs and has not renewed it is halted, or could not delete a lease that it gave back.
     """

@@ -5,8 +5,8 @@ error. So the receipts say which tiles are finished, and ``state.json`` says whe
 ``{"state": "running" | "complete", "problem": <hash>}``.
 
 Files of one problem's workers lie in folders named by the problem's hash (`problem_dir`). A worker that
-was cut off may still write when the output belongs to another problem; its files are then not taken
-for those of that problem.
+was cut off may still write when the output belongs to another problem. Its files are then not mistaken
+for those of the other problem.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class RunRecord(JsonFolder):
         return found
 
     def read_problem(self) -> dict[str, Any] | None:
-        """The problem whose output this is, or None.
+        """Read the problem that the output belongs to, or None.
 
         Raises
         ------
