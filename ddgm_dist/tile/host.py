@@ -1,4 +1,4 @@
-"""What this machine has to give."""
+"""Memory of this machine: how much is available, and how workers allocate it."""
 
 from __future__ import annotations
 

@@ -126,7 +126,7 @@ class _Step:
         return first - self.own.start[1], new[:, first - y0 : last - y0]
 
     def boxes(self) -> list[Box]:
-        """What a step takes at a time."""
+        """Boxes that a step computes one after the other."""
         if self.plane == "zx":
             return blocks(self.own, self.problem.rows_per_call)
         return [self.read]

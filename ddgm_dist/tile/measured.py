@@ -62,8 +62,8 @@ class MeasuredBlocks:
     device
         Where the data live.
     computing
-        Lock that the caller holds while it computes. On a CPU it is held while data are stretched as
-        well: that takes the same cores, and next to the denoiser it would raise the peak of memory.
+        Lock that the caller holds while it computes. On a CPU it is also held while data are
+        stretched. That takes the same cores and would add to the denoiser's peak of memory.
     """
 
     def __init__(

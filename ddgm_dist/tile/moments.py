@@ -13,14 +13,14 @@ Floats = NDArray[np.float32]
 class Moments:
     """Sums over samples, in float64 and in the order in which they are added.
 
-    With T_j the sum of the first j values, the sum of squared deviations from their mean grows by
-    ``(j x_j - T_j)^2 / (j (j - 1))`` (Youngs & Cramer 1971): nothing cancels as it does in
-    ``sum x^2 - T^2 / S``, and no sample is looked at twice.
+    Let T_j be the sum of the first j values. The sum of squared deviations from their mean grows by
+    ``(j x_j - T_j)^2 / (j (j - 1))`` (Youngs & Cramer 1971). Nothing cancels as it does in
+    ``sum x^2 - T^2 / S``, and each sample is read once.
 
     Parameters
     ----------
     shape
-        Of each sample.
+        Shape of each sample.
     """
 
     def __init__(self, shape: tuple[int, ...]) -> None:
@@ -41,11 +41,11 @@ class Moments:
             self._squared += x
 
     def mean(self) -> Floats:
-        """Their mean, in the samples' unit."""
+        """Mean of the samples, in their unit."""
         return (self._sum / self.count).astype(np.float32)
 
     def std(self) -> Floats:
-        """Their standard deviation, with ``count - 1`` in the denominator; needs two samples."""
+        """Standard deviation, with ``count - 1`` in the denominator; needs two samples."""
         if self.count < 2:
             raise ValueError("the deviation of one sample is not known")
         variance = self._squared / (self.count - 1)

@@ -5,8 +5,8 @@ multiple of ``rows_per_call``. A block that is cut off by the volume's end is fi
 So each kernel sees the same shapes however rows are dealt out to tiles, and rounds the same way.
 
 Between iterations a tile is its *state*: estimate times blending window (:mod:`.blending`). An
-iteration starts from the blend of the states around, wherever they come from: this solver's memory,
-pieces of other workers, or a generation in the store (:mod:`.state_store`).
+iteration starts from the blend of the states of the tiles around. They come from this solver's memory,
+from other workers as pieces, or from a generation in the store (:mod:`.state_store`).
 """
 
 from __future__ import annotations
@@ -212,7 +212,7 @@ class TileSolver:
         return Stepped(events, digests)
 
     def pieces(self, tile: Tile, n: int, receivers: Sequence[Tile]) -> list[Piece | None]:
-        """What each receiver needs of a tile whose iteration n was done here.
+        """Cut the pieces that receivers need of a tile whose iteration n was done here.
 
         Raises
         ------
