@@ -50,7 +50,7 @@ class CheckedChunks:
         self._done = np.zeros((cut(height, CHUNK_ROWS), cut(width, CHUNK_COLUMNS)), dtype=bool)
 
     def is_done(self, rows: tuple[int, int], first: Sequence[int], width: int) -> bool:
-        """Whether all chunks of some lines have been compared before."""
+        """Return whether all chunks of some lines have been compared before."""
         bands = slice(rows[0] // CHUNK_ROWS, cut(rows[1], CHUNK_ROWS))
         return all(
             self._done[bands, u // CHUNK_COLUMNS : cut(u + width, CHUNK_COLUMNS)].all()

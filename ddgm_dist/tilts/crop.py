@@ -1,9 +1,9 @@
 """A small block of a tilt series in memory, with a geometry of its own.
 
-Of a wide slab, each tilt's columns around where it shows the block's middle,
-``X cos(theta) + dx`` from the detector's centre: that is what a detector of so many columns would have
-recorded with the middle at its centre. What is left of that position after rounding to whole columns
-is the block's own shift. An isolated specimen is never cut along x: rays cross all of it.
+A block of a wide slab has each tilt's columns around the position that shows the block's middle,
+``X cos(theta) + dx`` from the detector's centre. A detector of so many columns would have recorded
+them with the middle at its centre. The remainder of that position after rounding to whole columns is
+the block's own shift. An isolated specimen is never cut along x: rays cross all of it.
 """
 
 from __future__ import annotations

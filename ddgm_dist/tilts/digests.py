@@ -45,7 +45,7 @@ Bytes = NDArray[np.uint8]
 
 
 def threads() -> int:
-    """How many threads read or hash a series."""
+    """Number of threads that read or hash a series."""
     return min(4, len(os.sched_getaffinity(0)))
 
 

@@ -74,16 +74,16 @@ def ingest(
 ) -> TiltSeries:
     """Write a tilt-series store from a stack of projections.
 
-    The values must be line integrals already (what adds up along the ray, such as a HAADF
-    signal), up to a constant ``dark`` that is subtracted.
+    The values must be line integrals, which add up along the ray, such as a HAADF signal. A constant
+    ``dark`` may be subtracted.
 
     Parameters
     ----------
     source
-        ``.npz`` (projections, and angles and shifts if it has them), ``.npy``, MRC (angles from the
-        ``.tlt`` or ``.rawtlt`` file beside it), or a folder of PNG or TIFF images in the order
-        of their names (see `ddgm_dist.readers.images.list_images`). The array's axes are
-        ``(tilt, row, column)``.
+        A file ``.npz``, ``.npy`` or MRC, or a folder of PNG or TIFF images in the order of their
+        names (see `ddgm_dist.readers.images.list_images`). The array's axes are
+        ``(tilt, row, column)``. Angles and shifts may be in the ``.npz``, and angles in a ``.tlt``
+        or ``.rawtlt`` file beside the MRC file.
     out
         The store to make: a path or a URL.
     angles
@@ -94,9 +94,9 @@ def ingest(
     pixel_size_nm
         Edge of a pixel at the specimen; by default what the source says.
     tilt_axis
-        Which array axis the specimen turns about: ``rows``, the tilt axis runs along the axis
-        that counts rows (vertical in the images, as IMOD aligns them); ``columns``, along the last
-        array axis (horizontal in the images), and every image is transposed.
+        Array axis that the specimen turns about. ``rows``: the axis that counts rows, vertical in
+        the images, as IMOD aligns them. ``columns``: the last axis, horizontal in the images; every
+        image is transposed.
     rows, columns
         Part of the store's rows ``y`` and columns ``u`` to keep, after any transposition. Columns
         off the centre by ``x0`` show the specimen around ``x0``, which moves with the tilt: a
@@ -120,9 +120,9 @@ def ingest(
     Raises
     ------
     InputError
-        The source cannot be read; angles are missing, not one per tilt, NaN or too steep; there
-        are NaN or infinite pixels and ``impute_nonfinite`` is false; the output exists, or is,
-        contains or lies in the source.
+        The source cannot be read. Angles are missing, not one per tilt, NaN or too steep. Pixels are
+        NaN or infinite, and ``impute_nonfinite`` is false. The output exists, or is, contains or lies
+        in the source.
     StorageError
         The store cannot be written.
     """

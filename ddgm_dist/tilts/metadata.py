@@ -61,9 +61,9 @@ def check_meta(meta: TiltSeriesMeta, tilts: int, where: str) -> None:
     Raises
     ------
     InputError
-        Angles missing, not numbers, not as many as tilts or not below 85 degrees; shifts of
-        another count or not finite; pixel size or thickness not positive. ``where`` names the
-        store or file in the message.
+        Angles are missing, not numbers, not as many as tilts or not below 85 degrees. Shifts are not
+        as many or not finite. Pixel size or thickness is not positive. ``where`` names the store or
+        file in the message.
     """
     angles = meta.angles_deg
     if not angles:

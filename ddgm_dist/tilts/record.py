@@ -92,7 +92,7 @@ class Record:
     estimates: Mapping[str, Estimate] = field(default_factory=dict)
 
     def describes(self, meta: TiltSeriesMeta) -> bool:
-        """Whether the fingerprint is that of a series with other metadata, too."""
+        """Return whether a series with these metadata has the same fingerprint."""
         mine = self.meta
         return (mine.angles_deg, mine.shifts_px, mine.pixel_size_nm, mine.thickness_px) == (
             meta.angles_deg,

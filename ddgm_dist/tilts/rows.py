@@ -22,7 +22,7 @@ __all__ = ["BRIDGE", "read_rows", "read_screened", "repair"]
 _Kind = TypeVar("_Kind", bound=np.generic)
 
 ROW_SUPPORT = 4
-# Bad pixels are bridged over at most so many columns; what mends a pixel lies that near.
+# Bad pixels are bridged over at most so many columns; a repaired value depends on nothing farther.
 BRIDGE = 64
 
 
@@ -125,7 +125,7 @@ def _mended(
     """Detector rows without bad pixels, and which pixels were good; None when all were."""
     if screen is None and not tilts.may_be_bad:
         return tilts.read_lines(rows, part.first, part.width), None
-    # What mends the pixels at the part's ends is read as well.
+    # The pixels that those at the part's ends are repaired from are read as well.
     wide = part.widened(BRIDGE, tilts.shape[2])
     raw, good = read_screened(tilts, rows, wide, screen)
     clean = bool(good.all())
@@ -153,11 +153,11 @@ def repair(
 ) -> NDArray[np.float32]:
     """Put plausible values in the place of bad pixels.
 
-    Only so that the kernels of stretching and of shifts along y do not spread them: the samples
-    stay masked. Up to `BRIDGE` bad pixels in a detector row are bridged by linear interpolation. In
+    The samples stay masked; the values only keep the kernels of stretching and of shifts along y from
+    spreading NaN. Up to `BRIDGE` bad pixels in a detector row are bridged by linear interpolation. In
     longer runs the pixels nearer than half of that to a good one repeat it, and the others
-    are filled. So what a pixel becomes depends on nothing farther than `BRIDGE` columns, and a part
-    of the detector that is read with that margin is mended as the whole is.
+    are filled. So a value depends on nothing farther than `BRIDGE` columns. A part of the detector
+    that is read with that margin is repaired as the whole is.
 
     Parameters
     ----------
@@ -178,7 +178,7 @@ def repair(
 def _bridged(
     line: NDArray[np.float32], good: NDArray[np.bool_], fill: float
 ) -> NDArray[np.float32]:
-    """One detector row, mended; see :func:`repair`."""
+    """Repair one detector row; see :func:`repair`."""
     column, far = np.arange(len(line)), 2 * len(line) + BRIDGE
     left = np.maximum.accumulate(np.where(good, column, -far))
     right = np.minimum.accumulate(np.where(good, column, len(line) + far)[::-1])[::-1]

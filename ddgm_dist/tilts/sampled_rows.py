@@ -121,11 +121,11 @@ def _sample_rows(shape: tuple[int, int, int], columns: int) -> list[slice]:
 def _sample_columns(geometry: Geometry) -> Iterator[tuple[DetectorPart, Geometry]]:
     """Columns that are sampled of each tilt.
 
-    A wide slab is sampled in places of the specimen, spread over the field: of each tilt the
-    columns around where it shows the place's middle, ``(x0 - c) cos(theta) + c + dx``. That is what
-    a detector of so many columns would record with the place at its centre, so the rules for a
-    narrow field hold: rays that leave the place are not used. (All of them are inside the wide
-    field.) An isolated specimen is taken whole: its mass says what its mean is.
+    A wide slab is sampled in places of the specimen, spread over the field. Each tilt is sampled
+    around the column that shows the place's middle, ``(x0 - c) cos(theta) + c + dx``. A detector of
+    so many columns would record the same with the place at its centre. So the rules for a narrow
+    field hold, and rays that leave the place are not used, although they are inside the wide field.
+    An isolated specimen is taken whole: its mass says what its mean is.
     """
     field = geometry.field
     if field <= WHOLE_SAMPLE or geometry.boundary == "vacuum":

@@ -98,9 +98,9 @@ def open_tilt_series(path: str | Path) -> TiltSeries:
     Raises
     ------
     InputError
-        The store is missing, is no Zarr group or no (complete) tilt series, is of an unknown
-        version, has no 3-D array of numbers ``projections``, or its metadata fail `check_meta`;
-        or a link in it leads out of it.
+        The store is missing, is no Zarr group or no complete tilt series, or is of an unknown
+        version. It has no 3-D array of numbers ``projections``, its metadata fail `check_meta`, or a
+        link in it leads out of it.
     """
     return open_series_at(locate(path, "tilts"))
 

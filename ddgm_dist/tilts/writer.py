@@ -240,8 +240,8 @@ def create_tilt_series(
     Raises
     ------
     InputError
-        The output exists (and ``overwrite`` is false) or is no store, or another process
-        writes to it; the metadata fail `check_meta`; the shape or the dtype is unusable.
+        The output exists and ``overwrite`` is false, it is no store, or another process writes to it.
+        The metadata fail `check_meta`. The shape or the dtype is unusable.
     StorageError
         The store cannot be written.
     """
