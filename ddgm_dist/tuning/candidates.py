@@ -79,8 +79,8 @@ def expand_grid(grid: Grid, base: Config) -> list[Candidate]:
     Raises
     ------
     InputError
-        If the grid is empty, is not made of lists of values, names a key that is unknown or cannot
-        be tuned, or a value is out of bounds.
+        The grid is empty or is not made of lists of values. A key is unknown or cannot be tuned. A
+        value is out of bounds.
     """
     parts = [grid] if isinstance(grid, Mapping) else grid
     if isinstance(parts, str) or not isinstance(parts, Sequence):

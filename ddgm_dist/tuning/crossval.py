@@ -2,9 +2,9 @@
 
 Two kinds of tilts are held out at once. Those *between* the kept ones, every f-th, show the error in
 the directions that were measured. The outermost, *beyond* the kept ones, stand for the missing wedge:
-they are the nearest to it that anything was measured of. With :mod:`ddgm_dist.tuning.held_out` both are
-mean squared errors per voxel as if all directions were alike, so the estimate of the whole is their
-mean, weighted by the share of directions that were measured and that were not.
+they are the measured directions nearest to it. :mod:`ddgm_dist.tuning.held_out` turns both into mean
+squared errors per voxel, as if all directions were alike. The estimate of the whole is their mean,
+weighted by the shares of directions that were and were not measured.
 """
 
 from __future__ import annotations
@@ -171,8 +171,8 @@ class BlockSolver:
     def problem(self, config: ProblemConfig, seed: int) -> Problem:
         """The block's problem under some settings.
 
-        Fewer tilts make a larger default step, 1 / ||A||^2, and every singular value smaller by as much:
-        K steps of it do what K steps do with all tilts.
+        Fewer tilts make the default step, 1 / ||A||^2, larger, and the squares of all singular values
+        smaller by the same factor. So K steps do what K steps do with all tilts.
         """
         geometry, whole = self.crop.geometry, self.whole
         alone = {"planes": ("zx",), "seed": seed, "rows_per_call": geometry.rows}

@@ -1,21 +1,22 @@
 r"""Error of a reconstruction, estimated from projections that it did not use.
 
-By the Fourier slice theorem the projection at tilt theta of an error ``e(z, x)`` holds the error's power
-on one line through the origin of Fourier space: on the stretched grid
-(:mod:`ddgm_dist.operators.slab.stretch`), at frequency k along s,
+By the Fourier slice theorem, a projection of an error ``e(z, x)`` at tilt theta holds the error's power
+on one line through Fourier space's origin. At frequency k along s on the stretched grid
+(:mod:`ddgm_dist.operators.slab.stretch`) it is
 
     P_t(k) = thickness / cos(theta_t) * S_e(omega = k / cos(theta_t), theta_t),   |k| <= pi cos(theta_t).
 
-The mean squared error per voxel is the integral of ``S_e`` over all directions, and the share of one
-direction is ``1 / (2 pi) * integral of S_e(omega) omega d omega``, so, from 0 to pi cos(theta_t),
+The mean squared error per voxel is the integral of ``S_e`` over all directions. The share of one
+direction is ``1 / (2 pi) * integral of S_e(omega) omega d omega``. So, with an integral from 0 to
+pi cos(theta_t),
 
     E_t = 1 / (2 pi thickness cos(theta_t)) * integral of (P_t(k) - sigma_y^2) k dk
 
 is what the mean squared error would be if it were in all directions as it is in this one. (In fact
 the integral ends at 0.85 of the band: beyond, stretching attenuates the data.) The held-out
-projection's own noise is white with power sigma_y^2 on that band, independent of the reconstruction, and
-taken off. Without the factor k the sum would count each projection's pixels alike, and thus
-count low frequencies, of which the volume holds few, as often as the high ones, of which it holds many.
+projection's own noise is white with power sigma_y^2 on that band and independent of the reconstruction.
+It is subtracted. The pixels of a projection count all frequencies alike. The factor k weights them as
+the volume does, which has few low frequencies and many high ones.
 """
 
 from __future__ import annotations

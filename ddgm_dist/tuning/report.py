@@ -1,4 +1,4 @@
-"""What `tune` shows and writes: progress, the table of candidates, the configuration."""
+"""Output of `tune`: progress, the table of candidates, the configuration."""
 
 from __future__ import annotations
 
@@ -101,16 +101,16 @@ class Steps:
         self.task = progress.add_task("", total=total)
 
     def say(self, what: str) -> None:
-        """What is under way."""
+        """Describe the step under way."""
         self.progress.update(self.task, description=what)
 
     def left(self, calls: int) -> None:
-        """So many are still to come, as far as is known now."""
+        """Set the number of steps that are expected to follow."""
         done = self.progress.tasks[self.task].completed
         self.progress.update(self.task, total=done + calls)
 
     def __call__(self) -> None:
-        """One more."""
+        """Count one more step as done."""
         self.progress.advance(self.task)
 
 

@@ -42,7 +42,7 @@ class Tuning:
 
     @property
     def chosen(self) -> Row:
-        """The chosen candidate."""
+        """Row of the chosen candidate."""
         return next(row for row in self.rows if row.chosen)
 
     def describe(self) -> str:
@@ -50,7 +50,7 @@ class Tuning:
         return "\n".join([to_table(self.rows), "", *self.notes()])
 
     def notes(self) -> list[str]:
-        """What the figures mean."""
+        """Lines that explain the figures."""
         row = self.chosen
         given = next(r for r in self.rows if not r.settings)
         lines = [

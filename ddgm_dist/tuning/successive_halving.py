@@ -31,7 +31,7 @@ class Estimate:
 
     @property
     def mean(self) -> float:
-        """The estimate."""
+        """The estimated mean squared error."""
         return sum(
             w * sum(g) / len(g) for w, g in zip(self.weights, self.groups, strict=True) if w > 0
         )
@@ -113,8 +113,9 @@ def paired(own: Sequence[Estimate], other: Sequence[Estimate]) -> tuple[float, f
     """Mean difference over the blocks that both were tried on, and its standard error.
 
     Differences are taken tilt by tilt: what makes a block hard for all does not count, nor does most of
-    the held-out tilts' noise. The standard error is the larger of two: from the scatter of blocks,
-    which a few blocks estimate badly, and from that of tilts within blocks. NaN where neither is known.
+    the held-out tilts' noise. The standard error is the larger of two: one from the scatter of blocks,
+    one from that of tilts within blocks. A few blocks alone would estimate it badly. It is NaN if
+    neither is known.
     """
     differences = [a.minus(b) for a, b in zip(own, other, strict=False)]
     means = [d.mean for d in differences]
@@ -149,9 +150,8 @@ def choose(errors: Mapping[int, Sequence[Estimate]], calls: Sequence[int]) -> in
 
     The given settings stay if what is best beats them by no more than one standard error of the paired
     difference. (Taking the plainest model within one standard error of the best is the rule
-    of Breiman et al. 1984, "Classification and Regression Trees".) Then a candidate of
-    fewer calls takes the chosen one's place if it is surely as good: its difference and one standard
-    error of that make at most 2 % of the error.
+    of Breiman et al. 1984, "Classification and Regression Trees".) Then a candidate of fewer calls
+    replaces the chosen one if the difference plus its standard error is at most 2 % of the error.
 
     Parameters
     ----------
