@@ -1,7 +1,7 @@
 """Coarser levels of a volume: arrays of its OME-Zarr group, and the metadata that name them.
 
-Levels are made and filled before the metadata name them, and the metadata are replaced in one write: a
-reader sees either a volume of one level or the whole pyramid.
+Levels are made and filled before the metadata name them, and the metadata are replaced in one write.
+So a reader sees either a volume of one level or the whole pyramid.
 """
 
 from __future__ import annotations
@@ -92,8 +92,8 @@ def name_levels(store: VolumeStore, levels: Sequence[Level]) -> None:
     """Replace the list of levels in the metadata, in one write.
 
     Scales and positions follow from those of the finest level, which comes first and stays as it is.
-    A coarse voxel has the centre of the fine ones in it: half a coarse voxel, less half a fine one,
-    beyond the centre of the first.
+    A coarse voxel has the centre of the fine ones in it. That lies half a coarse voxel, less half a
+    fine one, beyond the centre of the first fine voxel.
 
     Raises
     ------

@@ -91,7 +91,7 @@ class VolumeStore:
         return there
 
     def has(self, box: Box) -> bool:
-        """Whether all shards of a box exist; their content is not read."""
+        """Return whether all shards of a box exist; their content is not read."""
         zs, ys, xs = (range(part.start, part.stop) for part in self.layout.shards_of(box))
         folder, wanted = self.place / self._level / "c", {str(x) for x in xs}
         return all(wanted <= set(listdir(folder / str(z) / str(y))) for z in zs for y in ys)
@@ -104,8 +104,8 @@ class VolumeStore:
     def write(self, box: Box, block: NDArray[Any]) -> str:
         """Write a box of whole shards; returns when it is on disk.
 
-        Two writers of one shard lose each other's data without an error, so a box that is not
-        whole shards (clipped by the volume's edge) is refused.
+        Two writers of one shard lose each other's data without an error. So a box must consist of
+        whole shards, clipped by the volume's edge.
 
         Parameters
         ----------
