@@ -62,10 +62,10 @@ class Artifacts:
     shape: tuple[int, int, int]
 
     def screen(self) -> Screen | None:
-        """The rule that masks what is no measurement; None if nothing is masked.
+        """The rule that masks pixels that are no measurement; None if nothing is masked.
 
-        Blank views are, unless most are blank; blank rows, where most of the views measure that
-        row, for what was not measured is not to be made up; and the edges that were filled in.
+        It masks blank views, unless most are blank, and edges that were filled in. It masks blank rows
+        that most of the views measure, as values that no view measured must not be made up.
         """
         tilts, height, field = self.shape
         patches = list[Patch]()

@@ -1,8 +1,8 @@
 """A constant that is in every pixel, estimated from the views' means.
 
 Through a slab the mean of a view is ``a / cos(theta)``; a constant c is in all views alike. So
-``mean_t = a / cos(theta_t) + c`` is fitted: the slope is the median over pairs of views (Theil 1950,
-Sen 1968), c the median of what is left, so a few views without a meaning do not matter.
+``mean_t = a / cos(theta_t) + c`` is fitted. The slope is the median over pairs of views (Theil 1950,
+Sen 1968), and c is the median of the remainders. So a few faulty views do not matter.
 
 A specimen that stands in a vacuum shows it at the ends of every row instead, where nothing is.
 """
@@ -29,7 +29,7 @@ _SHARE, _SHARE_OF_VACUUM, _ERRORS = 0.25, 0.05, 6.0
 
 @dataclass(frozen=True)
 class Background:
-    """The fit.
+    """A fitted constant, with its error.
 
     Attributes
     ----------

@@ -69,7 +69,7 @@ def widest(field: int) -> int:
 
 
 def are_filled(edges: Sequence[Edge], geometry: Geometry) -> bool:
-    """Whether the edges at one end of the detector were filled in.
+    """Return whether the edges at one end of the detector were filled in.
 
     Parameters
     ----------
@@ -90,21 +90,21 @@ def are_filled(edges: Sequence[Edge], geometry: Geometry) -> bool:
 
 
 def is_amid(probes: NDArray[np.float32], value: np.float32) -> bool:
-    """Whether some of a view's pixels lie below a value, and some above."""
+    """Return whether some of a view's pixels lie below a value, and some above."""
     if not len(probes):
         return False
     return bool(min((probes < value).mean(), (probes > value).mean()) >= _AMID)
 
 
 def is_sharp(beside: NDArray[np.float32], value: float) -> bool:
-    """Whether something else begins at once beside an edge.
+    """Return whether the values change abruptly beside an edge.
 
     Parameters
     ----------
     beside
         ``(rows, columns)`` from the edge inwards, without its own columns.
     value
-        That the edge holds.
+        Value that the edge holds.
     """
     if not beside.shape[1]:
         return False  # wider than what may be filled in
@@ -118,7 +118,7 @@ def is_sharp(beside: NDArray[np.float32], value: float) -> bool:
 
 
 def _are_even(widths: NDArray[np.int64], geometry: Geometry) -> bool:
-    """Whether they are equal where the edge of a specimen would have moved."""
+    """Return whether the widths are equal although the edge of a specimen would have moved."""
     filled = np.flatnonzero(widths)
     cosines = np.cos(np.asarray(geometry.angles)[filled])
     moves = geometry.field / 2 * float(np.ptp(cosines))

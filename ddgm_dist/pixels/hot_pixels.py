@@ -4,18 +4,17 @@ A pixel stands out by how far it lies beyond *all* of these, on the same side:
 
 - the median of the 7 pixels around it in its detector row, so steps along u are kept;
 - the median of the 7 pixels around it in its detector column, so lines along y are kept;
-- the tenth most extreme of the 7 x 7 pixels around it; and it must lie beyond that one at least twice
-  as far as that one lies beyond their median. A bead of five pixels and more has more than nine bright
+- the tenth most extreme of the 7 x 7 pixels around it. It must lie beyond that one at least twice as
+  far as that one lies beyond their median. A bead of five pixels and more has more than nine bright
   ones, so neither its middle nor its caps stand out.
 
-At the detector's ends the windows are moved inwards. Where there are fewer than 7 rows all of them
-are taken, and with fewer than 4 the detector column is not used (and a small bead may stand out).
-So whether a pixel stands out depends on its own view, within `MARGIN` rows and columns, and on
-nothing else.
+At the detector's ends the windows are moved inwards. Of fewer than 7 rows all are taken; with fewer
+than 4 the detector column is not used, and a small bead may stand out. So whether a pixel stands out
+depends on its own view, within `MARGIN` rows and columns, and on nothing else.
 
-How far is too far is one number for the whole series (`HotThreshold`): the larger of three robust
-standard deviations of the projections, and four times what 99.5 % of the pixels stand out by. The
-first spares a specimen's sharp edges, the second noise with long tails (few counts).
+One threshold holds for the whole series (`HotThreshold`). It is the larger of three robust standard
+deviations of the projections, and four times what 99.5 % of the pixels stand out by. The first spares
+a specimen's sharp edges, the second noise with long tails (few counts).
 """
 
 from __future__ import annotations
@@ -214,7 +213,7 @@ def _chosen(at: Pixels, keep: NDArray[np.bool_] | slice) -> Pixels:
 
 
 def _outside(block: Floats, at: Pixels, low: Wide, high: Wide) -> Wide:
-    """How far pixels lie below or above what is given for each."""
+    """Distance of pixels below ``low`` or above ``high``, which are given for each."""
     value = block[at].astype(np.float64)
     value[~np.isfinite(value)] = np.nan
     return np.nan_to_num(np.fmax(low - value, value - high), nan=0.0, posinf=0.0).clip(min=0)

@@ -4,16 +4,16 @@ Only rays that stay within the field are used: what they would cross outside is 
 
 *mean*: each tilt's mean divided by its path; the median over tilts.
 
-*std*: the power spectrum of a projection is, by the Fourier slice theorem, the volume's power
-spectrum along the ray's normal times the length of the ray, so each tilt measures
+*std*: by the Fourier slice theorem, a projection's power spectrum is the volume's power spectrum along
+the ray's normal times the length of the ray. So each tilt measures
 ``P(omega) = P_b(omega) cos(theta) / thickness`` on one radial line, after the detector's white noise
-floor sigma_y^2 has been taken off. Tilts leave a wedge out; the specimen's texture is taken to
+floor sigma_y^2 has been subtracted. Tilts leave a wedge out; the specimen's texture is taken to
 have the mean radial spectrum of the measured directions there too. Then
 ``std^2 = (1 / 2 pi) * integral of P(omega) omega d omega``.
 
 *sigma_y*: the mixed fourth difference along rows and columns removes the smooth specimen and keeps
-white noise, whose standard deviation is read off the median absolute value (Immerkaer 1996,
-Comput. Vis. Image Underst. 64, 300, with a robust scale).
+white noise. The median absolute value gives its standard deviation (Immerkaer 1996, Comput. Vis.
+Image Underst. 64, 300, with a robust scale).
 
 Lines (a row of one tilt) that are no measurement are left out of all three
 (:mod:`ddgm_dist.pixels.omitted_lines`). So are tilts without a line. Where nothing is left out, nothing
@@ -137,8 +137,10 @@ def estimate_intensity(
         variance = float((radial * omega).sum()) * step / (2 * math.pi)
     mean = float(torch.tensor(means).median())
     if isolated:
-        variance -= mean * mean  # its spectrum is that of the specimen on an empty background
-        # A flat specimen's energy lies where no tilt looks; but no volume varies less than its
+        # The spectrum is that of the specimen on an empty background.
+        variance -= mean * mean
+
+        # A flat specimen's energy lies where no tilt looks. But no volume varies less than its
         # means along the rays of a tilt do.
         along = [
             # Twice the same: the variance of a single tensor would sum, and round, otherwise.
@@ -160,8 +162,8 @@ def estimate_intensity(
 def _power(rows: Tensor, omega: Tensor, *, whole: bool) -> Tensor:
     """Power spectral density of rows ``(rows, columns)`` at the given frequencies, float64.
 
-    Rows that are cut out of longer ones are centred and tapered; those of a ``whole`` specimen, which
-    end in a vacuum, are taken as they are.
+    Rows that are cut out of longer ones are centred and tapered. Those of a ``whole`` specimen end in
+    a vacuum and are taken as they are.
     """
     columns = rows.shape[-1]
     taper = torch.ones(columns, dtype=torch.float64)

@@ -13,8 +13,8 @@ from ddgm_dist.pixels.omitted_lines import view_means
 
 __all__ = ["LevelCheck"]
 
-# An uneven slab's means grow with the tilt by at least so much of what they are at zero tilt; and a
-# constant in it counts that is this share of it (without any, shares of up to 0.09 were seen).
+# An uneven slab's means grow with the tilt by at least this share of the mean at zero tilt. A constant
+# in it counts from this share on (without any, shares of up to 0.09 were seen).
 _GROWS, _SHARE_OF_UNEVEN = 0.1, 0.3
 
 

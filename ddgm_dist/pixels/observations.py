@@ -1,8 +1,8 @@
 """Suspect pixels of a tilt series, and which of them are no measurement of a given specimen.
 
 `Observations` are a function of the pixels alone, small, and can be written as JSON: they are made once
-(`ddgm_dist.pixels.scan`). Whether a bright pixel is hot, and equal columns at the detector's ends were
-filled in, depends on the specimen's geometry too: `Observations.judge` says so without the pixels.
+(`ddgm_dist.pixels.scan`). The specimen's geometry decides which bright pixels are hot, and which equal
+columns at the detector's ends were filled in. `Observations.judge` says so without the pixels.
 """
 
 from __future__ import annotations
@@ -159,8 +159,8 @@ def share_elsewhere(share: float, taken: float) -> float:
 
 
 def _is_data(edge: Edge, *, known: bool) -> bool:
-    """Whether many of the view's other pixels hold the edge's value."""
-    # Of a specimen that is unknown, margins may be vacuum.
+    """Return whether many of the view's other pixels hold the edge's value."""
+    # The margins of an unknown specimen may be vacuum.
     taken = min(_MOST_TAKEN, edge.taken) if known else 0.0
     return share_elsewhere(edge.share, taken) >= COMMON
 

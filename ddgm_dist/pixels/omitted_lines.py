@@ -1,13 +1,13 @@
 """Lines (a row of one tilt) of a tilt series that measure the specimen.
 
-Left out are lines of which less than half is good. So are, for they are faults of one view, or of the
-detector, and would spoil every estimate:
+Lines of which less than half is good are left out. So are two more kinds, which are faults of one view
+or of the detector and would spoil every estimate:
 
-- constant lines of a slab, where their value is rare in the view's other lines (it is vacuum otherwise)
-  or where the view has no other lines;
-- lines that vary more than 16 times as much as nine tenths of the lines do, in variance. But not where
-  the same row varies alike in a fifth of the other views: what is seen in many views is specimen. Only
-  a pattern that stays at its columns, away from the tilt axis, is a detector's.
+- Constant lines of a slab whose value is rare in the view's other lines, or without other lines in the
+  view. (If the value is common, it is vacuum.)
+- Lines whose variance is more than 16 times that of nine tenths of the lines. They are kept if the same
+  row varies alike in a fifth of the other views: what is seen in many views is specimen. Only a pattern
+  that stays at its columns, away from the tilt axis, is a detector's.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ __all__ = ["NARROWEST", "Lines", "inner_columns", "measured_lines", "omitted_lin
 
 # The fewest columns that a spectrum is estimated from.
 NARROWEST = 16
-# A line whose variance exceeds this many times that quantile of all lines is suspected, unless so
-# many of the other views show as much in its row. Of an isolated specimen most lines may be vacuum.
+# A line is suspected if its variance exceeds this many times that quantile of all lines. It is kept if
+# this share of the other views has as much in its row. Most lines of an isolated specimen may be vacuum.
 _EXCESS, _MOST_LINES, _ALIKE = 16.0, {"extended": 0.9, "vacuum": 0.99}, 0.2
 # A value that so many pixels of the view's other lines have is vacuum; equal but for rounding.
 _COMMON, _ROUNDING = 0.01, 1e-6

@@ -251,7 +251,7 @@ class Scan:
 
 
 def _leading(block: Floats, value: Floats) -> NDArray[np.int64]:
-    """How many columns from the left on equal their line's value, ``(tilt, rows)``."""
+    """Number of columns from the left on that equal their line's value, ``(tilt, rows)``."""
     few = block[..., :_LEAST_COLUMNS] == value[..., None]
     count: NDArray[np.int64] = few.cumprod(axis=2).sum(axis=2, dtype=np.int64)
     long = np.nonzero(few.all(axis=2))

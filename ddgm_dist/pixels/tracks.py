@@ -1,8 +1,8 @@
-"""Rows in which what stands out is the specimen's: small points that many views show.
+"""Rows in which bright pixels belong to the specimen: small points that many views show.
 
 A point of the specimen is in nearly all views, at the column ``x cos(theta) + z sin(theta)``. So a pixel
-that stands out is followed to the views nearest in angle: the column there is known but for z, which
-lies within the thickness. Rays hit one view and are not found again, but for chance. A pixel of the
+that stands out is followed to the views nearest in angle. The column there is known up to z, which
+lies within the thickness. Cosmic rays hit one view and are found again only by chance. A pixel of the
 detector stays at its column, where a point would have moved.
 """
 
@@ -21,8 +21,8 @@ __all__ = ["specimen_rows"]
 _NEIGHBOURS, _FOUND, _LEAST_VIEWS = 4, 2, 3
 # Rows and columns that a point may be off; columns that a point would have moved by.
 _OFF_ROWS, _OFF_COLUMNS, _MOVES = 1, 1.5, 2.0
-# Share of the views that show points of a row, or a detector's pixel; and how many times as often as
-# by chance points are found again.
+# Share of the views that show points of a row; share that show a detector's pixel. Factor by which
+# points are found again more often than by chance.
 _SHOWN, _FIXED, _ABOVE_CHANCE = 0.25, 1 / 3, 2.0
 
 Numbers = NDArray[np.int64]
@@ -54,8 +54,8 @@ def specimen_rows(tilt: Numbers, row: Numbers, column: Numbers, geometry: Geomet
     loose = ~_stay(tilt, row, column, place, geometry)
     tilt, row, line, place = tilt[loose], row[loose], line[loose], place[loose]
     again, chance = _found_again(tilt, line, place, geometry)
-    # Of each row, counted with those beside it: views with a point that is found again, such points,
-    # and how many of them chance would make.
+    # Per row, counted with the rows beside it: views with a point that is found again, number of such
+    # points, and their number by chance.
     low = int(down.min())
     lines = np.arange(-low - int(down.max() - low) - _OFF_ROWS, height - low + _OFF_ROWS + 1)
     first = int(lines[0])
