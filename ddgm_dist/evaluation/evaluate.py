@@ -55,8 +55,8 @@ class Scores:
         ``10 log10(range^2 / mse)`` in dB with the reference's range (largest minus smallest value)
         over the region; infinite for equal volumes.
     ssim
-        Structural similarity (Wang et al. 2004, IEEE Trans. Image Process. 13, 600: Gaussian
-        window of sigma 1.5) of the region's (z, x) slices, mean over rows, with the same range;
+        Structural similarity of the region's (z, x) slices, mean over rows, with the same range. The
+        window is a Gaussian of sigma 1.5 (Wang et al. 2004, IEEE Trans. Image Process. 13, 600).
         None where the region is smaller than the window of 11 voxels in z or x.
     region
         Name of the region, and the source of its extent.
@@ -96,9 +96,8 @@ def evaluate(
     Parameters
     ----------
     volume
-        ``(z, y, x)``: a finished result of `ddgm_dist.runs.reconstruct` or anything else that
-        `ddgm_dist.readers.volumes.open_volume` reads (by path or URL), a volume source, or an
-        array of numpy or dask.
+        Volume ``(z, y, x)``: a source, an array of numpy or dask, or a path or URL. The latter is
+        anything that `ddgm_dist.readers.volumes.open_volume` reads, such as a finished result.
     reference
         As ``volume``, of the same extent in z and y. It may be wider in x by an even number: then its
         central part is taken, as `simulate` records it.
@@ -111,10 +110,10 @@ def evaluate(
         Rows of the reference that the volume covers, such as the ``rows`` of `simulate`. They must be
         given where the reference has more rows than the volume.
     scheduler
-        Where the tasks run: ``threads`` of this process, one after the other (``sync``), or on
-        ``ray``: there, paths must be reachable from all nodes, and arrays are sent to them.
+        Where the tasks run: ``threads`` of this process, one after the other (``sync``), or ``ray``.
+        On Ray, paths must be reachable from all nodes, and arrays are sent to them.
     address
-        Of an existing Ray cluster; None uses the Ray this process is connected to, or starts one on
+        Address of a Ray cluster. None uses the Ray this process is connected to, or starts one on
         this machine for the time of the call.
 
     Returns
@@ -125,9 +124,8 @@ def evaluate(
     Raises
     ------
     InputError
-        A path cannot be opened; the shapes do not go together; the region is empty, not within
-        the volume or not understood; the region holds NaN or infinite voxels; the reference is
-        constant there.
+        A path cannot be opened. The shapes do not go together. The region is empty, not within the
+        volume or not understood. It holds NaN or infinite voxels, or the reference is constant there.
     StorageError
         The volume is the result of a run that has not finished, or cannot be read.
     """

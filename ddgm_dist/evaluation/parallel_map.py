@@ -23,7 +23,7 @@ _PER_CPU = 2
 
 
 class Runner(Protocol):
-    """What `open_scheduler` yields: calls ``function(common, item)`` for each item, in parallel."""
+    """Calls ``function(common, item)`` for each item, in parallel; `open_scheduler` yields it."""
 
     def __call__(
         self, function: Callable[[Common, Item], Result], common: Common, items: Sequence[Item]

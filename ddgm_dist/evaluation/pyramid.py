@@ -46,7 +46,7 @@ def build_pyramid(
 ) -> tuple[Level, ...]:
     """Add coarser levels to a finished result.
 
-    A task computes one shard of 2^20 voxels from eight times as many of the level before, so memory
+    A task computes one shard of 2^20 voxels from eight times as many of the level before. So memory
     does not depend on the volume. The metadata name the levels when all are whole. Until then the
     result stays a valid image of one level, and after an interruption the same call resumes.
 
@@ -59,7 +59,7 @@ def build_pyramid(
     scheduler
         Where the tasks run: ``threads`` of this process, one after the other (``sync``), or on ``ray``.
     address
-        Of an existing Ray cluster; None uses the Ray this process is connected to, or starts one on
+        Address of a Ray cluster. None uses the Ray this process is connected to, or starts one on
         this machine for the time of the call.
     overwrite
         Replace a pyramid that is there, when the new one is whole.
@@ -72,9 +72,9 @@ def build_pyramid(
     Raises
     ------
     InputError
-        There is no result; it has a pyramid already and ``overwrite`` is false; another process writes
-        to it; ``levels`` is not positive or more than the extent allows; the scheduler or the address
-        cannot be used.
+        There is no result, another process writes to it, or it has a pyramid already and ``overwrite``
+        is false. ``levels`` is not positive or more than the extent allows. The scheduler or the
+        address cannot be used.
     StorageError
         The result is not whole or cannot be read, or the levels cannot be written.
     """

@@ -49,8 +49,8 @@ def ring_correlation(
 ) -> RingCorrelation:
     """Correlate two volumes in Fourier space, ring by ring and by orientation.
 
-    The mean of each slice is subtracted and its edges are tapered along z and x: a raised cosine over an
-    eighth at either end, 0 at the edge. Otherwise the edges would add power in all orientations.
+    The mean of each slice is subtracted and its edges are tapered along z and x, as they would add
+    power in all orientations. The taper is a raised cosine over an eighth at either end, 0 at the edge.
 
     Parameters
     ----------
