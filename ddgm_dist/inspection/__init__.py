@@ -1,1 +1,1 @@
-"""What a run is doing or has done, from its store alone."""
+"""Status, events and results of a run, read from its store alone."""

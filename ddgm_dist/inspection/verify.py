@@ -84,7 +84,7 @@ def _wrong_samples(
 
 
 def _holds(place: Place, box: Box, digest: str) -> bool:
-    """Whether a volume beside the main one holds what was written to it."""
+    """Return whether a volume beside the main one holds what was written to it."""
     try:
         return _agrees(open_volume_store(place), box, digest)
     except (InputError, IndexError):
