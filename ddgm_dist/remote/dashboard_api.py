@@ -117,7 +117,7 @@ class DashboardApi:
         return found
 
     def _around(self) -> str:
-        """How to bypass a proxy."""
+        """Advice on bypassing a proxy."""
         host = urlsplit(self.address).hostname
         return f"export no_proxy={host} to go there directly, or correct the variable"
 

@@ -29,7 +29,7 @@ _STOPPING = 60.0  # seconds for a job to end
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a job ended.
+    """The end of a job.
 
     Attributes
     ----------
@@ -158,7 +158,7 @@ class JobServer:
             time.sleep(1.0)
 
     def outcome(self, job: str) -> Outcome | None:
-        """How a job ended; None while it has not.
+        """Return the outcome of a job; None while it has not ended.
 
         Raises
         ------
