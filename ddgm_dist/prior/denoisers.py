@@ -160,8 +160,8 @@ class LoadedDenoiser:
     activation: float = 64.0
 
 
-# Networks that a process keeps, so that planning and solving load theirs once; the last two used:
-# one on the CPU and one on a GPU.
+# Networks that a process keeps, so that planning and solving load them once. These are the last two
+# used: one on the CPU and one on a GPU.
 _KEPT = 2
 _loaded: dict[tuple[str, ...], LoadedDenoiser] = {}
 

@@ -13,9 +13,9 @@ _DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
 
 
 def has_bfloat16(device: torch.device | str) -> bool:
-    """Whether convolutions in bfloat16 run at full speed on a device.
+    """Return whether convolutions in bfloat16 run at full speed on a device.
 
-    A CPU needs AVX-512, or what Arm has for it. Without, torch falls back to plain loops: on one
+    A CPU needs AVX-512 or its counterpart on Arm. Otherwise torch falls back to plain loops: on a CPU
     with AVX2 the shipped network took 10 to 20 times as long as in float32.
     """
     if torch.device(device).type != "cpu":

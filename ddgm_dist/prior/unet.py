@@ -61,8 +61,8 @@ class UNetSpec:
     def activation(self, itemsize: int) -> float:
         """Bytes per pixel of an image that one call holds at its peak, besides the network.
 
-        On the way up each level holds what is scaled up, its result, its own skip connection and
-        those of finer levels, and the coarser level's result; image, mask and scaled image are
+        On the way up each level holds its upscaled input, its result and the coarser level's result. It
+        also holds the skip connections of its own and finer levels. Image, mask and scaled image are
         float32.
 
         Parameters
@@ -94,8 +94,8 @@ class ResidualBlock(nn.Module):
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
         scale, shift = self.film(embedding)[:, :, None, None].to(x.dtype).chunk(2, dim=1)
         h = self.conv1(x.relu())
-        # In place where autograd allows it: at most three tensors of this size live at a time, and
-        # each that is made anew costs its pages.
+        # In place where autograd allows it, as each new tensor costs its pages. At most three tensors
+        # of this size live at a time.
         h = torch.addcmul(shift, h, 1 + scale, out=None if torch.is_grad_enabled() else h).relu_()
         out: Tensor = self.conv2(h).add_(x)
         return out
@@ -183,9 +183,9 @@ class UNet(nn.Module):
     def _read(self, x: Tensor, inside: Tensor) -> Tensor:
         """First convolution, with the image split into two bfloat16 parts.
 
-        One bfloat16 keeps 8 bits: at sigma = 0.01 its rounding would rival the noise. High and
-        low part through the same filters keep 16, and keep the result independent of the number
-        of threads, which a float32 convolution does not.
+        One bfloat16 keeps 8 bits: at sigma = 0.01 its rounding would rival the noise. A high and a
+        low part through the same filters keep 16. Unlike a float32 convolution, they keep the result
+        independent of the number of threads.
         """
         dtype = (
             torch.get_autocast_dtype(x.device.type)

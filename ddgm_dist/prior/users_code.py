@@ -105,7 +105,7 @@ def _within(trace: TracebackType | None) -> TracebackType | None:
 
 
 def _is_library(file: str) -> bool:
-    """Whether a file is Python's, torch's or an installed package's."""
+    """Return whether a file belongs to Python, torch or an installed package."""
     return file.startswith("<") or _is_within(file, _LIBRARIES)
 
 

@@ -1,8 +1,8 @@
 """Weights as safetensors with a JSON recipe beside them; never a pickle.
 
-``NAME.safetensors`` holds the parameters in half precision; ``NAME.json`` holds the recipe:
-architecture, range of noise levels, training data with attribution, training figures, and the
-SHA-256 of the weights, so that a damaged or swapped file is refused.
+``NAME.safetensors`` holds the parameters in half precision. ``NAME.json`` holds the recipe:
+architecture, range of noise levels, training data with attribution, and training figures. It also
+holds the SHA-256 of the weights, so that a damaged or swapped file is refused.
 """
 
 from __future__ import annotations
