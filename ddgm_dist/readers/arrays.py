@@ -65,8 +65,8 @@ def open_npz(path: Path) -> NpzStack:
     """Read an ``.npz`` archive: projections, and angles and scalars when they are there.
 
     The projections are the first of the keys ``projections``, ``aligned``, ``data``,
-    ``tilt_series``, ``arr_0``, or else the only array of three axes; angles are ``angles_deg``,
-    ``angles`` or ``tilt_angles`` (degrees). The other keys are named as the fields of `NpzStack`.
+    ``tilt_series``, ``arr_0``, or else the only array of three axes. Angles in degrees are
+    ``angles_deg``, ``angles`` or ``tilt_angles``. The other keys are named as the fields of `NpzStack`.
 
     Raises
     ------

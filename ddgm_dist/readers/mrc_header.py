@@ -71,7 +71,7 @@ class Statistics:
     mean: float | None
 
     def within(self, low: float, high: float) -> bool:
-        """Whether all values lie in a range."""
+        """Return whether all values lie in a range."""
         return low <= self.low and self.high <= high
 
 

@@ -63,8 +63,8 @@ def first_pixel(path: Path, header: MrcHeader, size: int) -> int:
         )
     after = min(room, max(0, stated))
     fits = {n for n in (after, room) if _fit(path, header, HEADER_BYTES + n)}
-    # A wrong number and bytes after the pixels might fit together by chance; and sizes that are
-    # too small by one leave at least a face of the volume, in pixels, after those that are read.
+    # A wrong number and bytes after the pixels might fit together by chance. Sizes that are too small
+    # by one leave at least a face of the volume, in pixels, after those that are read.
     face = header.data_bytes // max(header.shape)
     whole = stated <= 0 and any(room % n == 0 for n in _RECORDS)
     ends = HEADER_BYTES + after + header.data_bytes
@@ -231,7 +231,7 @@ def _contradiction(name: str, what: str, stated: Statistics | None) -> InputErro
 
 
 def _fit(path: Path, header: MrcHeader, offset: int) -> bool:
-    """Whether pixels that begin there have the statistics of the header."""
+    """Return whether pixels from this offset on have the statistics of the header."""
     stated = header.statistics
     if stated is None or not _decides(stated):
         return False
@@ -244,7 +244,7 @@ def _fit(path: Path, header: MrcHeader, offset: int) -> bool:
 
 
 def _is_padding(path: Path, start: int) -> bool:
-    """Whether all bytes from there to the end are the same."""
+    """Return whether all bytes from ``start`` to the end are the same."""
     with path.open("rb") as file:
         file.seek(start)
         first = file.read(1)

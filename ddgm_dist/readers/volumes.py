@@ -66,9 +66,9 @@ class ZarrVolume:
 def open_volume(path: str | Path) -> VolumeSource:
     """Open a volume ``(z, y, x)`` by its path or URL; nothing is read but headers.
 
-    A Zarr array; a Zarr group (level 0 of an OME-Zarr image, or its only 3-D array); an MRC file;
-    a folder of PNG or TIFF images in the order of their names, one per z; a ``.npy`` file. In object
-    stores only Zarr is read.
+    It may be a Zarr array, a ``.npy`` file or an MRC file. Of a Zarr group, level 0 of the OME-Zarr
+    image or the only 3-D array is read. A folder of PNG or TIFF images has one per z, in the order of
+    their names. In object stores only Zarr is read.
 
     Raises
     ------
