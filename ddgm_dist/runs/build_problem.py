@@ -111,7 +111,7 @@ def build_problem(
 
 
 def _seen(series: TiltSeries) -> Survey:
-    """What all pixels say: by the record, or by reading them."""
+    """Survey of all pixels: from the record, or by reading them."""
     record = series.record
     if record is not None:
         return Survey(series.fingerprint(), record.bad, record.observations)
@@ -152,7 +152,7 @@ def _check_pixels(series: TiltSeries, bad: BadPixels, config: ProblemConfig) -> 
             "tilts",
             series.path,
             f"holds {bad.describe()}",
-            "mend the data, or have those pixels imputed with --impute-nonfinite",
+            "repair the data, or have those pixels imputed with --impute-nonfinite",
         )
     tilts, rows, field = series.shape
     if bad.count == tilts * rows * field:

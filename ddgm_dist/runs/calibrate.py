@@ -163,11 +163,11 @@ class _Trial:
         return start, seconds, self._time(read) / len(loaded.blocks)
 
     def noise(self) -> float:
-        """A block's noise."""
+        """Seconds to draw a block's noise."""
         return self._time(lambda: addressed_noise(0, 0, self.box, device=self.device))
 
     def arithmetic(self) -> float:
-        """What is left of a block's step."""
+        """Seconds of the rest of a block's step."""
 
         def step() -> None:
             ddgm_step(

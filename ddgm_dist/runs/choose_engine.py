@@ -59,9 +59,9 @@ def choose_engine(
 ) -> tuple[Engine, str]:
     """The engine of a run, and why, as the beginning of a line for people.
 
-    ``auto`` takes Ray where an address, a number of workers or the environment ask for it. Else it
-    times the steps of the plan here, for a second or a few, and takes Ray if they add up to more
-    than a minute. The result does not depend on the engine.
+    ``auto`` takes Ray if an address, a number of workers or the environment asks for it. Otherwise it
+    times the steps of the plan here for a few seconds, and takes Ray if the run would take more than a
+    minute. The result does not depend on the engine.
 
     Parameters
     ----------

@@ -275,7 +275,7 @@ def _redirect(attributes: dict[str, Any], folder: str) -> dict[str, Any]:
 
 
 def _is_made(place: Place) -> bool:
-    """Whether a volume was created; its array is created last."""
+    """Return whether a volume was created; its array is created last."""
     return is_zarr(place / LEVEL)
 
 

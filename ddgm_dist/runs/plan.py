@@ -33,7 +33,7 @@ def plan(
     calibrate: bool = False,
     verify_input: bool = False,
 ) -> Plan:
-    """What a reconstruction would take.
+    """Plan a reconstruction: tiles, memory and, with calibration, time.
 
     Without calibration nothing is computed.
 

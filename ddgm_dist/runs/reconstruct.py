@@ -46,7 +46,7 @@ _PACKAGES = ("ddgm-dist", "torch", "ray", "zarr", "tensorstore", "numpy", "numco
 
 @dataclass(frozen=True)
 class Result:
-    """A finished reconstruction.
+    """The result of :func:`reconstruct`: the volume's path, and figures of the run.
 
     Attributes
     ----------
@@ -144,11 +144,11 @@ def reconstruct(
     config
         Configuration keys; see :class:`ddgm_dist.planning.config.Config`.
     engine
-        ``local``: in this process. ``ray``: on Ray. ``auto``: on Ray where ``address``, ``workers`` or
-        ``RAY_ADDRESS`` ask for it, or where the work would take this process longer than about a
-        minute; the result is the same. An engine object is used as it is.
+        ``local``: in this process. ``ray``: on Ray. ``auto``: on Ray if ``address``, ``workers`` or
+        ``RAY_ADDRESS`` asks for it, or if this process would take longer than about a minute. The
+        result is the same. An engine object is used as it is.
     address
-        Of the Ray cluster: ``HOST:6379``, ``auto`` or ``local``; see
+        Address of the Ray cluster: ``HOST:6379``, ``auto`` or ``local``; see
         :func:`ddgm_dist.ray_engine.cluster.connected`.
     workers
         Number of Ray workers; as many as fit by default.
