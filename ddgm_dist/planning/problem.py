@@ -39,7 +39,7 @@ UNSAID: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Problem:
-    """What is solved. Two runs of equal problems give equal volumes, whatever plan and engine.
+    """A problem to solve. Equal problems give equal volumes, whatever plan and engine.
 
     Attributes
     ----------
@@ -150,9 +150,8 @@ class Problem:
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values.
 
-        Values as in `UNSAID` are left out. So problems keep the digests that they had before there could
-        be several samples, another schedule, masked pixels, or repeated imputation, and their outputs
-        can be resumed. The interval of imputation is included where it matters.
+        Values as in `UNSAID` are left out. So a new key does not change the digests of older problems,
+        whose outputs can be resumed. The interval of imputation is included where it matters.
         """
         config = self.config.model_dump(mode="json")
         for key in ("samples", "schedule", "despike"):
@@ -190,7 +189,7 @@ class Problem:
         return max(1, self.rows_per_call * across // height)
 
     def digest(self) -> str:
-        """SHA-256 over :meth:`to_dict`."""
+        """SHA-256 digest of :meth:`to_dict` as JSON, in hexadecimal."""
         text = json.dumps(self.to_dict(), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
