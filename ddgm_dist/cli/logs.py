@@ -1,4 +1,4 @@
-"""Where log records go: to standard error, as lines for people or as lines of JSON.
+"""Log records on standard error, as lines for people or as lines of JSON.
 
 The library logs to ``logging.getLogger("ddgm_dist")`` and adds no handlers; only the command line does.
 """
