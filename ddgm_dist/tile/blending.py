@@ -55,7 +55,7 @@ def blend_window(tile: Tile, field: int, margin: int) -> tuple[int, Tensor]:
 
 
 def cut_piece(box: Box, state: Tensor, receiver: Tile) -> Piece | None:
-    """What another tile needs of a tile's state; None when it is out of reach.
+    """Cut the part of a tile's state that another tile needs; None when it is out of reach.
 
     Parameters
     ----------

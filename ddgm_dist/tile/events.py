@@ -1,4 +1,4 @@
-"""What a worker reports of its tiles: events while they are solved, and a receipt at the end."""
+"""Reports of a worker on its tiles: events while they are solved, and a receipt at the end."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ class Receipt:
 
 @dataclass(frozen=True)
 class PoolEvent:
-    """How many workers there are, and how far coupled tiles are; reported now and then.
+    """Number of workers and progress of coupled tiles, reported now and then.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""Where groups of tiles go on: the newest generation that is committed for all their chunks."""
+"""Generations from which groups of tiles resume: the newest committed for all their chunks."""
 
 from __future__ import annotations
 

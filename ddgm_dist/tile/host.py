@@ -44,7 +44,7 @@ def available_memory() -> int | None:
 
 
 def allocate_as_workers() -> None:
-    """What `ALLOCATION` says, for this process from now on: as far as its C library is glibc.
+    """Apply `ALLOCATION` to this process from now on, if its C library is glibc.
 
     For programs, not for libraries; before the first tensor is made.
     """

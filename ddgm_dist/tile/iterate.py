@@ -28,7 +28,7 @@ __all__ = ["Iteration", "StepStats"]
 
 @dataclass
 class StepStats:
-    """What was measured during one iteration of a tile, over the rows that it owns.
+    """Figures of one iteration of a tile, over the rows that it owns.
 
     Attributes
     ----------

@@ -60,7 +60,7 @@ class Job:
         return self.plan.cached(self.memory) * self.plan.memory.data
 
     def resident(self, workers: int) -> bool:
-        """Whether the tiles of the widest group fit the workers' memory all at once.
+        """Return whether the tiles of the widest group fit the workers' memory all at once.
 
         If so, their states stay there and halos go from worker to worker. Otherwise both go through
         the store at each iteration. The result is the same.

@@ -242,7 +242,7 @@ class TileSolver:
         give_back_memory()
 
     def _own(self, tile: Tile, n: int) -> tuple[Box, Tensor]:
-        """Where the state of a tile lies, and the one that is held after n iterations."""
+        """Box of a tile's state, and the state that is held after n iterations."""
         held = self._held.get(tile.name)
         if held is None or held[0] != n:
             raise StaleStepError(f"{tile.name} is not held after {n} iterations")

@@ -93,7 +93,7 @@ class StateStore:
     def resume(
         self, tile: Tile, hint: Generation | None
     ) -> tuple[int, dict[str, Piece], list[FaultEvent]]:
-        """Where an uncoupled tile goes on: at its newest generation that can be read.
+        """Generation from which an uncoupled tile resumes: the newest one that can be read.
 
         Parameters
         ----------
