@@ -37,7 +37,7 @@ class BadPixels:
 
     @staticmethod
     def merge(parts: Iterable[BadPixels], *, show: int = SHOWN) -> BadPixels:
-        """Those of several blocks together."""
+        """Merge the bad pixels of several blocks."""
         known = list(parts)
         first = sorted((place for part in known for place in part.first), key=_by_row)
         return BadPixels(sum(part.count for part in known), tuple(first[:show]))

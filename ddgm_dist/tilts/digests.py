@@ -133,7 +133,7 @@ class Digests:
         self._lock = threading.Lock()
 
     def add(self, row: int, column: int, block: NDArray[np.generic]) -> None:
-        """What has been written from a row and a column on: whole chunks of columns, all tilts."""
+        """Add a block written from a row and a column on: whole chunks of columns, all tilts."""
         stop, right = row + block.shape[1], column + block.shape[2]
         with self._lock:
             self._written[row:stop, column // CHUNK_COLUMNS : cut(right, CHUNK_COLUMNS)] = True

@@ -103,7 +103,7 @@ class TiltSeries:
 
     @property
     def may_be_bad(self) -> bool:
-        """Whether the dtype can hold NaN or infinite pixels at all."""
+        """True if the dtype can hold NaN or infinite pixels."""
         return np.issubdtype(self.dtype, np.floating)
 
     def read(

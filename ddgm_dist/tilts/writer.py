@@ -118,7 +118,7 @@ class TiltSeriesWriter:
         self._claim.release()
 
     def _record(self, identity: str) -> Record:
-        """What all pixels say, which are read back for it, in several threads."""
+        """Record of all pixels, which are read back in several threads."""
         # As it is read again: whole numbers have become floats.
         work, meta = self._claim.work, parse_meta(dump_meta(self._meta), self.path)
         series = TiltSeries(work, work, self._array, meta)
@@ -175,7 +175,7 @@ def _estimates(series: TiltSeries, observations: Observations) -> dict[str, Esti
 
 
 def _redirect(attributes: dict[str, Any], folder: str) -> dict[str, Any]:
-    """What leads to arrays in a folder: the key ``folder``, which is added for all stores."""
+    """Metadata that lead to arrays in a folder: the key ``folder``, which is added for all stores."""
     return attributes
 
 
