@@ -144,7 +144,7 @@ class BlockSolver:
     def __call__(
         self, config: ProblemConfig, seed: int, on_step: Callable[[], None] = lambda: None
     ) -> Tensor:
-        """All iterations.
+        """Run all iterations.
 
         Parameters
         ----------
