@@ -1,4 +1,4 @@
-"""NumPy files."""
+"""Readers of NumPy files."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ __all__ = ["DaskVolume", "is_dask_array"]
 
 
 def is_dask_array(value: object) -> TypeIs[da.Array]:
-    """Whether a value is a dask array; dask is not imported for that."""
+    """Return whether a value is a dask array; dask is not imported for that."""
     module = sys.modules.get("dask.array")
     return module is not None and isinstance(value, module.Array)
 

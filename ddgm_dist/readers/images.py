@@ -131,13 +131,13 @@ def numbers_in_names(files: Sequence[Path]) -> tuple[tuple[float, ...], bool]:
 
 
 def pairing(files: Sequence[Path], angles: Sequence[float]) -> str:
-    """Which image is taken for which angle, degrees: the first, the middle and the last one."""
+    """Pairs of image and angle in degrees, as text: the first, the middle and the last one."""
     shown = sorted({0, len(files) // 2, len(files) - 1})
     return ", ".join(f"{files[i].name} -> {angles[i]:g}" for i in shown)
 
 
 def disagreement(files: Sequence[Path], angles: Sequence[float]) -> str:
-    """Where the names of images speak of other angles, degrees, than they are paired with.
+    """Text on names of images that state other angles, degrees, than they are paired with.
 
     Numbers without a sign may count the images. They are taken for angles only if they are the
     same as the angles, in another order.

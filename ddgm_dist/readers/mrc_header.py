@@ -172,7 +172,7 @@ def _check_magic(raw: bytes, size: int, name: str) -> None:
 
 
 def _makes_sense(raw: bytes, size: int) -> bool:
-    """Whether these are the numbers of an MRC file of ``size`` bytes, in either byte order."""
+    """Return whether these are the numbers of an MRC file of ``size`` bytes, in either byte order."""
     if len(raw) < HEADER_BYTES:
         return False
     for fields in (_FIELDS.newbyteorder("<"), _FIELDS.newbyteorder(">")):

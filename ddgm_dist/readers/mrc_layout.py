@@ -100,7 +100,7 @@ def first_pixel(path: Path, header: MrcHeader, size: int) -> int:
 
 
 def byte_reading(header: MrcHeader, stored: NDArray[Any], name: str) -> tuple[str, int]:
-    """Whether the bytes of mode 0 are signed, and what to add to them.
+    """Decide whether the bytes of mode 0 are signed, and what to add to them.
 
     MRC2014 has them signed, older files unsigned. IMOD says which, and what it marks as signed are
     unsigned values less 128, to which it adds 128 on reading. Without its mark the statistics
@@ -255,12 +255,12 @@ def _is_padding(path: Path, start: int) -> bool:
 
 
 def _decides(stated: Statistics | None) -> bool:
-    """Whether statistics can identify the pixels; the range alone fits many a wrong position."""
+    """Return whether statistics can identify the pixels; the range alone fits many a wrong position."""
     return stated is not None and stated.mean is not None and stated.low < stated.high
 
 
 def _is_a_line_end(path: Path, start: int, size: int) -> bool:
-    """Whether the rest of a file is a line end, which an editor or a transfer adds."""
+    """Return whether the rest of a file is a line end, which an editor or a transfer adds."""
     if not 0 < size - start <= 2:
         return False
     with path.open("rb") as file:
@@ -269,7 +269,7 @@ def _is_a_line_end(path: Path, start: int, size: int) -> bool:
 
 
 def _agrees(stored: NDArray[Any], stated: Statistics) -> bool:
-    """Whether values have these statistics, to the precision in which programs state them."""
+    """Return whether values have these statistics, to the precision in which programs state them."""
     low, high, total = np.inf, -np.inf, 0.0
     with np.errstate(all="ignore"):
         for piece in _pieces(stored):
