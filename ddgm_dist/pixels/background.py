@@ -50,7 +50,7 @@ class Background:
 
     @property
     def significant(self) -> bool:
-        """Whether it is too large for chance and for a specimen that is uneven."""
+        """True if the constant is too large for chance and for an uneven specimen."""
         whole = abs(self.constant + self.specimen)
         return abs(self.constant) > max(self.share * whole, _ERRORS * self.error)
 
@@ -83,7 +83,7 @@ def fit_background(means: Sequence[float], angles: Sequence[float]) -> Backgroun
 
 
 def is_flat(views: NDArray[np.float32]) -> bool:
-    """Whether views ``(tilt, rows, columns)`` are as bright at their ends as in the middle: of a slab.
+    """Return whether views ``(tilt, rows, columns)`` are as bright at the ends as in the middle: a slab.
 
     The difference is held against how the lines vary, and lines that vary more count more.
     """
@@ -99,7 +99,7 @@ def is_flat(views: NDArray[np.float32]) -> bool:
 
 
 def edge_level(views: NDArray[np.float32]) -> Background:
-    """What is at the ends of the rows of an isolated specimen, where nothing should be.
+    """Level at the ends of the rows of an isolated specimen, where vacuum should be.
 
     Parameters
     ----------

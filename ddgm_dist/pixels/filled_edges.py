@@ -1,12 +1,12 @@
-"""Whether equal columns at the detector's ends were filled in, or are vacuum beside a specimen.
+"""Distinguish columns that were filled in at the detector's ends from vacuum beside a specimen.
 
 Exact zeros beside a specimen are ordinary: counts, clipped backgrounds, simulations without noise.
-Filled-in columns are taken for such only if all of these hold:
+An edge is taken for filled in only if all of these hold:
 
-- it is narrow (`widest`);
-- the specimen begins at once beside it. The edge of a specimen is oblique to most views, and rises over
-  some columns. This is not asked where the value lies amid the view's others: vacuum is an extreme;
-- its widths are no specimen's. They are equal in views between whose angles a specimen's edge would
+- It is narrow (`widest`).
+- The specimen begins at once beside it. The edge of a specimen is oblique to most views, and rises over
+  some columns. This is not asked where the value lies amid the view's others: vacuum is an extreme.
+- Its widths are no specimen's. They are equal in views between whose angles a specimen's edge would
   have moved, or they jump by more between neighbouring angles than one could.
 """
 
@@ -64,7 +64,7 @@ class Edge:
 
 
 def widest(field: int) -> int:
-    """How many columns of a detector's end may be taken for filled in."""
+    """Largest number of columns at a detector's end that may be taken for filled in."""
     return min(_WIDEST, max(_LEAST_WIDEST, field // _SHARE))
 
 
@@ -126,7 +126,7 @@ def _are_even(widths: NDArray[np.int64], geometry: Geometry) -> bool:
 
 
 def _jump(widths: NDArray[np.int64], geometry: Geometry) -> bool:
-    """Whether they change from view to view by more than the edge of a specimen moves."""
+    """Return whether widths change from view to view by more than the edge of a specimen moves."""
     angles = np.asarray(geometry.angles)
     order = np.argsort(angles)
     angles = angles[order]

@@ -1,4 +1,4 @@
-"""What is noticed in a tilt series: named, with its place, in a line each."""
+"""Findings about a tilt series: each has a name, a place and one line of text."""
 
 from __future__ import annotations
 

@@ -130,7 +130,7 @@ def _may_be_hot(block: Floats, threshold: float) -> Iterator[Pixels]:
 
 
 def prominence(block: Floats, at: Pixels) -> Wide:
-    """How far pixels of a block stand out, in its unit; 0 where they do not or are not finite."""
+    """Excess of a block's pixels over their neighbours, in its unit; 0 for none or if not finite."""
     found = [np.empty(0)]
     for start in range(0, len(at[0]), _BATCH):
         some = _chosen(at, slice(start, start + _BATCH))

@@ -1,4 +1,4 @@
-"""Whether a constant is in every pixel, estimated from parts of the series."""
+"""Detect a constant in every pixel, estimated from parts of the series."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class LevelCheck:
         return Background(level, specimen, error, self._edges[0].share) if specimen > 0 else None
 
     def _slab(self, *, flat: bool) -> Background | None:
-        """What the means of the views say, if they are those of a slab."""
+        """Fit the means of the views, if they are those of a slab."""
         means = np.array(self._means)
         seen = np.isfinite(means).any(axis=0)
         middle = np.full(means.shape[1], np.nan)

@@ -125,7 +125,7 @@ class Observations:
 
     @staticmethod
     def from_dict(values: dict[str, Any]) -> Observations:
-        """Reverse `to_dict`.
+        """Restore observations from `to_dict`.
 
         Raises
         ------

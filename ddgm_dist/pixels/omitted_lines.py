@@ -35,7 +35,7 @@ _TRAVEL, _SAME = 2.0, 0.01
 
 @dataclass(frozen=True)
 class Lines:
-    """What of a tilt was measured: its rows (all of them when None), and columns first to stop."""
+    """Measured part of a tilt: its rows (all of them when None), and columns first to stop."""
 
     tilt: int
     rows: Tensor | None
@@ -145,7 +145,7 @@ def _judged(
 
 
 def _is_common(value: float, others: Tensor) -> bool:
-    """Whether a constant line's value is also in lines that vary."""
+    """Return whether a constant line's value is also in lines that vary."""
     if others.numel() == 0:
         return False
     near = (others - value).abs() <= _ROUNDING * float(others.abs().max())
@@ -177,7 +177,7 @@ def _is_fixed(
     row: int,
     views: list[int],
 ) -> bool:
-    """Whether views of different angles show one pattern at the same columns: the detector's.
+    """Return whether views of different angles show one pattern at the same columns: the detector's.
 
     Only columns are asked from which a specimen would have moved.
     """
