@@ -153,7 +153,7 @@ class Checkpoints(GenerationStore):
 
 
 def _is_whole(found: Any) -> bool:
-    """Whether this is a generation as a commit record has it."""
+    """Return whether this is a generation as a commit record has it."""
     match found:
         case {"iteration": int(n), "digests": {**digests}}:
             return n > 0 and all(

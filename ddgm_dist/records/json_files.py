@@ -237,5 +237,5 @@ class JsonFolder:
 
 
 def _is_whole(name: str, suffix: str) -> bool:
-    """Whether a file name has the suffix, and is not that of a temporary file."""
+    """Return whether a file name has the suffix, and is not that of a temporary file."""
     return name.endswith(suffix) and not name.startswith(".")

@@ -55,7 +55,7 @@ def warn_of_writer(place: Place) -> None:
 
 
 def is_alive(lease: dict[str, Any]) -> bool:
-    """Whether the holder of a lease seems to be running, from one look at the file.
+    """Return whether the holder of a lease seems to be running, from one look at the file.
 
     It compares this host's clock with the holder's, so it may be wrong for a while where they differ.
     It serves messages only; no lease is taken over because of it.
@@ -64,7 +64,7 @@ def is_alive(lease: dict[str, Any]) -> bool:
 
 
 def is_stopped(lease: dict[str, Any]) -> bool:
-    """Whether the holder of a lease is a process of this machine that a signal has stopped."""
+    """Return whether the holder of a lease is a process of this machine that a signal has stopped."""
     return (
         _is_here(lease)
         and not is_dead(lease)
@@ -92,7 +92,7 @@ def _stat(pid: int) -> list[str]:
 
 
 def _is_here(held: dict[str, Any]) -> bool:
-    """Whether the holder of a lease is, or was, a process of this very machine."""
+    """Return whether the holder of a lease is, or was, a process of this very machine."""
     return machine() != "" and held.get("machine") == machine()
 
 
