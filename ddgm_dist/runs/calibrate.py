@@ -1,4 +1,4 @@
-"""How long a run will take: its steps are timed on this machine, each on one block or one call."""
+"""Estimate how long a run will take: time its steps on this machine, each on one block or call."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def _other_phases(trial: _Trial, denoise: float) -> tuple[float, dict[str, float
 
 
 def _readings(plan: Plan) -> int:
-    """How often a tile is read: once, or where its data are not kept, again and again."""
+    """Number of times that a tile is read: 1, or more if its data are not kept."""
     if plan.state != "store":
         return 1
     whole = plan.cached(plan.budget) >= plan.kept(1)
@@ -238,7 +238,7 @@ def _first_block(tile: Tile, rows: int) -> Tile:
 
 @contextmanager
 def _threads(count: int) -> Iterator[None]:
-    """As many threads of torch as a worker has."""
+    """Give torch as many threads as a worker has, within the block."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:

@@ -1,4 +1,4 @@
-"""Where a run is computed: in this process, or on Ray."""
+"""Choice of the engine of a run: this process, or Ray."""
 
 from __future__ import annotations
 

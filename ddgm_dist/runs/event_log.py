@@ -1,4 +1,4 @@
-"""What a run writes into its output store while it goes: the log of events, and its progress.
+"""Files that a run writes into its output store on its way: the log of events, and its progress.
 
 The log, ``events/``, has every event as a line of JSON. ``progress.json`` is replaced every few seconds:
 how far the run is, how fast, with how many workers, what was lost.

@@ -1,4 +1,4 @@
-"""Whether a run may write at a place: new, its own, or one that it replaces."""
+"""Decide whether a run may write at a place: new, its own, or one that it replaces."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def replacement_of(
 
 
 def is_of(place: Place, problem: Problem) -> bool:
-    """Whether the output at a place belongs to a problem; one with a damaged record does not."""
+    """Return whether the output at a place belongs to a problem; one with a damaged record does not."""
     with log_damage():
         record = RunRecord(place)
         saved = record.read_problem()
