@@ -1,4 +1,4 @@
-"""Whether a new store can be made at a place, before anything is written there."""
+"""Check that a new store can be made at a place, before anything is written there."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def prepare_output(target: Place, argument: str, *, overwrite: bool) -> None:
 
 
 def is_claim(place: Place) -> bool:
-    """Whether a place holds only a claim: the files of a writer that has written no data yet."""
+    """Return whether a place holds only a claim: the files of a writer that has written no data yet."""
     if listdir(place) != [SIDECAR]:
         return False
     # The lock and temporary files of a killed writer do not count.
@@ -88,5 +88,5 @@ def refuse_unmovable(place: Path, argument: str) -> None:
 
 
 def is_empty_folder(place: Place) -> bool:
-    """Whether a place is a folder with nothing in it; object stores have none."""
+    """Return whether a place is a folder with nothing in it; object stores have none."""
     return isinstance(place, Path) and place.is_dir() and not listdir(place)

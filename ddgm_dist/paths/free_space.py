@@ -1,4 +1,4 @@
-"""Why a write failed, and what to do about it, in words."""
+"""Messages of failed writes: the cause and the remedy."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def errno_of(error: BaseException) -> int | None:
 
 
 def obstacle(place: Path, error: BaseException) -> str:
-    """Why a write to a place failed, and the remedy: a clause without a full stop.
+    """Explain why a write to a place failed, and the remedy, in a clause without a full stop.
 
     Parameters
     ----------

@@ -30,7 +30,7 @@ __all__ = ["ObjectZarr", "refuse_pickles", "zarr_store"]
 
 
 def zarr_store(place: Place) -> str | ObjectZarr:
-    """What zarr-python opens a place by; a process asks once whether the bucket answers.
+    """Argument by which zarr-python opens a place; a process asks once whether the bucket answers.
 
     Raises
     ------
@@ -127,7 +127,7 @@ class ObjectZarr(Store):
         await self._ask("deleting in", self._store.delete_range(_below(prefix)))
 
     async def list(self) -> AsyncIterator[str]:
-        """All keys."""
+        """Yield all keys."""
         for key in await self._listed(""):
             yield key
 
