@@ -286,5 +286,5 @@ def _function(name: str) -> LoadedDenoiser:
 
 
 def _leads_to(missing: str | None, module: str) -> bool:
-    """Whether the module that is missing is the wanted one, or a package around it."""
+    """Return whether the module that is missing is the wanted one, or a package around it."""
     return missing is not None and f"{module}.".startswith(f"{missing}.")

@@ -27,7 +27,7 @@ _TORCHSCRIPT = re.compile(r'File "([^"]+)", line (\d+), in (\S+)')
 
 
 def passes(error: BaseException) -> bool:
-    """Whether an error passes through unchanged, as an engine or the command line handles it.
+    """Return whether an error passes through unchanged, as an engine or the command line handles it.
 
     These are lacking memory, a failed device, and errors of this package and of Ray. Of exceptions that
     are no `Exception`, only SystemExit is an error of the user's code.
@@ -114,5 +114,5 @@ def _is_within(file: str, folders: list[Path]) -> bool:
 
 
 def _is_machinery(file: str) -> bool:
-    """Whether a file merely leads to the code: Python's import system, or torch's way of calling."""
+    """Return whether a file merely leads to the code: Python's import system, or torch's calls."""
     return file.startswith("<") or "importlib" in file or _is_within(file, [_TORCH])
