@@ -1,4 +1,4 @@
-"""What each worker did when, from the log of events: spans of time by phase."""
+"""Activity of each worker, from the log of events: spans of time by phase."""
 
 from __future__ import annotations
 

@@ -96,7 +96,7 @@ class Status:
     last_event: float | None
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON values."""
+        """Convert to plain JSON values."""
         return asdict(self)
 
     def describe(self) -> str:

@@ -1,4 +1,4 @@
-"""How far a run is, from its output store alone, also while it goes on elsewhere. Nothing is written.
+"""Progress of a run, read from its output store alone, also while it runs elsewhere.
 
 The run may replace and delete files at any moment. A value that is missing or cannot be read is
 unknown; only a damaged ``problem.json`` or ``state.json`` is an error.

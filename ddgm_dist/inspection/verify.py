@@ -68,7 +68,7 @@ def verify(out: str | Path) -> dict[str, str]:
 def _wrong_samples(
     out: Place, record: RunRecord, state: Mapping[str, str] | None
 ) -> dict[str, str]:
-    """What is wrong with tiles of several samples: once these are deleted, nothing."""
+    """Defects in tiles of several samples; none are found once these are deleted."""
     wrong: dict[str, str] = {}
     for name, receipt in _receipts(record, state, SAMPLE_RECEIPTS):
         box, sample = receipt_box(receipt), receipt.get("sample")
