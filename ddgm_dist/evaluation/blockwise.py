@@ -59,7 +59,7 @@ class FileVolume:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Stored dtype."""
+        """Dtype of the stored array."""
         return self._source.dtype
 
     def read(self, box: Box) -> NDArray[np.float32]:
@@ -269,7 +269,7 @@ def measure_similarity(pair: Pair, span: float, run: Runner) -> float | None:
 
 
 def _similarity(task: tuple[Pair, float], block: Box) -> list[float]:
-    """For each piece, the mean over z of the SSIM map, summed over its columns that count."""
+    """Mean over z of each piece's SSIM map, summed over the columns that count."""
     pair, span = task
     (z0, y0, x0), (z1, y1, x1) = block.start, block.stop
     left, right = pair.box.x.start, pair.box.x.stop
