@@ -209,7 +209,7 @@ def _check_size(folder: Path) -> None:
 
 
 def _installed_version(server: JobServer) -> str:
-    """What the cluster's ``ddgm-dist`` says it is, asked by a job that does nothing else."""
+    """Version of the cluster's ``ddgm-dist``, asked by a job that does nothing else."""
     job, printed = f"ddgm-version-{secrets.token_hex(4)}", list[str]()
     server.submit(job, "ddgm-dist --version", None)
     outcome = server.follow(job, printed.append)
