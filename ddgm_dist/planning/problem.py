@@ -235,7 +235,7 @@ def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> l
 
 
 def changes(old: dict[str, Any], new: dict[str, Any]) -> tuple[list[str], list[str]]:
-    """What a user has changed between two problems: settings, the tilt series, the denoiser.
+    """Changes by the user between two problems: settings, the tilt series, the denoiser.
 
     Consequences of these, such as the schedule of N, are left out. They are listed only where no change
     by the user explains them: then the package has changed.
@@ -280,7 +280,7 @@ def _shown(value: Any) -> str:
 
 
 def _tilt_series(old: dict[str, Any], new: dict[str, Any], *, thickness: bool) -> list[str]:
-    """What of the tilt series has changed; its thickness only if no setting says so."""
+    """Changes of the tilt series; of its thickness only if no setting says so."""
     a, b = old.get("geometry", {}), new.get("geometry", {})
     shape = [
         f"{len(g.get('angles_deg', ()))} tilts of {g.get('rows')} x {g.get('field')} pixels"
