@@ -63,7 +63,7 @@ class Box:
         return Box((start[0], start[1], start[2]), (stop[0], stop[1], stop[2]))
 
     def contains(self, other: Box) -> bool:
-        """Whether every voxel of ``other`` is in this box."""
+        """Return whether every voxel of ``other`` is in this box."""
         return all(a <= b for a, b in zip(self.start, other.start, strict=True)) and all(
             a >= b for a, b in zip(self.stop, other.stop, strict=True)
         )
