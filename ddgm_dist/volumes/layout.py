@@ -41,7 +41,7 @@ class VolumeLayout:
             raise PlanError("shard", self.shard, f"must be a multiple of the chunk {self.chunk}")
 
     def covers_whole_shards(self, box: Box) -> bool:
-        """Whether the box is not empty and made of whole shards, clipped by the volume's edge."""
+        """Return whether the box is not empty and made of whole shards, clipped by the volume's edge."""
         axes = zip(box.start, box.stop, self.shard, self.shape, strict=True)
         return all(0 <= a < b <= n and a % s == 0 and (b % s == 0 or b == n) for a, b, s, n in axes)
 
