@@ -1,17 +1,19 @@
-"""Check the documentation: ``python -m tests.prose`` lists what is wrong, and ``make lint`` runs it.
+"""Check the prose: ``python -m tests.prose`` lists what is wrong, and ``make lint`` runs it.
 
-A sentence has at most 30 words and a line at most 120 characters. Private words are reported with
-the standard word. Every relative link, path and module that a page names must exist.
-``--code`` counts the banned words that the package still has in comments and strings.
+In pages, a sentence has at most 30 words and a line at most 120 characters. Private words are reported
+with the standard word. Every relative link, path and module that a page names must exist.
+
+In the package, comments and strings have no private words either. A docstring begins with what it
+describes, not with a word such as "Which" or "Whether".
 """
 
 from __future__ import annotations
 
-import argparse
+import ast
+import io
 import re
 import sys
 import tokenize
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -33,7 +35,7 @@ READERS_OWN = ("deploy/kubernetes/overlays/mine", "deploy/kubernetes/overlays/sp
 
 
 class Banned(NamedTuple):
-    """A word that no page has; with ``code``, neither have the package's comments and strings."""
+    """A word that no page has; with ``code``, nor do the package's comments and strings."""
 
     pattern: str
     instead: str
@@ -62,7 +64,8 @@ BANNED = (
     Banned(r"^#+ not yet$", "Limitations"),
     Banned(r"^#+ words$", "Glossary"),
     # Names that have changed.
-    Banned(r"\bmask_bad\b|--mask-bad\b", "impute_nonfinite, --impute-nonfinite", code=True),
+    Banned(r"\bmask_bad\b", "impute_nonfinite"),
+    Banned(r"--mask-bad\b", "--impute-nonfinite", code=True),
     Banned(r"`trust`|\btrust ?= ?\d", "data_weight_cap", code=True),
     Banned(r"\bspecimen: (?:slab|isolated)\b", "boundary: extended, boundary: vacuum", code=True),
     Banned(r"\bstate[:=] ?(?:resident|streamed)\b", "state: memory, state: store", code=True),
@@ -177,12 +180,14 @@ def long_lines(path: str, lines: Iterable[Line]) -> Iterator[Finding]:
             yield Finding(path, number, f"a line of {length} characters")
 
 
-def banned_words(path: str, lines: Iterable[Line]) -> Iterator[Finding]:
+def banned_words(
+    path: str, lines: Iterable[Line], entries: Iterable[Banned] = BANNED
+) -> Iterator[Finding]:
     """Words to be replaced, also where one is broken over two lines."""
     rows = [*lines, Line(0, "", True)]
     for (number, text, code), after in pairwise(rows):
         joined = text if after.code or code else f"{text} {after.text.strip()}"
-        for entry in BANNED:
+        for entry in entries:
             for found in re.finditer(entry.pattern, joined, re.IGNORECASE):
                 if found.start() < len(text):
                     yield Finding(path, number, f"{found[0]!r}: say {entry.instead}")
@@ -251,42 +256,61 @@ def check_page(root: Path, path: str) -> list[Finding]:
     return sorted(found, key=lambda each: each.line)
 
 
-def check(root: Path) -> list[Finding]:
-    """All that is wrong with the pages of a repository."""
-    pages = sorted({path for pattern in PAGES for path in root.glob(pattern)})
-    return [each for page in pages for each in check_page(root, page.relative_to(root).as_posix())]
-
-
 # The parts of an f-string are tokens of their own since Python 3.12.
 _WRITTEN = {tokenize.COMMENT, tokenize.STRING, getattr(tokenize, "FSTRING_MIDDLE", tokenize.STRING)}
+_QUOTES = re.compile(r"""^\w*["']+|["']+$""")
+_FRAGMENT = re.compile(
+    r"(?:(?:of|for|in|to|on|by|at|with|from|as)\s+)?(?:which|what|whose|whom|who)\b"
+    r"|(?:whether|why|how|its|their)\b",
+    re.IGNORECASE,
+)
 
 
-def banned_in_code(root: Path) -> Counter[str]:
-    """How often comments and strings of the package have the banned words that hold for code."""
-    counts: Counter[str] = Counter()
-    for path in sorted((root / "ddgm_dist").rglob("*.py")):
-        with path.open("rb") as file:
-            texts = [
-                each.string for each in tokenize.tokenize(file.readline) if each.type in _WRITTEN
-            ]
-        for entry in BANNED:
-            if entry.code:
-                hits = sum(len(re.findall(entry.pattern, each, re.IGNORECASE)) for each in texts)
-                counts[f"{entry.pattern}: say {entry.instead}"] += hits
-    return +counts
+def written(source: str) -> Iterator[Line]:
+    """Comments and strings of a module, as lines of text."""
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type in _WRITTEN:
+            text = _QUOTES.sub("", token.string)
+            for number, line in enumerate(text.splitlines(), token.start[0]):
+                yield Line(number, line.strip("# "), False)
 
 
-def main(root: Path, *, code: bool = False) -> int:
-    """Print what is found; the exit status is 1 if a page has something wrong."""
+def fragments(path: str, source: str) -> Iterator[Finding]:
+    """Docstrings that begin with a word which refers to nothing."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            found = _FRAGMENT.match(ast.get_docstring(node) or "")
+            if found:
+                what = f"a docstring that begins with {found[0]!r}: say what it describes"
+                yield Finding(path, node.body[0].lineno, what)
+
+
+def check_module(root: Path, path: str) -> list[Finding]:
+    """All that is wrong with the comments and strings of one module of the package."""
+    source = (root / path).read_text(encoding="utf-8")
+    banned = [entry for entry in BANNED if entry.code]
+    found = [*banned_words(path, written(source), banned), *fragments(path, source)]
+    return sorted(found, key=lambda each: each.line)
+
+
+def check(root: Path) -> list[Finding]:
+    """All that is wrong with the pages and the package of a repository."""
+    pages = sorted({path for pattern in PAGES for path in root.glob(pattern)})
+    modules = sorted((root / "ddgm_dist").rglob("*.py"))
+    return [
+        each
+        for files, check_one in ((pages, check_page), (modules, check_module))
+        for file in files
+        for each in check_one(root, file.relative_to(root).as_posix())
+    ]
+
+
+def main(root: Path) -> int:
+    """Print what is found; the exit status is 1 if something is wrong."""
     findings = check(root)
     print(*findings, sep="\n", end="\n" if findings else "")
-    if code:
-        for entry, count in banned_in_code(root).most_common():
-            print(f"ddgm_dist: {count:4d} x {entry}")
     return 1 if findings else 0
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--code", action="store_true", help="count banned words in the package")
-    sys.exit(main(Path(__file__).parents[1], code=parser.parse_args().code))
+    sys.exit(main(Path(__file__).parents[1]))

@@ -241,7 +241,7 @@ def _settings(needs: Resources, slurm: Slurm) -> str:
         "wait_seconds": slurm.wait_seconds,
     }
     own = {
-        "patience": slurm.signal_seconds - _LEAVING,
+        "grace": slurm.signal_seconds - _LEAVING,
         "starts": slurm.starts,
         "limit": seconds_of(slurm.time),
     }

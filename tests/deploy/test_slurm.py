@@ -107,7 +107,7 @@ def test_checkpoints_come_within_the_time_of_notice() -> None:
         text = render_sbatch(RUN, NEEDS, site(signal_seconds=notice))
         every = int(re.findall(r"checkpoint_every=(\d+)", text)[0])
         assert directives(text)["signal"] == f"B:TERM@{notice}"
-        assert every < settings(text)["patience"] < notice
+        assert every < settings(text)["grace"] < notice
 
 
 def test_directives() -> None:

@@ -94,9 +94,9 @@ leave() { # handles SIGTERM
     if [[ $(state) != RUNNING ]]; then
         say "SIGTERM: the job was cancelled, or requeued by somebody else"
     else
-        say "SIGTERM: time is nearly over; going on until a checkpoint is written, $patience s at most"
+        say "SIGTERM: time is nearly over; going on until a checkpoint is written, $grace s at most"
         local since=$SECONDS
-        while working && [[ -e $home/driver ]] && ((SECONDS - since < patience)); do
+        while working && [[ -e $home/driver ]] && ((SECONDS - since < grace)); do
             if checkpointed $((SECONDS - since)); then
                 say "a checkpoint is written"
                 break
