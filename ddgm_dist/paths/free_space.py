@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 from ddgm_dist.errors import StorageError
-from ddgm_dist.paths.object_store import strip_http_body
+from ddgm_dist.paths.object_store import request_error
 from ddgm_dist.paths.place import ObjectPath, Place
 
 __all__ = ["errno_of", "obstacle", "write_error"]
@@ -75,10 +75,7 @@ def obstacle(place: Path, error: BaseException) -> str:
 def write_error(place: Place, nbytes: int, error: Exception) -> StorageError:
     """The error for a write that failed: how many bytes to which place, and why."""
     if isinstance(place, ObjectPath):
-        return StorageError(
-            f"writing {nbytes} bytes to {place} failed; check the network, the bucket and the "
-            f"credentials, then run again ({strip_http_body(error)})"
-        )
+        return request_error(f"writing {nbytes} bytes to", place, error)
     return StorageError(
         f"writing {nbytes} bytes to {place} failed; {obstacle(place, error)} ({error})"
     )

@@ -22,10 +22,12 @@ __all__ = [
     "DRIVERS",
     "bucket_store",
     "environment",
+    "keys_below",
     "kvstore",
     "kvstore_spec",
     "list_keys",
     "probe_bucket",
+    "request_error",
     "strip_http_body",
     "wait_for",
 ]
@@ -189,18 +191,26 @@ def wait_for(doing: str, place: ObjectPath, future: Any) -> Any:
     try:
         return future.result()
     except (ValueError, OSError) as error:
-        raise StorageError(
-            f"{doing} {place} failed; check the network, the bucket and the credentials, then run "
-            f"again ({strip_http_body(error)})"
-        ) from None
+        raise request_error(doing, place, error) from None
+
+
+def request_error(doing: str, place: ObjectPath, error: Exception) -> StorageError:
+    """The error of a request that failed, with advice."""
+    return StorageError(
+        f"{doing} {place} failed; check the network, the bucket and the credentials, then run again "
+        f"({strip_http_body(error)})"
+    )
+
+
+def keys_below(folder: str) -> ts.KvStore.KeyRange:
+    """The keys below a folder; all, if it has no name."""
+    prefix = folder.rstrip("/").encode()
+    # "0" follows "/".
+    return ts.KvStore.KeyRange(prefix + b"/", prefix + b"0") if prefix else ts.KvStore.KeyRange()
 
 
 def list_keys(place: ObjectPath) -> list[str]:
     """Keys below a place, relative to it."""
-    prefix = f"{place.key}/".encode() if place.key else b""
-    # "0" follows "/": this is the range of all keys with the prefix.
-    within = ts.KvStore.KeyRange(prefix, prefix[:-1] + b"0" if prefix else b"")
-    found = wait_for(
-        "listing", place, bucket_store(place).list(within, strip_prefix_length=len(prefix))
-    )
-    return [key.decode() for key in found]
+    within = keys_below(place.key)
+    request = bucket_store(place).list(within, strip_prefix_length=len(within.inclusive_min))
+    return [key.decode() for key in wait_for("listing", place, request)]

@@ -21,9 +21,9 @@ from zarr.abc.store import (
 )
 from zarr.core.buffer import Buffer, BufferPrototype
 
-from ddgm_dist.errors import InputError, StorageError
+from ddgm_dist.errors import InputError
 from ddgm_dist.paths.forks import used
-from ddgm_dist.paths.object_store import kvstore, probe_bucket, strip_http_body
+from ddgm_dist.paths.object_store import keys_below, kvstore, probe_bucket, request_error
 from ddgm_dist.paths.place import ObjectPath, Place
 
 __all__ = ["ObjectZarr", "refuse_pickles", "zarr_store"]
@@ -124,7 +124,7 @@ class ObjectZarr(Store):
     async def delete_dir(self, prefix: str) -> None:
         """Delete all values below a prefix."""
         self._check_writable()
-        await self._ask("deleting in", self._store.delete_range(_below(prefix)))
+        await self._ask("deleting in", self._store.delete_range(keys_below(prefix)))
 
     async def list(self) -> AsyncIterator[str]:
         """Yield all keys."""
@@ -144,27 +144,18 @@ class ObjectZarr(Store):
             yield name
 
     async def _listed(self, folder: str) -> Iterable[str]:
-        keys = await self._ask("listing", self._store.list(_below(folder)))
+        keys = await self._ask("listing", self._store.list(keys_below(folder)))
         return sorted(key.decode() for key in keys)
 
     async def _ask(self, doing: str, future: Any) -> Any:
         try:
             return await future
         except (ValueError, OSError) as error:
-            raise StorageError(
-                f"{doing} {self.place} failed; check the network, the bucket and the credentials, "
-                f"then run again ({strip_http_body(error)})"
-            ) from None
+            raise request_error(doing, self.place, error) from None
 
 
 def _reopen(place: ObjectPath, read_only: bool) -> ObjectZarr:
     return ObjectZarr(place, read_only=read_only)
-
-
-def _below(folder: str) -> ts.KvStore.KeyRange:
-    """The keys below a folder; all, if it has no name."""
-    prefix = folder.rstrip("/").encode()
-    return ts.KvStore.KeyRange(prefix + b"/", prefix + b"0") if prefix else ts.KvStore.KeyRange()
 
 
 def _slice(part: ByteRequest | None) -> slice | None:
