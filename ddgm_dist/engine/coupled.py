@@ -66,7 +66,7 @@ class GroupWork(Work):
 
     @property
     def finished(self) -> bool:
-        """Whether nothing is left."""
+        """True once no call is left."""
         return not self._waiting and not self._open
 
     def set_workers(self, workers: Collection[str]) -> None:
@@ -123,7 +123,7 @@ class GroupWork(Work):
             self._push(group, task.tile.name)
 
     def is_stale(self, task: Task) -> bool:
-        """Whether the call's outcome is not needed any more."""
+        """Return whether the call's outcome is not needed any more."""
         group = self._group_of.get(task.tile.name)
         return group is None or group.epoch != task.epoch
 
@@ -184,7 +184,7 @@ class GroupWork(Work):
             self._roll_back(group)
 
     def drain(self, worker: str) -> bool:
-        """Whether a worker may leave without loss; if not, prepare for it to leave soon.
+        """Return whether a worker may leave without loss; if not, prepare for it to leave soon.
 
         Its groups are checkpointed at the next iteration, stop there, and then move to the other
         workers. Near the end they finish instead.
@@ -258,7 +258,7 @@ class GroupWork(Work):
         return [w for w in self._workers if w not in self._leaving]
 
     def _held(self, groups: Collection[Group]) -> dict[str, int]:
-        """How many tiles of some groups each staying worker holds."""
+        """Number of tiles of some groups that each staying worker holds."""
         held = dict.fromkeys(self._staying(), 0)
         for group in groups:
             for home in group.home.values():

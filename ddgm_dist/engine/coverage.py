@@ -1,4 +1,4 @@
-"""How much of a run is done, when work may be repeated, resumed and rolled back."""
+"""Share of a run that is done, when work may be repeated, resumed and rolled back."""
 
 from __future__ import annotations
 

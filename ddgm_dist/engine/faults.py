@@ -1,4 +1,4 @@
-"""What to do about a fault: a pure function of what happened and what happened before.
+"""The fault policy: a pure function from a fault and the faults before to an action.
 
 An engine says which `Fault` an error is; `decide` says what follows. Steps are functions of
 addresses and the problem fixes every generation, so doing work again is always safe. The policy is
@@ -14,7 +14,7 @@ __all__ = ["Action", "Decision", "Fault", "Limits", "RetryHistory", "decide"]
 
 
 class Fault(StrEnum):
-    """What happened to a call or a worker."""
+    """Kind of failure of a call or a worker."""
 
     BUG = "bug"  # the code raised: the same again would follow
     INPUT = "input"  # one of our own errors: the message is for the user
@@ -33,7 +33,7 @@ class Fault(StrEnum):
 
 
 class Action(StrEnum):
-    """What follows from a fault; the values are shown to the user."""
+    """Action after a fault; its value is shown to the user."""
 
     FAIL = "fail"
     REDO = "redo"  # the same call again, by any worker
@@ -47,7 +47,7 @@ class Action(StrEnum):
 
 @dataclass(frozen=True)
 class Limits:
-    """When to give up.
+    """Numbers of faults after which a run gives up.
 
     Attributes
     ----------
@@ -69,7 +69,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class RetryHistory:
-    """What happened before.
+    """Faults before this one, of the same call, tile, group and run.
 
     Attributes
     ----------
@@ -100,7 +100,7 @@ class RetryHistory:
 
 @dataclass(frozen=True)
 class Decision:
-    """What to do.
+    """The action that follows a fault.
 
     Attributes
     ----------
@@ -125,19 +125,19 @@ _MEMORY = (
 
 
 def decide(fault: Fault, history: RetryHistory, limits: Limits) -> Decision:
-    """The fault policy.
+    """Decide what follows a fault.
 
     Parameters
     ----------
     fault, history
-        What happened, and what happened before to the same call, tile, group and run.
+        The fault, and the faults before of the same call, tile, group and run.
     limits
-        When to give up.
+        Numbers of faults after which the run gives up.
 
     Returns
     -------
     Decision
-        What to do. Any sequence of faults without progress ends in ``Action.FAIL``, but for nodes
+        The action. Any sequence of faults without progress ends in ``Action.FAIL``, but for nodes
         that are taken away as announced.
     """
     decision = Decision(Action.FAIL)  # of a bug, of bad input, of a first worker that is unfit

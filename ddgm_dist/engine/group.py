@@ -45,8 +45,8 @@ class Group:
     busy
         Tiles whose call is in flight.
     begun
-        Tiles that a worker was given since the group was set to a generation, so that it may hold
-        their state; the others can change workers at no cost.
+        Tiles that a worker was given since the group was set to a generation. It may hold their
+        state; the other tiles can change workers at no cost.
     written
         Tiles whose result is written.
     load
@@ -91,7 +91,7 @@ class Group:
         self.committed = n
 
     def can_begin(self, name: str) -> bool:
-        """Whether the tile's next call can be made: the tiles around it have come as far."""
+        """Return whether the tile's next call can be made: the tiles around it have come as far."""
         n = self.done[name]
         if name in self.busy or (n >= self.iterations and name in self.written):
             return False

@@ -28,7 +28,7 @@ class LocalEngine:
     workers = 1
 
     def announce(self, tiles: int) -> str:
-        """Where so many tiles will be computed, in one line."""
+        """Say in one line where this number of tiles will be computed."""
         return f"computing {tiles} tile{'s' if tiles > 1 else ''} in this process"
 
     def connected(self) -> contextlib.AbstractContextManager[None]:

@@ -1,4 +1,4 @@
-"""What an engine is: it runs a job and reports events."""
+"""The protocol of an engine: it runs a job and reports events."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Engine(Protocol):
 
     @property
     def workers(self) -> int:
-        """How many tiles are computed at the same time."""
+        """Number of tiles that are computed at the same time."""
 
     def budget(self, asked: int | None) -> int | None:
         """Bytes that a worker may use: as many as asked for, or what is available.
@@ -30,13 +30,13 @@ class Engine(Protocol):
         """
 
     def announce(self, tiles: int) -> str:
-        """Where so many tiles will be computed, in one line for people."""
+        """Say in one line for people where this number of tiles will be computed."""
 
     def connected(self) -> contextlib.AbstractContextManager[None]:
         """A connection to what the engine needs and does not start itself; fails if it is not there."""
 
     def metrics(self, job: Job, tally: Tally) -> contextlib.AbstractContextManager[Report]:
-        """What shows the run's figures elsewhere: called for each event once the tally has it."""
+        """Report of the run's figures elsewhere, called for each event once the tally has it."""
 
     def run(self, job: Job, done: frozenset[str], report: Report) -> None:
         """Compute and write every tile whose name is not in ``done``."""

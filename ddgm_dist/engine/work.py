@@ -1,4 +1,4 @@
-"""What there is to do, and in which order: the state of a run, without any engine.
+"""The calls of a run and their order: the state of a run, without any engine.
 
 A scheduler asks `Work.next` for a worker's next call and reports how the call ended. In `TileWork` tiles
 are independent and each is one call; :mod:`.coupled` has the tiles that exchange halos.
@@ -20,7 +20,7 @@ __all__ = ["Assignment", "Task", "TileWork", "Work"]
 
 @dataclass(frozen=True)
 class Task:
-    """One call.
+    """One call that a worker makes for a tile.
 
     Attributes
     ----------
@@ -62,14 +62,14 @@ Assignment = tuple[Task, tuple[Any, ...]]
 
 
 class Work(Protocol):
-    """What a scheduler needs to know of a run.
+    """The calls of a run, as a scheduler sees them.
 
     Methods that return here have a default, for work whose workers hold no states between calls.
     """
 
     @property
     def finished(self) -> bool:
-        """Whether nothing is left."""
+        """True once no call is left."""
 
     def set_workers(self, workers: Collection[str]) -> None:
         """Set the workers that take calls."""
@@ -91,7 +91,7 @@ class Work(Protocol):
         """
 
     def unit(self, tile: str) -> str:
-        """What is committed and rolled back together with a tile; empty if the tile is done."""
+        """Unit that is committed and rolled back together with a tile; empty if the tile is done."""
 
     def requeue(self, task: Task, *, last: bool = False) -> None:
         """Let a call be made again: by the worker that holds the tile, or by any.
@@ -105,7 +105,7 @@ class Work(Protocol):
         """
 
     def is_stale(self, task: Task) -> bool:
-        """Whether the call's outcome is not needed any more."""
+        """Return whether the call's outcome is not needed any more."""
 
     def discard(self, worker: str, task: Task) -> None:
         """A stale call has ended: the state that its worker kept of it is of no use."""
@@ -135,7 +135,7 @@ class Work(Protocol):
         return
 
     def drain(self, worker: str) -> bool:
-        """Whether a worker may leave without loss; if not, prepare for it to leave soon."""
+        """Return whether a worker may leave without loss; if not, prepare for it to leave soon."""
 
     def drops(self) -> list[tuple[str, list[str]]]:
         """Workers, each with the tiles whose states it holds to no use."""
@@ -168,7 +168,7 @@ class TileWork(Work):
 
     @property
     def finished(self) -> bool:
-        """Whether nothing is left."""
+        """True once no call is left."""
         return not self._left
 
     def set_workers(self, workers: Collection[str]) -> None:
@@ -208,7 +208,7 @@ class TileWork(Work):
                 self._waiting.appendleft(task.tile)
 
     def is_stale(self, task: Task) -> bool:
-        """Whether the call's outcome is not needed any more."""
+        """Return whether the call's outcome is not needed any more."""
         return task.tile.name not in self._left
 
     def roll_back(self, task: Task) -> None:

@@ -41,7 +41,7 @@ def find_address(given: str | None) -> Address | None:
     """The cluster that is meant, or None where one is to be started on this machine.
 
     Ray prefers ``RAY_ADDRESS`` to ``auto``. A job of a cluster finds its address there, and must not
-    start a cluster inside it, so the variable counts where nothing was given as well.
+    start a cluster inside it. So the variable also counts if no address was given.
 
     Parameters
     ----------

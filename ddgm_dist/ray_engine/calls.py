@@ -48,7 +48,7 @@ class Call:
 
     @property
     def is_stale(self) -> bool:
-        """Whether the outcome is not needed any more."""
+        """True if the outcome is not needed any more."""
         return self.work.is_stale(self.task)
 
     def requeue(self, *, last: bool = False) -> None:

@@ -75,7 +75,7 @@ class RayEngine:
         return self._workers or os.cpu_count() or 1
 
     def announce(self, tiles: int) -> str:
-        """Where so many tiles will be computed, in one line."""
+        """Say in one line where this number of tiles will be computed."""
         if not starts_here(self.address):
             return f"running on the Ray cluster{f' at {self.address}' if self.address else ''}"
         count = shares([this_machine()], self._workers, tiles, None).workers

@@ -58,7 +58,7 @@ def _chosen() -> tuple[str, str]:
 
 
 def _socket() -> str:
-    """What Ray adds to the folder; the date and the process number are of our own lengths."""
+    """The part that Ray adds to the folder; date and process number have the usual lengths."""
     return f"/ray/session_2000-01-01_00-00-00_000000_{os.getpid()}/sockets/plasma_store"
 
 

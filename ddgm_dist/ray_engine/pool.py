@@ -79,7 +79,7 @@ class WorkerHandle:
 
 @dataclass(frozen=True, eq=False)
 class Refusal:
-    """Why a worker that was started is not admitted.
+    """Refusal to admit a worker that was started.
 
     Attributes
     ----------
@@ -100,7 +100,7 @@ class Refusal:
 
     @property
     def place(self) -> str:
-        """What workers that fail for the same cause have in common: the node, or the cause."""
+        """The node, or else the cause: workers that fail for the same cause have it in common."""
         return self.node or self.why
 
     @property

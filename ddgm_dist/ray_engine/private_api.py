@@ -1,4 +1,4 @@
-"""What Ray does not offer in public: each in one place, and harmless where it is missing.
+"""Uses of Ray that its public API lacks: each in one place, and harmless where it is missing.
 
 Ray is imported where it is called, for its import takes seconds and an address is checked without it.
 """
@@ -145,7 +145,7 @@ def refresh_settings() -> None:
 
 
 def has_token() -> bool:
-    """Whether Ray finds a token: in the environment, the file that it names, or ``~/.ray``.
+    """Return whether Ray finds a token: in the environment, the file that it names, or ``~/.ray``.
 
     True where this Ray knows no tokens (before 2.52), for then there is none to be made.
     """

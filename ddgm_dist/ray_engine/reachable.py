@@ -1,4 +1,4 @@
-"""Whether a cluster can be reached, or Ray started here: checked within seconds, and before Ray is.
+"""Check within seconds that a cluster can be reached, or Ray started here, before Ray is imported.
 
 Ray itself would try for minutes to reach an address.
 """
@@ -30,13 +30,13 @@ _CERTIFICATES = "RAY_USE_TLS=1, RAY_TLS_SERVER_CERT, RAY_TLS_SERVER_KEY and RAY_
 
 
 def is_connected() -> bool:
-    """Whether this process is connected to Ray. Ray is not imported for the answer."""
+    """Return whether this process is connected to Ray. Ray is not imported for the answer."""
     ray = sys.modules.get("ray")
     return ray is not None and bool(ray.is_initialized())
 
 
 def starts_here(address: str | None) -> bool:
-    """Whether :func:`ddgm_dist.ray_engine.cluster.connected` would start Ray on this machine.
+    """Return whether :func:`ddgm_dist.ray_engine.cluster.connected` would start Ray on this machine.
 
     Raises
     ------

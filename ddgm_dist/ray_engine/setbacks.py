@@ -24,7 +24,7 @@ __all__ = ["Setbacks"]
 
 @dataclass
 class _UnitCost:
-    """What faults have cost a unit since its last checkpoint.
+    """Cost of faults for a unit since its last checkpoint.
 
     Attributes
     ----------

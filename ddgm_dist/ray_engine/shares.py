@@ -1,4 +1,4 @@
-"""How a cluster's nodes are divided among workers. Ray is not imported here."""
+"""Division of a cluster's nodes among workers. Ray is not imported here."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ __all__ = ["Shares", "memory_per_worker", "shares", "this_machine"]
 def this_machine() -> dict[str, float]:
     """Resources of the node that Ray would start here, before it is started.
 
-    Ray sets 30 % of the free memory aside for its object store; `available_memory` leaves 20 % to
-    other processes, so seven eighths of it are what Ray has left.
+    Ray sets 30 % of the free memory aside for its object store. `available_memory` leaves 20 % to
+    other processes. So Ray has seven eighths of it left.
     """
     found: dict[str, float] = {"CPU": os.cpu_count() or 1, "GPU": torch.cuda.device_count()}
     free = available_memory()
@@ -27,7 +27,7 @@ def this_machine() -> dict[str, float]:
 
 @dataclass(frozen=True)
 class Shares:
-    """How many workers, and what each asks of its node.
+    """Number of workers, and the resources that each asks of its node.
 
     Attributes
     ----------

@@ -45,7 +45,7 @@ def versions() -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Handshake:
-    """What a worker reports once its actor is up.
+    """Report of a worker once its actor is up.
 
     Attributes
     ----------
@@ -83,7 +83,7 @@ class Heartbeat:
 
 
 class Worker:
-    """One actor.
+    """Ray actor that computes tiles of one job.
 
     Parameters
     ----------
@@ -144,7 +144,7 @@ class Worker:
 
     def _run(self, task: Task) -> tuple[Receipt | Paused, list[Event]]:
         self._set_threads()
-        # A worker that was given up may have written the tile without an answer: a host that is cut
+        # A worker that was given up may have written the tile without an answer. A host that is cut
         # off from the others computes on for a minute.
         written = self.solver.written(task.tile) if task.retried else None
         if written is not None:
@@ -219,5 +219,5 @@ class Worker:
 
 
 def _identity(task: Task) -> tuple[str, int, int]:
-    """What tells the calls of one tile apart."""
+    """Identity of a call among those of one tile."""
     return task.kind, task.n, task.epoch
