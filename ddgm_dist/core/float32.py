@@ -32,7 +32,7 @@ def as_float32(
     argument, name
         Name of the argument that the values were read for, and of their source, for messages.
     origin
-        Where the block begins, one index per axis; all zero by default.
+        First index of the block along each axis; all zero by default.
     copy
         Whether the result must be a fresh, writable array.
 

@@ -100,7 +100,7 @@ class Geometry:
     def domain(self) -> tuple[int, int]:
         """Columns ``[start, stop)`` that are solved for; the field is ``[0, field)``.
 
-        An extended specimen goes on beyond the field, so its domain is padded by ``reach`` on each
+        An extended specimen continues beyond the field, so its domain is padded by ``reach`` on each
         side. A specimen in vacuum ends with the field.
         """
         pad = self.reach if self.boundary == "extended" else 0

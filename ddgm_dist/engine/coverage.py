@@ -48,7 +48,7 @@ class Coverage:
         Returns
         -------
         bool
-            Whether it was seen for the first time.
+            True if it was seen for the first time.
         """
         seen, bit = self._seen.get(tile, 0), 1 << iteration
         if seen & bit:

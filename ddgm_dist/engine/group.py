@@ -37,7 +37,7 @@ class Group:
     senders, receivers
         Names of the tiles around each tile: it takes pieces of the former, makes pieces for the latter.
     epoch
-        How often the group was rolled back; calls of an earlier epoch are stale.
+        Number of times that the group was rolled back; calls of an earlier epoch are stale.
     home
         Worker that a resident tile is assigned to, by tile.
     done

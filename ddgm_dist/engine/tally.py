@@ -50,16 +50,16 @@ class Tally:
     last
         The latest step.
     started
-        When the session began.
+        Time at which the session began.
     working
-        When the first step began; None before one is done.
+        Time at which the first step began; None before one is done.
     last_event
-        When the latest event came; None before one has come.
+        Time of the latest event; None before one has come.
     progressed, secured
         When a step or a tile was last done; when a checkpoint or a tile was last written. Before that,
         when the session began.
     checkpointed
-        When the latest checkpoint was written; None before one is.
+        Time of the latest checkpoint; None before one is written.
     """
 
     problem: Problem

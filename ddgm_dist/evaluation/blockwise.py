@@ -254,7 +254,7 @@ def measure_similarity(pair: Pair, span: float, run: Runner) -> float | None:
     span
         Range of values; the constants of SSIM are fractions of it.
     run
-        Where the tasks run.
+        Runs the tasks; `open_scheduler` yields it.
 
     Raises
     ------

@@ -110,7 +110,7 @@ def evaluate(
         Rows of the reference that the volume covers, such as the ``rows`` of `simulate`. They must be
         given where the reference has more rows than the volume.
     scheduler
-        Where the tasks run: ``threads`` of this process, one after the other (``sync``), or ``ray``.
+        Place of the tasks: ``threads`` of this process, one after the other (``sync``), or ``ray``.
         On Ray, paths must be reachable from all nodes, and arrays are sent to them.
     address
         Address of a Ray cluster. None uses the Ray this process is connected to, or starts one on

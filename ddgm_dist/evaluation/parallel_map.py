@@ -51,8 +51,8 @@ def open_scheduler(name: str, address: str | None = None) -> Iterator[Runner]:
         ``threads``: one per CPU of this process. ``sync``: one call after the other, in this thread.
         ``ray``: tasks of one CPU each on a Ray cluster.
     address
-        Of the cluster; None uses the Ray this process is connected to, or starts one on this machine
-        for the time of the context.
+        Address of the cluster. None uses the Ray this process is connected to, or starts one on this
+        machine for the time of the context.
 
     Raises
     ------

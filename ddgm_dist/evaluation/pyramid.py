@@ -57,7 +57,7 @@ def build_pyramid(
     levels
         Number of levels to add; None: until neither y nor x has more than 256 voxels, maybe none.
     scheduler
-        Where the tasks run: ``threads`` of this process, one after the other (``sync``), or on ``ray``.
+        Place of the tasks: ``threads`` of this process, one after the other (``sync``), or ``ray``.
     address
         Address of a Ray cluster. None uses the Ray this process is connected to, or starts one on
         this machine for the time of the call.

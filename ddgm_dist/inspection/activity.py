@@ -22,7 +22,7 @@ class Activity:
     Attributes
     ----------
     session
-        Its name.
+        Name of the session.
     spans
         Spans by worker and phase, in the order of the log.
     faults

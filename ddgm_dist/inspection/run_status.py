@@ -38,7 +38,7 @@ class Status:
     path
         Path of the output.
     work
-        Where the run writes: the output, or the store that will replace it.
+        Place where the run writes: the output, or the store that will replace it.
     replaces
         Whether the run will replace a result, which can be read until then. Everything else here
         describes the run, not that result.

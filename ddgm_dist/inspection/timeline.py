@@ -113,7 +113,7 @@ class _Clock:
     Attributes
     ----------
     starts
-        Where each session starts on the axis, seconds.
+        Start of each session on the axis, seconds.
     offsets
         Subtracted from the times of each session, seconds since the epoch.
     pauses

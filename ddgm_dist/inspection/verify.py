@@ -32,7 +32,7 @@ def verify(out: str | Path) -> dict[str, str]:
     Returns
     -------
     dict
-        What is wrong, by name of tile: ``missing``, ``damaged`` (unreadable, or not what was written),
+        Defects by name of tile: ``missing``, ``damaged`` (unreadable, or not what was written),
         ``deviation damaged`` (the same of the standard deviation) or ``receipt damaged``. Tiles of
         several samples are read as long as the samples are kept. A volume that is complete also has
         ``shard z/y/x``: ``no receipt`` where that is so.

@@ -43,7 +43,7 @@ class Blur:
     field
         Shape ``(z, x)`` of the measured images.
     boundary
-        ``unknown``: the specimen goes on beyond the field, and images have a margin of the
+        ``unknown``: the specimen continues beyond the field, and images have a margin of the
         kernel's radius. ``periodic``: images wrap around.
 
     Notes

@@ -46,7 +46,7 @@ class Artifacts:
     edges
         Columns at the edges of views that hold one value, and ``edge_value``, of the first.
     unsure
-        Those of the edges that may be vacuum beside a specimen.
+        Edges that may be vacuum beside a specimen.
     """
 
     hot: Places

@@ -40,7 +40,7 @@ class Background:
     error
         Standard deviation of c, from how the views scatter.
     share
-        How much of the whole a constant must be that is none of the specimen's.
+        Least share of the whole that a constant must be to count as no part of the specimen.
     """
 
     constant: float
@@ -63,7 +63,7 @@ def fit_background(means: Sequence[float], angles: Sequence[float]) -> Backgroun
     means
         Mean of each view over the rays within the field; NaN where a view measures nothing.
     angles
-        Radians.
+        Tilt angles, radians.
     """
     values = np.asarray(means, dtype=np.float64)
     path = 1 / np.cos(np.asarray(angles, dtype=np.float64))

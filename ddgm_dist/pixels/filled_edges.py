@@ -44,7 +44,7 @@ class Edge:
     side
         0 at the first column, 1 at the last.
     width, value
-        How many columns, and what they hold.
+        Number of columns, and their value.
     share, taken
         Share of the view's sampled pixels that hold the value; share that edges and blank rows take.
     amid
@@ -74,7 +74,7 @@ def are_filled(edges: Sequence[Edge], geometry: Geometry) -> bool:
     Parameters
     ----------
     edges
-        Those at this end, one per tilt at most.
+        Edges at this end, one per tilt at most.
     geometry
         Geometry of the series.
     """

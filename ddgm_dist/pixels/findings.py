@@ -30,9 +30,9 @@ class Finding:
     Attributes
     ----------
     kind
-        What it is.
+        Kind of the finding.
     count
-        How many pixels, views, rows of views, or edges; 1 for a constant.
+        Number of pixels, views, rows of views, or edges; 1 for a constant.
     places
         The first few: ``(tilt, y, u)``, ``(tilt, y)``, ``(tilt,)``, or first and stop of a box's tilts,
         rows and columns.

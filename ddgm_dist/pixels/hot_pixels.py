@@ -65,9 +65,9 @@ def find_hot(block: Floats, threshold: float, among: Pixels | None = None) -> Pi
     block
         ``(tilt, rows, columns)``; pixels that are not finite are passed over.
     threshold
-        In the unit of the block.
+        Threshold in the unit of the block.
     among
-        What `may_be_hot` said of the block, if it was asked.
+        Result of `may_be_hot` for the block, if it was called.
 
     Returns
     -------
@@ -150,7 +150,7 @@ class HotThreshold:
     Parameters
     ----------
     parts
-        How many parts there will be.
+        Number of parts to come.
     """
 
     def __init__(self, parts: int) -> None:

@@ -47,7 +47,7 @@ class Observations:
         Indices of the pixels that do, in the flattened series, ascending; if they are too many, only
         of the first few.
     count
-        How many do.
+        Number of pixels that do.
     crowded
         Whether that is more than faults could be; then counting stopped.
     blank

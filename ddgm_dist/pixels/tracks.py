@@ -42,7 +42,7 @@ def specimen_rows(tilt: Numbers, row: Numbers, column: Numbers, geometry: Geomet
     Returns
     -------
     rows
-        In ascending order, each once.
+        Rows in ascending order, each once.
     """
     views, height = geometry.tilts, geometry.rows
     if views <= _NEIGHBOURS or not len(tilt):

@@ -95,7 +95,7 @@ class Problem:
         Parameters
         ----------
         geometry, config, intensity
-            What is solved.
+            Geometry, configuration and intensity of the problem.
         stride
             Stride of the denoiser.
         data_digest, denoiser_digest, screen
@@ -248,7 +248,7 @@ def changes(old: dict[str, Any], new: dict[str, Any]) -> tuple[list[str], list[s
     Returns
     -------
     tuple[list[str], list[str]]
-        What changed, in words; and ``KEY=VALUE`` of the settings that the old problem has.
+        Changes in words; and ``KEY=VALUE`` of the settings that the old problem has.
     """
     a, b = _config(old), _config(new)
     keys = sorted(key for key in a.keys() | b.keys() if a.get(key) != b.get(key))

@@ -119,7 +119,7 @@ class UNet(nn.Module):
     Parameters
     ----------
     spec
-        Architecture.
+        Architecture of the network.
     """
 
     def __init__(self, spec: UNetSpec | None = None) -> None:

@@ -26,9 +26,9 @@ class Address:
     looked_at
         The same without ``auto``: the cluster that Ray would find. None where it would find none.
     source
-        Where it is from: ``address``, the variable ``RAY_ADDRESS``, or the file that ``auto`` reads.
+        Origin: ``address``, the variable ``RAY_ADDRESS``, or the file that ``auto`` reads.
     hint
-        What to try if it is wrong; empty for an address that the user has typed.
+        Advice if it is wrong; empty for an address that the user has typed.
     """
 
     given: str
@@ -80,7 +80,7 @@ def endpoint(address: str, source: str = "address") -> tuple[str, int]:
     address
         ``HOST:PORT`` or ``ray://HOST:PORT``; an IPv6 host stands in brackets.
     source
-        Where it is from, for messages.
+        Origin of the address, for messages.
 
     Raises
     ------

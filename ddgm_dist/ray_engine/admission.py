@@ -27,7 +27,7 @@ class Admission:
     Parameters
     ----------
     job
-        What is computed.
+        Job of the run.
     calls, setbacks
         Calls in flight; what counts the workers that are lost.
     report

@@ -30,7 +30,7 @@ class Call:
     attempts
         Repetitions so far.
     since
-        When it was last sent, monotonic seconds.
+        Time at which it was last sent, monotonic seconds.
     """
 
     worker: WorkerHandle

@@ -45,7 +45,7 @@ def connected(address: str | None) -> Iterator[None]:
     Parameters
     ----------
     address
-        Of a cluster, ``auto``, or ``local``. None uses the connection that there is, else
+        Address of a cluster, ``auto``, or ``local``. None uses the connection that there is, else
         the cluster that ``RAY_ADDRESS`` names, else starts Ray on this machine.
 
     Raises

@@ -34,15 +34,15 @@ class Dispatcher:
     Parameters
     ----------
     job, pool
-        What to compute, and with which workers.
+        Job of the run, and its workers.
     stages
         Work to be done in this order: each begins when the one before is finished.
     history
-        Where checkpoints are committed.
+        History to which checkpoints are committed.
     report
         Receives events.
     limits, timeouts
-        When to give up; how long to wait.
+        Faults after which the run gives up; times to wait.
 
     Attributes
     ----------

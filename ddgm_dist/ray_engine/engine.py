@@ -43,7 +43,7 @@ class RayEngine:
         Number of actors. None takes one per GPU, or one per CPU, up to the number of tiles, and
         follows a cluster that grows.
     limits
-        When a run is given up.
+        Faults after which a run gives up.
     timeouts
         Timeouts and intervals of the driver.
 

@@ -31,7 +31,7 @@ class Metric:
     meaning
         Description that Ray exports.
     read
-        Its value, or values by tag; None while there is none.
+        Reads the value, or values by tag; None while there is none.
     tag
         Name of the tag beside the run.
     """

@@ -48,7 +48,7 @@ class WorkerHandle:
     calls
         References of calls in flight.
     last_progress
-        When it last showed progress, monotonic seconds.
+        Time at which it last showed progress, monotonic seconds.
     event_count
         Number of events that it had by its last heartbeat.
     heartbeat_ref
@@ -58,9 +58,9 @@ class WorkerHandle:
     draining
         Whether its node is about to be removed.
     refusal
-        Why it takes no calls.
+        Refusal of the worker, which then takes no calls.
     retry_at
-        When a refused one makes room for another, monotonic seconds.
+        Time at which a refused one makes room for another, monotonic seconds.
     """
 
     name: str
@@ -115,7 +115,7 @@ class Pool:
     Parameters
     ----------
     job
-        What they compute.
+        Job that the workers compute.
     requested
         Number of workers that the user asked for; None follows what the cluster has.
     useful
@@ -228,7 +228,7 @@ class Pool:
         Returns
         -------
         bool
-            Whether it is the first refusal at its place since a worker was fit there.
+            True if it is the first refusal at its place since a worker was fit there.
         """
         worker, now = refusal.worker, time.monotonic()
         first = refusal.place not in self._unfit_since

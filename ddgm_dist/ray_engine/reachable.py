@@ -52,7 +52,7 @@ def check_ray(address: str | None) -> Address | None:
     Parameters
     ----------
     address
-        Of a cluster, ``auto``, ``local`` or None.
+        Address of a cluster, ``auto``, ``local`` or None.
 
     Returns
     -------
@@ -81,9 +81,9 @@ def check_reachable(address: str, source: str = "address", hint: str = "") -> No
     address
         ``HOST:PORT`` or ``ray://HOST:PORT``; an IPv6 host stands in brackets.
     source
-        Where the address is from, for messages: an argument, an environment variable, a file.
+        Origin of the address, for messages: an argument, an environment variable, a file.
     hint
-        What else to try where the user did not type the address.
+        Further advice if the user did not type the address.
 
     Raises
     ------

@@ -48,7 +48,7 @@ class Setbacks:
     report
         Receives fault events.
     limits
-        When to give up.
+        Faults after which the run gives up.
 
     Attributes
     ----------

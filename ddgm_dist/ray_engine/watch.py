@@ -57,13 +57,13 @@ class Watch:
     Parameters
     ----------
     job
-        What is computed.
+        Job of the run.
     calls, setbacks
         Calls in flight; what deals with workers that are lost.
     report
         Receives events.
     timeouts
-        When to look, and when a worker has stalled.
+        Times between looks, and time after which a worker has stalled.
 
     Attributes
     ----------

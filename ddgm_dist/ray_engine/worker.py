@@ -56,7 +56,7 @@ class Handshake:
     processor
         Kind of processor that it computes with: results of another kind round differently.
     error
-        Why it cannot work; empty if it can.
+        Reason why it cannot work; empty if it can.
     """
 
     node: str
@@ -88,7 +88,7 @@ class Worker:
     Parameters
     ----------
     job, name
-        What to compute; the worker's name in receipts and events.
+        Job to compute; the worker's name in receipts and events.
     threads
         Number of threads that torch computes with.
     """

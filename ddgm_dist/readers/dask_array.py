@@ -35,9 +35,9 @@ class DaskVolume:
     array
         ``(z, y, x)``, of real numbers.
     name
-        For messages.
+        Name for messages.
     scheduler
-        Of dask, for the chunks of a box; None takes what dask is set to, threads by default. What
+        Scheduler of dask for the chunks of a box; None takes dask's setting, threads by default. What
         reads boxes in parallel says ``sync``.
 
     Raises

@@ -113,7 +113,7 @@ def byte_reading(header: MrcHeader, stored: NDArray[Any], name: str) -> tuple[st
     stored
         The bytes, of any shape.
     name
-        For messages.
+        Name for messages.
 
     Returns
     -------
@@ -199,7 +199,7 @@ def warn_of_strange_values(header: MrcHeader, stored: NDArray[Any], name: str) -
     stored
         ``(section, row, column)`` in stored units.
     name
-        For messages.
+        Name for messages.
     """
     stated = header.statistics
     if stated is None:

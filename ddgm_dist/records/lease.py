@@ -285,7 +285,7 @@ class Lease:
                 self._lost = (
                     f"{self.path}: this process was not heard of for {self.duration:.0f} s (it was "
                     "stopped, its machine slept, or the store did not answer), and another has taken "
-                    "over; nothing is lost, the other goes on"
+                    "over; nothing is lost, the other continues"
                 )
             else:
                 self._generation, self._renewed = written, began

@@ -68,8 +68,8 @@ def open_result_at(
     if state["state"] != COMPLETE:
         done = len(record.names(problem_dir(RECEIPTS, state["problem"])))
         raise StorageError(
-            f"{place} is not whole: its run has finished {done} tiles and was interrupted or still "
-            "goes on; run reconstruct again on the same output to finish it"
+            f"{place} is not whole: its run has finished {done} tiles and was interrupted or is "
+            "still running; run reconstruct again on the same output to finish it"
         )
     return store
 

@@ -90,7 +90,7 @@ class JobServer:
         Parameters
         ----------
         job
-            Its name.
+            Name of the job.
         entrypoint
             A shell's command.
         folder

@@ -36,7 +36,7 @@ class BuiltProblem:
     series
         The open store.
     findings
-        What a user should know about the pixels.
+        Findings about the pixels, for the user.
     """
 
     problem: Problem

@@ -50,7 +50,7 @@ class Output:
     Attributes
     ----------
     place
-        Where the store is written; beside the output's place while it is to replace another one.
+        Place of the store; beside the output's place while it is to replace another one.
     digest
         Hash of the problem.
     lease

@@ -44,7 +44,7 @@ def plan(
     config
         Configuration keys; see :class:`ddgm_dist.planning.config.Config`.
     workers
-        How many workers share the tiles.
+        Number of workers that share the tiles.
     memory
         Bytes one worker may use; unbounded when None, or its share of this machine with
         ``calibrate``.

@@ -30,7 +30,7 @@ class Bar:
     Parameters
     ----------
     tally
-        Where the figures come from.
+        Tally that the figures come from.
     shown
         Draw nothing when false.
     every

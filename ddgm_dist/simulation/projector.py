@@ -127,7 +127,7 @@ class Projector:
             Detector rows to compute, with ``start`` and ``stop``.
         height
             Rows of the whole volume. Beyond its ends its first and last row are repeated, for a
-            specimen goes on along the tilt axis.
+            specimen continues along the tilt axis.
 
         Returns
         -------

@@ -101,7 +101,7 @@ def simulate(
         Largest random shift of a tilt, pixels, along y and u (uniform, either sign); or one
         ``(dy, dx)`` per tilt. Recorded in the store.
     seed
-        Of noise and shifts: 0 to 2^64 - 1.
+        Seed of noise and shifts: 0 to 2^64 - 1.
     pixel_size_nm
         Recorded in the store.
     overwrite

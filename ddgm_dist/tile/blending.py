@@ -27,7 +27,7 @@ class Piece:
     Attributes
     ----------
     box
-        Where they lie, global.
+        Box of the voxels in the volume.
     values
         Estimate times blending window, float32 ``(z, rows, columns)``.
     """
@@ -79,12 +79,12 @@ def blend(read_box: Box, pieces: Mapping[str, Piece], device: torch.device | str
     Parameters
     ----------
     read_box
-        Of the receiving tile.
+        Read box of the receiving tile.
     pieces
-        By name of the sending tile. They are added in the order of those names, so the sum does
+        Pieces by name of the sending tile. They are added in the order of those names, so the sum does
         not depend on who answered first.
     device
-        Where the sum is made.
+        Device of the sum.
     """
     out = torch.zeros(read_box.shape, device=device)
     for name in sorted(pieces):

@@ -40,7 +40,7 @@ class StepEvent:
     worker
         Name of the worker.
     started
-        When the computation began, seconds since the epoch.
+        Start of the computation, seconds since the epoch.
     """
 
     tile: str
@@ -65,7 +65,7 @@ class SaveEvent:
     bytes
         Size before compression.
     seconds
-        Wall time.
+        Wall time, seconds.
     worker, started
         Name of the worker; when the write began, seconds since the epoch.
     """
@@ -91,7 +91,7 @@ class FaultEvent:
     worker, tile
         Names; empty when the fault concerns none.
     action
-        What the engine does.
+        Action of the engine.
     detail
         One line of the error.
     time
@@ -123,7 +123,7 @@ class Receipt:
     Attributes
     ----------
     tile
-        Its name.
+        Name of the tile.
     digest
         Digest of the written block.
     seconds
@@ -131,7 +131,7 @@ class Receipt:
     worker
         Name of the worker.
     started
-        When the tile's work began, seconds since the epoch.
+        Start of the tile's work, seconds since the epoch.
     work
         Voxels that it owns times iterations; 0 when unknown.
     """

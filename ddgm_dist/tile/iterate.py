@@ -51,11 +51,11 @@ class Iteration:
     Parameters
     ----------
     problem
-        What is solved.
+        Problem to solve.
     denoiser
-        On the device.
+        Denoiser on the device.
     device
-        Where everything is computed.
+        Device of the computation.
     """
 
     def __init__(self, problem: Problem, denoiser: Denoiser, device: torch.device) -> None:
@@ -93,7 +93,7 @@ class _Step:
     own
         The rows that the tile owns, over all columns that it reads.
     stats
-        What was measured so far.
+        Figures so far.
     """
 
     def __init__(

@@ -19,7 +19,7 @@ class Job:
     Attributes
     ----------
     problem, plan
-        What is solved, and how it is cut into tiles.
+        The problem, and its cut into tiles.
     tilts, out
         Places of the tilt-series store and the output store.
     digest

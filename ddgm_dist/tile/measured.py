@@ -58,9 +58,9 @@ class MeasuredBlocks:
     length
         Period of the Fourier transform along x, columns.
     tilts
-        Open store.
+        Open tilt series.
     device
-        Where the data live.
+        Device of the data.
     computing
         Lock that the caller holds while it computes. On a CPU it is also held while data are
         stretched. That takes the same cores and would add to the denoiser's peak of memory.

@@ -64,7 +64,7 @@ class Stepped:
     Attributes
     ----------
     events
-        What to report.
+        Events to report.
     digests
         Digests of the checkpoint's chunks; empty when no checkpoint was asked for.
     """
@@ -82,7 +82,7 @@ class TileSolver:
     Parameters
     ----------
     job
-        What to compute.
+        Job of the run.
     worker
         Name that goes into receipts and events.
     """

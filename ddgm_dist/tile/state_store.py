@@ -105,7 +105,7 @@ class StateStore:
         Returns
         -------
         n
-            Iterations done.
+            Number of iterations done.
         pieces
             The state after them; none when n is 0.
         faults

@@ -57,7 +57,7 @@ class TileWriter:
         tile
             A tile of the plan.
         combined
-            Whether it is a tile of mean and deviation.
+            True for a tile of mean and deviation.
         """
         kind = RECEIPTS if combined else self._kind
         found, box = self.record.receipt(tile.name, self.job.digest, kind), tile.write_box

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from operator import itemgetter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,11 +16,6 @@ Origin = tuple[int, int, int]
 SHOWN = 3
 
 
-def _by_row(place: Origin) -> Origin:
-    tilt, row, column = place
-    return row, tilt, column
-
-
 @dataclass(frozen=True)
 class BadPixels:
     """NaN and infinite pixels of a tilt series.
@@ -27,7 +23,7 @@ class BadPixels:
     Attributes
     ----------
     count
-        How many there are.
+        Number of them.
     first
         Coordinates ``(tilt, y, u)`` of the first few, in the order of the rows.
     """
@@ -39,7 +35,7 @@ class BadPixels:
     def merge(parts: Iterable[BadPixels], *, show: int = SHOWN) -> BadPixels:
         """Merge the bad pixels of several blocks."""
         known = list(parts)
-        first = sorted((place for part in known for place in part.first), key=_by_row)
+        first = sorted((place for part in known for place in part.first), key=itemgetter(1, 0, 2))
         return BadPixels(sum(part.count for part in known), tuple(first[:show]))
 
     def describe(self) -> str:
@@ -57,11 +53,11 @@ def find_bad(origin: Origin, block: NDArray[np.float32], *, show: int = SHOWN) -
     Parameters
     ----------
     origin
-        Where the block begins, ``(tilt, y, u)``.
+        First tilt, row and column of the block, ``(tilt, y, u)``.
     block
         ``(tilt, rows, columns)``.
     show
-        How many to give the coordinates of.
+        Number of pixels whose coordinates are kept.
     """
     bad = ~np.isfinite(block)
     count, first = int(np.count_nonzero(bad)), list[Origin]()

@@ -37,9 +37,9 @@ class CheckedChunks:
     path
         Path or URL of the series, for messages.
     bulk
-        Its array.
+        Array of the series.
     record, tables
-        Its record, and the digests that belong to it.
+        Record of the series, and the digests that belong to it.
     """
 
     def __init__(self, path: str, bulk: BulkArray, record: Record, tables: Tables) -> None:

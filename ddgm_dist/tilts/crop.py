@@ -32,11 +32,11 @@ class Place:
     Attributes
     ----------
     row, rows
-        First row, and how many.
+        First row, and number of rows.
     middle
         Centre of its columns, in columns of the field; a field of n columns has its own at (n - 1) / 2.
     columns
-        How many.
+        Number of columns.
     """
 
     row: int

@@ -66,7 +66,7 @@ def hash_pieces(origin: Origin, block: NDArray[np.float32], out: Bytes) -> None:
     Parameters
     ----------
     origin
-        Where the block begins, at the first row and column of a piece.
+        First tilt, row and column of the block; row and column begin a piece.
     block
         ``(tilt, rows, columns)`` of whole pieces.
     out

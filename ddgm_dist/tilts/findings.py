@@ -28,7 +28,7 @@ def findings(series: TiltSeries, *, dark: float) -> tuple[Finding, ...]:
     series
         Open store, with a record.
     dark
-        What was subtracted already.
+        Constant that was subtracted already.
     """
     assert series.record is not None, "our writer leaves one"
     height = series.shape[1]

@@ -24,6 +24,7 @@ from ddgm_dist.readers.base import VolumeSource
 from ddgm_dist.readers.images import ImageFolder, disagreement, open_images, pairing
 from ddgm_dist.readers.mrc import MRC_SUFFIXES, angles_beside, open_mrc
 from ddgm_dist.tilts.bad_pixels import BadPixels, find_bad
+from ddgm_dist.tilts.digests import CHUNK_ROWS
 from ddgm_dist.tilts.findings import findings
 from ddgm_dist.tilts.series import (
     TiltSeries,
@@ -41,7 +42,6 @@ Angles = str | Path | Sequence[float]
 _log = logging.getLogger("ddgm_dist")
 
 _BLOCK_BYTES = 128 * 2**20
-_CHUNK_ROWS = 8
 _STEPS = 64  # of float32 between the smallest and the largest value, at least
 
 
@@ -243,7 +243,7 @@ class _Projections:
     def blocks(self) -> list[slice]:
         """Rows in steps of whole chunks: as many as fit, since images are decoded per block."""
         tilts, height, width = self.shape
-        step = max(1, _BLOCK_BYTES // (4 * tilts * width * _CHUNK_ROWS)) * _CHUNK_ROWS
+        step = max(1, _BLOCK_BYTES // (4 * tilts * width * CHUNK_ROWS)) * CHUNK_ROWS
         return [slice(i, min(i + step, height)) for i in range(0, height, step)]
 
     def count_bad(self) -> BadPixels:

@@ -37,13 +37,13 @@ class TiltSeries:
     path
         Place of the store.
     content
-        Where the array lies: the store, or a folder in it.
+        Place of the array: the store, or a folder in it.
     array
-        The projections.
+        Array of the projections.
     meta
-        Their metadata.
+        Metadata of the projections.
     identity
-        That no other series has; empty where its writer did not give it any.
+        Identifier that no other series has; empty if its writer gave none.
 
     Attributes
     ----------
@@ -52,7 +52,7 @@ class TiltSeries:
     path
         Absolute path of the store, or its URL.
     meta
-        Its metadata.
+        Metadata of the series.
     shape
         ``(tilt, y, u)``.
     dtype
@@ -184,7 +184,7 @@ class TiltSeries:
         Parameters
         ----------
         threads
-            How many blocks are in memory at a time.
+            Number of blocks in memory at a time.
         """
         steps = [self._chunk[0]]
         for chunk, piece in zip(self._chunk[1:], PIECE, strict=True):

@@ -79,7 +79,7 @@ class Record:
     observations
         Pixels that may be no measurement.
     estimates
-        By boundary of the specimen, for the thickness in ``meta``; empty where there is none.
+        Estimates by boundary of the specimen, for the thickness in ``meta``; empty where there is none.
     """
 
     identity: str
@@ -210,7 +210,7 @@ class Tables:
     Parameters
     ----------
     content
-        Where the array of the series lies.
+        Place of the array of the series.
     record
         Record of the series.
     """

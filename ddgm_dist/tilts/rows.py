@@ -41,7 +41,7 @@ def read_rows(
     Parameters
     ----------
     tilts
-        Open store.
+        Open tilt series.
     geometry, intensity
         Those of the problem.
     start, stop
@@ -66,7 +66,7 @@ def read_rows(
     last = max(first + 1, min(geometry.rows, stop + high + support + 1 if moved else stop))
     part = part or DetectorPart((0,) * geometry.tilts, geometry.field)
     fill = intensity.background(geometry).numpy()
-    raw, finite = _mended(tilts, slice(first, last), part, fill, screen)
+    raw, finite = _repaired(tilts, slice(first, last), part, fill, screen)
     values = torch.from_numpy(raw)
     if not moved and last - first == stop - start and finite is None:
         return intensity.normalise(values, geometry), None
@@ -115,7 +115,7 @@ def read_screened(
     return _cut(raw[:, inner], wide, part), _cut(good[:, inner], wide, part)
 
 
-def _mended(
+def _repaired(
     tilts: TiltSeries,
     rows: slice,
     part: DetectorPart,
@@ -187,12 +187,12 @@ def _bridged(
     before, after = bad - left, right - bad
     ends = line.astype(np.float64)
     a, b = ends[np.maximum(left, 0)], ends[np.minimum(right, len(line) - 1)]
-    mended = np.full(len(bad), fill)
+    repaired = np.full(len(bad), fill)
     near = np.minimum(before, after) <= BRIDGE // 2
-    mended[near] = np.where(before < after, a, b)[near]
+    repaired[near] = np.where(before < after, a, b)[near]
     short = right - left <= BRIDGE + 1
     slope = (b[short] - a[short]) / (right - left)[short]
-    mended[short] = slope * before[short] + a[short]
+    repaired[short] = slope * before[short] + a[short]
     out = line.copy()
-    out[bad] = mended
+    out[bad] = repaired
     return out

@@ -40,9 +40,9 @@ class Sample:
     good
         Bool ``(tilt, rows, columns)``: the measured ones; None when all were.
     geometry
-        That the part would have alone.
+        Geometry that the part would have alone.
     row
-        Detector row that it begins with.
+        First detector row.
     """
 
     values: Tensor

@@ -53,7 +53,7 @@ def survey(series: TiltSeries, pieces: NDArray[np.uint8] | None = None) -> Surve
     Parameters
     ----------
     series
-        Open store.
+        Open tilt series.
     pieces
         Digests of its pieces, where they are known already.
 

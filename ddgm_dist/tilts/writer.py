@@ -154,7 +154,7 @@ class TiltSeriesWriter:
 
 
 def _estimates(series: TiltSeries, observations: Observations) -> dict[str, Estimate]:
-    """By boundary: what a run with the stored thickness needs to know first."""
+    """Estimates by boundary, for the stored thickness."""
     meta, found = series.meta, dict[str, Estimate]()
     if meta.thickness_px is None:
         return found
@@ -175,7 +175,7 @@ def _estimates(series: TiltSeries, observations: Observations) -> dict[str, Esti
 
 
 def _redirect(attributes: dict[str, Any], folder: str) -> dict[str, Any]:
-    """Metadata that lead to arrays in a folder: the key ``folder``, which is added for all stores."""
+    """Attributes of a group whose arrays lie in a folder: unchanged, as ``folder`` is added later."""
     return attributes
 
 
@@ -187,7 +187,7 @@ class _New:
         self._published = self._ended = False
 
     def publish(self, redirect: Redirect) -> None:
-        """The attribute has made it whole."""
+        """Keep the store, which its attribute has made whole."""
         self._published = True
 
     def discard(self) -> None:
@@ -226,8 +226,8 @@ def create_tilt_series(
 
     Parameters
     ----------
-    path
-        Path or URL of the store.
+    place
+        Place of the store.
     shape, dtype
         Shape and dtype of its array.
     meta

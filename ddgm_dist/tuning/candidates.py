@@ -56,9 +56,9 @@ class Candidate:
     Attributes
     ----------
     settings
-        Where it differs from the configuration tuned, by key; nothing for that itself.
+        Values that differ from the configuration tuned, by key; none for that itself.
     config
-        All keys.
+        All keys of the configuration.
     """
 
     settings: tuple[tuple[str, Any], ...]

@@ -50,7 +50,7 @@ class Fold:
     Attributes
     ----------
     kept
-        What a block is solved from.
+        Tilts that a block is solved from.
     between, beyond
         Held out: within the kept ones' range of angles, and outside it.
     """
@@ -66,7 +66,7 @@ def make_fold(angles_deg: Sequence[float], folds: int, which: int) -> Fold:
     Parameters
     ----------
     angles_deg
-        In any order.
+        Tilt angles, degrees, in any order.
     folds
         f: about a share 1/f of the tilts is held out between the kept ones, half of that beyond.
     which

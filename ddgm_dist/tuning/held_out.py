@@ -62,9 +62,9 @@ def held_out_error(
     measured
         S, broadcastable to it.
     angle
-        Radians.
+        Tilt angle, radians.
     thickness
-        Voxels.
+        Thickness of the specimen, voxels.
     sigma_y
         Noise of the projections in normalised units.
 

@@ -32,11 +32,11 @@ class Row:
     Attributes
     ----------
     name, settings
-        Where it differs from the configuration given, for people and as values.
+        Values that differ from the configuration given, as text and by key.
     calls
         Denoiser calls of a reconstruction, N.
     blocks
-        It was tried on.
+        Number of blocks that it was tried on.
     error
         Estimated mean squared error, a fraction of the volume's variance; its parts by held-out
         tilts:

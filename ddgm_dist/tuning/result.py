@@ -23,7 +23,7 @@ class Tuning:
     rows
         Rows of the table: those tried on most blocks first, then by error.
     tilts, blocks, folds, seed
-        What it was tried on.
+        Numbers of tilts, blocks and folds that it was tried on, and the seed.
     share
         Share of all directions that the tilts cover.
     calls, seconds

@@ -62,9 +62,9 @@ class Round:
     Attributes
     ----------
     blocks
-        That are solved in it.
+        Blocks that are solved in this round.
     candidates
-        How many take part.
+        Number of candidates that take part.
     """
 
     blocks: range
@@ -80,7 +80,7 @@ class Compared:
     index
         Index of the candidate.
     blocks
-        It was tried on.
+        Number of blocks that it was tried on.
     error
         Mean estimate of the mean squared error over them, a fraction of the volume's variance.
     difference, deviation
@@ -134,7 +134,7 @@ def compare(errors: Mapping[int, Sequence[Estimate]], chosen: int) -> list[Compa
     Parameters
     ----------
     errors
-        By candidate, per block; the first so many blocks.
+        Errors by candidate, per block; of the first so many blocks.
     chosen
         Tried on as many blocks as any.
     """
@@ -156,7 +156,7 @@ def choose(errors: Mapping[int, Sequence[Estimate]], calls: Sequence[int]) -> in
     Parameters
     ----------
     errors
-        By candidate, per block; candidate 0 is the given settings.
+        Errors by candidate, per block; candidate 0 is the given settings.
     calls
         Denoiser calls of each candidate.
     """
