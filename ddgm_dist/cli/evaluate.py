@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ddgm_dist.cli.options import Address, Scheduler, store_argument
+from ddgm_dist.cli.options import Address, AsJson, Scheduler, store
 from ddgm_dist.cli.tilts import volume_argument
 from ddgm_dist.cli.values import parse_slice
 
@@ -15,15 +15,7 @@ __all__ = ["evaluate"]
 
 
 def evaluate(
-    volume: Annotated[
-        Any,
-        typer.Argument(
-            parser=store_argument,
-            metavar="OUT.zarr",
-            help="Volume to judge: a path or a URL.",
-            show_default=False,
-        ),
-    ],
+    volume: Annotated[Any, store("OUT.zarr", "Volume to judge: a path or a URL.")],
     reference: Annotated[
         str,
         typer.Argument(
@@ -46,7 +38,7 @@ def evaluate(
     ] = None,
     scheduler: Scheduler = "threads",
     address: Address = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Print MSE, normalised MSE, PSNR and SSIM over a region."""
     part = None if rows is None else parse_slice(rows, "--rows")

@@ -11,6 +11,7 @@ from ddgm_dist.core.units import parse_bytes
 
 __all__ = [
     "Address",
+    "AsJson",
     "ConfigFile",
     "EngineName",
     "ImputeNonfinite",
@@ -19,6 +20,7 @@ __all__ = [
     "Overrides",
     "Overwrite",
     "PixelSize",
+    "Quiet",
     "Rows",
     "Scheduler",
     "Seed",
@@ -28,6 +30,7 @@ __all__ = [
     "TiltsOut",
     "VerifyInput",
     "Workers",
+    "store",
     "store_argument",
 ]
 
@@ -41,6 +44,11 @@ def store_argument(text: str) -> str | Path:
     return text if "://" in text else Path(text)
 
 
+def store(metavar: str, text: str) -> Any:
+    """A positional argument that names a store, or several, with its text of help."""
+    return typer.Argument(parser=store_argument, metavar=metavar, help=text, show_default=False)
+
+
 def _size(text: str) -> int:
     try:
         return parse_bytes(text)
@@ -50,23 +58,9 @@ def _size(text: str) -> int:
 
 # Any: typer knows no union of str and Path.
 TiltsIn = Annotated[
-    Any,
-    typer.Argument(
-        parser=store_argument,
-        metavar="TILTS.zarr",
-        help="Tilt series: a path, or a URL such as s3://bucket/path.",
-        show_default=False,
-    ),
+    Any, store("TILTS.zarr", "Tilt series: a path, or a URL such as s3://bucket/path.")
 ]
-TiltsOut = Annotated[
-    Any,
-    typer.Argument(
-        parser=store_argument,
-        metavar="TILTS.zarr",
-        help="Tilt series to write: a path or a URL.",
-        show_default=False,
-    ),
-]
+TiltsOut = Annotated[Any, store("TILTS.zarr", "Tilt series to write: a path or a URL.")]
 ConfigFile = Annotated[
     Path | None,
     typer.Option("--config", metavar="FILE", help="YAML configuration.", show_default=False),
@@ -140,6 +134,8 @@ PixelSize = Annotated[
     float | None,
     typer.Option("--pixel-size", metavar="NM", help="Pixel size in nm.", show_default=False),
 ]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of the random numbers.")]
 Rows = Annotated[
     str | None,

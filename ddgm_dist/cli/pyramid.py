@@ -6,21 +6,13 @@ from typing import Annotated, Any
 
 import typer
 
-from ddgm_dist.cli.options import Address, Overwrite, Scheduler, store_argument
+from ddgm_dist.cli.options import Address, Overwrite, Scheduler, store
 
 __all__ = ["pyramid"]
 
 
 def pyramid(
-    volume: Annotated[
-        Any,
-        typer.Argument(
-            parser=store_argument,
-            metavar="OUT.zarr",
-            help="A finished result: a path or a URL.",
-            show_default=False,
-        ),
-    ],
+    volume: Annotated[Any, store("OUT.zarr", "A finished result: a path or a URL.")],
     levels: Annotated[
         int | None,
         typer.Option(

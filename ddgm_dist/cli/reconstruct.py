@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ddgm_dist.cli.options import Address, EngineName, Overwrite, TiltsIn, store_argument
+from ddgm_dist.cli.options import Address, AsJson, EngineName, Overwrite, Quiet, TiltsIn, store
 from ddgm_dist.cli.run_options import ProblemOptions, WorkerOptions
 from ddgm_dist.errors import InputError
 
@@ -24,7 +24,7 @@ def plan(
             "--calibrate", help="Time the steps for some seconds and estimate the run time."
         ),
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show what a reconstruction would take: tiles, memory, traffic, denoiser calls, time."""
     keys = problem.keys()
@@ -46,15 +46,7 @@ def plan(
 
 def reconstruct(
     tilts: TiltsIn,
-    out: Annotated[
-        Any,
-        typer.Argument(
-            parser=store_argument,
-            metavar="OUT.zarr",
-            help="Volume to write (OME-Zarr): a path or a URL.",
-            show_default=False,
-        ),
-    ],
+    out: Annotated[Any, store("OUT.zarr", "Volume to write (OME-Zarr): a path or a URL.")],
     problem: ProblemOptions,
     on: WorkerOptions,
     engine: Annotated[
@@ -66,7 +58,7 @@ def reconstruct(
     ] = "auto",
     address: Address = None,
     overwrite: Overwrite = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Reconstruct a volume. Run again on the same output, it resumes where it stopped."""
     if engine == "local":

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ddgm_dist.cli.options import store_argument
+from ddgm_dist.cli.options import store
 
 if TYPE_CHECKING:
     from ddgm_dist.inspection.run_status import Status
@@ -21,15 +21,7 @@ _SHOWN = 20
 
 
 def status(
-    out: Annotated[
-        Any,
-        typer.Argument(
-            parser=store_argument,
-            metavar="OUT.zarr",
-            help="Output of a run: a path or a URL.",
-            show_default=False,
-        ),
-    ],
+    out: Annotated[Any, store("OUT.zarr", "Output of a run: a path or a URL.")],
     as_json: Annotated[bool, typer.Option("--json", help="A line of JSON, for machines.")] = False,
     watch: Annotated[
         float | None,

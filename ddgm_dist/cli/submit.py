@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ddgm_dist.cli.exit_codes import INTERRUPTED
-from ddgm_dist.cli.options import Overwrite, store_argument
+from ddgm_dist.cli.options import Overwrite, store
 from ddgm_dist.cli.run_options import ProblemOptions, WorkerOptions
 from ddgm_dist.errors import InputError
 
@@ -29,22 +29,10 @@ def submit(
     problem: ProblemOptions,
     on: WorkerOptions,
     tilts: Annotated[
-        Any,
-        typer.Argument(
-            parser=store_argument,
-            metavar="TILTS.zarr",
-            help="Tilt series: an absolute path that all nodes see, or a URL.",
-            show_default=False,
-        ),
+        Any, store("TILTS.zarr", "Tilt series: an absolute path that all nodes see, or a URL.")
     ] = None,
     out: Annotated[
-        Any,
-        typer.Argument(
-            parser=store_argument,
-            metavar="OUT.zarr",
-            help="Volume to write: an absolute path that all nodes see, or a URL.",
-            show_default=False,
-        ),
+        Any, store("OUT.zarr", "Volume to write: an absolute path that all nodes see, or a URL.")
     ] = None,
     address: Annotated[
         str | None,

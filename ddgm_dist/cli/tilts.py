@@ -16,7 +16,7 @@ from ddgm_dist.cli.options import (
     Thickness,
     TiltAxis,
     TiltsOut,
-    store_argument,
+    store,
 )
 from ddgm_dist.cli.values import MAX_ANGLES, even_angles, parse_angles, parse_shape, parse_slice
 from ddgm_dist.errors import InputError
@@ -123,12 +123,7 @@ def simulate(
 def ingest(
     source: Annotated[
         Any,
-        typer.Argument(
-            parser=store_argument,
-            metavar="SOURCE",
-            help=".npz, .npy, .mrc (with .tlt or .rawtlt beside it) or a folder of images.",
-            show_default=False,
-        ),
+        store("SOURCE", ".npz, .npy, .mrc (with .tlt or .rawtlt beside it) or a folder of images."),
     ],
     tilts_out: TiltsOut,
     angles: Annotated[

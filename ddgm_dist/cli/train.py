@@ -7,22 +7,14 @@ from typing import Annotated, Any
 
 import typer
 
-from ddgm_dist.cli.options import Overwrite, Seed, store_argument
+from ddgm_dist.cli.options import Overwrite, Quiet, Seed, store, store_argument
 from ddgm_dist.cli.values import parse_slice
 
 __all__ = ["train"]
 
 
 def train(
-    images: Annotated[
-        list[Any],
-        typer.Argument(
-            parser=store_argument,
-            metavar="IMAGES",
-            help="Folders of images, or volumes.",
-            show_default=False,
-        ),
-    ],
+    images: Annotated[list[Any], store("IMAGES", "Folders of images, or volumes.")],
     weights: Annotated[
         Path,
         typer.Argument(metavar="WEIGHTS.safetensors", help="Weights to write.", show_default=False),
@@ -74,7 +66,7 @@ def train(
         typer.Option("--no-resume", help="Start from the beginning, even after an interruption."),
     ] = False,
     overwrite: Overwrite = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Train a denoiser on images. Run again after an interruption, it resumes where it stopped."""
     sections = None if z_range is None else parse_slice(z_range, "--z-range")

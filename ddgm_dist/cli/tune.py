@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from ddgm_dist.cli.config import read_yaml
-from ddgm_dist.cli.options import Overwrite, Seed, TiltsIn
+from ddgm_dist.cli.options import AsJson, Overwrite, Quiet, Seed, TiltsIn
 from ddgm_dist.cli.run_options import ProblemOptions
 from ddgm_dist.errors import InputError
 
@@ -45,8 +45,8 @@ def tune(
         Path, typer.Option(metavar="CONFIG.yaml", help="Configuration to write.")
     ] = Path("tuned.yaml"),
     overwrite: Overwrite = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
 ) -> None:
     """Choose settings without ground truth: those that predict held-out tilts best.
 

@@ -135,15 +135,7 @@ def _geometry(series: TiltSeries, config: ProblemConfig) -> Geometry:
             f"is neither given nor stored in {series.path}, and the data do not determine it",
             "give --thickness PX, the specimen's extent along the beam in voxels",
         )
-    _, rows, field = series.shape
-    return Geometry(
-        angles_deg=series.meta.angles_deg,
-        thickness=thickness,
-        rows=rows,
-        field=field,
-        shifts_px=series.meta.shifts_px or (),
-        boundary=config.boundary,
-    )
+    return series.geometry(thickness, boundary=config.boundary)
 
 
 def _check_pixels(series: TiltSeries, bad: BadPixels, config: ProblemConfig) -> None:

@@ -62,11 +62,5 @@ def _constant(series: TiltSeries, screen: Screen) -> tuple[float, float] | None:
 
 def _geometry(series: TiltSeries, rows: int) -> Geometry:
     """Geometry of so many rows of a slab."""
-    field = series.shape[2]
-    return Geometry(
-        angles_deg=series.meta.angles_deg,
-        thickness=series.meta.thickness_px or max(1, field // _THICK),
-        rows=rows,
-        field=field,
-        shifts_px=series.meta.shifts_px or (),
-    )
+    thickness = series.meta.thickness_px or max(1, series.shape[2] // _THICK)
+    return series.geometry(thickness, rows=rows)

@@ -13,6 +13,7 @@ import zarr
 from numpy.typing import NDArray
 
 from ddgm_dist.core.float32 import as_float32
+from ddgm_dist.core.geometry import Boundary, Geometry
 from ddgm_dist.paths.array_io import BulkArray
 from ddgm_dist.paths.place import Place
 from ddgm_dist.tilts.checked_chunks import CheckedChunks
@@ -100,6 +101,19 @@ class TiltSeries:
         if self.record is None:
             return None
         return CheckedChunks(self.path, self._bulk, self.record, Tables(self._content, self.record))
+
+    def geometry(
+        self, thickness: int, *, rows: int | None = None, boundary: Boundary = "extended"
+    ) -> Geometry:
+        """Geometry of the series, or of ``rows`` of it, for a specimen of a thickness in voxels."""
+        return Geometry(
+            angles_deg=self.meta.angles_deg,
+            thickness=thickness,
+            rows=rows or self.shape[1],
+            field=self.shape[2],
+            shifts_px=self.meta.shifts_px or (),
+            boundary=boundary,
+        )
 
     @property
     def may_be_bad(self) -> bool:

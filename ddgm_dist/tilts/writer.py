@@ -12,7 +12,7 @@ import zarr
 from numpy.typing import DTypeLike, NDArray
 from zarr.codecs import ZstdCodec
 
-from ddgm_dist.core.geometry import Boundary, Geometry
+from ddgm_dist.core.geometry import Boundary
 from ddgm_dist.errors import InputError, StorageError
 from ddgm_dist.paths.array_io import BulkArray
 from ddgm_dist.paths.claim import SIDECAR, is_claim, prepare_output
@@ -158,16 +158,8 @@ def _estimates(series: TiltSeries, observations: Observations) -> dict[str, Esti
     meta, found = series.meta, dict[str, Estimate]()
     if meta.thickness_px is None:
         return found
-    _, rows, field = series.shape
     for boundary in get_args(Boundary):
-        geometry = Geometry(
-            angles_deg=meta.angles_deg,
-            thickness=meta.thickness_px,
-            rows=rows,
-            field=field,
-            shifts_px=meta.shifts_px or (),
-            boundary=boundary,
-        )
+        geometry = series.geometry(meta.thickness_px, boundary=boundary)
         # Where nothing can be estimated, the run says so.
         with contextlib.suppress(InputError):
             found[boundary] = estimate(series, geometry, observations.judge(geometry).screen())
