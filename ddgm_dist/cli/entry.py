@@ -16,9 +16,7 @@ import typer
 from ddgm_dist.cli.exit_codes import INTERRUPTED, TERMINATED, Settings
 from ddgm_dist.errors import DdgmError
 
-__all__ = [
-    "main",
-]
+__all__ = ["main"]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -21,7 +21,6 @@ def evaluate(
         typer.Argument(
             metavar="REFERENCE",
             help="The truth: Zarr, MRC, .npy, folder of images, or phantom:Z,Y,X; may be wider in x.",
-            show_default=False,
         ),
     ],
     region: Annotated[
@@ -33,7 +32,6 @@ def evaluate(
         typer.Option(
             metavar="A:B",
             help="Rows (y) of REFERENCE that are the volume's, if it has more: as given to simulate.",
-            show_default=False,
         ),
     ] = None,
     scheduler: Scheduler = "threads",

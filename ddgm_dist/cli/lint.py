@@ -15,14 +15,10 @@ __all__ = ["lint"]
 
 def lint(
     files: Annotated[
-        list[Path] | None,
-        typer.Argument(
-            metavar="FILE...", help="Manifests; - is standard input.", show_default=False
-        ),
+        list[Path] | None, typer.Argument(metavar="FILE...", help="Manifests; - is standard input.")
     ] = None,
     crds: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="Directory of KubeRay's CRDs (YAML).", show_default=False),
+        Path | None, typer.Option(metavar="DIR", help="Directory of KubeRay's CRDs (YAML).")
     ] = None,
     kubernetes: Annotated[
         str, typer.Option(metavar="VERSION", help="Version of Kubernetes.")

@@ -21,15 +21,11 @@ if TYPE_CHECKING:
 
 __all__ = ["create"]
 
-Site = Annotated[
-    Path, typer.Option("--site", metavar="FILE", help="Site profile (YAML).", show_default=False)
-]
+Site = Annotated[Path, typer.Option("--site", metavar="FILE", help="Site profile (YAML).")]
 Tilts = Annotated[
     str,
     typer.Argument(
-        metavar="TILTS.zarr",
-        help="Tilt series as the cluster sees it: an absolute path or a URL.",
-        show_default=False,
+        metavar="TILTS.zarr", help="Tilt series as the cluster sees it: an absolute path or a URL."
     ),
 ]
 Out = Annotated[
@@ -37,7 +33,6 @@ Out = Annotated[
     typer.Argument(
         metavar="OUT.zarr",
         help="Volume to write, as the cluster sees it: an absolute path or a URL.",
-        show_default=False,
     ),
 ]
 PlanFile = Annotated[
@@ -46,7 +41,6 @@ PlanFile = Annotated[
         "--plan",
         metavar="FILE",
         help="Output of `plan --workers N --json` from where the data are; no data are read here.",
-        show_default=False,
     ),
 ]
 Here = Annotated[
@@ -56,17 +50,12 @@ Here = Annotated[
         parser=store_argument,
         metavar="TILTS.zarr",
         help="The same tilt series as this machine sees it, for planning.",
-        show_default=False,
     ),
 ]
 Output = Annotated[
     Path | None,
     typer.Option(
-        "--output",
-        "-o",
-        metavar="FILE",
-        help="File to write; standard output by default.",
-        show_default=False,
+        "--output", "-o", metavar="FILE", help="File to write; standard output by default."
     ),
 ]
 
@@ -159,14 +148,10 @@ def slurm(
         typer.Option(
             metavar="FILE",
             help="More runs, TILTS.zarr OUT.zarr on a line: an array of jobs, planned as the first.",
-            show_default=False,
         ),
     ] = None,
     max_parallel: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N", min=1, help="Jobs of the array that run at a time.", show_default=False
-        ),
+        int | None, typer.Option(metavar="N", min=1, help="Jobs of the array that run at a time.")
     ] = None,
 ) -> None:
     """Write a batch script for SLURM: sbatch FILE."""

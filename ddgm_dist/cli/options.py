@@ -46,7 +46,7 @@ def store_argument(text: str) -> str | Path:
 
 def store(metavar: str, text: str) -> Any:
     """A positional argument that names a store, or several, with its text of help."""
-    return typer.Argument(parser=store_argument, metavar=metavar, help=text, show_default=False)
+    return typer.Argument(parser=store_argument, metavar=metavar, help=text)
 
 
 def _size(text: str) -> int:
@@ -62,16 +62,12 @@ TiltsIn = Annotated[
 ]
 TiltsOut = Annotated[Any, store("TILTS.zarr", "Tilt series to write: a path or a URL.")]
 ConfigFile = Annotated[
-    Path | None,
-    typer.Option("--config", metavar="FILE", help="YAML configuration.", show_default=False),
+    Path | None, typer.Option("--config", metavar="FILE", help="YAML configuration.")
 ]
 Overrides = Annotated[
     list[str] | None,
     typer.Option(
-        "--set",
-        metavar="KEY=VALUE",
-        help="Override one key of the configuration; may be repeated.",
-        show_default=False,
+        "--set", metavar="KEY=VALUE", help="Override one key of the configuration; may be repeated."
     ),
 ]
 Thickness = Annotated[
@@ -80,7 +76,6 @@ Thickness = Annotated[
         metavar="PX",
         min=1,
         help="Thickness of the specimen in voxels, if the tilt series does not say.",
-        show_default=False,
     ),
 ]
 ImputeNonfinite = Annotated[
@@ -106,8 +101,7 @@ Overwrite = Annotated[
     typer.Option("--overwrite", help="Replace an existing output, once the new one is complete."),
 ]
 Workers = Annotated[
-    int | None,
-    typer.Option(metavar="N", min=1, help="Ray workers; as many as fit by default."),
+    int | None, typer.Option(metavar="N", min=1, help="Ray workers; as many as fit by default.")
 ]
 Scheduler = Annotated[
     Literal["threads", "ray", "sync"],
@@ -118,26 +112,16 @@ Address = Annotated[
     typer.Option(
         metavar="HOST:PORT",
         help="Ray cluster to join (auto finds one); by default Ray starts on this machine.",
-        show_default=False,
     ),
 ]
 Memory = Annotated[
     int | None,
-    typer.Option(
-        parser=_size,
-        metavar="SIZE",
-        help="Memory for each worker, such as 8GiB.",
-        show_default=False,
-    ),
+    typer.Option(parser=_size, metavar="SIZE", help="Memory for each worker, such as 8GiB."),
 ]
 PixelSize = Annotated[
-    float | None,
-    typer.Option("--pixel-size", metavar="NM", help="Pixel size in nm.", show_default=False),
+    float | None, typer.Option("--pixel-size", metavar="NM", help="Pixel size in nm.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of the random numbers.")]
-Rows = Annotated[
-    str | None,
-    typer.Option(metavar="A:B", help="Rows (y) to keep; all by default.", show_default=False),
-]
+Rows = Annotated[str | None, typer.Option(metavar="A:B", help="Rows (y) to keep; all by default.")]

@@ -19,7 +19,6 @@ def pyramid(
             metavar="N",
             min=1,
             help="Coarser levels to add; by default until y and x are below 257 voxels.",
-            show_default=False,
         ),
     ] = None,
     scheduler: Scheduler = "threads",

@@ -25,18 +25,13 @@ def status(
     as_json: Annotated[bool, typer.Option("--json", help="A line of JSON, for machines.")] = False,
     watch: Annotated[
         float | None,
-        typer.Option(
-            metavar="SECONDS", min=0.5, help="Again and again, until it ends.", show_default=False
-        ),
+        typer.Option(metavar="SECONDS", min=0.5, help="Again and again, until it ends."),
     ] = None,
     check: Annotated[
         bool, typer.Option("--verify", help="Read all finished tiles and compare their digests.")
     ] = False,
     timeline: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE.png", help="Draw what each worker did when.", show_default=False
-        ),
+        Path | None, typer.Option(metavar="FILE.png", help="Draw what each worker did when.")
     ] = None,
 ) -> None:
     """Show how far a run is, from its output alone; nothing is written there.

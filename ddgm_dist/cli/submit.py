@@ -40,7 +40,6 @@ def submit(
             metavar="URL",
             help="The cluster's dashboard: http://HOST:8265. Without it RAY_API_SERVER_ADDRESS, or "
             "RAY_ADDRESS if that is a URL, else http://127.0.0.1:8265.",
-            show_default=False,
         ),
     ] = None,
     overwrite: Overwrite = False,
@@ -59,12 +58,10 @@ def submit(
         bool, typer.Option("--detach", help="Do not wait for the job; print its name.")
     ] = False,
     attach: Annotated[
-        str | None,
-        typer.Option(metavar="JOB", help="Follow a job submitted before.", show_default=False),
+        str | None, typer.Option(metavar="JOB", help="Follow a job submitted before.")
     ] = None,
     cancel: Annotated[
-        str | None,
-        typer.Option(metavar="JOB", help="Stop a job; run again, it resumes.", show_default=False),
+        str | None, typer.Option(metavar="JOB", help="Stop a job; run again, it resumes.")
     ] = None,
     header: Annotated[
         list[str] | None,
@@ -72,14 +69,10 @@ def submit(
             metavar="NAME:VALUE",
             help="Header for a gateway before the dashboard; may be repeated. Give secret ones "
             f"as JSON in {_HEADERS}.",
-            show_default=False,
         ),
     ] = None,
     ca_file: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE.pem", help="Certificates to trust, for https.", show_default=False
-        ),
+        Path | None, typer.Option(metavar="FILE.pem", help="Certificates to trust, for https.")
     ] = None,
 ) -> None:
     """Reconstruct as a job of a running Ray cluster, and follow it; Ctrl-C detaches.

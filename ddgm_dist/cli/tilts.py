@@ -45,7 +45,6 @@ def simulate(
         typer.Argument(
             metavar="VOLUME",
             help="Zarr, MRC, .npy, folder of images, or phantom:Z,Y,X for procedural tissue.",
-            show_default=False,
         ),
     ],
     tilts_out: TiltsOut,
@@ -54,22 +53,14 @@ def simulate(
         typer.Option(
             metavar="SPEC",
             help="Angles in degrees: start:stop:step, a list with commas, or a file.",
-            show_default=False,
         ),
     ] = None,
     tilts: Annotated[
         int | None,
-        typer.Option(
-            metavar="N",
-            min=1,
-            max=MAX_ANGLES,
-            help="Number of evenly spaced tilts; 61.",
-            show_default=False,
-        ),
+        typer.Option(metavar="N", min=1, max=MAX_ANGLES, help="Number of evenly spaced tilts; 61."),
     ] = None,
     max_angle: Annotated[
-        float | None,
-        typer.Option(metavar="DEG", help="Largest of them; 60.", show_default=False),
+        float | None, typer.Option(metavar="DEG", help="Largest of them; 60.")
     ] = None,
     noise: Annotated[
         str,
@@ -83,7 +74,6 @@ def simulate(
             metavar="W",
             min=1,
             help="Columns of the detector; narrower than the volume as in reality.",
-            show_default=False,
         ),
     ] = None,
     rows: Rows = None,
@@ -131,14 +121,12 @@ def ingest(
         typer.Option(
             metavar="SPEC",
             help="Angles in degrees, where the source has none: a file, start:stop:step or a list.",
-            show_default=False,
         ),
     ] = None,
     thickness: Thickness = None,
     pixel_size: PixelSize = None,
     tilt_axis: Annotated[
-        TiltAxis,
-        typer.Option(help="The image axis that counts along the tilt axis."),
+        TiltAxis, typer.Option(help="The image axis that counts along the tilt axis.")
     ] = "rows",
     rows: Rows = None,
     columns: Annotated[
@@ -146,13 +134,9 @@ def ingest(
         typer.Option(
             metavar="A:B",
             help="Columns (u) to keep, symmetric about the tilt axis; all by default.",
-            show_default=False,
         ),
     ] = None,
-    dark: Annotated[
-        float | None,
-        typer.Option(help="Value of vacuum, to subtract.", show_default=False),
-    ] = None,
+    dark: Annotated[float | None, typer.Option(help="Value of vacuum, to subtract.")] = None,
     impute_nonfinite: ImputeNonfinite = False,
     description: Annotated[str, typer.Option(help="What it is; kept with the data.")] = "",
     overwrite: Overwrite = False,

@@ -16,15 +16,11 @@ __all__ = ["train"]
 def train(
     images: Annotated[list[Any], store("IMAGES", "Folders of images, or volumes.")],
     weights: Annotated[
-        Path,
-        typer.Argument(metavar="WEIGHTS.safetensors", help="Weights to write.", show_default=False),
+        Path, typer.Argument(metavar="WEIGHTS.safetensors", help="Weights to write.")
     ],
-    steps: Annotated[
-        int | None, typer.Option(min=1, help="Steps to train for.", show_default=False)
-    ] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Steps to train for.")] = None,
     minutes: Annotated[
-        float | None,
-        typer.Option(min=0, help="Minutes to train for; give this or --steps.", show_default=False),
+        float | None, typer.Option(min=0, help="Minutes to train for; give this or --steps.")
     ] = None,
     validation: Annotated[
         list[Any] | None,
@@ -32,7 +28,6 @@ def train(
             parser=store_argument,
             metavar="IMAGES",
             help="Images for validation only; may be repeated.",
-            show_default=False,
         ),
     ] = None,
     planes: Annotated[
@@ -40,11 +35,7 @@ def train(
     ] = "yx,zx,zy",
     z_range: Annotated[
         str | None,
-        typer.Option(
-            metavar="A:B",
-            help="Sections (z) of IMAGES to train on; all by default.",
-            show_default=False,
-        ),
+        typer.Option(metavar="A:B", help="Sections (z) of IMAGES to train on; all by default."),
     ] = None,
     patch: Annotated[int, typer.Option(metavar="PX", min=16, help="Edge of a patch.")] = 128,
     batch: Annotated[int, typer.Option(min=1, help="Patches per step.")] = 8,

@@ -24,15 +24,12 @@ def tune(
         typer.Option(
             metavar="FILE",
             help="YAML file with values to try for each key; about 20 settings by default.",
-            show_default=False,
         ),
     ] = None,
     budget: Annotated[
         float | None,
         typer.Option(
-            metavar="MINUTES",
-            help="Try only as many settings as this time allows; all by default.",
-            show_default=False,
+            metavar="MINUTES", help="Try only as many settings as this time allows; all by default."
         ),
     ] = None,
     blocks: Annotated[int, typer.Option(min=1, help="Blocks of the field to try settings on.")] = 4,

@@ -8,13 +8,7 @@ from pathlib import Path
 
 from ddgm_dist.errors import InputError
 
-__all__ = [
-    "MAX_ANGLES",
-    "even_angles",
-    "parse_angles",
-    "parse_shape",
-    "parse_slice",
-]
+__all__ = ["MAX_ANGLES", "even_angles", "parse_angles", "parse_shape", "parse_slice"]
 
 MAX_ANGLES = 100_000
 
