@@ -19,11 +19,7 @@ __all__ = ["refuse_overlap"]
 Identity = tuple[int, int] | str
 
 
-def refuse_overlap(
-    out: Place,
-    argument: str,
-    inputs: Iterable[tuple[str, Place]],
-) -> None:
+def refuse_overlap(out: Place, argument: str, inputs: Iterable[tuple[str, Place]]) -> None:
     """Refuse an output that would destroy what it is made from.
 
     Parameters

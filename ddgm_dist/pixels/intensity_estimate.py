@@ -32,10 +32,7 @@ from ddgm_dist.core.intensity import Intensity
 from ddgm_dist.errors import InputError
 from ddgm_dist.pixels.omitted_lines import NARROWEST, inner_columns, measured_lines
 
-__all__ = [
-    "estimate_intensity",
-    "estimate_noise",
-]
+__all__ = ["estimate_intensity", "estimate_noise"]
 
 
 # Frequencies that the spectrum is kept at.

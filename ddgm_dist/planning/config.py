@@ -10,14 +10,7 @@ import difflib
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from ddgm_dist.errors import InputError
 
@@ -43,11 +36,7 @@ _WORDS = {
 
 
 # New names of keys and values of former versions, for hints.
-_RENAMED = {
-    "mask_bad": "impute_nonfinite",
-    "trust": "data_weight_cap",
-    "specimen": "boundary",
-}
+_RENAMED = {"mask_bad": "impute_nonfinite", "trust": "data_weight_cap", "specimen": "boundary"}
 _RENAMED_VALUES = {
     "slab": "extended",
     "isolated": "vacuum",

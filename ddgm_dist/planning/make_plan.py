@@ -114,10 +114,7 @@ def make_plan(
 
 
 def _state(
-    asked: Literal["auto", "memory", "store"],
-    model: MemoryModel,
-    tiles: int,
-    budget: int | None,
+    asked: Literal["auto", "memory", "store"], model: MemoryModel, tiles: int, budget: int | None
 ) -> Literal["memory", "store"]:
     if asked != "auto":
         return asked

@@ -24,10 +24,7 @@ What = Literal["mean", "std"] | int
 
 
 def open_result(
-    path: str | Path | ObjectPath,
-    *,
-    what: What = "mean",
-    allow_partial: bool = False,
+    path: str | Path | ObjectPath, *, what: What = "mean", allow_partial: bool = False
 ) -> VolumeStore:
     """Open a volume that a run made, for reading, if it is whole.
 

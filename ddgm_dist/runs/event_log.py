@@ -10,7 +10,6 @@ import logging
 import math
 import time
 from collections.abc import Mapping
-from types import TracebackType
 from typing import Any
 
 from ddgm_dist.engine.tally import Tally
@@ -60,12 +59,7 @@ class EventLog:
         self._write()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._write()
 
     def __call__(self, event: Event) -> None:

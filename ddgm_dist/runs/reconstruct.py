@@ -267,10 +267,7 @@ def _provenance(
     return {
         "config": config.model_dump(),
         "problem": result.problem.digest(),
-        "denoiser": {
-            "name": config.denoiser,
-            "sha256": result.problem.denoiser_digest,
-        },
+        "denoiser": {"name": config.denoiser, "sha256": result.problem.denoiser_digest},
         "tilts": {"path": series.path, "sha256": result.problem.data_digest},
         "versions": versions,
         "engine": {"name": engine.name, "workers": engine.workers},

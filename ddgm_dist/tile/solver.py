@@ -113,10 +113,7 @@ class TileSolver:
     # -- uncoupled tiles ------------------------------------------------------------------------
 
     def run(
-        self,
-        tile: Tile,
-        hint: Generation | None = None,
-        paused: Callable[[], bool] = lambda: False,
+        self, tile: Tile, hint: Generation | None = None, paused: Callable[[], bool] = lambda: False
     ) -> Iterator[Event | Paused]:
         """All iterations of an uncoupled tile, from its last checkpoint, and its write.
 
@@ -250,12 +247,7 @@ class TileSolver:
 
     @contextlib.contextmanager
     def _blended(
-        self,
-        tile: Tile,
-        n: int,
-        pieces: Mapping[str, Piece],
-        load: Generation | None,
-        timer: Timer,
+        self, tile: Tile, n: int, pieces: Mapping[str, Piece], load: Generation | None, timer: Timer
     ) -> Iterator[Tensor]:
         """The estimate over the read box after n iterations, in this tile's turn to compute."""
         if load is not None:

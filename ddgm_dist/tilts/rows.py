@@ -147,9 +147,7 @@ def _cut(lines: NDArray[_Kind], outer: DetectorPart, inner: DetectorPart) -> NDA
 
 
 def repair(
-    raw: NDArray[np.float32],
-    finite: NDArray[np.bool_],
-    fill: NDArray[np.float32] | None = None,
+    raw: NDArray[np.float32], finite: NDArray[np.bool_], fill: NDArray[np.float32] | None = None
 ) -> NDArray[np.float32]:
     """Put plausible values in the place of bad pixels.
 

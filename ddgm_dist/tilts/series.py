@@ -176,11 +176,7 @@ def _folder(attribute: Any) -> str:
 
 
 def write_tilt_series(
-    path: str | Path,
-    projections: NDArray[Any],
-    meta: TiltSeriesMeta,
-    *,
-    overwrite: bool = False,
+    path: str | Path, projections: NDArray[Any], meta: TiltSeriesMeta, *, overwrite: bool = False
 ) -> TiltSeries:
     """Write projections ``(tilt, y, u)`` that are in memory; the dtype is kept.
 

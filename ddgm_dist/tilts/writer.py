@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import uuid
-from types import TracebackType
 from typing import Any, get_args
 
 import numpy as np
@@ -137,12 +136,7 @@ class TiltSeriesWriter:
     def __enter__(self) -> TiltSeriesWriter:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
         try:
             if kind is None:
                 self.close()

@@ -33,13 +33,7 @@ class Trials:
     """Blocks of one tilt series, read and prepared when they are first used."""
 
     def __init__(
-        self,
-        problem: Problem,
-        series: TiltSeries,
-        blocks: int,
-        rows: int,
-        folds: int,
-        seed: int,
+        self, problem: Problem, series: TiltSeries, blocks: int, rows: int, folds: int, seed: int
     ) -> None:
         self.problem, self.series, self.folds, self.seed = problem, series, folds, seed
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -115,11 +109,7 @@ class Trials:
     def _crop(self, block: int) -> Crop:
         problem = self.problem
         return read_crop(
-            self.series,
-            problem.geometry,
-            problem.intensity,
-            self.places[block],
-            problem.screen,
+            self.series, problem.geometry, problem.intensity, self.places[block], problem.screen
         )
 
     def _solver(self, crop: Crop, tilts: Sequence[int], domain: tuple[int, int]) -> BlockSolver:

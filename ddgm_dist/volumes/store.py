@@ -55,13 +55,7 @@ class VolumeStore:
     """
 
     def __init__(
-        self,
-        path: Place,
-        group: zarr.Group,
-        level: str,
-        *,
-        writable: bool,
-        complete: bool = False,
+        self, path: Place, group: zarr.Group, level: str, *, writable: bool, complete: bool = False
     ) -> None:
         array = group[level]
         assert isinstance(array, zarr.Array)
@@ -280,7 +274,4 @@ def _ome(voxel_size_nm: float | None, name: str) -> dict[str, Any]:
     scale = [1.0 if voxel_size_nm is None else float(voxel_size_nm)] * 3
     level = {"path": LEVEL, "coordinateTransformations": [{"type": "scale", "scale": scale}]}
     axes = [{"name": axis, "type": "space", **unit} for axis in AXES]
-    return {
-        "version": "0.5",
-        "multiscales": [{"name": name, "axes": axes, "datasets": [level]}],
-    }
+    return {"version": "0.5", "multiscales": [{"name": name, "axes": axes, "datasets": [level]}]}
