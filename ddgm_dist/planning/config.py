@@ -218,13 +218,12 @@ def parse_config(values: Config | Mapping[str, Any] | None) -> Config:
             word = str(key).lower()
             near = difflib.get_close_matches(word, known, n=1, cutoff=0.4)
             guess = known.get(word) or (known[near[0]] if near else None)
-            hint = f"did you mean {guess}?" if guess else ""
-            raise InputError(
-                str(key),
-                value,
-                f"is not a configuration key; there are {', '.join(Config.model_fields)}",
-                hint,
-            )
+            if guess:
+                raise InputError(
+                    str(key), value, "is not a configuration key", f"did you mean {guess}?"
+                )
+            keys = ", ".join(Config.model_fields)
+            raise InputError(str(key), value, f"is not a configuration key; there are {keys}")
     try:
         return Config(**values)
     except ValidationError as error:
