@@ -21,7 +21,7 @@ from pydantic import (
 
 from ddgm_dist.errors import InputError
 
-__all__ = ["Config", "PlanConfig", "ProblemConfig", "parse_config"]
+__all__ = ["RENAMED", "Config", "PlanConfig", "ProblemConfig", "parse_config"]
 
 _SEEDS = 2**63
 # Largest value, so that sums of squares of projections stay within float32.
@@ -43,7 +43,7 @@ _WORDS = {
 
 
 # New names of keys and values of former versions, for hints.
-_RENAMED = {
+RENAMED = {
     "mask_bad": "impute_nonfinite",
     "trust": "data_weight_cap",
     "specimen": "boundary",
@@ -210,9 +210,9 @@ def parse_config(values: Config | Mapping[str, Any] | None) -> Config:
         return values
     values = dict(values or {})
     for key, value in values.items():
-        if key in _RENAMED:
+        if key in RENAMED:
             kept = _RENAMED_VALUES.get(str(value), value)
-            raise InputError(key, value, "was renamed", f"write {_RENAMED[key]}: {kept}")
+            raise InputError(key, value, "was renamed", f"write {RENAMED[key]}: {kept}")
         if key not in Config.model_fields:
             known = {name.lower(): name for name in Config.model_fields} | _WORDS
             word = str(key).lower()
