@@ -236,7 +236,7 @@ def test_tune(replace: Replace, capsys: pytest.CaptureFixture[str], tmp_path: Pa
 
 def test_evaluate(replace: Replace, capsys: pytest.CaptureFixture[str]) -> None:
     scores = {"mse": 0.1, "psnr": 30.0, "ssim": 0.9, "region": "inner"}
-    got = replace("evaluation.evaluate", "evaluate", SimpleNamespace(to_dict=lambda: scores))
+    got = replace("evaluation.evaluate", "evaluate", SimpleNamespace(psnr=30.0, to_dict=lambda: scores))
     assert call("evaluate o.zarr truth.zarr --json --region 0:4,0:4,8:16") == 0
     assert json.loads(capsys.readouterr().out) == scores
     assert (got["volume"], got["reference"]) == (Path("o.zarr"), "truth.zarr")
