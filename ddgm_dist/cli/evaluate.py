@@ -43,12 +43,12 @@ def evaluate(
     from ddgm_dist.evaluation.evaluate import evaluate as run
 
     truth = volume_argument(reference, "REFERENCE")
-    scores = run(
-        volume, truth, inner=region, rows=part, scheduler=scheduler, address=address
-    ).to_dict()
+    found = run(volume, truth, inner=region, rows=part, scheduler=scheduler, address=address)
+    scores = found.to_dict()
     if as_json:
         typer.echo(json.dumps(scores, indent=2))
         return
+    scores["psnr"] = found.psnr  # infinite for equal volumes, which JSON cannot say
     width = max(len(name) for name in scores)
     for name, value in scores.items():
         shown = f"{value:.6g}" if isinstance(value, float) else str(value)

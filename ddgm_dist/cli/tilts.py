@@ -23,6 +23,7 @@ from ddgm_dist.errors import InputError
 
 if TYPE_CHECKING:
     from ddgm_dist.readers.base import VolumeSource
+    from ddgm_dist.tilts.metadata import TiltSeriesMeta
 
 __all__ = ["ingest", "simulate", "volume_argument"]
 
@@ -166,6 +167,16 @@ def ingest(
 
         typer.echo(f"images and angles: {pairing(list_images(source), series.meta.angles_deg)}")
     _report(tilts_out, series.shape)
+    typer.echo(_known(series.meta))
+
+
+def _known(meta: TiltSeriesMeta) -> str:
+    pixel = "unknown" if meta.pixel_size_nm is None else f"{meta.pixel_size_nm:.4g} nm"
+    thick = "not given; plan and reconstruct will ask for --thickness"
+    if meta.thickness_px is not None:
+        thick = f"{meta.thickness_px} voxels"
+    first, last = min(meta.angles_deg), max(meta.angles_deg)
+    return f"angles {first:g} to {last:g} degrees, pixel size {pixel}, thickness {thick}"
 
 
 def _simulated_angles(

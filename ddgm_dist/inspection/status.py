@@ -14,6 +14,7 @@ from typing import Any
 
 from ddgm_dist.errors import InputError, StorageError
 from ddgm_dist.inspection.run_status import CheckpointStatus, Status
+from ddgm_dist.paths.files import exists
 from ddgm_dist.paths.locate import locate
 from ddgm_dist.records.checkpoint import COMMITS
 from ddgm_dist.records.json_files import problem_dir
@@ -44,6 +45,8 @@ def status(out: str | Path) -> Status:
     alive = _alive(lease)
     problem, state = record.read_problem(), record.read_state()
     if problem is None and not alive:
+        if not exists(place):
+            raise InputError("out", str(out), "does not exist", "correct the path")
         raise InputError("out", str(out), "holds no record of a reconstruction")
     complete = state is not None and state["state"] == COMPLETE
     plan, progress = _table(record, "plan"), _table(record, "progress")

@@ -42,7 +42,10 @@ def prepare_output(target: Place, argument: str, *, overwrite: bool) -> None:
     if exists(target) and not is_claim(target):
         if not overwrite:
             raise InputError(
-                argument, str(target), "exists already", "choose another name or overwrite it"
+                argument,
+                str(target),
+                "exists already",
+                "choose another name, or replace it with --overwrite",
             )
         if not (is_zarr(target) or is_empty_folder(target)):
             raise InputError(

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 
 from ddgm_dist.errors import InputError
 
-__all__ = ["Config", "PlanConfig", "ProblemConfig", "parse_config"]
+__all__ = ["RENAMED", "Config", "PlanConfig", "ProblemConfig", "parse_config"]
 
 _SEEDS = 2**63
 # Largest value, so that sums of squares of projections stay within float32.
@@ -36,7 +36,7 @@ _WORDS = {
 
 
 # New names of keys and values of former versions, for hints.
-_RENAMED = {"mask_bad": "impute_nonfinite", "trust": "data_weight_cap", "specimen": "boundary"}
+RENAMED = {"mask_bad": "impute_nonfinite", "trust": "data_weight_cap", "specimen": "boundary"}
 _RENAMED_VALUES = {
     "slab": "extended",
     "isolated": "vacuum",
@@ -199,21 +199,20 @@ def parse_config(values: Config | Mapping[str, Any] | None) -> Config:
         return values
     values = dict(values or {})
     for key, value in values.items():
-        if key in _RENAMED:
+        if key in RENAMED:
             kept = _RENAMED_VALUES.get(str(value), value)
-            raise InputError(key, value, "was renamed", f"write {_RENAMED[key]}: {kept}")
+            raise InputError(key, value, "was renamed", f"write {RENAMED[key]}: {kept}")
         if key not in Config.model_fields:
             known = {name.lower(): name for name in Config.model_fields} | _WORDS
             word = str(key).lower()
             near = difflib.get_close_matches(word, known, n=1, cutoff=0.4)
             guess = known.get(word) or (known[near[0]] if near else None)
-            hint = f"did you mean {guess}?" if guess else ""
-            raise InputError(
-                str(key),
-                value,
-                f"is not a configuration key; there are {', '.join(Config.model_fields)}",
-                hint,
-            )
+            if guess:
+                raise InputError(
+                    str(key), value, "is not a configuration key", f"did you mean {guess}?"
+                )
+            keys = ", ".join(Config.model_fields)
+            raise InputError(str(key), value, f"is not a configuration key; there are {keys}")
     try:
         return Config(**values)
     except ValidationError as error:

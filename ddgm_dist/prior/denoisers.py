@@ -27,6 +27,7 @@ __all__ = [
     "LoadedDenoiser",
     "UNetDenoiser",
     "load_denoiser",
+    "shared_denoiser",
     "weight_files",
 ]
 
@@ -160,19 +161,15 @@ class LoadedDenoiser:
     activation: float = 64.0
 
 
-# Networks that a process keeps, so that planning and solving load them once. These are the last two
-# used: one on the CPU and one on a GPU.
+# Networks that `shared_denoiser` keeps; the last two used: one on the CPU and one on a GPU.
 _KEPT = 2
-_loaded: dict[tuple[str, ...], LoadedDenoiser] = {}
+_shared: dict[tuple[str, ...], LoadedDenoiser] = {}
 
 
 def load_denoiser(
     name: str, *, device: torch.device | str = "cpu", precision: Precision = "bfloat16"
 ) -> LoadedDenoiser:
-    """Load a denoiser by name; a process builds a network once per device and arithmetic.
-
-    The files are read at each call: if they have changed, they are another network. A Python function
-    is what its module holds; Python itself imports that once.
+    """Load a denoiser by name; the caller may change the network.
 
     Parameters
     ----------
@@ -188,8 +185,8 @@ def load_denoiser(
         If it cannot be found or used.
     """
     path = Path(name)
-    if name == SHIPPED or path.suffix == ".safetensors":
-        return _network(shipped_weights() if name == SHIPPED else path, device, precision)
+    if (weights := _weights_file(name)) is not None:
+        return _network(weights, device, precision)
     if path.suffix in (".pt", ".ts", ".torchscript"):
         return _torchscript(path, device)
     if ":" in name:
@@ -201,18 +198,41 @@ def load_denoiser(
     )
 
 
-def _once(load: Callable[[], LoadedDenoiser], files: list[Path], *key: object) -> LoadedDenoiser:
-    """The denoiser that was loaded from these contents under this key before, or is loaded now.
+def shared_denoiser(
+    name: str, *, device: torch.device | str = "cpu", precision: Precision = "bfloat16"
+) -> LoadedDenoiser:
+    """Load a denoiser as `load_denoiser` does, but build each network once per process.
 
-    Two threads that ask at the same time may both load it: they then hold equal networks.
+    Runs use it for planning and solving. Nobody may change its networks. The files are read at each
+    call: if they have changed, they are another network. TorchScript may hold a state that a call
+    changes, so it is loaded anew.
     """
-    contents = [file.read_bytes() if file.is_file() else b"" for file in files]
-    words = (*(hashlib.sha256(each).hexdigest() for each in contents), *map(str, key))
-    found = _loaded.pop(words, None) or load()
-    _loaded[words] = found
-    for old in list(_loaded)[:-_KEPT]:
-        _loaded.pop(old, None)
+    weights = _weights_file(name)
+    if weights is None:
+        return load_denoiser(name, device=device, precision=precision)
+    key = (*_contents(weights), str(arithmetic(precision, device)), str(_index(device)))
+    found = _shared.pop(key, None)
+    if found is None:
+        found = _network(weights, device, precision)
+        if _contents(weights) != key[:2]:  # replaced while it was loaded
+            return found
+    _shared[key] = found
+    for old in list(_shared)[:-_KEPT]:
+        _shared.pop(old, None)
     return found
+
+
+def _weights_file(name: str) -> Path | None:
+    if name == SHIPPED:
+        return shipped_weights()
+    return Path(name) if Path(name).suffix == ".safetensors" else None
+
+
+def _contents(weights: Path) -> tuple[str, str]:
+    """Digests of a file of weights and of its recipe."""
+    files = (weights, weights.with_suffix(".json"))
+    first, second = (file.read_bytes() if file.is_file() else b"" for file in files)
+    return hashlib.sha256(first).hexdigest(), hashlib.sha256(second).hexdigest()
 
 
 def _index(device: torch.device | str) -> torch.device:
@@ -221,39 +241,30 @@ def _index(device: torch.device | str) -> torch.device:
 
 
 def _network(path: Path, device: torch.device | str, precision: Precision) -> LoadedDenoiser:
-    kind = arithmetic(precision, device)
-
-    def load() -> LoadedDenoiser:
-        weights = load_weights(path)
-        return LoadedDenoiser(
-            UNetDenoiser(weights.net, device=device, precision=precision),
-            weights.digest,
-            weights.sigma_range,
-            weights.net.reach,
-            weights.net.spec.activation(kind.itemsize),
-        )
-
-    return _once(load, [path, path.with_suffix(".json")], kind, _index(device))
+    weights = load_weights(path)
+    return LoadedDenoiser(
+        UNetDenoiser(weights.net, device=device, precision=precision),
+        weights.digest,
+        weights.sigma_range,
+        weights.net.reach,
+        weights.net.spec.activation(arithmetic(precision, device).itemsize),
+    )
 
 
 def _torchscript(path: Path, device: torch.device | str) -> LoadedDenoiser:
     if not path.exists():
         raise InputError("denoiser", str(path), "no such file")
-
-    def load() -> LoadedDenoiser:
+    try:
         content = path.read_bytes()
         with warnings.catch_warnings():
             # torch advises against TorchScript; files of it are what users have.
             warnings.simplefilter("ignore", DeprecationWarning)
             module = torch.jit.load(io.BytesIO(content), map_location=device)  # type: ignore[no-untyped-call]
         function = FunctionDenoiser(cast(torch.nn.Module, module).eval(), path.name)
-        return LoadedDenoiser(function, hashlib.sha256(content).hexdigest(), _ANY_SIGMA, 0)
-
-    try:
-        return _once(load, [path], path.name, _index(device))
     except (RuntimeError, ValueError, OSError) as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError("denoiser", str(path), f"is not a TorchScript file: {reason}") from error
+    return LoadedDenoiser(function, hashlib.sha256(content).hexdigest(), _ANY_SIGMA, 0)
 
 
 def _function(name: str) -> LoadedDenoiser:

@@ -78,6 +78,7 @@ class Replacement:
         try:
             if isinstance(self.place, Path):
                 refuse_in_the_way(self.place)
+            self.lease.check()
             abandon(self.place)
             self._new = is_claim(self.place)
             self._point(self.place, _FOLDER)

@@ -12,7 +12,7 @@ from ddgm_dist.paths.place import Place
 from ddgm_dist.pixels.findings import Finding, constant, left_out
 from ddgm_dist.planning.config import ProblemConfig
 from ddgm_dist.planning.problem import Problem
-from ddgm_dist.prior.denoisers import LoadedDenoiser, load_denoiser
+from ddgm_dist.prior.denoisers import LoadedDenoiser, shared_denoiser
 from ddgm_dist.tilts.estimate import estimate
 from ddgm_dist.tilts.record import Estimate
 from ddgm_dist.tilts.series import BadPixels, TiltSeries, open_series_at
@@ -81,7 +81,7 @@ def build_problem(
     masked = "masked (--no-despike keeps them)" if config.despike else kept
     findings = _warn(series, artifacts.findings(series.meta.angles_deg, masked=masked, kept=kept))
     screen = artifacts.screen()
-    loaded = load_denoiser(config.denoiser, precision=config.precision)
+    loaded = shared_denoiser(config.denoiser, precision=config.precision)
     check_levels(config, loaded)
     found: Estimate | None = None
     given = (config.mean, config.std, config.sigma_y)

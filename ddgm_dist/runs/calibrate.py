@@ -22,7 +22,7 @@ from ddgm_dist.planning.plan import Plan
 from ddgm_dist.planning.problem import Problem
 from ddgm_dist.planning.runtime_estimate import RuntimeEstimate
 from ddgm_dist.planning.tiling import Tile
-from ddgm_dist.prior.denoisers import load_denoiser
+from ddgm_dist.prior.denoisers import shared_denoiser
 from ddgm_dist.records.checkpoint import Checkpoints, Generation
 from ddgm_dist.tile.blending import Piece, blend
 from ddgm_dist.tile.events import Timer
@@ -131,7 +131,7 @@ class _Trial:
     def denoiser(self) -> float:
         """Seconds of all denoiser calls."""
         config = self.problem.config
-        denoiser = load_denoiser(
+        denoiser = shared_denoiser(
             config.denoiser, device=self.device, precision=config.precision
         ).denoiser
         seconds = 0.0

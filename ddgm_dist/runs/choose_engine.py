@@ -81,7 +81,7 @@ def choose_engine(
         seconds = found.start + found.total
         if seconds < _WORTH_RAY:
             return LocalEngine(), f"about {format_duration(seconds)} of work: "
-        why = f"at least {format_duration(seconds)} of work: "
+        why = f"more than {format_duration(_WORTH_RAY)} of work: "
     elif engine == "auto":
         asked = {"workers": workers, "address": address}
         given = " and ".join(name for name, value in asked.items() if value is not None)

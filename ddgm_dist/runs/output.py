@@ -12,8 +12,10 @@ deleted.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,7 +26,7 @@ from ddgm_dist.core.intervals import RowIntervals
 from ddgm_dist.errors import StorageError
 from ddgm_dist.paths.claim import is_claim
 from ddgm_dist.paths.files import is_zarr
-from ddgm_dist.paths.place import Place
+from ddgm_dist.paths.place import ObjectPath, Place
 from ddgm_dist.planning.plan import Plan
 from ddgm_dist.planning.problem import Problem
 from ddgm_dist.records.checkpoint import COMMITS, GENERATIONS
@@ -63,12 +65,12 @@ class Output:
     plan: Plan
     digest: str
     voxel_size_nm: float | None
+    _swap: Replacement | None
 
     def __init__(self, out: Place, lease: Lease, *, overwrite: bool) -> None:
         self._out, self._held, self._overwrite = out, lease, overwrite
         self.place, self.lease, self._swap = out, lease, None
-
-    _swap: Replacement | None
+        self._made: list[Path] = []
 
     @classmethod
     def claim(cls, out: Place, *, overwrite: bool) -> Output:
@@ -79,15 +81,25 @@ class Output:
         InputError
             ``out`` holds something that is no result, or is being written by another driver.
         """
-        check_ours(out, overwrite=overwrite)
+        above = [] if isinstance(out, ObjectPath) else [p for p in out.parents if not p.exists()]
         held = Lease(out)
-        held.acquire()
+        claimed = cls(out, held, overwrite=overwrite)
+        claimed._made = above
         try:
+            check_ours(out, overwrite=overwrite)
+            held.acquire()
             check_ours(out, overwrite=overwrite)  # another driver may have made it meanwhile
         except BaseException:
-            held.release()
+            claimed.release()
             raise
-        return cls(out, held, overwrite=overwrite)
+        return claimed
+
+    def release(self) -> None:
+        """Give the lease back; folders that were made for an output that was not begun are removed."""
+        (self._swap or self._held).release()
+        with contextlib.suppress(OSError):  # somebody else may use them by now
+            for folder in self._made:
+                folder.rmdir()
 
     def check(self, problem: Problem) -> None:
         """Refuse an output that holds another problem's result and is not to be replaced.
@@ -114,7 +126,10 @@ class Output:
         InputError
             The output holds another problem's result.
         """
+        # Building the problem may have taken long: another driver may have the output by now.
+        self._held.check()
         self._swap = replacement_of(self._out, self._held, problem, overwrite=self._overwrite)
+        self._made = []
         work = content_of(self._out) if self._swap is None else self._swap.work
         self.lease = self._held if self._swap is None else self._swap.lease
         self.record, self.digest = RunRecord(work), problem.digest()
@@ -143,7 +158,7 @@ class Output:
         return self
 
     def __exit__(self, *error: object) -> None:
-        (self._swap or self._held).release()
+        self.release()
 
     def finished(self) -> frozenset[str]:
         """Names of the tiles whose rows have all been written, maybe as parts of other tiles.
@@ -196,6 +211,7 @@ class Output:
 
         Those of an earlier run were deleted when they had been combined.
         """
+        self.lease.check()
         self.record.write_state(RUNNING, self.digest)
         if self.plan.samples == 1:
             return

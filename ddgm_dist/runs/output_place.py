@@ -18,6 +18,7 @@ from ddgm_dist.paths.exchange import bring_back
 from ddgm_dist.paths.files import exists, is_zarr, listdir
 from ddgm_dist.paths.place import Place
 from ddgm_dist.paths.safety import refuse_links
+from ddgm_dist.planning.config import RENAMED
 from ddgm_dist.planning.problem import Problem, changes, differences
 from ddgm_dist.records.damage import log_damage
 from ddgm_dist.records.lease import Lease
@@ -99,6 +100,14 @@ def check_same(saved: dict[str, Any], ours: dict[str, Any], out: str) -> None:
     """Raise InputError, with the changes, unless an output's problem is the one to be solved."""
     if not differences(saved, ours):
         return
+    former = sorted(set(saved.get("config", {})) & set(RENAMED))
+    if former:
+        raise InputError(
+            "out",
+            out,
+            f"was begun by a former version, whose keys had other names ({', '.join(former)})",
+            "finish it with that version, choose another name, or replace it with --overwrite",
+        )
     changed, settings = changes(saved, ours)
     more = f" and {len(changed) - _SHOWN} more" if len(changed) > _SHOWN else ""
     back = ""

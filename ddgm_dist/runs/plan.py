@@ -15,7 +15,7 @@ from ddgm_dist.planning.make_plan import make_plan
 from ddgm_dist.planning.plan import Plan
 from ddgm_dist.planning.problem import Problem
 from ddgm_dist.planning.tiling import widest_read
-from ddgm_dist.prior.denoisers import load_denoiser
+from ddgm_dist.prior.denoisers import shared_denoiser
 from ddgm_dist.runs.build_problem import build_problem
 from ddgm_dist.runs.calibrate import estimate_runtime
 from ddgm_dist.tile.host import available_memory
@@ -97,7 +97,7 @@ def plan_problem(
     calls
         Calls that each worker takes at a time.
     """
-    denoiser = load_denoiser(config.denoiser, precision=config.precision)
+    denoiser = shared_denoiser(config.denoiser, precision=config.precision)
     return make_plan(
         problem,
         PlanConfig(**{k: getattr(config, k) for k in PlanConfig.model_fields}),

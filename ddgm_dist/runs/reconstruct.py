@@ -180,6 +180,8 @@ def reconstruct(
     refuse_overlap(place, "out", [("tilts", source), *weight_files(resolved.denoiser)])
     # Ray starts last, when the input and the output have been checked and something is to be done.
     with Output.claim(place, overwrite=overwrite) as output:
+        if progress:
+            _announce(f"opening {source}", progress)
         built = build_problem(source, resolved.problem(), verify_input=verify_input)
         problem, series = built.problem, built.series
         output.check(problem)

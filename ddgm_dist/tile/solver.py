@@ -23,7 +23,7 @@ from torch import Tensor
 from ddgm_dist.core.box import Box
 from ddgm_dist.errors import DdgmError
 from ddgm_dist.planning.tiling import Tile
-from ddgm_dist.prior.denoisers import load_denoiser
+from ddgm_dist.prior.denoisers import shared_denoiser
 from ddgm_dist.records.checkpoint import Generation
 from ddgm_dist.tile.blending import Piece, blend, blend_window, cut_piece
 from ddgm_dist.tile.events import Event, Receipt, StepEvent, Timer
@@ -93,7 +93,7 @@ class TileSolver:
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
         self.device = torch.device(device)
-        denoiser = load_denoiser(
+        denoiser = shared_denoiser(
             problem.config.denoiser, device=self.device, precision=problem.config.precision
         ).denoiser
         self.iterate = Iteration(problem, denoiser, self.device)

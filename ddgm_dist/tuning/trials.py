@@ -13,7 +13,7 @@ from ddgm_dist.core.units import format_duration
 from ddgm_dist.evaluation.ring_correlation import ring_correlation
 from ddgm_dist.planning.config import Config
 from ddgm_dist.planning.problem import Problem
-from ddgm_dist.prior.denoisers import load_denoiser
+from ddgm_dist.prior.denoisers import shared_denoiser
 from ddgm_dist.tilts.crop import Crop, read_crop, spread_places
 from ddgm_dist.tilts.series import TiltSeries
 from ddgm_dist.tuning.candidates import Candidate
@@ -38,7 +38,7 @@ class Trials:
         self.problem, self.series, self.folds, self.seed = problem, series, folds, seed
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         config = problem.config
-        self.denoiser = load_denoiser(
+        self.denoiser = shared_denoiser(
             config.denoiser, device=self.device, precision=config.precision
         ).denoiser
         self.angles = problem.geometry.angles_deg

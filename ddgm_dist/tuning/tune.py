@@ -14,7 +14,7 @@ from ddgm_dist.errors import InputError
 from ddgm_dist.paths.locate import locate, place_of
 from ddgm_dist.paths.overlap import refuse_overlap
 from ddgm_dist.planning.config import Config, parse_config
-from ddgm_dist.prior.denoisers import load_denoiser, weight_files
+from ddgm_dist.prior.denoisers import shared_denoiser, weight_files
 from ddgm_dist.runs.build_problem import build_problem, check_levels
 from ddgm_dist.tilts.series import open_series_at
 from ddgm_dist.tuning.candidates import (
@@ -100,7 +100,7 @@ def tune(
     # Refused before the series is read through.
     make_fold(open_series_at(source).meta.angles_deg, folds, 0)
     drawn = order_candidates(expand_grid(DEFAULT_GRID if grid is None else grid, base), seed)
-    loaded = load_denoiser(base.denoiser, precision=base.precision)
+    loaded = shared_denoiser(base.denoiser, precision=base.precision)
     for candidate in drawn:
         check_levels(candidate.config, loaded)
     built = build_problem(source, base.problem(), verify_input=verify_input)

@@ -15,6 +15,7 @@ from typer.main import get_command
 from ddgm_dist.cli import main
 from ddgm_dist.cli.app import create_app
 from ddgm_dist.errors import DdgmError, InputError, PlanError, StorageError
+from ddgm_dist.tilts.metadata import TiltSeriesMeta
 
 COMMANDS = (
     "demo",
@@ -121,8 +122,9 @@ def test_simulate_takes_the_angles_of_a_file(replace: Replace, tmp_path: Path) -
     assert got["angles"] == (-3.5, 0.0, 4.0)
 
 
-def test_ingest(replace: Replace) -> None:
-    got = replace("tilts.ingest", "ingest", SERIES)
+def test_ingest(replace: Replace, capsys: pytest.CaptureFixture[str]) -> None:
+    meta = TiltSeriesMeta((-60.0, 0.0, 60.0), pixel_size_nm=0.8)
+    got = replace("tilts.ingest", "ingest", SimpleNamespace(shape=(61, 8, 400), meta=meta))
     words = "ingest needle.npz t.zarr --thickness 96 --tilt-axis columns --impute-nonfinite"
     words += " --rows 8: --columns 4:252 --dark 860"
     assert main([*words.split(), "--angles", "-60,0,60", "--description", "a needle"]) == 0
@@ -140,6 +142,8 @@ def test_ingest(replace: Replace) -> None:
         "description": "a needle",
         "overwrite": False,
     }
+    shown = capsys.readouterr().out
+    assert "angles -60 to 60 degrees, pixel size 0.8 nm, thickness not given" in shown
 
 
 def test_ingest_of_a_folder_shows_which_image_has_which_angle(
@@ -232,7 +236,9 @@ def test_tune(replace: Replace, capsys: pytest.CaptureFixture[str], tmp_path: Pa
 
 def test_evaluate(replace: Replace, capsys: pytest.CaptureFixture[str]) -> None:
     scores = {"mse": 0.1, "psnr": 30.0, "ssim": 0.9, "region": "inner"}
-    got = replace("evaluation.evaluate", "evaluate", SimpleNamespace(to_dict=lambda: scores))
+    got = replace(
+        "evaluation.evaluate", "evaluate", SimpleNamespace(psnr=30.0, to_dict=lambda: scores)
+    )
     assert call("evaluate o.zarr truth.zarr --json --region 0:4,0:4,8:16") == 0
     assert json.loads(capsys.readouterr().out) == scores
     assert (got["volume"], got["reference"]) == (Path("o.zarr"), "truth.zarr")

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ddgm_dist.prior import denoisers
-from ddgm_dist.prior.denoisers import load_denoiser
+from ddgm_dist.prior.denoisers import load_denoiser, shared_denoiser
 from ddgm_dist.prior.unet import UNet, UNetSpec
 from ddgm_dist.prior.weights import Weights, save_weights
 from ddgm_dist.runs.plan import plan
@@ -21,7 +21,7 @@ KEYS = {"thickness": 12, "N": 2, "K": 2, "window": 64, "overlap": 16}
 def built(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Digests of the networks that were built."""
     found: list[str] = []
-    monkeypatch.setattr(denoisers, "_loaded", {})
+    monkeypatch.setattr(denoisers, "_shared", {})
     load = denoisers.load_weights
 
     def counted(path: Path) -> Weights:
@@ -55,12 +55,12 @@ def test_a_local_run_builds_one(tmp_path: Path, tilts: Path, built: list[str]) -
 def test_arithmetic_and_recipe_tell_networks_apart(tmp_path: Path, built: list[str]) -> None:
     path = tmp_path / "w.safetensors"
     saved(path, 0)
-    whole = load_denoiser(str(path), precision="float32")
-    assert load_denoiser(str(path), precision="float32").denoiser is whole.denoiser
-    assert load_denoiser(str(path), device=torch.device("cpu"), precision="float32") is whole
+    whole = shared_denoiser(str(path), precision="float32")
+    assert shared_denoiser(str(path), precision="float32").denoiser is whole.denoiser
+    assert shared_denoiser(str(path), device=torch.device("cpu"), precision="float32") is whole
     torch.manual_seed(0)
     save_weights(path, UNet(TINY), {"sigma_range": (0.1, 3.0)})
-    narrow = load_denoiser(str(path), precision="float32")
+    narrow = shared_denoiser(str(path), precision="float32")
     assert (narrow.digest, narrow.sigma_range) == (whole.digest, (0.1, 3.0))
     assert len(built) == 2
 
@@ -69,10 +69,62 @@ def test_few_are_kept(tmp_path: Path, built: list[str]) -> None:
     paths = [tmp_path / f"{seed}.safetensors" for seed in range(4)]
     for seed, path in enumerate(paths):
         saved(path, seed)
-        load_denoiser(str(path))
-    assert len(denoisers._loaded) == 2
-    load_denoiser(str(paths[-1]))
-    load_denoiser(str(paths[-2]))
+        shared_denoiser(str(path))
+    assert len(denoisers._shared) == 2
+    shared_denoiser(str(paths[-1]))
+    shared_denoiser(str(paths[-2]))
     assert len(built) == 4
-    load_denoiser(str(paths[0]))
+    shared_denoiser(str(paths[0]))
     assert len(built) == 5
+
+
+def test_a_network_of_the_users_own_is_not_shared(tmp_path: Path, tilts: Path) -> None:
+    """Somebody may change it; the next run must not see that."""
+    path = tmp_path / "w.safetensors"
+    saved(path, 0)
+    keys = KEYS | {"denoiser": str(path)}
+    before = reconstruct(tilts, tmp_path / "a.zarr", keys, "local").to_dask().compute()
+    own = load_denoiser(str(path)).denoiser
+    assert own is not shared_denoiser(str(path)).denoiser
+    with torch.no_grad():
+        for parameter in own.net.parameters():  # type: ignore[union-attr]
+            parameter.mul_(2)
+    after = reconstruct(tilts, tmp_path / "b.zarr", keys, "local").to_dask().compute()
+    assert (before == after).all()
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+def test_torchscript_is_loaded_anew_for_its_state(tmp_path: Path) -> None:
+    class Counting(torch.nn.Module):
+        calls: torch.Tensor
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("calls", torch.zeros(()))
+
+        def forward(self, x: torch.Tensor, sigma: float) -> torch.Tensor:
+            self.calls += 1
+            return x + self.calls
+
+    path = tmp_path / "d.pt"
+    torch.jit.script(Counting()).save(str(path))
+    x = torch.zeros(1, 16, 16)
+    first, second = (shared_denoiser(str(path)).denoiser for _ in range(2))
+    assert torch.equal(first(x, 1.0, x), second(x, 1.0, x))
+
+
+def test_weights_that_are_replaced_while_they_are_loaded_are_not_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(denoisers, "_shared", {})
+    path = tmp_path / "w.safetensors"
+    first = saved(path, 0)
+    load = denoisers.load_weights
+
+    def replaced(at: Path) -> Weights:
+        saved(path, 1)
+        return load(at)
+
+    monkeypatch.setattr(denoisers, "load_weights", replaced)
+    assert shared_denoiser(str(path)).digest != first
+    assert not denoisers._shared
