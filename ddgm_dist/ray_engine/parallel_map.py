@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeVar, get_args
 from ddgm_dist.core.parallel import Runner, map_in_threads
 from ddgm_dist.errors import DdgmError, InputError
 
-__all__ = ["SchedulerName", "open_scheduler"]
+__all__ = ["SchedulerName", "on_ray", "open_scheduler"]
 
 SchedulerName = Literal["threads", "ray", "sync"]
 Common = TypeVar("Common")
@@ -50,7 +50,7 @@ def open_scheduler(name: str, address: str | None = None) -> Iterator[Runner]:
     from ddgm_dist.ray_engine.cluster import connected
 
     with connected(address):
-        yield _on_ray
+        yield on_ray
 
 
 def _one_by_one(
@@ -67,7 +67,7 @@ def _in_threads(
     return map_in_threads(function, common, items, CPU_COUNT)
 
 
-def _on_ray(
+def on_ray(
     function: Callable[[Common, Item], Result], common: Common, items: Iterable[Item]
 ) -> Iterator[Result]:
     """Tasks of Ray: ``common`` goes to each node once, and a call whose worker is lost runs again.

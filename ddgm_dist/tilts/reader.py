@@ -15,10 +15,12 @@ from numpy.typing import NDArray
 from ddgm_dist.core.float32 import as_float32
 from ddgm_dist.paths.array_io import BulkArray
 from ddgm_dist.paths.place import Place
+from ddgm_dist.tilts.checked import Checked
 from ddgm_dist.tilts.checked_chunks import CheckedChunks
+from ddgm_dist.tilts.checked_pieces import CheckedPieces
 from ddgm_dist.tilts.digests import PIECE, empty_pieces, fingerprint_of, hash_pieces
 from ddgm_dist.tilts.metadata import ARRAY, TiltSeriesMeta
-from ddgm_dist.tilts.record import Record, Tables, load_record
+from ddgm_dist.tilts.record import Kept, Record, Tables, identify, load_record
 
 __all__ = ["TiltSeries"]
 
@@ -44,6 +46,8 @@ class TiltSeries:
         Their metadata.
     identity
         That no other series has; empty where its writer did not give it any.
+    kept
+        Where a run keeps the record of a series whose writer left none.
 
     Attributes
     ----------
@@ -57,8 +61,8 @@ class TiltSeries:
         ``(tilt, y, u)``.
     dtype
         Stored dtype.
-    identity
-        As the parameter.
+    identity, kept
+        As the parameters.
     """
 
     def __init__(
@@ -68,8 +72,9 @@ class TiltSeries:
         array: zarr.Array[Any],
         meta: TiltSeriesMeta,
         identity: str = "",
+        kept: Kept | None = None,
     ) -> None:
-        self.place, self.path, self._content = path, str(path), content
+        self.place, self.path, self._content, self.kept = path, str(path), content, kept
         self.identity, self.meta = identity, meta
         self.shape: tuple[int, int, int] = (array.shape[0], array.shape[1], array.shape[2])
         self.dtype: np.dtype[Any] = np.dtype(array.dtype)
@@ -82,7 +87,7 @@ class TiltSeries:
 
     @cached_property
     def record(self) -> Record | None:
-        """The record that its writer left of the pixels; None where there is none.
+        """The record of the pixels that its writer left, or that a run keeps; None without any.
 
         Raises
         ------
@@ -91,15 +96,33 @@ class TiltSeries:
         """
         found = load_record(self._content, self.identity)
         if found is not None:
+            self.kept = None
+        elif self.kept is not None:
+            found = load_record(self.kept.content, self.kept.identity)
+        if found is not None:
             found.refuse_other(self.shape, self.dtype, self.path)
         return found
 
+    def keep(self, kept: Kept) -> None:
+        """Compare what is read with a record that a run keeps, where the writer left none."""
+        self.kept = kept
+        for name in ("record", "checked"):
+            self.__dict__.pop(name, None)
+
+    def identify(self) -> str:
+        """What `ddgm_dist.tilts.record.identify` says of the series."""
+        return identify(self.path, self._content / ARRAY)
+
     @cached_property
-    def checked(self) -> CheckedChunks | None:
-        """Reads chunks and compares them with the record; None where there is none."""
+    def checked(self) -> Checked | None:
+        """Reads pixels and compares them with the record; None where there is none."""
         if self.record is None:
             return None
-        return CheckedChunks(self.path, self._bulk, self.record, Tables(self._content, self.record))
+        if self.kept is None:
+            tables = Tables(self._content, self.record)
+            return CheckedChunks(self.path, self._bulk, self.record, tables)
+        tables = Tables(self.kept.content, self.record)
+        return CheckedPieces(self.path, self._bulk, self.record, tables)
 
     @property
     def may_be_bad(self) -> bool:

@@ -3,14 +3,19 @@
 In the folder ``ddgm_dist/digests`` of the store: two arrays, ``pieces`` and ``chunks``
 (`ddgm_dist.tilts.digests`), and ``survey.json``, which is written after them and before the store's
 attribute. It holds the identity of the store, so that the record of another series is not believed.
+
+Of a series whose writer left none a run keeps one in its output, in a folder of the same name. It has no
+``chunks``, and its identity is what `identify` says.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,10 +33,20 @@ from ddgm_dist.paths.place import Place
 from ddgm_dist.paths.zarr_store import zarr_store
 from ddgm_dist.pixels.observations import Observations
 from ddgm_dist.tilts.bad_pixels import BadPixels
-from ddgm_dist.tilts.digests import Digests, fingerprint_of
+from ddgm_dist.tilts.digests import fingerprint_of
 from ddgm_dist.tilts.metadata import TiltSeriesMeta, dump_meta, parse_meta
 
-__all__ = ["FOLDER", "Estimate", "Record", "Tables", "folder_of", "load_record", "save_record"]
+__all__ = [
+    "FOLDER",
+    "Estimate",
+    "Kept",
+    "Record",
+    "Tables",
+    "folder_of",
+    "identify",
+    "load_record",
+    "save_record",
+]
 
 _log = logging.getLogger("ddgm_dist")
 
@@ -133,16 +148,61 @@ def folder_of(content: Place) -> Place:
     return content / SIDECAR / FOLDER
 
 
-def save_record(content: Place, record: Record, digests: Digests) -> None:
+@dataclass(frozen=True)
+class Kept:
+    """Where a run keeps the record of a series that has none.
+
+    Attributes
+    ----------
+    content
+        Place whose folder it is in.
+    identity
+        Identity in the record.
+    """
+
+    content: Place
+    identity: str
+
+
+def identify(name: str, array: Place) -> str:
+    """What distinguishes a series without an identity from others, as far as that is cheap.
+
+    It is made of its path and the metadata of its array; on disk also of their inode and time, which
+    differ from those of an array that takes its place. Pixels are compared when they are read.
+    """
+    found: list[Any] = [name]
+    for file in ("zarr.json", ".zarray"):
+        if (data := read_bytes(array / file)) is not None:
+            found += [file, data.hex()]
+            if isinstance(array, Path):
+                stat = (array / file).stat()
+                found += [stat.st_ino, stat.st_mtime_ns]
+    return hashlib.sha256(json.dumps(found).encode()).hexdigest()
+
+
+def save_record(
+    content: Place, record: Record, pieces: NDArray[np.uint8], chunks: NDArray[np.uint8] | None
+) -> None:
     """Write the tables, and then what makes them count.
+
+    Parameters
+    ----------
+    content
+        Place whose folder it goes to.
+    record
+        What is said of the series.
+    pieces, chunks
+        See :class:`ddgm_dist.tilts.digests.Digests`; None for no chunks.
 
     Raises
     ------
     OSError, StorageError
         They cannot be written.
     """
-    pieces = digests.pieces.reshape(len(digests.pieces), -1, 32)
-    for name, table in (("pieces", pieces), ("chunks", digests.chunks)):
+    tables = {"pieces": pieces.reshape(len(pieces), -1, 32)}
+    if chunks is not None:
+        tables["chunks"] = chunks
+    for name, table in tables.items():
         place = folder_of(content) / name
         rows, columns, _ = table.shape
         columns = min(columns, _TOGETHER)
@@ -151,6 +211,7 @@ def save_record(content: Place, record: Record, digests: Digests) -> None:
             shape=table.shape,
             chunks=(max(1, min(rows, _TOGETHER // columns)), columns, 32),
             dtype="uint8",
+            overwrite=chunks is None,  # a run that was interrupted may have begun it
             compressors=ZstdCodec(level=1, checksum=True),
             zarr_format=3,
         )
@@ -222,6 +283,13 @@ class Tables:
     def chunks(self, rows: slice, columns: slice) -> NDArray[np.uint8]:
         """Digests ``(rows, columns, 32)`` of some chunks, numbered along rows and columns."""
         return self._table("chunks").read((rows, columns, slice(None)))
+
+    def pieces_of(self, rows: slice, columns: slice) -> NDArray[np.uint8]:
+        """Digests ``(row, column, tilt, 32)`` of some pieces, numbered along rows and columns."""
+        tilts = self._record.shape[0]
+        wanted = slice(columns.start * tilts, columns.stop * tilts)
+        table = self._table("pieces").read((rows, wanted, slice(None)))
+        return table.reshape(len(table), -1, tilts, 32)
 
     def pieces(self) -> NDArray[np.uint8]:
         """Digests of all pieces, ``(row, column, tilt, 32)``.

@@ -217,20 +217,17 @@ def _read_all(
     warned = False
     # So that nothing is under way any more when an error is raised.
     with contextlib.closing(found):  # type: ignore[type-var]
-        for strips in found:
-            if isinstance(strips, _Failed):
-                if not warned:
-                    _log.warning(
-                        "a worker cannot read %s: %s; it is read here", series.path, strips.why
-                    )
-                warned, strips = True, _read(series, strips.task)
+        for answer in found:
+            if isinstance(answer, _Failed) and not warned:
+                _log.warning(
+                    "a worker cannot read %s: %s; it is read here", series.path, answer.why
+                )
+                warned = True
+            strips = _read(series, answer.task) if isinstance(answer, _Failed) else answer
             for strip in strips:
                 yield strip
-                done += (
-                    (strip.tilts.stop - strip.tilts.start)
-                    * (strip.rows.stop - strip.rows.start)
-                    * series.shape[2]
-                )
+                lines = (part.stop - part.start for part in (strip.tilts, strip.rows))
+                done += math.prod(lines) * series.shape[2]
             report(done / total)
 
 

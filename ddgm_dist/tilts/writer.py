@@ -106,7 +106,9 @@ class TiltSeriesWriter:
             self._claim.lease.check()
             # A name that no other series has distinguishes two of one shape.
             identity = uuid.uuid4().hex
-            save_record(self._claim.work, self._record(identity), self._digests)
+            digests = self._digests
+            record = self._record(identity)
+            save_record(self._claim.work, record, digests.pieces, digests.chunks)
             self._group.attrs[ATTRIBUTE] = {**dump_meta(self._meta), "id": identity}
             self._claim.publish(_redirect)
         except OSError as error:
