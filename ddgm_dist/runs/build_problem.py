@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, replace
 
 from ddgm_dist.algorithm.schedule import denoising_steps, noise_levels
 from ddgm_dist.core.geometry import Geometry
@@ -115,9 +115,19 @@ def build_problem(
     screen = artifacts.screen()
     recorded: Estimate | None = None
     given = (config.mean, config.std, config.sigma_y)
-    # The recorded estimate is of the masked series, with nothing given.
-    if series.record and given == (None,) * 3 and (config.despike or screen is None):
+    # The recorded estimate is of the masked series, with nothing given. A mean or a deviation that is
+    # given leaves the rest as it is.
+    if (
+        series.record
+        and None in given[:2]
+        and given[2] is None
+        and (config.despike or screen is None)
+    ):
         recorded = series.record.estimate(geometry)
+    if recorded is not None:
+        own = recorded.intensity
+        mine = (own.mean if config.mean is None else config.mean, config.std or own.std)
+        recorded = replace(recorded, intensity=Intensity(*mine, own.sigma_y))
     if not config.despike:
         screen = None
     digest = series.fingerprint() if surveyed is None else surveyed.fingerprint

@@ -94,9 +94,7 @@ class Bar:
 
 
 @contextlib.contextmanager
-def show_reading(
-    what: str, *, shown: bool, every: float = _EVERY, quick: float = _QUICK
-) -> Iterator[Callable[[float], None] | None]:
+def show_reading(what: str, *, shown: bool) -> Iterator[Callable[[float], None] | None]:
     """Show how far something is read: a bar, or a line now and then where there is no terminal.
 
     Parameters
@@ -105,10 +103,6 @@ def show_reading(
         What is read.
     shown
         Show nothing when false; then None is yielded.
-    every
-        Seconds between lines, at least.
-    quick
-        Seconds in which nothing is shown.
     """
     if not shown:
         yield None
@@ -131,10 +125,10 @@ def show_reading(
         nonlocal said
         now = time.monotonic()
         bar.update(task, completed=share)
-        if now - began < quick:
+        if now - began < _QUICK:
             return
         bar.start()
-        if lines and now - said >= every:
+        if lines and now - said >= _EVERY:
             said = now
             console.out(f"{what}: {100 * share:.0f} %", highlight=False)
 

@@ -59,7 +59,19 @@ def built(path: Path, *, verify_input: bool = False, **keys: Any) -> BuiltProble
     return build_problem(path, config.problem(), verify_input=verify_input)
 
 
-@pytest.mark.parametrize("keys", [{}, {"boundary": "vacuum"}, {"thickness": 9}, {"despike": False}])
+KEYS = [
+    {},
+    {"boundary": "vacuum"},
+    {"thickness": 9},
+    {"despike": False},
+    {"mean": 150.0},
+    {"std": 2.0},
+    {"mean": 150.0, "std": 2.0},
+    {"sigma_y": 0.5},
+]
+
+
+@pytest.mark.parametrize("keys", KEYS)
 @pytest.mark.parametrize("make", [pixels, faulty, lambda: faulty(9, 8300)])
 def test_the_record_says_what_all_pixels_say(
     tmp_path: Path, make: Callable[[], np.ndarray], keys: dict[str, Any]
