@@ -246,8 +246,9 @@ class _Reading:
             return survey(series, run=self.readers(), report=report)
 
     def verify(self) -> None:
-        """Compare all pixels with the record, if there is one."""
+        """Compare all pixels with the record; refuse where it is lost, and warn where none was made."""
         if self.series.record is None:
+            verify(self.series)
             return
         with show_reading(f"verifying {self.series.place.name}", shown=self.progress) as report:
             verify(self.series, run=self.readers(), report=report)

@@ -61,7 +61,7 @@ class TiltSeries:
         ``(tilt, y, u)``.
     dtype
         Stored dtype.
-    identity, kept
+    identity, kept, seal
         As the parameters.
     """
 
@@ -73,9 +73,10 @@ class TiltSeries:
         meta: TiltSeriesMeta,
         identity: str = "",
         kept: Kept | None = None,
+        seal: str = "",
     ) -> None:
         self.place, self.path, self._content, self.kept = path, str(path), content, kept
-        self.identity, self.meta = identity, meta
+        self.identity, self.meta, self.seal = identity, meta, seal
         self.shape: tuple[int, int, int] = (array.shape[0], array.shape[1], array.shape[2])
         self.dtype: np.dtype[Any] = np.dtype(array.dtype)
         chunk = array.shards or array.chunks
@@ -94,7 +95,7 @@ class TiltSeries:
         InputError
             The array is not of the shape and the dtype that were written.
         """
-        found = load_record(self._content, self.identity)
+        found = load_record(self._content, self.identity, self.seal) if self.seal else None
         if found is not None:
             self.kept = None
         elif self.kept is not None:

@@ -170,7 +170,8 @@ def open_series_at(place: Place, *, checked: bool = False, kept: Kept | None = N
     assert isinstance(attribute, dict)  # it has been parsed
     inner = _folder(attribute)
     content = place / inner if inner else place
-    return TiltSeries(place, content, array, meta, str(attribute.get("id", "")), kept)
+    identity, seal = (str(attribute.get(key, "")) for key in ("id", "record"))
+    return TiltSeries(place, content, array, meta, identity, kept, seal)
 
 
 def _name(attribute: Any) -> str:

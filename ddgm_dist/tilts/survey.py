@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ddgm_dist.core.parallel import Runner, map_in_threads
-from ddgm_dist.errors import DdgmError
+from ddgm_dist.errors import DdgmError, StorageError
 from ddgm_dist.pixels.observations import Observations
 from ddgm_dist.pixels.scan import Scan
 from ddgm_dist.tilts.bad_pixels import BadPixels, find_bad
@@ -157,9 +157,19 @@ def verify(series: TiltSeries, *, run: Runner | None = None, report: Report | No
     Raises
     ------
     StorageError
-        They are not those that were written; or chunks are damaged, unreadable or missing.
+        They are not those that were written, or their record is missing; or chunks are damaged,
+        unreadable or missing.
     """
     if series.checked is None:
+        if series.seal:
+            raise StorageError(
+                f"{series.path}: the record of its pixels is missing or damaged, so they cannot be "
+                "verified; put a good copy of the tilt series in its place, or run without "
+                "--verify-input to take them as they are"
+            )
+        _log.warning(
+            "%s was written without digests, so its pixels are taken as they are", series.path
+        )
         return
     recorded, found = series.checked.tables.pieces(), empty_pieces(series.shape)
     tasks = (_Task(strips, digests=True, scan=False) for strips in _strips(series))

@@ -108,8 +108,12 @@ class TiltSeriesWriter:
             identity = uuid.uuid4().hex
             digests = self._digests
             record = self._record(identity)
-            save_record(self._claim.work, record, digests.pieces, digests.chunks)
-            self._group.attrs[ATTRIBUTE] = {**dump_meta(self._meta), "id": identity}
+            seal = save_record(self._claim.work, record, digests.pieces, digests.chunks)
+            self._group.attrs[ATTRIBUTE] = {
+                **dump_meta(self._meta),
+                "id": identity,
+                "record": seal,
+            }
             self._claim.publish(_redirect)
         except OSError as error:
             self._claim.discard()
