@@ -99,6 +99,9 @@ def test_parts_and_workers_do_not_matter(
     if make is faulty:
         monkeypatch.undo()
         same(found[0], survey(series))  # in larger parts
+        seen = found[0].observations
+        assert seen.blank == (3,)
+        assert {(e.tilt, e.side, e.width) for e in seen.edges} == {(t, 0, 3) for t in (0, 1, 2, 4)}
 
 
 def test_what_a_worker_cannot_read_the_driver_reads(
