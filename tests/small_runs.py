@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import scipy.ndimage as ndi
+import zarr
 
 from ddgm_dist.engine.local import LocalEngine
 from ddgm_dist.engine.protocol import Engine
@@ -340,4 +341,8 @@ def plant(faults: Path) -> Iterator[Callable[[str], Path]]:
 def forget_record(tilts: Path) -> Path:
     """A series as others write it: without a record of its pixels."""
     shutil.rmtree(tilts / "ddgm_dist" / "digests")
+    group = zarr.open_group(str(tilts), mode="r+")
+    attribute = dict(group.attrs.asdict()["ddgm_dist"])  # type: ignore[arg-type]
+    del attribute["record"]
+    group.attrs["ddgm_dist"] = attribute
     return tilts

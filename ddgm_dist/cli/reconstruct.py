@@ -40,6 +40,7 @@ def plan(
         memory=on.memory,
         calibrate=calibrate,
         verify_input=problem.verify_input,
+        progress=True,
     )
     typer.echo(json.dumps(found.to_dict(), indent=2) if as_json else found.describe())
 

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from skimage.metrics import structural_similarity
 
 from ddgm_dist.core.box import Box, Triple
+from ddgm_dist.core.parallel import Runner
 from ddgm_dist.errors import InputError
-from ddgm_dist.evaluation.parallel_map import Runner
 from ddgm_dist.paths.place import Place
 from ddgm_dist.readers.base import VolumeSource
 from ddgm_dist.readers.dask_array import DaskVolume
@@ -180,7 +180,7 @@ def measure_moments(pair: Pair, run: Runner) -> JointMoments:
     StorageError
         A volume cannot be read.
     """
-    results = run(_moments, pair, pair.blocks())
+    results = list(run(_moments, pair, pair.blocks()))
     bad = [found for _, founds in results for found in founds]
     for argument in ("volume", "reference"):
         _refuse([found for found in bad if found.argument == argument])

@@ -17,10 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ddgm_dist.core.box import Box, Triple
+from ddgm_dist.core.parallel import Runner
 from ddgm_dist.errors import InputError, StorageError
-from ddgm_dist.evaluation.parallel_map import Runner, SchedulerName, open_scheduler
 from ddgm_dist.paths.locate import locate
 from ddgm_dist.paths.place import Place
+from ddgm_dist.ray_engine.parallel_map import SchedulerName, open_scheduler
 from ddgm_dist.records.lease import Lease
 from ddgm_dist.records.result import open_result_at
 from ddgm_dist.records.run_record import RunRecord
@@ -202,7 +203,8 @@ class _Step:
 def _fill(step: _Step, run: Runner) -> None:
     """Write the missing shards of a level, each by one task."""
     store = open_volume_store(step.place, level=step.coarse.name)
-    run(_fill_shard, step, _lost(store))
+    for _ in run(_fill_shard, step, _lost(store)):
+        pass  # so that errors are raised
     if lost := _lost(open_volume_store(step.place, level=step.coarse.name)):
         raise StorageError(f"{step.place}: {len(lost)} shards of level {step.coarse.name} are gone")
 

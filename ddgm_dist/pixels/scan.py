@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -39,7 +38,8 @@ class Scan:
     """Collects what blocks of a series show.
 
     The blocks of a row must come with their columns in order, and each pixel once. Blocks of different
-    rows may come in any order, and from several threads.
+    rows may come in any order. A scan of whole rows of some views is a part of that of the series
+    (`merge`); it can be pickled, without ``read``.
 
     Parameters
     ----------
@@ -50,6 +50,13 @@ class Scan:
     read
         Reads rows, columns and tilts of the series, ``(tilt, rows, columns)``: for hot pixels at the
         ends of blocks. Without it these are judged by what their block holds.
+    tilts, rows
+        Those that are scanned; all by default.
+
+    Attributes
+    ----------
+    crowded
+        Whether more pixels stand out than faults could.
     """
 
     def __init__(
@@ -57,20 +64,57 @@ class Scan:
         shape: tuple[int, int, int],
         threshold: float | None,
         read: Callable[[slice, slice, slice], Floats] | None = None,
+        *,
+        tilts: slice = slice(None),
+        rows: slice = slice(None),
     ) -> None:
         self.shape, self.threshold, self._read = shape, threshold, read
         self._hot, self._count = list[NDArray[np.int64]](), 0
-        self._lock = threading.Lock()
+        (t0, t1, _), (y0, y1, _) = tilts.indices(shape[0]), rows.indices(shape[1])
+        self._tilts, self._rows = slice(t0, t1), slice(y0, y1)
         share = math.prod(shape) // _HOT_SHARE
         self._most = min(_MOST_HOT, max(_LEAST_MOST_HOT, share))
-        lines = shape[:2]
+        lines = t1 - t0, y1 - y0
         # Of each row of each view: its end values, and how many columns from each end are equal to them.
         self._ends = np.zeros((2, *lines), dtype=np.float32)
         self._runs = np.zeros((2, *lines), dtype=np.int64)
         # Of some rows what is at either end, from the end inwards.
         wide = min(shape[2], widest(shape[2]) + BESIDE)
-        self._strip_rows = np.unique(np.linspace(0, shape[1] - 1, _STRIPS).astype(int))
-        self._strips = np.zeros((2, shape[0], len(self._strip_rows), wide), dtype=np.float32)
+        strip_rows = np.unique(np.linspace(0, shape[1] - 1, _STRIPS).astype(int))
+        self._strip_rows = strip_rows[(strip_rows >= y0) & (strip_rows < y1)]
+        self._strips = np.zeros((2, t1 - t0, len(self._strip_rows), wide), dtype=np.float32)
+
+    @property
+    def crowded(self) -> bool:
+        """See the attribute."""
+        return self._count > self._most
+
+    def __getstate__(self) -> dict[str, object]:
+        return {**self.__dict__, "_read": None}
+
+    def merge(self, part: Scan) -> None:
+        """Take over what a scan of some views and rows has found.
+
+        Pixels that stand out are counted until they are too many, part by part. So parts should come in
+        the same order each time.
+        """
+        lines = self._lines(part._tilts, part._rows)
+        self._ends[:, *lines], self._runs[:, *lines] = part._ends, part._runs
+        inside = self._inside(part._rows)
+        self._strips[:, lines[0], inside] = part._strips
+        if not self.crowded:
+            self._count += part._count
+            self._hot += part._hot
+
+    def _lines(self, tilts: slice, rows: slice) -> tuple[slice, slice]:
+        """Tilts and rows as indices into the tables of lines."""
+        t, y = self._tilts.start, self._rows.start
+        return slice(tilts.start - t, tilts.stop - t), slice(rows.start - y, rows.stop - y)
+
+    def _inside(self, rows: slice) -> slice:
+        """The rows that show what is beside an edge, among some rows, as indices into their table."""
+        first, stop = np.searchsorted(self._strip_rows, (rows.start, rows.stop)).tolist()
+        return slice(first, stop)
 
     def add(self, origin: tuple[int, int, int], block: Floats) -> None:
         """Scan a block ``(tilt, rows, columns)`` that begins at ``(tilt, y, u)``."""
@@ -106,8 +150,7 @@ class Scan:
             if not equal.all():
                 edges += self._edges(tilt, ~equal, probes[tilt])
         hot = np.concatenate([_NO_HOT, *self._hot])
-        crowded = self._count > self._most
-        if crowded:
+        if self.crowded:
             _, height, field = self.shape
             tilt_of, in_view = np.divmod(hot, height * field)
             order = np.lexsort((in_view % field, tilt_of, in_view // field))
@@ -117,7 +160,7 @@ class Scan:
             threshold=self.threshold,
             hot=np.sort(hot),
             count=self._count,
-            crowded=crowded,
+            crowded=self.crowded,
             blank=tuple(views),
             rows=tuple(rows),
             edges=tuple(edges),
@@ -152,7 +195,7 @@ class Scan:
         (t0, y0, u0), threshold = origin, self.threshold
         near = list[Pixels]()
         for tilt in range(len(block)):
-            if self._count > self._most:
+            if self.crowded:
                 return
             # View by view: where much varies, those that may be hot are more than the pixels.
             view = block[tilt : tilt + 1]
@@ -213,14 +256,13 @@ class Scan:
 
     def _keep(self, *at: NDArray[np.int64]) -> None:
         flat = np.ravel_multi_index((at[0], at[1], at[2]), self.shape).astype(np.int64)
-        with self._lock:
-            self._count += len(flat)
-            self._hot.append(flat)
+        self._count += len(flat)
+        self._hot.append(flat)
 
     def _add_runs(self, origin: tuple[int, int, int], block: Floats) -> None:
         t0, y0, u0 = origin
         tilts, rows, columns = block.shape
-        lines = slice(t0, t0 + tilts), slice(y0, y0 + rows)
+        lines = self._lines(slice(t0, t0 + tilts), slice(y0, y0 + rows))
         (first, last), (lead, trail) = (
             (ends[0][lines], ends[1][lines]) for ends in (self._ends, self._runs)
         )
@@ -237,8 +279,9 @@ class Scan:
         (t0, y0, u0), field = origin, self.shape[2]
         tilts, rows, columns = block.shape
         wide = self._strips.shape[3]
-        inside = slice(*np.searchsorted(self._strip_rows, (y0, y0 + rows)).tolist())
-        lines, tilt = self._strip_rows[inside] - y0, slice(t0, t0 + tilts)
+        inside = self._inside(slice(y0, y0 + rows))
+        tilt, _ = self._lines(slice(t0, t0 + tilts), slice(y0, y0 + rows))
+        lines = self._strip_rows[inside] - y0
         if not len(lines):
             return
         if u0 < wide:

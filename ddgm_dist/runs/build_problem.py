@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import KW_ONLY, dataclass, replace
 
 from ddgm_dist.algorithm.schedule import denoising_steps, noise_levels
 from ddgm_dist.core.geometry import Geometry
+from ddgm_dist.core.intensity import Intensity
+from ddgm_dist.core.parallel import Runner
 from ddgm_dist.errors import InputError
 from ddgm_dist.paths.place import Place
 from ddgm_dist.pixels.findings import Finding, constant, left_out
 from ddgm_dist.planning.config import ProblemConfig
-from ddgm_dist.planning.problem import Problem
+from ddgm_dist.planning.problem import Problem, differences
 from ddgm_dist.prior.denoisers import LoadedDenoiser, shared_denoiser
+from ddgm_dist.ray_engine.reachable import is_connected
+from ddgm_dist.records.damage import log_damage
+from ddgm_dist.records.run_record import RunRecord
+from ddgm_dist.runs.progress import show_reading
 from ddgm_dist.tilts.estimate import estimate
-from ddgm_dist.tilts.record import Estimate
+from ddgm_dist.tilts.record import Estimate, Kept, Record, save_record
 from ddgm_dist.tilts.series import BadPixels, TiltSeries, open_series_at
 from ddgm_dist.tilts.survey import Survey, survey, verify
 
-__all__ = ["BuiltProblem", "build_problem", "check_levels"]
+__all__ = ["BuiltProblem", "build_problem", "check_levels", "keep_record"]
 
 log = logging.getLogger("ddgm_dist")
 
@@ -37,20 +45,29 @@ class BuiltProblem:
         The open store.
     findings
         Findings about the pixels, for the user.
+    survey
+        Survey of all pixels, if they had to be read for it.
     """
 
     problem: Problem
     series: TiltSeries
     findings: tuple[Finding, ...]
+    survey: Survey | None = None
 
 
 def build_problem(
-    tilts: Place, config: ProblemConfig, *, verify_input: bool = False
+    tilts: Place,
+    config: ProblemConfig,
+    *,
+    verify_input: bool = False,
+    earlier: Sequence[RunRecord] = (),
+    readers: Callable[[], Runner | None] | None = None,
+    progress: bool = False,
 ) -> BuiltProblem:
     """Open the data, estimate what was not given, and check that it all fits together.
 
-    All pixels are read only where the series' writer left no record of them. What the record or the
-    pixels show is logged as a warning, too.
+    All pixels are read only where neither the series' writer nor an earlier run left a record of them.
+    What the record or the pixels show is logged as a warning, too.
 
     Parameters
     ----------
@@ -60,6 +77,14 @@ def build_problem(
         The problem keys.
     verify_input
         Read all pixels and compare them with the record. Otherwise each tile compares what it reads.
+    earlier
+        Records of runs that this one may resume. What they say of the same series is not found out
+        again.
+    readers
+        Asked for where all pixels are read, if they are; by default on Ray if this process is connected
+        to it, and else in several threads.
+    progress
+        Show on standard error how far a series is read; it is logged otherwise.
 
     Raises
     ------
@@ -70,9 +95,16 @@ def build_problem(
     """
     series = open_series_at(tilts)
     geometry = _geometry(series, config)
+    # What is quickly checked comes first.
+    loaded = shared_denoiser(config.denoiser, precision=config.precision)
+    check_levels(config, loaded)
+    _use_kept_record(series, earlier)
+    read = _Reading(series, readers or _default_readers, progress=progress)
     if verify_input:
-        verify(series)
-    seen = _seen(series)
+        read.verify()
+    surveyed = read.survey() if series.record is None else None
+    seen = surveyed or series.record
+    assert seen is not None, "it has no record or was surveyed"
     if seen.bad.count and series.meta.bad_pixels == "unmeasured":
         config = config.model_copy(update={"impute_nonfinite": True})
     _check_pixels(series, seen.bad, config)
@@ -81,42 +113,145 @@ def build_problem(
     masked = "masked (--no-despike keeps them)" if config.despike else kept
     findings = _warn(series, artifacts.findings(series.meta.angles_deg, masked=masked, kept=kept))
     screen = artifacts.screen()
-    loaded = shared_denoiser(config.denoiser, precision=config.precision)
-    check_levels(config, loaded)
-    found: Estimate | None = None
+    recorded: Estimate | None = None
     given = (config.mean, config.std, config.sigma_y)
-    # The recorded estimate is of the masked series, with nothing given.
-    if series.record and given == (None,) * 3 and (config.despike or screen is None):
-        found = series.record.estimate(geometry)
+    # The recorded estimate is of the masked series, with nothing given. A mean or a deviation that is
+    # given leaves the rest as it is.
+    if (
+        series.record
+        and None in given[:2]
+        and given[2] is None
+        and (config.despike or screen is None)
+    ):
+        recorded = series.record.estimate(geometry)
+    if recorded is not None:
+        own = recorded.intensity
+        mine = (own.mean if config.mean is None else config.mean, config.std or own.std)
+        recorded = replace(recorded, intensity=Intensity(*mine, own.sigma_y))
     if not config.despike:
         screen = None
-    if found is None:
-        mean, std, sigma_y = given
-        found = estimate(series, geometry, screen, mean=mean, std=std, sigma_y=sigma_y)
+    digest = series.fingerprint() if surveyed is None else surveyed.fingerprint
+
+    def derive(intensity: Intensity) -> Problem:
+        return Problem.derive(
+            geometry,
+            config,
+            intensity,
+            stride=loaded.denoiser.stride,
+            data_digest=digest,
+            denoiser_digest=loaded.digest,
+            screen=screen,
+        )
+
+    if recorded is None and (resumed := _resumed(earlier, derive)) is not None:
+        return BuiltProblem(resumed, series, findings, surveyed)
+    mean, std, sigma_y = given
+    found = recorded or estimate(series, geometry, screen, mean=mean, std=std, sigma_y=sigma_y)
     if found.omitted:
         findings += _warn(series, (left_out(found.omitted),))
-    problem = Problem.derive(
-        geometry,
-        config,
-        found.intensity,
-        stride=loaded.denoiser.stride,
-        data_digest=seen.fingerprint,
-        denoiser_digest=loaded.digest,
-        screen=screen,
-    )
+    problem = derive(found.intensity)
     if found.constant is not None:
         outcome = _CONSTANT.format(found.constant[0])
         findings += _warn(series, (constant(*found.constant, outcome),))
-    return BuiltProblem(problem, series, findings)
+    return BuiltProblem(problem, series, findings, surveyed)
 
 
-def _seen(series: TiltSeries) -> Survey:
-    """Survey of all pixels: from the record, or by reading them."""
-    record = series.record
-    if record is not None:
-        return Survey(series.fingerprint(), record.bad, record.observations)
-    log.info("%s: its writer left no record of its pixels, so all are read", series.path)
-    return survey(series)
+def keep_record(built: BuiltProblem, content: Place) -> None:
+    """Keep a record of a series whose writer left none, for tiles to compare and runs to resume.
+
+    Parameters
+    ----------
+    built
+        The problem, its series, and what all its pixels say.
+    content
+        Place of the output, whose folder takes it.
+    """
+    series, seen = built.series, built.survey or built.series.record
+    assert seen is not None, "it has a record or was surveyed"
+    if series.kept is None and built.survey is None:
+        return  # its own
+    kept = Kept(content, series.identify())
+    if series.kept == kept:
+        return
+    if built.survey is not None:
+        pieces = built.survey.pieces
+    else:
+        assert series.checked is not None, "it has a record"
+        pieces = series.checked.tables.pieces()
+    record = Record(
+        identity=kept.identity,
+        shape=series.shape,
+        dtype=str(series.dtype),
+        meta=series.meta,
+        fingerprint=built.problem.data_digest,
+        bad=seen.bad,
+        observations=seen.observations,
+    )
+    save_record(content, record, pieces, None)
+    series.keep(kept)
+
+
+def _use_kept_record(series: TiltSeries, earlier: Sequence[RunRecord]) -> None:
+    """Take the record that an earlier run kept of the same series, if its writer left none."""
+    for run in earlier:
+        if series.record is not None:
+            return
+        series.keep(Kept(run.folder.parent, series.identify()))
+    if series.record is None:
+        series.kept = None
+
+
+def _resumed(
+    earlier: Sequence[RunRecord], derive: Callable[[Intensity], Problem]
+) -> Problem | None:
+    """The problem of an earlier run, if this one is the same but for the intensity.
+
+    That follows from all the rest, so nothing need be read to estimate it again.
+    """
+    for run in earlier:
+        saved = None
+        with log_damage():
+            saved = run.read_problem()
+        with contextlib.suppress(KeyError, TypeError, ValueError, InputError):
+            problem = derive(Intensity(**(saved or {})["intensity"]))
+            if saved is not None and not differences(saved, problem.to_dict()):
+                return problem
+    return None
+
+
+def _default_readers() -> Runner | None:
+    """On Ray, if this process is connected to it."""
+    if not is_connected():
+        return None
+    from ddgm_dist.ray_engine.parallel_map import on_ray
+
+    return on_ray
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """Reads all pixels of a series, and shows how far it is."""
+
+    series: TiltSeries
+    readers: Callable[[], Runner | None]
+    _: KW_ONLY
+    progress: bool
+
+    def survey(self) -> Survey:
+        """What all pixels say."""
+        series = self.series
+        log.info("%s: its writer left no record of its pixels, so all are read", series.path)
+        what = f"reading {series.place.name} (written without digests)"
+        with show_reading(what, shown=self.progress) as report:
+            return survey(series, run=self.readers(), report=report)
+
+    def verify(self) -> None:
+        """Compare all pixels with the record; refuse where it is lost, and warn where none was made."""
+        if self.series.record is None:
+            verify(self.series)
+            return
+        with show_reading(f"verifying {self.series.place.name}", shown=self.progress) as report:
+            verify(self.series, run=self.readers(), report=report)
 
 
 def _warn(series: TiltSeries, findings: tuple[Finding, ...]) -> tuple[Finding, ...]:

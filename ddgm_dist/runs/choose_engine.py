@@ -8,13 +8,13 @@ from ddgm_dist.engine.protocol import Engine
 from ddgm_dist.errors import InputError
 from ddgm_dist.planning.config import Config
 from ddgm_dist.planning.problem import Problem
-from ddgm_dist.ray_engine.reachable import check_ray, starts_here
+from ddgm_dist.ray_engine.reachable import check_ray, is_connected, starts_here
 from ddgm_dist.runs.calibrate import estimate_runtime
 from ddgm_dist.runs.plan import plan_problem
 from ddgm_dist.tile.host import available_memory
 from ddgm_dist.tilts.series import TiltSeries
 
-__all__ = ["check_engine", "choose_engine"]
+__all__ = ["check_engine", "choose_engine", "goes_to_ray"]
 
 # Seconds of work in this process from which on Ray is started, which itself takes 5 to 20 s.
 _WORTH_RAY = 60.0
@@ -47,6 +47,21 @@ def check_engine(engine: str | Engine, address: str | None, workers: int | None)
         raise InputError("engine", engine, "is none of 'auto', 'local' and 'ray'")
 
 
+def goes_to_ray(engine: str | Engine, address: str | None, workers: int | None) -> bool:
+    """Whether a run is computed on Ray, as far as that is known before its input is read.
+
+    Parameters
+    ----------
+    engine, address, workers
+        As for :func:`ddgm_dist.runs.reconstruct.reconstruct`.
+    """
+    if not isinstance(engine, str):
+        return engine.name == "ray" and is_connected()
+    if engine == "auto":
+        return workers is not None or address is not None or not starts_here(address)
+    return engine == "ray"
+
+
 def choose_engine(
     engine: str | Engine,
     address: str | None,
@@ -75,7 +90,7 @@ def choose_engine(
     if engine == "local":
         return LocalEngine(), ""
     why = ""
-    if engine == "auto" and workers is None and starts_here(address) and address is None:
+    if not goes_to_ray(engine, address, workers):
         plan = plan_problem(problem, series, config, memory or available_memory())
         found = estimate_runtime(problem, plan, series, enough=_WORTH_RAY)
         seconds = found.start + found.total

@@ -118,6 +118,14 @@ class Output:
         if saved is not None:
             check_same(saved, problem.to_dict(), str(self._out))
 
+    def earlier(self) -> tuple[RunRecord, ...]:
+        """Records of runs that this one may resume; none of them is changed."""
+        left = pending(self._out)
+        found = [] if left is None else [RunRecord(left)]
+        if not self._overwrite:
+            found.append(RunRecord(content_of(self._out)))
+        return tuple(found)
+
     def begin(self, problem: Problem, plan: Plan, voxel_size_nm: float | None) -> None:
         """Make the store, or open that of the same problem.
 

@@ -32,6 +32,7 @@ def plan(
     memory: int | None = None,
     calibrate: bool = False,
     verify_input: bool = False,
+    progress: bool = False,
 ) -> Plan:
     """Plan a reconstruction: tiles, memory and, with calibration, time.
 
@@ -53,6 +54,8 @@ def plan(
         (:attr:`ddgm_dist.planning.plan.Plan.expected`).
     verify_input
         Read all pixels and compare their digests with those stored beside them.
+    progress
+        Show on standard error how far a series is read that has no digests.
 
     Raises
     ------
@@ -61,7 +64,9 @@ def plan(
     """
     resolved = parse_config(config)
     began = time.perf_counter()
-    built = build_problem(locate(tilts, "tilts"), resolved.problem(), verify_input=verify_input)
+    built = build_problem(
+        locate(tilts, "tilts"), resolved.problem(), verify_input=verify_input, progress=progress
+    )
     problem, series = built.problem, built.series
     building = time.perf_counter() - began
     if calibrate and memory is None and (free := available_memory()) is not None:

@@ -1,9 +1,11 @@
-"""A progress bar for people, on standard error."""
+"""Progress bars for people, on standard error."""
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
+from collections.abc import Callable, Iterator
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
@@ -12,7 +14,11 @@ from ddgm_dist.core.units import format_duration
 from ddgm_dist.engine.tally import Tally
 from ddgm_dist.tile.events import Event, StepEvent
 
-__all__ = ["Bar"]
+__all__ = ["Bar", "show_reading"]
+
+# Seconds between lines, where standard error is no terminal; and those in which nothing is shown of
+# what may end at once.
+_EVERY, _QUICK = 10.0, 1.0
 
 
 class Bar:
@@ -30,7 +36,7 @@ class Bar:
         Seconds between lines, at least.
     """
 
-    def __init__(self, tally: Tally, *, shown: bool, every: float = 10.0) -> None:
+    def __init__(self, tally: Tally, *, shown: bool, every: float = _EVERY) -> None:
         self.tally, self.every = tally, every
         self.console = Console(stderr=True)
         self.lines = shown and not (self.console.is_terminal or self.console.is_jupyter)
@@ -73,3 +79,48 @@ class Bar:
             ending = self.progress.tasks[0].time_remaining
             eta = "" if ending is None else f", ETA {format_duration(ending)}"
             self.console.out(f"{share:.1f} %  {figures}{eta}", highlight=False)
+
+
+@contextlib.contextmanager
+def show_reading(what: str, *, shown: bool) -> Iterator[Callable[[float], None] | None]:
+    """Show how far something is read: a bar, or a line now and then where there is no terminal.
+
+    Parameters
+    ----------
+    what
+        What is read.
+    shown
+        Show nothing when false; then None is yielded.
+    """
+    if not shown:
+        yield None
+        return
+    console, began = Console(stderr=True), time.monotonic()
+    lines, said = not (console.is_terminal or console.is_jupyter), -math.inf
+    bar = Progress(
+        TextColumn("{task.description}:"),
+        BarColumn(bar_width=14),
+        TaskProgressColumn(),
+        TextColumn("ETA"),
+        TimeRemainingColumn(compact=True),
+        console=console,
+        disable=lines,
+        transient=True,
+    )
+    task = bar.add_task(what, total=1.0)
+
+    def report(share: float) -> None:
+        nonlocal said
+        now = time.monotonic()
+        bar.update(task, completed=share)
+        if now - began < _QUICK:
+            return
+        bar.start()
+        if lines and now - said >= _EVERY:
+            said = now
+            console.out(f"{what}: {100 * share:.0f} %", highlight=False)
+
+    try:
+        yield report
+    finally:
+        bar.stop()

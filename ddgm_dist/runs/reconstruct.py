@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import platform
 import sys
@@ -22,9 +23,10 @@ from ddgm_dist.planning.config import Config, parse_config
 from ddgm_dist.planning.plan import Plan
 from ddgm_dist.planning.problem import Problem
 from ddgm_dist.prior.denoisers import weight_files
+from ddgm_dist.ray_engine.parallel_map import open_scheduler
 from ddgm_dist.records.result import What, open_result
-from ddgm_dist.runs.build_problem import build_problem
-from ddgm_dist.runs.choose_engine import check_engine, choose_engine
+from ddgm_dist.runs.build_problem import build_problem, keep_record
+from ddgm_dist.runs.choose_engine import check_engine, choose_engine, goes_to_ray
 from ddgm_dist.runs.event_log import EventLog
 from ddgm_dist.runs.output import Output
 from ddgm_dist.runs.plan import plan_problem
@@ -178,11 +180,21 @@ def reconstruct(
     check_engine(engine, address, workers)
     place, source = locate(out, "out"), locate(tilts, "tilts")
     refuse_overlap(place, "out", [("tilts", source), *weight_files(resolved.denoiser)])
-    # Ray starts last, when the input and the output have been checked and something is to be done.
-    with Output.claim(place, overwrite=overwrite) as output:
+    # Ray starts last, when the input and the output have been checked and something is to be done; or
+    # before the series is read that has no digests.
+    with Output.claim(place, overwrite=overwrite) as output, contextlib.ExitStack() as stack:
         if progress:
             _announce(f"opening {source}", progress)
-        built = build_problem(source, resolved.problem(), verify_input=verify_input)
+        on_ray = goes_to_ray(engine, address, workers)
+        built = build_problem(
+            source,
+            resolved.problem(),
+            verify_input=verify_input,
+            earlier=output.earlier(),
+            # For the time of the run: it need not start twice.
+            readers=lambda: stack.enter_context(open_scheduler("ray", address)) if on_ray else None,
+            progress=progress,
+        )
         problem, series = built.problem, built.series
         output.check(problem)
         runner, why = choose_engine(
@@ -192,6 +204,7 @@ def reconstruct(
             budget = runner.budget(memory)
             how = plan_problem(problem, series, resolved, budget, workers=runner.workers)
             output.begin(problem, how, series.meta.pixel_size_nm)
+            keep_record(built, output.record.folder.parent)
             done = output.finished()
             job = Job(
                 problem,
@@ -205,6 +218,7 @@ def reconstruct(
                 reserve=memory,
                 name=place.name,
                 tilts_identity=series.identity,
+                tilts_record=series.kept,
             )
             tally, left = Tally.begin(problem, how, done), how.units - len(done)
             if left:

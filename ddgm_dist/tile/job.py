@@ -8,6 +8,7 @@ from typing import Literal
 from ddgm_dist.paths.place import Place
 from ddgm_dist.planning.plan import Plan
 from ddgm_dist.planning.problem import Problem
+from ddgm_dist.tilts.record import Kept
 
 __all__ = ["Job"]
 
@@ -39,6 +40,8 @@ class Job:
     tilts_identity
         Identity of the tilt series that the problem was made of (``TiltSeries.identity``). A worker
         that finds another one in its place refuses it. None accepts any.
+    tilts_record
+        Where the run keeps a record of the tilt series, if its writer left none.
     """
 
     problem: Problem
@@ -53,6 +56,7 @@ class Job:
     device: str = "auto"
     name: str = ""
     tilts_identity: str | None = None
+    tilts_record: Kept | None = None
 
     @property
     def cache(self) -> int:

@@ -98,7 +98,7 @@ class TileSolver:
         ).denoiser
         self.iterate = Iteration(problem, denoiser, self.device)
         self.computing = threading.Lock()
-        series = reopen_tilt_series(job.tilts, job.tilts_identity)
+        series = reopen_tilt_series(job.tilts, job.tilts_identity, job.tilts_record)
         self.data = MeasuredBlocks(problem, job.plan.length, series, self.device, self.computing)
         self.grid = TileGrid(job.plan, problem.geometry, problem.rows_per_call)
         self.states = StateStore(job, self.grid, worker)

@@ -9,27 +9,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ddgm_dist.core.float32 import as_float32
-from ddgm_dist.errors import StorageError
 from ddgm_dist.paths.array_io import BulkArray
-from ddgm_dist.tilts.digests import (
-    CHUNK_COLUMNS,
-    CHUNK_ROWS,
-    PIECE,
-    cut,
-    digest_of_chunk,
-    empty_pieces,
-    hash_pieces,
-)
+from ddgm_dist.tilts.checked import Checked
+from ddgm_dist.tilts.digests import CHUNK_COLUMNS, CHUNK_ROWS, cut, digest_of_chunk
 from ddgm_dist.tilts.record import Record, Tables
 
 __all__ = ["CheckedChunks"]
 
 _IN_FLIGHT_BYTES = 64 * 2**20
-_SHOWN = 3
 
 
-class CheckedChunks:
+class CheckedChunks(Checked):
     """Chunks of a recorded series; each is compared with its digest when it is first read.
 
     Parameters
@@ -43,8 +33,7 @@ class CheckedChunks:
     """
 
     def __init__(self, path: str, bulk: BulkArray, record: Record, tables: Tables) -> None:
-        self._path, self._bulk, self.tables = path, bulk, tables
-        self._shape, self._dtype = record.shape, record.dtype
+        super().__init__(path, bulk, record, tables)
         _, height, width = record.shape
         # Chunks that have been read and found to be as they were written.
         self._done = np.zeros((cut(height, CHUNK_ROWS), cut(width, CHUNK_COLUMNS)), dtype=bool)
@@ -108,30 +97,3 @@ class CheckedChunks:
                         tilt, own, a - u.start : b - u.start
                     ]
         return out
-
-    def error(self, rows: slice, columns: slice) -> StorageError:
-        """The error that pixels are not those that were written, with the tilts at fault.
-
-        Parameters
-        ----------
-        rows, columns
-            At fault, within one piece. Its tilts are read again, to say which.
-        """
-        row, across = rows.start // PIECE[0], columns.start // PIECE[1]
-        y = slice(row * PIECE[0], min((row + 1) * PIECE[0], self._shape[1]))
-        u = slice(across * PIECE[1], min((across + 1) * PIECE[1], self._shape[2]))
-        found = empty_pieces((self._shape[0], *PIECE))
-        block = self._bulk.read((slice(None), y, u))
-        hash_pieces((0, 0, 0), as_float32(block, "tilts", self._path, copy=False), found)
-        recorded = self.tables.pieces()[row, across]
-        tilts = np.flatnonzero((found[0, 0] != recorded).any(axis=1)).tolist()
-        shown = ", ".join(map(str, tilts[:_SHOWN])) + ", ..." * (len(tilts) > _SHOWN)
-        # None: the digests are damaged, or the pixels are right when they are read again.
-        shown = f"tilt {shown}" if tilts else "some tilt"
-        return StorageError(
-            f"{self._path}: {shown}, rows {rows.start} to {rows.stop - 1}, columns "
-            f"{columns.start} to {columns.stop - 1} hold other pixels than were written: their digest "
-            "is not the recorded one. Put a good copy in its place and run the same command again, what "
-            "is finished is kept; or, if they were changed on purpose, delete "
-            f"{self.tables.folder} and give another output"
-        )

@@ -16,10 +16,12 @@ from ddgm_dist.core.float32 import as_float32
 from ddgm_dist.core.geometry import Boundary, Geometry
 from ddgm_dist.paths.array_io import BulkArray
 from ddgm_dist.paths.place import Place
+from ddgm_dist.tilts.checked import Checked
 from ddgm_dist.tilts.checked_chunks import CheckedChunks
+from ddgm_dist.tilts.checked_pieces import CheckedPieces
 from ddgm_dist.tilts.digests import PIECE, empty_pieces, fingerprint_of, hash_pieces
 from ddgm_dist.tilts.metadata import ARRAY, TiltSeriesMeta
-from ddgm_dist.tilts.record import Record, Tables, load_record
+from ddgm_dist.tilts.record import Kept, Record, Tables, identify, load_record
 
 __all__ = ["TiltSeries"]
 
@@ -45,6 +47,10 @@ class TiltSeries:
         Metadata of the projections.
     identity
         Identifier that no other series has; empty if its writer gave none.
+    kept
+        Where a run keeps the record of a series whose writer left none.
+    seal
+        SHA-256 of its record, as the attribute of the store has it; empty if there is none.
 
     Attributes
     ----------
@@ -58,8 +64,8 @@ class TiltSeries:
         ``(tilt, y, u)``.
     dtype
         Stored dtype.
-    identity
-        As the parameter.
+    identity, kept, seal
+        As the parameters.
     """
 
     def __init__(
@@ -69,9 +75,11 @@ class TiltSeries:
         array: zarr.Array[Any],
         meta: TiltSeriesMeta,
         identity: str = "",
+        kept: Kept | None = None,
+        seal: str = "",
     ) -> None:
-        self.place, self.path, self._content = path, str(path), content
-        self.identity, self.meta = identity, meta
+        self.place, self.path, self._content, self.kept = path, str(path), content, kept
+        self.identity, self.meta, self.seal = identity, meta, seal
         self.shape: tuple[int, int, int] = (array.shape[0], array.shape[1], array.shape[2])
         self.dtype: np.dtype[Any] = np.dtype(array.dtype)
         chunk = array.shards or array.chunks
@@ -83,24 +91,42 @@ class TiltSeries:
 
     @cached_property
     def record(self) -> Record | None:
-        """The record that its writer left of the pixels; None where there is none.
+        """The record of the pixels that its writer left, or that a run keeps; None without any.
 
         Raises
         ------
         InputError
             The array is not of the shape and the dtype that were written.
         """
-        found = load_record(self._content, self.identity)
+        found = load_record(self._content, self.identity, self.seal) if self.seal else None
+        if found is not None:
+            self.kept = None
+        elif self.kept is not None:
+            found = load_record(self.kept.content, self.kept.identity)
         if found is not None:
             found.refuse_other(self.shape, self.dtype, self.path)
         return found
 
+    def keep(self, kept: Kept) -> None:
+        """Compare what is read with a record that a run keeps, where the writer left none."""
+        self.kept = kept
+        for name in ("record", "checked"):
+            self.__dict__.pop(name, None)
+
+    def identify(self) -> str:
+        """What `ddgm_dist.tilts.record.identify` says of the series."""
+        return identify(self.path, self._content / ARRAY)
+
     @cached_property
-    def checked(self) -> CheckedChunks | None:
-        """Reads chunks and compares them with the record; None where there is none."""
+    def checked(self) -> Checked | None:
+        """Reads pixels and compares them with the record; None where there is none."""
         if self.record is None:
             return None
-        return CheckedChunks(self.path, self._bulk, self.record, Tables(self._content, self.record))
+        if self.kept is None:
+            tables = Tables(self._content, self.record)
+            return CheckedChunks(self.path, self._bulk, self.record, tables)
+        tables = Tables(self.kept.content, self.record)
+        return CheckedPieces(self.path, self._bulk, self.record, tables)
 
     def geometry(
         self, thickness: int, *, rows: int | None = None, boundary: Boundary = "extended"

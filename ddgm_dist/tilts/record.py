@@ -3,14 +3,19 @@
 In the folder ``ddgm_dist/digests`` of the store: two arrays, ``pieces`` and ``chunks``
 (`ddgm_dist.tilts.digests`), and ``survey.json``, which is written after them and before the store's
 attribute. It holds the identity of the store, so that the record of another series is not believed.
+
+Of a series whose writer left none a run keeps one in its output, in a folder of the same name. It has no
+``chunks``, and its identity is what `identify` says.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,16 +33,28 @@ from ddgm_dist.paths.place import Place
 from ddgm_dist.paths.zarr_store import zarr_store
 from ddgm_dist.pixels.observations import Observations
 from ddgm_dist.tilts.bad_pixels import BadPixels
-from ddgm_dist.tilts.digests import Digests, fingerprint_of
+from ddgm_dist.tilts.digests import fingerprint_of
 from ddgm_dist.tilts.metadata import TiltSeriesMeta, dump_meta, parse_meta
 
-__all__ = ["FOLDER", "Estimate", "Record", "Tables", "folder_of", "load_record", "save_record"]
+__all__ = [
+    "FOLDER",
+    "Estimate",
+    "Kept",
+    "Record",
+    "Tables",
+    "folder_of",
+    "identify",
+    "load_record",
+    "save_record",
+]
 
 _log = logging.getLogger("ddgm_dist")
 
 FOLDER, _FILE, _VERSION = "digests", "survey.json", 1
 # Digests in a chunk of a table: a reader needs those near what it reads.
 _TOGETHER = 2048
+# Blocks that a reader keeps: 4 MiB.
+_KEPT_BLOCKS = 64
 
 
 @dataclass(frozen=True)
@@ -80,6 +97,8 @@ class Record:
         Pixels that may be no measurement.
     estimates
         Estimates by boundary of the specimen, for the thickness in ``meta``; empty where there is none.
+    tables
+        SHA-256 of each block of the tables of digests, by table, row after row of blocks.
     """
 
     identity: str
@@ -90,6 +109,7 @@ class Record:
     bad: BadPixels
     observations: Observations
     estimates: Mapping[str, Estimate] = field(default_factory=dict)
+    tables: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def describes(self, meta: TiltSeriesMeta) -> bool:
         """Return whether a series with these metadata has the same fingerprint."""
@@ -133,24 +153,80 @@ def folder_of(content: Place) -> Place:
     return content / SIDECAR / FOLDER
 
 
-def save_record(content: Place, record: Record, digests: Digests) -> None:
+@dataclass(frozen=True)
+class Kept:
+    """Where a run keeps the record of a series that has none.
+
+    Attributes
+    ----------
+    content
+        Place whose folder it is in.
+    identity
+        Identity in the record.
+    """
+
+    content: Place
+    identity: str
+
+
+def identify(name: str, array: Place) -> str:
+    """What distinguishes a series without an identity from others, as far as that is cheap.
+
+    It is made of its path and the metadata of its array; on disk also of their inode and time, which
+    differ from those of an array that takes its place. Pixels are compared when they are read.
+    """
+    found: list[Any] = [name]
+    for file in ("zarr.json", ".zarray"):
+        if (data := read_bytes(array / file)) is not None:
+            found += [file, data.hex()]
+            if isinstance(array, Path):
+                stat = (array / file).stat()
+                found += [stat.st_ino, stat.st_mtime_ns]
+    return hashlib.sha256(json.dumps(found).encode()).hexdigest()
+
+
+def save_record(
+    content: Place, record: Record, pieces: NDArray[np.uint8], chunks: NDArray[np.uint8] | None
+) -> str:
     """Write the tables, and then what makes them count.
+
+    Parameters
+    ----------
+    content
+        Place whose folder it goes to.
+    record
+        What is said of the series.
+    pieces, chunks
+        See :class:`ddgm_dist.tilts.digests.Digests`; None for no chunks.
+
+    Returns
+    -------
+    str
+        The seal: SHA-256 of what was written.
 
     Raises
     ------
     OSError, StorageError
         They cannot be written.
     """
-    pieces = digests.pieces.reshape(len(digests.pieces), -1, 32)
-    for name, table in (("pieces", pieces), ("chunks", digests.chunks)):
+    blocks = dict[str, list[str]]()
+    tables = {"pieces": pieces.reshape(len(pieces), -1, 32)}
+    if chunks is not None:
+        tables["chunks"] = chunks
+    for name, table in tables.items():
         place = folder_of(content) / name
-        rows, columns, _ = table.shape
-        columns = min(columns, _TOGETHER)
+        height, width = _block(table.shape)
+        blocks[name] = [
+            _hash(table[i : i + height, j : j + width])
+            for i in range(0, table.shape[0], height)
+            for j in range(0, table.shape[1], width)
+        ]
         array = zarr.create_array(
             zarr_store(place),
             shape=table.shape,
-            chunks=(max(1, min(rows, _TOGETHER // columns)), columns, 32),
+            chunks=(height, width, 32),
             dtype="uint8",
+            overwrite=chunks is None,  # a run that was interrupted may have begun it
             compressors=ZstdCodec(level=1, checksum=True),
             zarr_format=3,
         )
@@ -165,19 +241,52 @@ def save_record(content: Place, record: Record, digests: Digests) -> None:
         "bad": asdict(record.bad),
         "observations": record.observations.to_dict(),
         "estimates": {name: asdict(found) for name, found in record.estimates.items()},
+        "tables": blocks,
     }
-    write_bytes(folder_of(content) / _FILE, json.dumps(values).encode())
+    seal = _seal(values)
+    write_bytes(folder_of(content) / _FILE, json.dumps({"sha256": seal, **values}).encode())
+    return seal
 
 
-def load_record(content: Place, identity: str) -> Record | None:
-    """The record of a series; None where its writer left none, or left one of another series."""
+def _seal(values: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
+def _block(shape: tuple[int, ...]) -> tuple[int, int]:
+    """Rows and columns of a block of a table: what is read, and hashed, at a time."""
+    columns = min(shape[1], _TOGETHER)
+    return max(1, min(shape[0], _TOGETHER // columns)), columns
+
+
+def _hash(block: NDArray[np.uint8]) -> str:
+    return hashlib.sha256(np.ascontiguousarray(block).tobytes()).hexdigest()
+
+
+def load_record(content: Place, identity: str, seal: str | None = None) -> Record | None:
+    """The record of a series; None where there is none, or none that can be believed.
+
+    Parameters
+    ----------
+    content
+        Place whose folder it is in.
+    identity
+        Identity of the series.
+    seal
+        What the series says of its record; None where nothing is known of it.
+    """
     place = folder_of(content) / _FILE
-    if not identity or (data := read_bytes(place)) is None:
+    data = read_bytes(place) if identity else None
+    if data is None:
+        if seal:
+            _log.warning("%s is missing, so the whole series is read, and taken as it is", place)
         return None
     try:
         values = json.loads(data)
-        if values["version"] != _VERSION or values["id"] != identity:
+        if seal is None and (values["version"] != _VERSION or values["id"] != identity):
             return None
+        found = values.pop("sha256")
+        if found != _seal(values) or seal not in (None, found) or values["id"] != identity:
+            raise ValueError("its digest is another one")
         tilts, height, width = values["shape"]
         bad = values["bad"]
         return Record(
@@ -189,8 +298,9 @@ def load_record(content: Place, identity: str) -> Record | None:
             bad=BadPixels(int(bad["count"]), tuple((t, y, u) for t, y, u in bad["first"])),
             observations=Observations.from_dict(values["observations"]),
             estimates={k: _parse_estimate(v) for k, v in values["estimates"].items()},
+            tables={name: tuple(map(str, v)) for name, v in values["tables"].items()},
         )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, InputError) as error:
         _log.warning("%s is damaged (%s), so the whole series is read", place, error)
         return None
 
@@ -218,10 +328,20 @@ class Tables:
     def __init__(self, content: Place, record: Record) -> None:
         self.folder, self._record = folder_of(content), record
         self._opened = dict[str, BulkArray]()
+        self._shapes = dict[str, tuple[int, ...]]()
+        # Blocks that have been compared with the record: the last few are kept.
+        self._blocks = dict[tuple[str, int, int], NDArray[np.uint8]]()
 
     def chunks(self, rows: slice, columns: slice) -> NDArray[np.uint8]:
         """Digests ``(rows, columns, 32)`` of some chunks, numbered along rows and columns."""
-        return self._table("chunks").read((rows, columns, slice(None)))
+        return self._read("chunks", rows, columns)
+
+    def pieces_of(self, rows: slice, columns: slice) -> NDArray[np.uint8]:
+        """Digests ``(row, column, tilt, 32)`` of some pieces, numbered along rows and columns."""
+        tilts = self._record.shape[0]
+        wanted = slice(columns.start * tilts, columns.stop * tilts)
+        table = self._read("pieces", rows, wanted)
+        return table.reshape(len(table), -1, tilts, 32)
 
     def pieces(self) -> NDArray[np.uint8]:
         """Digests of all pieces, ``(row, column, tilt, 32)``.
@@ -238,6 +358,42 @@ class Tables:
             raise self._damaged("pieces do not make the fingerprint")
         return pieces
 
+    def _read(self, name: str, rows: slice, columns: slice) -> NDArray[np.uint8]:
+        """A part of a table, of blocks that are those of the record.
+
+        Raises
+        ------
+        StorageError
+            They are not.
+        """
+        self._table(name)
+        height, width = _block(self._shapes[name])
+        out = np.empty((rows.stop - rows.start, columns.stop - columns.start, 32), np.uint8)
+        for i in range(rows.start // height, -(-rows.stop // height)):
+            for j in range(columns.start // width, -(-columns.stop // width)):
+                block = self._checked_block(name, i, j)
+                top, left = i * height, j * width
+                a, b = max(top, rows.start), min(top + len(block), rows.stop)
+                c, d = max(left, columns.start), min(left + block.shape[1], columns.stop)
+                own = block[a - top : b - top, c - left : d - left]
+                out[a - rows.start : b - rows.start, c - columns.start : d - columns.start] = own
+        return out
+
+    def _checked_block(self, name: str, i: int, j: int) -> NDArray[np.uint8]:
+        if (found := self._blocks.get((name, i, j))) is not None:
+            return found
+        shape = self._shapes[name]
+        height, width = _block(shape)
+        rows = slice(i * height, min((i + 1) * height, shape[0]))
+        columns = slice(j * width, min((j + 1) * width, shape[1]))
+        block = self._table(name).read((rows, columns, slice(None)))
+        if _hash(block) != self._record.tables[name][i * -(-shape[1] // width) + j]:
+            raise self._damaged(f"{name} are not those of the record")
+        self._blocks[name, i, j] = block
+        for old in list(self._blocks)[:-_KEPT_BLOCKS]:
+            self._blocks.pop(old, None)
+        return block
+
     def _table(self, name: str) -> BulkArray:
         if name not in self._opened:
             place = self.folder / name
@@ -247,10 +403,21 @@ class Tables:
                 raise
             except Exception as error:  # zarr raises many types for damaged metadata
                 raise self._damaged(f"{name} cannot be opened ({error})") from error
+            self._check_shape(name, array)
             self._opened[name] = BulkArray(
                 array, place, axes=("rows of digests", "columns of digests", "bytes"), complete=True
             )
         return self._opened[name]
+
+    def _check_shape(self, name: str, array: Any) -> None:
+        """Refuse a table that cannot be that of the record."""
+        recorded = self._record.tables.get(name, ())
+        if not isinstance(array, zarr.Array) or array.ndim != 3 or array.dtype != np.uint8:
+            raise self._damaged(f"{name} is no table of digests")
+        height, width = _block(array.shape)
+        self._shapes[name] = array.shape
+        if -(-array.shape[0] // height) * -(-array.shape[1] // width) != len(recorded):
+            raise self._damaged(f"{name} are not those of the record")
 
     def _damaged(self, why: str) -> StorageError:
         return StorageError(

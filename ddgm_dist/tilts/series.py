@@ -38,6 +38,7 @@ from ddgm_dist.tilts.metadata import (
     parse_meta,
 )
 from ddgm_dist.tilts.reader import TiltSeries
+from ddgm_dist.tilts.record import Kept
 from ddgm_dist.tilts.writer import TiltSeriesWriter, create_tilt_series
 
 __all__ = [
@@ -55,7 +56,7 @@ __all__ = [
 ]
 
 
-def reopen_tilt_series(place: Place, identity: str | None) -> TiltSeries:
+def reopen_tilt_series(place: Place, identity: str | None, kept: Kept | None = None) -> TiltSeries:
     """Open a store that this run has opened before, elsewhere.
 
     Parameters
@@ -64,13 +65,15 @@ def reopen_tilt_series(place: Place, identity: str | None) -> TiltSeries:
         Place of the store.
     identity
         Identity of the series that was opened (`TiltSeries.identity`); None accepts any.
+    kept
+        Where the run keeps a record of its pixels, if their writer left none.
 
     Raises
     ------
     InputReplacedError
         Another series has taken its place meanwhile.
     """
-    series = open_series_at(place, checked=True)
+    series = open_series_at(place, checked=True, kept=kept)
     if identity is not None and series.identity != identity:
         raise InputReplacedError(
             f"{place} has been replaced by another tilt series since this run began; run the same "
@@ -79,9 +82,9 @@ def reopen_tilt_series(place: Place, identity: str | None) -> TiltSeries:
     return series
 
 
-def _reduce(series: TiltSeries) -> tuple[Any, tuple[Place, str]]:
+def _reduce(series: TiltSeries) -> tuple[Any, tuple[Place, str, Kept | None]]:
     """Workers reopen the store: handles do not cross process borders."""
-    return reopen_tilt_series, (series.place, series.identity)
+    return reopen_tilt_series, (series.place, series.identity, series.kept)
 
 
 copyreg.pickle(TiltSeries, _reduce)
@@ -105,11 +108,18 @@ def open_tilt_series(path: str | Path) -> TiltSeries:
     return open_series_at(locate(path, "tilts"))
 
 
-def open_series_at(place: Place, *, checked: bool = False) -> TiltSeries:
+def open_series_at(place: Place, *, checked: bool = False, kept: Kept | None = None) -> TiltSeries:
     """Open a store as `open_tilt_series` does, by its place.
 
-    ``checked``: this run has checked its metadata, that no link leads out of it, and that it is not
-    being replaced.
+    Parameters
+    ----------
+    place
+        Place of the store.
+    checked
+        This run has checked its metadata, that no link leads out of it, and that it is not being
+        replaced.
+    kept
+        Where a run keeps a record of its pixels, if their writer left none.
     """
     if not is_zarr(place):
         if not exists(place):
@@ -160,7 +170,8 @@ def open_series_at(place: Place, *, checked: bool = False) -> TiltSeries:
     assert isinstance(attribute, dict)  # it has been parsed
     inner = _folder(attribute)
     content = place / inner if inner else place
-    return TiltSeries(place, content, array, meta, str(attribute.get("id", "")))
+    identity, seal = (str(attribute.get(key, "")) for key in ("id", "record"))
+    return TiltSeries(place, content, array, meta, identity, kept, seal)
 
 
 def _name(attribute: Any) -> str:

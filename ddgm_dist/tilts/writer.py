@@ -105,8 +105,14 @@ class TiltSeriesWriter:
             self._claim.lease.check()
             # A name that no other series has distinguishes two of one shape.
             identity = uuid.uuid4().hex
-            save_record(self._claim.work, self._record(identity), self._digests)
-            self._group.attrs[ATTRIBUTE] = {**dump_meta(self._meta), "id": identity}
+            digests = self._digests
+            record = self._record(identity)
+            seal = save_record(self._claim.work, record, digests.pieces, digests.chunks)
+            self._group.attrs[ATTRIBUTE] = {
+                **dump_meta(self._meta),
+                "id": identity,
+                "record": seal,
+            }
             self._claim.publish(_redirect)
         except OSError as error:
             self._claim.discard()

@@ -74,7 +74,7 @@ def tune(
     out, overwrite
         YAML file to write, when all is done; whether one that exists is replaced.
     progress
-        Draw a progress bar on standard error.
+        Draw progress bars on standard error.
     report
         Called with the expected cost before the work begins.
 
@@ -103,7 +103,7 @@ def tune(
     loaded = shared_denoiser(base.denoiser, precision=base.precision)
     for candidate in drawn:
         check_levels(candidate.config, loaded)
-    built = build_problem(source, base.problem(), verify_input=verify_input)
+    built = build_problem(source, base.problem(), verify_input=verify_input, progress=progress)
     trials = Trials(built.problem, built.series, blocks, rows, folds, seed)
     each = trials.seconds_per_call(base)
     candidates = _affordable(drawn, blocks, each, budget)

@@ -80,7 +80,7 @@ def test_memory_that_lacks_is_no_defect_of_the_program(
     def fails(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr("ddgm_dist.runs.build_problem._seen", fails)
+    monkeypatch.setattr("ddgm_dist.runs.build_problem._geometry", fails)
     assert main(["plan", "t.zarr"]) == 2
     (told,) = capsys.readouterr().err.splitlines()
     assert "error: out of memory (no room); give less at a time" in told

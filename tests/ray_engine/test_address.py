@@ -12,12 +12,12 @@ import pytest
 import ray
 
 from ddgm_dist.errors import DdgmError, InputError
-from ddgm_dist.evaluation.parallel_map import open_scheduler
 from ddgm_dist.ray_engine import folder as ray_folder
 from ddgm_dist.ray_engine import private_api as ray_compat
 from ddgm_dist.ray_engine import reachable as ray_reach
 from ddgm_dist.ray_engine.address import endpoint, find_address
 from ddgm_dist.ray_engine.cluster import connected
+from ddgm_dist.ray_engine.parallel_map import open_scheduler
 from tests.ray_cluster import free_ports
 
 

@@ -59,7 +59,19 @@ def built(path: Path, *, verify_input: bool = False, **keys: Any) -> BuiltProble
     return build_problem(path, config.problem(), verify_input=verify_input)
 
 
-@pytest.mark.parametrize("keys", [{}, {"boundary": "vacuum"}, {"thickness": 9}, {"despike": False}])
+KEYS = [
+    {},
+    {"boundary": "vacuum"},
+    {"thickness": 9},
+    {"despike": False},
+    {"mean": 150.0},
+    {"std": 2.0},
+    {"mean": 150.0, "std": 2.0},
+    {"sigma_y": 0.5},
+]
+
+
+@pytest.mark.parametrize("keys", KEYS)
 @pytest.mark.parametrize("make", [pixels, faulty, lambda: faulty(9, 8300)])
 def test_the_record_says_what_all_pixels_say(
     tmp_path: Path, make: Callable[[], np.ndarray], keys: dict[str, Any]
@@ -290,7 +302,7 @@ def test_a_tile_s_columns_are_read_once(tmp_path: Path, monkeypatch: pytest.Monk
     read = series.read_lines(slice(8, 16), first, 700)
     expected = np.stack([data[t, 8:16, a : a + 700] for t, a in enumerate(first)])
     np.testing.assert_array_equal(read, expected)
-    assert reads.bytes <= TILTS * 8 * 1024 * 4 + 64
+    assert reads.bytes <= TILTS * 8 * 1024 * 4 + 2048 * 32
 
 
 def test_what_is_said_of_the_pixels_is_small(tmp_path: Path) -> None:
@@ -300,3 +312,52 @@ def test_what_is_said_of_the_pixels_is_small(tmp_path: Path) -> None:
     file = tmp_path / "t.zarr/ddgm_dist/digests/survey.json"
     assert json.loads(file.read_text())["observations"]["count"] > 500
     assert file.stat().st_size < data.nbytes / 100
+
+
+def digests(path: Path) -> Path:
+    return path / "ddgm_dist/digests"
+
+
+@pytest.mark.parametrize("what", ["mean", "fingerprint", "table", "missing"])
+def test_a_record_that_is_not_what_was_written_is_not_believed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, what: str
+) -> None:
+    """Estimates, fingerprint and tables are sealed by the store's attribute."""
+    path, other = tmp_path / "t.zarr", tmp_path / "o.zarr"
+    write_tilt_series(path, pixels(), META)
+    problem = built(path).problem
+    survey = digests(path) / "survey.json"
+    if what == "missing":
+        shutil.rmtree(digests(path))
+    elif what == "table":  # the digests of another series, with its pixels
+        write_tilt_series(other, pixels(seed=1), META)
+        for name in ("ddgm_dist/digests/chunks", "projections"):
+            shutil.rmtree(path / name)
+            shutil.copytree(other / name, path / name)
+    else:
+        values = json.loads(survey.read_text())
+        if what == "mean":
+            for found in values["estimates"].values():
+                found["intensity"]["mean"] *= 10
+        else:
+            values["fingerprint"] = "0" * 64
+        survey.write_text(json.dumps(values))
+    caplog.clear()
+    if what == "table":
+        with pytest.raises(StorageError, match="chunks are not those of the record"):
+            open_tilt_series(path).read(slice(0, 8))
+        return
+    assert built(path).problem == problem  # all pixels have been read for it
+    assert "the whole series is read" in caplog.text
+    with pytest.raises(StorageError, match="cannot be verified"):
+        built(path, verify_input=True)
+
+
+def test_verifying_what_has_no_digests_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "t.zarr"
+    write_tilt_series(path, pixels(), META)
+    forget_record(path)
+    built(path, verify_input=True)
+    assert "written without digests" in caplog.text

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from ddgm_dist.errors import DdgmError, InputError
-from ddgm_dist.evaluation.parallel_map import open_scheduler
+from ddgm_dist.ray_engine.parallel_map import open_scheduler
 
 
 def scale(factor: np.ndarray, item: int) -> float:
@@ -24,8 +24,8 @@ def refuse(common: object, item: int) -> None:
 @pytest.mark.parametrize("name", ["threads", "sync"])
 def test_results_come_in_the_order_of_the_items(name: str) -> None:
     with open_scheduler(name) as run:
-        assert run(scale, np.ones(4), range(50)) == [4.0 * i for i in range(50)]
-        assert run(scale, np.ones(4), []) == []
+        assert list(run(scale, np.ones(4), range(50))) == [4.0 * i for i in range(50)]
+        assert list(run(scale, np.ones(4), [])) == []
 
 
 def test_sync_is_in_this_thread_and_in_order() -> None:
@@ -35,7 +35,7 @@ def test_sync_is_in_this_thread_and_in_order() -> None:
         seen.append((item, threading.get_ident()))
 
     with open_scheduler("sync") as run:
-        run(note, None, range(1200))
+        list(run(note, None, range(1200)))
     assert seen == [(item, threading.get_ident()) for item in range(1200)]
 
 
@@ -52,7 +52,7 @@ def test_threads_work_side_by_side_and_stop_at_an_error(monkeypatch: pytest.Monk
         done.append(item)
 
     with open_scheduler("threads") as run, pytest.raises(InputError, match="item = 3"):
-        run(call, None, range(2000))
+        list(run(call, None, range(2000)))
     assert len(done) < 1000
 
 
@@ -63,13 +63,13 @@ def test_tasks_are_given_the_common_object_itself() -> None:
         return array is common
 
     with open_scheduler("threads") as run:
-        assert run(add, common, range(10)) == [True] * 10
+        assert list(run(add, common, range(10))) == [True] * 10
 
 
 @pytest.mark.parametrize("name", ["threads", "sync"])
 def test_an_error_is_told_as_it_is(name: str) -> None:
     with open_scheduler(name) as run, pytest.raises(InputError, match="is refused; take another"):
-        run(refuse, None, range(10))
+        list(run(refuse, None, range(10)))
 
 
 @pytest.mark.parametrize(
@@ -108,9 +108,9 @@ def cluster() -> Iterator[None]:
 @marked
 def test_ray_runs_calls_in_order_and_tells_errors_as_they_are(capfd: Any) -> None:
     with open_scheduler("ray") as run:
-        assert run(scale, np.ones(4), range(30)) == [4.0 * i for i in range(30)]
+        assert list(run(scale, np.ones(4), range(30))) == [4.0 * i for i in range(30)]
         with pytest.raises(InputError, match="is refused; take another") as caught:
-            run(refuse, None, range(30))
+            list(run(refuse, None, range(30)))
     assert "in refuse" in caught.value.__notes__[0]
     assert capfd.readouterr().err == ""  # nothing about the tasks that nobody asks about any more
 
@@ -138,7 +138,7 @@ def test_few_tasks_are_under_way(tmp_path: Path) -> None:
         return item
 
     with open_scheduler("ray") as run:
-        assert run(touch, tmp_path, Items()) == list(range(40))
+        assert list(run(touch, tmp_path, Items())) == list(range(40))
 
 
 @marked
@@ -154,7 +154,7 @@ def test_a_task_that_kills_its_worker_runs_again(tmp_path: Any) -> None:
         return item
 
     with open_scheduler("ray") as run:
-        assert run(fatal, tmp_path, range(6)) == list(range(6))
+        assert list(run(fatal, tmp_path, range(6))) == list(range(6))
     assert (tmp_path / "killed").exists()
 
 
@@ -167,5 +167,5 @@ def test_a_task_that_always_kills_its_worker_is_an_error() -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
     with open_scheduler("ray") as run, pytest.raises(DdgmError, match="lost for good") as caught:
-        run(fatal, None, [0])
+        list(run(fatal, None, [0]))
     assert "\n" not in str(caught.value)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import itertools
 import traceback
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from typing import Any, Literal, Protocol, TypeVar, get_args
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Literal, TypeVar, get_args
 
+from ddgm_dist.core.parallel import Runner, map_in_threads
 from ddgm_dist.errors import DdgmError, InputError
 
-__all__ = ["Runner", "SchedulerName", "open_scheduler"]
+__all__ = ["SchedulerName", "on_ray", "open_scheduler"]
 
 SchedulerName = Literal["threads", "ray", "sync"]
 Common = TypeVar("Common")
@@ -20,25 +20,6 @@ Result = TypeVar("Result")
 
 # Tasks under way per CPU of the cluster: one that runs and one that waits with its input at hand.
 _PER_CPU = 2
-
-
-class Runner(Protocol):
-    """Calls ``function(common, item)`` for each item, in parallel; `open_scheduler` yields it."""
-
-    def __call__(
-        self, function: Callable[[Common, Item], Result], common: Common, items: Sequence[Item]
-    ) -> list[Result]:
-        """The results in the order of the items; an error of a call is raised as it is.
-
-        Calls start in the order of the items, so neighbours follow each other. On Ray, ``common`` goes
-        to each node once, everything must be picklable, and a call whose worker is lost runs again.
-
-        Raises
-        ------
-        DdgmError
-            Ray has lost a call for good: its workers died, or memory ran out.
-        """
-        ...
 
 
 @contextlib.contextmanager
@@ -69,47 +50,52 @@ def open_scheduler(name: str, address: str | None = None) -> Iterator[Runner]:
     from ddgm_dist.ray_engine.cluster import connected
 
     with connected(address):
-        yield _on_ray
+        yield on_ray
 
 
 def _one_by_one(
-    function: Callable[[Common, Item], Result], common: Common, items: Sequence[Item]
-) -> list[Result]:
-    return [function(common, item) for item in items]
+    function: Callable[[Common, Item], Result], common: Common, items: Iterable[Item]
+) -> Iterator[Result]:
+    return (function(common, item) for item in items)
 
 
 def _in_threads(
-    function: Callable[[Common, Item], Result], common: Common, items: Sequence[Item]
-) -> list[Result]:
+    function: Callable[[Common, Item], Result], common: Common, items: Iterable[Item]
+) -> Iterator[Result]:
     from dask.system import CPU_COUNT  # it knows the limits of containers; 0.2 s
 
-    with ThreadPoolExecutor(CPU_COUNT) as pool:
-        calls = [pool.submit(function, common, item) for item in items]
-        try:
-            wait(calls, return_when=FIRST_EXCEPTION)
-        finally:
-            # Calls start in order: one that is cancelled here comes after the one that raised.
-            pool.shutdown(cancel_futures=True)
-        return [call.result() for call in calls]
+    return map_in_threads(function, common, items, CPU_COUNT)
 
 
-def _on_ray(
-    function: Callable[[Common, Item], Result], common: Common, items: Sequence[Item]
-) -> list[Result]:
+def on_ray(
+    function: Callable[[Common, Item], Result], common: Common, items: Iterable[Item]
+) -> Iterator[Result]:
+    """Tasks of Ray: ``common`` goes to each node once, and a call whose worker is lost runs again.
+
+    Everything must be picklable.
+
+    Raises
+    ------
+    DdgmError
+        Ray has lost a call for good: its workers died, or memory ran out.
+    """
     import ray
 
     resources = ray.cluster_resources()  # type: ignore[no-untyped-call]
     limit = _PER_CPU * max(1, int(resources.get("CPU", 1)))
     shared = ray.put((function, common))
     task = ray.remote(num_cpus=1)(_call).options(name=getattr(function, "__name__", "call"))
-    waiting, results = enumerate(items), dict[int, Result]()
+    waiting, results, due = enumerate(items), dict[int, Result](), 0
     running: dict[Any, int] = {}
     try:
         while True:
             for number, item in itertools.islice(waiting, limit - len(running)):
                 running[task.remote(shared, item)] = number
+            while due in results:
+                yield results.pop(due)
+                due += 1
             if not running:
-                return [results[number] for number in range(len(results))]
+                return
             (ended, *_), _ = ray.wait(list(running), num_returns=1)
             error, trace, result = ray.get(ended)
             if error is not None:
