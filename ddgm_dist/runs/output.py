@@ -114,7 +114,10 @@ class Output:
         ------
         InputError
             The output holds another problem's result.
+        StorageError
+            Another driver has taken the output over since it was claimed.
         """
+        self._held.check()  # to build the problem may have taken hours
         self._swap = replacement_of(self._out, self._held, problem, overwrite=self._overwrite)
         work = content_of(self._out) if self._swap is None else self._swap.work
         self.lease = self._held if self._swap is None else self._swap.lease
