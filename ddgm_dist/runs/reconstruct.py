@@ -24,7 +24,7 @@ from ddgm_dist.planning.problem import Problem
 from ddgm_dist.prior.denoisers import weight_files
 from ddgm_dist.records.result import What, open_result
 from ddgm_dist.runs.build_problem import build_problem
-from ddgm_dist.runs.choose_engine import check_engine, choose_engine
+from ddgm_dist.runs.choose_engine import check_engine, choose_engine, joined
 from ddgm_dist.runs.event_log import EventLog
 from ddgm_dist.runs.output import Output
 from ddgm_dist.runs.plan import plan_problem
@@ -178,8 +178,9 @@ def reconstruct(
     check_engine(engine, address, workers)
     place, source = locate(out, "out"), locate(tilts, "tilts")
     refuse_overlap(place, "out", [("tilts", source), *weight_files(resolved.denoiser)])
-    # Ray starts last, when the input and the output have been checked and something is to be done.
-    with Output.claim(place, overwrite=overwrite) as output:
+    # A cluster is joined first. Ray is started here last, when the input and the output have been
+    # checked and something is to be done.
+    with joined(engine, address), Output.claim(place, overwrite=overwrite) as output:
         built = build_problem(source, resolved.problem(), verify_input=verify_input)
         problem, series = built.problem, built.series
         output.check(problem)
