@@ -61,14 +61,12 @@ def connected(address: str | None) -> Iterator[None]:
         yield
         return
     before = dict(os.environ)
-    handler = signal.getsignal(signal.SIGTERM)
     try:
-        if cluster is None:
-            _start()
-        else:
-            _join(cluster)
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, handler)  # ray.init takes it; a library must not
+        with _handler_kept():
+            if cluster is None:
+                _start()
+            else:
+                _join(cluster)
         yield
     finally:
         ray.shutdown()
@@ -76,6 +74,22 @@ def connected(address: str | None) -> Iterator[None]:
             del os.environ[key]
         os.environ.update(before)
         refresh_settings()
+
+
+@contextlib.contextmanager
+def _handler_kept() -> Iterator[None]:
+    """Keep the handler of SIGTERM, which ray.init replaces by its own: that exits with status 15."""
+    handler, received = signal.getsignal(signal.SIGTERM), False
+    try:
+        yield
+    except SystemExit as error:
+        received = error.code == signal.SIGTERM
+        raise
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, handler)
+            if received and callable(handler):
+                handler(signal.SIGTERM, None)
 
 
 def _start() -> None:
@@ -126,7 +140,9 @@ def _join(cluster: Address) -> None:
     except (RuntimeError, ValueError) as error:
         raise InputError(source, value, _first_line(error)) from error
     except SystemExit as error:
-        # Ray exits when it gives up after minutes, and when it receives SIGTERM.
+        if error.code == signal.SIGTERM:
+            raise
+        # Ray exits when it gives up after minutes.
         raise InputError(source, value, "Ray gave up connecting", IS_IT_THERE) from error
 
 

@@ -87,7 +87,7 @@ METRICS = {
     "ddgm_progress_ratio": Metric(
         "work done, of the whole", lambda tally: tally.done / max(1, tally.total)
     ),
-    # Settings of the run, set once.
+    # Settings of the run.
     "ddgm_checkpoint_every_seconds": Metric("time between checkpoints, as configured"),
     "ddgm_losses_allowed": Metric("losses in a row after which the run is given up"),
 }
@@ -121,8 +121,10 @@ class RayMetrics:
             self._shown[name] = made(name, metric.meaning, tag_keys=keys)
             self._shown[name].set_default_tags({"run": run})
             self._given |= {(name, tag): value for tag, value in metric.values(tally)}
-        self._show("ddgm_checkpoint_every_seconds", checkpoint_every)
-        self._show("ddgm_losses_allowed", losses_allowed)
+        self._settings = {
+            "ddgm_checkpoint_every_seconds": checkpoint_every,
+            "ddgm_losses_allowed": losses_allowed,
+        }
         self.flush()
 
     def __enter__(self) -> RayMetrics:
@@ -144,6 +146,9 @@ class RayMetrics:
     def flush(self) -> None:
         """Hand the tally's figures to Ray."""
         self._flushed = time.monotonic()
+        # Again and again: Ray forgets what it was given before it was started.
+        for name, setting in self._settings.items():
+            self._show(name, setting)
         for name, metric in METRICS.items():
             for tag, value in metric.values(self.tally):
                 self._show(name, value, tag)

@@ -9,6 +9,7 @@ import contextlib
 import importlib
 import os
 import time
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,8 @@ def waiting_for_raylet(seconds: float) -> Iterator[None]:
     """Have a start of Ray wait longer for its raylet to register, unless that has ended.
 
     Ray 2.60 waits 30 s in vain for a raylet that has ended. One ends by itself where its agents take
-    longer than 15 s to start, for which there is no setting.
+    longer than 15 s to start, for which there is no setting. The other processes of a start that
+    failed would run until this one ends, so they are ended here.
 
     Parameters
     ----------
@@ -54,7 +56,8 @@ def waiting_for_raylet(seconds: float) -> Iterator[None]:
     os.environ[_ONE_QUESTION] = "1" if ask and start else f"{seconds:.0f}"
     refresh_settings()
     if ask is None or start is None:
-        yield
+        with _ending_failed_start():
+            yield
         return
     started: list[Any] = []
 
@@ -79,9 +82,25 @@ def waiting_for_raylet(seconds: float) -> Iterator[None]:
 
     services.get_node, services.start_raylet = ask_patiently, start_and_remember
     try:
-        yield
+        with _ending_failed_start():
+            yield
     finally:
         services.get_node, services.start_raylet = ask, start
+
+
+@contextlib.contextmanager
+def _ending_failed_start() -> Iterator[None]:
+    """End the processes of Ray's node where its start raises; only the traceback knows the node."""
+    try:
+        yield
+    except BaseException as error:
+        for frame, _ in traceback.walk_tb(error.__traceback__):
+            node: Any = frame.f_locals.get("self")
+            if type(node).__module__ == "ray._private.node":
+                with contextlib.suppress(Exception):  # the error itself is to be seen
+                    node.kill_all_processes(check_alive=False, allow_graceful=True, wait=True)
+                break
+        raise
 
 
 def draining_nodes() -> dict[str, float]:

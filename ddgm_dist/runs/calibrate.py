@@ -68,6 +68,8 @@ def estimate_runtime(
         start, found = 0.0, {"denoise": trial.denoiser()}
         if found["denoise"] < enough:
             start, found = _other_phases(trial, found["denoise"])
+    del trial
+    torch.cuda.empty_cache()  # the workers need it
     return RuntimeEstimate(
         seconds=found,
         building=building,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from ddgm_dist.core.units import format_duration
 from ddgm_dist.engine.local import LocalEngine
 from ddgm_dist.engine.protocol import Engine
@@ -14,7 +16,7 @@ from ddgm_dist.runs.plan import plan_problem
 from ddgm_dist.tile.host import available_memory
 from ddgm_dist.tilts.series import TiltSeries
 
-__all__ = ["check_engine", "choose_engine", "goes_to_ray"]
+__all__ = ["check_engine", "choose_engine", "goes_to_ray", "joined"]
 
 # Seconds of work in this process from which on Ray is started, which itself takes 5 to 20 s.
 _WORTH_RAY = 60.0
@@ -60,6 +62,30 @@ def goes_to_ray(engine: str | Engine, address: str | None, workers: int | None) 
     if engine == "auto":
         return workers is not None or address is not None or not starts_here(address)
     return engine == "ray"
+
+
+def joined(engine: str | Engine, address: str | None) -> contextlib.AbstractContextManager[None]:
+    """A connection to a cluster that is there; Ray on this machine is started later.
+
+    A cluster of another version, or one that refuses the token, is so found before the input is read.
+
+    Parameters
+    ----------
+    engine, address
+        As for :func:`ddgm_dist.runs.reconstruct.reconstruct`.
+
+    Raises
+    ------
+    InputError
+        The cluster cannot be joined.
+    """
+    if not isinstance(engine, str):
+        return engine.connected()
+    if engine == "local" or starts_here(address):
+        return contextlib.nullcontext()
+    from ddgm_dist.ray_engine.cluster import connected
+
+    return connected(address)
 
 
 def choose_engine(

@@ -133,6 +133,8 @@ class Output:
         ------
         InputError
             The output holds another problem's result.
+        StorageError
+            Another driver has taken the output over since it was claimed.
         """
         # Building the problem may have taken long: another driver may have the output by now.
         self._held.check()

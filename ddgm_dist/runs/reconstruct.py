@@ -26,7 +26,7 @@ from ddgm_dist.prior.denoisers import weight_files
 from ddgm_dist.ray_engine.parallel_map import open_scheduler
 from ddgm_dist.records.result import What, open_result
 from ddgm_dist.runs.build_problem import build_problem, keep_record
-from ddgm_dist.runs.choose_engine import check_engine, choose_engine, goes_to_ray
+from ddgm_dist.runs.choose_engine import check_engine, choose_engine, goes_to_ray, joined
 from ddgm_dist.runs.event_log import EventLog
 from ddgm_dist.runs.output import Output
 from ddgm_dist.runs.plan import plan_problem
@@ -180,9 +180,13 @@ def reconstruct(
     check_engine(engine, address, workers)
     place, source = locate(out, "out"), locate(tilts, "tilts")
     refuse_overlap(place, "out", [("tilts", source), *weight_files(resolved.denoiser)])
-    # Ray starts last, when the input and the output have been checked and something is to be done; or
-    # before the series is read that has no digests.
-    with Output.claim(place, overwrite=overwrite) as output, contextlib.ExitStack() as stack:
+    # A cluster is joined first. Ray is started here last, when the input and the output have been
+    # checked and something is to be done; or before a series is read that has no digests.
+    with (
+        joined(engine, address),
+        Output.claim(place, overwrite=overwrite) as output,
+        contextlib.ExitStack() as stack,
+    ):
         if progress:
             _announce(f"opening {source}", progress)
         on_ray = goes_to_ray(engine, address, workers)

@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.chaos, pytest.mark.filterwarnings("ignore:unclosed:Res
 
 # Seconds for which processes look for a head that is gone (60 by default), and after which the
 # driver has ended for certain.
-PATIENCE, BOUND = 5, 120.0
+PATIENCE, BOUND = 5, 300.0
 
 
 @pytest.mark.parametrize("kind", ["free", "memory"])

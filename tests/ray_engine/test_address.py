@@ -2,7 +2,9 @@
 
 import os
 import shutil
+import signal
 import socket
+import sys
 import tempfile
 import threading
 from pathlib import Path
@@ -359,6 +361,47 @@ def test_a_raylet_that_has_ended_is_not_waited_for(monkeypatch: pytest.MonkeyPat
     with pytest.raises(ray_compat.RayletDiedError, match="status 9"):
         ended.start(60)
     assert ended.left == 10**9 - 1
+
+
+def test_the_processes_of_a_failed_start_are_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = []
+
+    class Node:
+        def kill_all_processes(self, **options: bool) -> None:
+            ended.append(self)
+
+        def start(self) -> None:
+            raise RuntimeError
+
+    Node.__module__ = "ray._private.node"
+    node = Node()
+    with pytest.raises(RuntimeError), ray_compat.waiting_for_raylet(60):
+        node.start()
+    assert ended == [node]
+
+
+@pytest.mark.parametrize("given", [None, "auto"])
+def test_a_signal_during_the_start_is_for_the_handler_that_was_there(
+    given: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def init(**options: Any) -> None:
+        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(number))  # as Ray does
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    def handler(number: int, frame: Any) -> None:
+        raise AskedError
+
+    from ray._private import services
+
+    monkeypatch.setattr(services, "find_gcs_addresses", frozenset[str])
+    monkeypatch.setattr(ray, "init", init)
+    before = signal.signal(signal.SIGTERM, handler)
+    try:
+        with pytest.raises(AskedError), connected(given):
+            pass
+        assert signal.getsignal(signal.SIGTERM) is handler
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def test_joining_does_not_look_at_the_folder(monkeypatch: pytest.MonkeyPatch, dead: str) -> None:

@@ -219,7 +219,7 @@ def dispatch(engine: InlineEngine, history: Any, *stages: Any) -> list[Any]:
     """Events of a run, without the pool's; the error that ends it comes last."""
     seen: list[Any] = []
     with tempfile.TemporaryDirectory() as out:
-        job: Any = SimpleNamespace(checkpoint_every=0.1, out=out, digest="problem")
+        job: Any = SimpleNamespace(checkpoint_every=0.1, out=Path(out), digest="problem")
         try:
             engine.dispatch(job, stages, history, seen.append)
         except DdgmError as error:

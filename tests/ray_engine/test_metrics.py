@@ -16,7 +16,6 @@ FEED = """
 import sys
 import ray
 from ddgm_dist.tile.events import FaultEvent, PoolEvent, Receipt, SaveEvent, StepEvent
-ray.init(num_cpus=1, include_dashboard=False, _metrics_export_port=int(sys.argv[1]), logging_level=40)
 from types import SimpleNamespace
 from ddgm_dist.engine.tally import Tally
 from ddgm_dist.ray_engine.metrics import RayMetrics
@@ -24,6 +23,13 @@ problem = SimpleNamespace(intensity=SimpleNamespace(std=10.0))
 # Three tiles of an earlier session are done: progress, and not counted as written by this one.
 tally = Tally(problem, total=1000, before=100, tiles=9, tiles_done=3)
 with RayMetrics("run-a", tally, checkpoint_every=300, losses_allowed=8) as metrics:
+    # A run starts Ray last: metrics are there before.
+    ray.init(
+        num_cpus=1,
+        include_dashboard=False,
+        _metrics_export_port=int(sys.argv[1]),
+        logging_level=40,
+    )
     def report(event):
         tally.add(event)
         metrics(event)

@@ -372,7 +372,7 @@ def test_beside_a_gateways_authorization_the_token_has_another_name(
         (["/a.zarr", "/o.zarr", "--set", "NN=3"], "is not a configuration key"),
         (["/a.zarr"], "are missing"),
         (["/a.zarr", "/o.zarr", "--attach", "j"], "leave out TILTS.zarr"),
-        (["--attach", "j", "--cancel", "j"], "goes not with --attach"),
+        (["--attach", "j", "--cancel", "j"], "cannot be combined with --attach"),
         (["/a.zarr", "/o.zarr", "--header", "x"], "is not NAME:VALUE"),
     ],
 )

@@ -64,6 +64,19 @@ def test_a_cluster_of_the_environment_is_joined(
     assert chosen(tilts) == ("ray", "a running cluster asked for: ")
 
 
+@pytest.mark.parametrize("engine", ["auto", "ray"])
+def test_a_cluster_is_joined_before_the_input_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: str
+) -> None:
+    def refuse(address: str | None) -> None:
+        raise InputError("address", address, "another version")
+
+    monkeypatch.setattr(choosing, "check_ray", lambda address: None)
+    monkeypatch.setattr("ddgm_dist.ray_engine.cluster.connected", refuse)
+    with pytest.raises(InputError, match="another version"):
+        reconstruct(tmp_path / "none.zarr", tmp_path / "out.zarr", KEYS, engine, address="h:6379")
+
+
 def test_an_engine_that_is_named_is_taken(tilts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert chosen(tilts, "ray") == ("ray", "")
     monkeypatch.setattr(choosing, "_WORTH_RAY", 0.0)

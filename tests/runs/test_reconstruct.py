@@ -21,6 +21,7 @@ from ddgm_dist.engine.local import LocalEngine
 from ddgm_dist.engine.protocol import Engine
 from ddgm_dist.errors import InputError, PlanError, StorageError
 from ddgm_dist.planning.config import ProblemConfig
+from ddgm_dist.records.lease import Lease
 from ddgm_dist.records.result import open_result
 from ddgm_dist.records.run_record import RunRecord
 from ddgm_dist.runs.plan import plan
@@ -409,6 +410,18 @@ def test_bad_input_is_refused_before_anything_is_written(
     tilts: Path, tmp_path: Path, keys: dict[str, Any], named: str
 ) -> None:
     assert refused(tilts, tmp_path / "volume.zarr", **keys).argument == named
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_output_lost_while_the_input_was_read_is_left_alone(
+    tilts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def check(lease: Lease) -> None:
+        raise StorageError("another has taken over")
+
+    monkeypatch.setattr(Lease, "check", check)
+    with pytest.raises(StorageError, match="taken over"):
+        run(tilts, tmp_path / "v.zarr")
     assert list(tmp_path.iterdir()) == []
 
 
