@@ -238,7 +238,7 @@ class _Reading:
     progress: bool
 
     def survey(self) -> Survey:
-        """What all pixels say."""
+        """Survey of all pixels."""
         series = self.series
         log.info("%s: its writer left no record of its pixels, so all are read", series.path)
         what = f"reading {series.place.name} (written without digests)"

@@ -50,7 +50,7 @@ def check_engine(engine: str | Engine, address: str | None, workers: int | None)
 
 
 def goes_to_ray(engine: str | Engine, address: str | None, workers: int | None) -> bool:
-    """Whether a run is computed on Ray, as far as that is known before its input is read.
+    """True if a run is known to be computed on Ray before its input is read.
 
     Parameters
     ----------

@@ -43,7 +43,7 @@ class Checked(ABC):
 
     @abstractmethod
     def is_done(self, rows: tuple[int, int], first: Sequence[int], width: int) -> bool:
-        """Whether all pixels of some lines have been compared before."""
+        """True if all pixels of some lines have been compared before."""
 
     @abstractmethod
     def read_lines(self, rows: tuple[int, int], first: Sequence[int], width: int) -> NDArray[Any]:

@@ -36,7 +36,7 @@ class CheckedPieces(Checked):
         self._done = np.zeros((cut(height, PIECE[0]), cut(width, PIECE[1]), tilts), dtype=bool)
 
     def is_done(self, rows: tuple[int, int], first: Sequence[int], width: int) -> bool:
-        """Whether all pixels of some lines have been compared before."""
+        """True if all pixels of some lines have been compared before."""
         bands = slice(rows[0] // PIECE[0], cut(rows[1], PIECE[0]))
         return all(
             self._done[bands, u // PIECE[1] : cut(u + width, PIECE[1]), tilt].all()

@@ -114,7 +114,7 @@ class TiltSeries:
             self.__dict__.pop(name, None)
 
     def identify(self) -> str:
-        """What `ddgm_dist.tilts.record.identify` says of the series."""
+        """Identity that a kept record has; see `ddgm_dist.tilts.record.identify`."""
         return identify(self.path, self._content / ARRAY)
 
     @cached_property

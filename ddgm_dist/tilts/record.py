@@ -170,7 +170,7 @@ class Kept:
 
 
 def identify(name: str, array: Place) -> str:
-    """What distinguishes a series without an identity from others, as far as that is cheap.
+    """Identity of a series whose writer gave it none, as far as that is cheap.
 
     It is made of its path and the metadata of its array; on disk also of their inode and time, which
     differ from those of an array that takes its place. Pixels are compared when they are read.

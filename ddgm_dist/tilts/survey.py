@@ -64,7 +64,7 @@ class Survey:
 
 @dataclass(frozen=True)
 class _Task:
-    """What is wanted of some strips: blocks side by side, which hold whole rows of some views.
+    """Strips to be read together. A strip is blocks side by side, with whole rows of some views.
 
     ``threshold`` is that of hot pixels; None where none is searched for.
     """
@@ -77,7 +77,7 @@ class _Task:
 
 @dataclass(frozen=True)
 class _Strip:
-    """What the pixels of a strip say."""
+    """Survey of one strip."""
 
     tilts: slice
     rows: slice
@@ -217,7 +217,7 @@ def _size(block: Slices) -> int:
 def _read_all(
     series: TiltSeries, tasks: Iterator[_Task], run: Runner | None, report: Report | None
 ) -> Iterator[_Strip]:
-    """What all strips say, in the order of the tasks."""
+    """Surveys of all strips, in the order of the tasks."""
     report, total, done = report or _logged(series.path), math.prod(series.shape), 0
     found: Iterator[list[_Strip] | _Failed]
     if run is None:
