@@ -1,4 +1,4 @@
-"""Denoising diffusion with gradient descent on the measurements (DDGM), the paper's loop.
+"""Diffusive Denoising of Gradient-based Minimization (DDGM), the paper's loop.
 
 Luther & Seung 2023, arXiv 2307.04946.
 """
