@@ -6,7 +6,6 @@ Ray is imported where it is called, for its import takes seconds and an address 
 from __future__ import annotations
 
 import contextlib
-import importlib
 import os
 import time
 import traceback
@@ -49,7 +48,8 @@ def waiting_for_raylet(seconds: float) -> Iterator[None]:
     RayletDiedError
         From within: the raylet has ended.
     """
-    services: Any = importlib.import_module("ray._private.services")
+    from ray._private import services
+
     ask = getattr(services, "get_node", None)
     start = getattr(services, "start_raylet", None)
     # How long one question waits for its answer: a little where it is asked again.

@@ -7,10 +7,11 @@ order. So the result depends neither on who reads them, nor on how many do.
 from __future__ import annotations
 
 import contextlib
+import copyreg
+import functools
 import itertools
 import logging
 import math
-import pickle
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -223,7 +224,10 @@ def _read_all(
     if run is None:
         found = map_in_threads(_read, series, tasks, threads())
     else:
-        found = run(_read_elsewhere, pickle.dumps(series), tasks)
+        # What a pickled series is made of, so that a worker that cannot open it can say so.
+        parts = copyreg.dispatch_table[TiltSeries](series)
+        assert isinstance(parts, tuple), "a function and its arguments"
+        found = run(_read_elsewhere, functools.partial(parts[0], *parts[1]), tasks)
     warned = False
     # So that nothing is under way any more when an error is raised.
     with contextlib.closing(found):  # type: ignore[type-var]
@@ -241,13 +245,13 @@ def _read_all(
             report(done / total)
 
 
-def _read_elsewhere(series: bytes, task: _Task) -> list[_Strip] | _Failed:
-    """Open the series, which is pickled by its place, and read some strips of it.
+def _read_elsewhere(reopen: Callable[[], TiltSeries], task: _Task) -> list[_Strip] | _Failed:
+    """Open the series by its place, and read some strips of it.
 
     Whether the series or the worker is at fault is for the driver to find out.
     """
     try:
-        return _read(pickle.loads(series), task)
+        return _read(reopen(), task)
     except DdgmError as error:
         return _Failed(task, str(error))
 

@@ -169,6 +169,7 @@ def test_plan(replace: Replace, capsys: pytest.CaptureFixture[str]) -> None:
         "memory": 8 * 2**30,
         "calibrate": False,
         "verify_input": False,
+        "progress": True,
     }
 
 
