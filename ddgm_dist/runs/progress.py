@@ -76,8 +76,8 @@ class Bar:
         if self.lines and (now := time.monotonic()) - self._last_line >= self.every:
             self._last_line = now
             share = 100 * min(1.0, coverage.voxels / max(1, left))
-            ending = self.progress.tasks[0].time_remaining
-            eta = "" if ending is None else f", ETA {format_duration(ending)}"
+            rate = tally.rate
+            eta = f", ETA {format_duration((left - coverage.voxels) / rate)}" if rate else ""
             self.console.out(f"{share:.1f} %  {figures}{eta}", highlight=False)
 
 

@@ -50,6 +50,7 @@ def test_bar_event_log_metrics_and_result_show_the_same(
     assert found["voxels_done"] == tally.done == 500 + 300
     assert read["ddgm_progress_ratio"] == 800 / 2000
     assert text.startswith(f"{100 * 200 / 1400:.1f} %")
+    assert text.endswith(", ETA 1 min 36 s")  # 1200 voxels at 12.5 per second
     assert (found["losses"], found["workers"], found["repeated"]) == (1, 3, 100)
     assert (read["ddgm_workers"], read["ddgm_voxels_total"]) == (3, 300)
     assert read["ddgm_phase_seconds_total"] == tally.seconds == {"gradient": 3.0, "denoise": 9.0}
