@@ -13,7 +13,8 @@ from ddgm_dist.core.float32 import as_float32
 from ddgm_dist.errors import StorageError
 from ddgm_dist.paths.array_io import BulkArray
 from ddgm_dist.tilts.digests import PIECE, empty_pieces, hash_pieces
-from ddgm_dist.tilts.record import Record, Tables
+from ddgm_dist.tilts.record import Record
+from ddgm_dist.tilts.tables import Tables
 
 __all__ = ["Checked"]
 

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from ddgm_dist.paths.array_io import BulkArray
 from ddgm_dist.tilts.checked import Checked
 from ddgm_dist.tilts.digests import CHUNK_COLUMNS, CHUNK_ROWS, cut, digest_of_chunk
-from ddgm_dist.tilts.record import Record, Tables
+from ddgm_dist.tilts.record import Record
+from ddgm_dist.tilts.tables import Tables
 
 __all__ = ["CheckedChunks"]
 

@@ -12,7 +12,8 @@ from ddgm_dist.core.float32 import as_float32
 from ddgm_dist.paths.array_io import BulkArray
 from ddgm_dist.tilts.checked import Checked
 from ddgm_dist.tilts.digests import PIECE, cut, empty_pieces, hash_pieces
-from ddgm_dist.tilts.record import Record, Tables
+from ddgm_dist.tilts.record import Record
+from ddgm_dist.tilts.tables import Tables
 
 __all__ = ["CheckedPieces"]
 

@@ -27,13 +27,18 @@ __all__ = [
     "CHUNK_ROWS",
     "PIECE",
     "Digests",
+    "block_shape",
     "cut",
     "digest_of_chunk",
     "empty_pieces",
     "fingerprint_of",
+    "hash_block",
     "hash_pieces",
     "threads",
 ]
+
+# Digests in a chunk of a table: a reader needs those near what it reads.
+_TOGETHER = 2048
 
 # Rows and columns of pieces; changing them changes every fingerprint.
 PIECE = (8, 8192)
@@ -174,3 +179,13 @@ class Digests:
                 origin = (0, rows.start, columns.start)
                 values = as_float32(piece, "projections", self._name, origin, copy=False)
                 hash_pieces(origin, values, self.pieces)
+
+
+def block_shape(shape: tuple[int, ...]) -> tuple[int, int]:
+    """Rows and columns of a block of a table: what is read, and hashed, at a time."""
+    columns = min(shape[1], _TOGETHER)
+    return max(1, min(shape[0], _TOGETHER // columns)), columns
+
+
+def hash_block(block: NDArray[np.uint8]) -> str:
+    return hashlib.sha256(np.ascontiguousarray(block).tobytes()).hexdigest()

@@ -21,7 +21,8 @@ from ddgm_dist.tilts.checked_chunks import CheckedChunks
 from ddgm_dist.tilts.checked_pieces import CheckedPieces
 from ddgm_dist.tilts.digests import PIECE, empty_pieces, fingerprint_of, hash_pieces
 from ddgm_dist.tilts.metadata import ARRAY, TiltSeriesMeta
-from ddgm_dist.tilts.record import Kept, Record, Tables, identify, load_record
+from ddgm_dist.tilts.record import Kept, Record, identify, load_record
+from ddgm_dist.tilts.tables import Tables
 
 __all__ = ["TiltSeries"]
 
