@@ -1,7 +1,7 @@
 """Limited-angle tomography with diffusion priors (DDGM), tiled over Ray, out of and into Zarr.
 
 Importing this package is cheap and has no side effects: every public name is loaded when it is
-first used. ``__init__.pyi`` lists them; everything else is imported from its room.
+first used. ``__init__.pyi`` lists them; everything else is imported from its subpackage.
 
 >>> import ddgm_dist as dd
 >>> dd.simulate("tissue.zarr", "tilts.zarr", noise="gaussian:0.05")  # doctest: +SKIP

@@ -187,7 +187,7 @@ def reconstruct(
         Output.claim(place, overwrite=overwrite) as output,
         contextlib.ExitStack() as stack,
     ):
-        if progress:
+        if progress:  # of interest only to who waits for it
             _announce(f"opening {source}", progress)
         on_ray = goes_to_ray(engine, address, workers)
         built = build_problem(
