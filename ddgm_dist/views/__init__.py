@@ -1,0 +1,1 @@
+"""One view of a tilt series: faults, counts to line integrals, binning, and resampling."""
