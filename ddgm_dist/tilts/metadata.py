@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 from collections.abc import Sequence
@@ -9,6 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from ddgm_dist.errors import InputError
+from ddgm_dist.tilts.provenance import Provenance
 
 __all__ = [
     "ARRAY",
@@ -53,6 +55,7 @@ class TiltSeriesMeta:
     thickness_px: int | None = None
     description: str = ""
     bad_pixels: Literal["unmeasured"] | None = None
+    provenance: Provenance | None = None
 
 
 def check_meta(meta: TiltSeriesMeta, tilts: int, where: str) -> None:
@@ -160,7 +163,16 @@ def parse_meta(attribute: Any, path: str) -> TiltSeriesMeta:
         description=str(attribute.get("description", "")),
         # What a later version may say is not known here, so such pixels are refused as ever.
         bad_pixels="unmeasured" if attribute.get("bad_pixels") == "unmeasured" else None,
+        provenance=_provenance(attribute.get("provenance")),
     )
+
+
+def _provenance(values: Any) -> Provenance | None:
+    """The record of the ingest; None where it is missing, or of a later version."""
+    if isinstance(values, dict):
+        with contextlib.suppress(KeyError, TypeError, ValueError):
+            return Provenance.from_dict(values)
+    return None
 
 
 def _numbers(value: Any, name: str, path: str) -> list[float]:
@@ -176,6 +188,7 @@ def _numbers(value: Any, name: str, path: str) -> list[float]:
 def dump_meta(meta: TiltSeriesMeta) -> dict[str, Any]:
     """The value of the group attribute for this metadata; `parse_meta` reverses it."""
     values: dict[str, Any] = json.loads(json.dumps(asdict(meta)))  # lists, as they are read again
-    if meta.bad_pixels is None:
-        del values["bad_pixels"]
+    for optional in ("bad_pixels", "provenance"):
+        if values[optional] is None:
+            del values[optional]
     return {"kind": KIND, "version": VERSION, **values}

@@ -14,7 +14,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -231,7 +231,7 @@ def save_record(
         "id": record.identity,
         "shape": record.shape,
         "dtype": record.dtype,
-        "meta": dump_meta(record.meta),
+        "meta": dump_meta(replace(record.meta, provenance=None)),
         "fingerprint": record.fingerprint,
         "bad": asdict(record.bad),
         "observations": record.observations.to_dict(),

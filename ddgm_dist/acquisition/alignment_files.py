@@ -1,0 +1,330 @@
+"""How the images of a source are aligned, by the files beside it and the options.
+
+Nothing that changes geometry is passed over in silence: it is used, named as not used, or refused.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ddgm_dist.acquisition.companions import Companions
+from ddgm_dist.acquisition.options import IngestOptions
+from ddgm_dist.tilts.provenance import Provenance
+from ddgm_dist.acquisition.sources import Source
+from ddgm_dist.errors import InputError
+from ddgm_dist.readers.aretomo import Aln, read_aln
+from ddgm_dist.readers.imod_commands import (
+    NewstackCommand,
+    TiltCommand,
+    read_newstack_command,
+    read_tilt_command,
+)
+from ddgm_dist.readers.imod_transforms import read_axis_tilts, read_xf
+from ddgm_dist.views.affine import Affine
+
+__all__ = ["Alignment", "find_alignment"]
+
+# X-axis tilts below this are none.
+_LEVEL_DEG = 0.005
+_ALN = ".aln"
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """Alignment of all stored views.
+
+    Attributes
+    ----------
+    affines
+        Map of each stored image to the aligned one, pixels of the source.
+    size
+        Rows and columns of the aligned images, pixels of the source.
+    aln, aln_name
+        AreTomo's alignment, if the images are aligned by it, and its name.
+    tilt, tilt_name
+        IMOD's command for the reconstruction, and its name; None and empty without one.
+    thickness
+        Thickness by that command, pixels of the source.
+    shift_z, axis_offset
+        Its shift of the slab along z and of the axis along x, pixels of the source.
+    """
+
+    affines: tuple[Affine, ...]
+    size: tuple[int, int]
+    aln: Aln | None = None
+    aln_name: str = ""
+    tilt: TiltCommand | None = None
+    tilt_name: str = ""
+    thickness: int | None = None
+    shift_z: float = 0.0
+    axis_offset: float = 0.0
+
+
+def find_alignment(source: Source, options: IngestOptions, record: Provenance) -> Alignment:
+    """Find out how the images are aligned.
+
+    Parameters
+    ----------
+    source
+        The open source and the files beside it.
+    options
+        Options of the ingest.
+    record
+        Takes what is used and what is not.
+
+    Raises
+    ------
+    InputError
+        A file has transforms for another number of views, two files say how to align the images, or one
+        says something that cannot be done.
+    """
+    found = _affines(source, options, record)
+    beside = source.companions
+    if beside is None:
+        return found
+    found = _with_tilt_command(found, source, beside, record)
+    _name_unused(beside, record)
+    return found
+
+
+def _affines(source: Source, options: IngestOptions, record: Provenance) -> Alignment:
+    views, height, width = source.stack.shape
+    beside, given = source.companions, options.xf
+    if given is None and beside is not None and not (beside.aligned or beside.prealigned):
+        if beside.xf is not None and beside.aln is not None:
+            raise InputError(
+                "xf",
+                f"{beside.xf.name} and {beside.aln.name}",
+                "both say how the images are aligned",
+                "name one of them with --xf FILE, or give --xf none if they are aligned",
+            )
+        given = beside.xf or beside.aln
+    elif beside is not None and isinstance(options.xf, Path | None):
+        for path in (beside.xf, beside.aln):
+            if path is not None and path != options.xf:
+                why = "the stack is aligned already, by its name"
+                record.skip(path.name, why if options.xf is None else "--xf names another file")
+    if isinstance(given, Path):
+        if options.tilt_axis_angle is not None or options.tilt_axis != "rows":
+            raise InputError(
+                "tilt_axis_angle",
+                options.tilt_axis_angle or options.tilt_axis,
+                f"turns the images, and so does {given.name}",
+                "give --xf none to turn them by the angle alone",
+            )
+        _skip_axes(source, record, f"{given.name} turns the images")
+        if given.suffix.lower() == _ALN:
+            return _by_aln(given, source, record, chosen=options.xf is not None)
+        return _by_xf(given, source, beside, record)
+    if given == "none" and beside is not None:
+        for path in (beside.xf, beside.aln):
+            if path is not None:
+                record.skip(path.name, "--xf none: the images are taken as they are")
+    degrees, origin = _axis(source, options, record, untouched=given == "none")
+    affine = Affine.turn_axis(degrees)
+    size = _turned_size(affine, (height, width))
+    record.say("tilt axis", f"{degrees:g} degrees from the vertical", origin)
+    if not affine.is_identity:
+        record.say("alignment", "images are turned so that the axis is vertical", origin)
+    else:
+        record.say("alignment", "none: images are taken as aligned", origin)
+    return Alignment((affine,) * views, size)
+
+
+def _axis(
+    source: Source, options: IngestOptions, record: Provenance, *, untouched: bool
+) -> tuple[float, str]:
+    """Angle of the tilt axis from the vertical, degrees, and where it comes from."""
+    if options.tilt_axis_angle is not None:
+        _skip_axes(source, record, "--tilt-axis-angle counts")
+        return options.tilt_axis_angle, "--tilt-axis-angle"
+    if options.tilt_axis == "columns":
+        _skip_axes(source, record, "--tilt-axis counts")
+        return -90.0, "--tilt-axis columns"
+    beside = source.companions
+    if untouched:
+        _skip_axes(source, record, "--xf none: the images are taken as they are")
+        return 0.0, "--xf none"
+    if beside is not None and (beside.aligned or beside.prealigned):
+        _skip_axes(source, record, "the stack is aligned already, by its name")
+        if beside.prealigned:
+            record.warnings.append(
+                f"{source.path} is aligned coarsely, by its name: its tilt axis is not turned, and "
+                "shifts remain; ingest the raw stack with its .xf instead"
+            )
+        return 0.0, f"name of {Path(source.path).name}"
+    if source.mdoc is not None and source.mdoc.tilt_axis_deg is not None:
+        return source.mdoc.tilt_axis_deg, _mdoc_name(source)
+    if source.axis_deg is not None:
+        return source.axis_deg, source.axis_from
+    return 0.0, "assumed: no file says otherwise"
+
+
+def _skip_axes(source: Source, record: Provenance, why: str) -> None:
+    if source.mdoc is not None and source.mdoc.tilt_axis_deg is not None:
+        axis = source.mdoc.tilt_axis_deg
+        record.skip(_mdoc_name(source), f"its tilt axis angle {axis:g}: {why}")
+    elif source.axis_deg is not None:
+        record.skip(source.axis_from, f"their tilt axis angle {source.axis_deg:g}: {why}")
+
+
+def _mdoc_name(source: Source) -> str:
+    beside = source.companions
+    if beside is not None and beside.mdoc is not None:
+        return beside.mdoc.name
+    return Path(source.path).name
+
+
+def _by_xf(
+    path: Path, source: Source, beside: Companions | None, record: Provenance
+) -> Alignment:
+    views, height, width = source.stack.shape
+    affines = read_xf(path)
+    if len(affines) != views:
+        raise InputError(
+            "xf",
+            str(path),
+            f"has {len(affines)} transforms for {views} views",
+            "give the file that belongs to the stack, or --xf none if the images are aligned",
+        )
+    mirrors = [i for i, a in enumerate(affines) if a.determinant < 0]
+    if mirrors:
+        raise InputError(
+            "xf",
+            str(path),
+            f"mirrors view {mirrors[0] + 1} (its determinant is negative), which inverts the "
+            "handedness of the specimen",
+        )
+    size, origin = _turned_size(affines[views // 2], (height, width)), path.name
+    newstack = _newstack(path, beside, record)
+    if newstack is not None and newstack.size_out is not None:
+        binned = newstack.bin_by or 1
+        columns, rows = newstack.size_out
+        size, origin = (rows * binned, columns * binned), "the newstack command"
+    if newstack is not None and any(newstack.offsets):
+        record.warnings.append(
+            f"the newstack command moves the images by {newstack.offsets}, which is not used"
+        )
+    record.say("alignment", f"{views} transforms", path.name)
+    record.say("aligned images", f"{size[0]} x {size[1]}", origin)
+    return Alignment(affines, size)
+
+
+def _newstack(
+    xf: Path, beside: Companions | None, record: Provenance
+) -> NewstackCommand | None:
+    """IMOD's command that applies the transforms, if it is about this file."""
+    path = None if beside is None else beside.newstack_command
+    if path is None:
+        return None
+    command = read_newstack_command(path)
+    named = command.transform_file
+    if named is not None and Path(named.replace("\\", "/")).name != xf.name:
+        record.skip(path.name, f"it is about {named}")
+        return None
+    for name in (command.distortion_file, command.gradient_file):
+        if name:
+            record.warnings.append(f"{path.name}: the corrections of {name} are not used")
+    return command
+
+
+def _by_aln(path: Path, source: Source, record: Provenance, *, chosen: bool) -> Alignment:
+    views, height, width = source.stack.shape
+    aln = read_aln(path)
+    if aln.local and not chosen:
+        raise InputError(
+            "xf",
+            str(path),
+            "holds a local alignment, patch by patch, which is not supported",
+            f"use its alignment of whole images alone with --xf {path.name}, or give --xf none",
+        )
+    if aln.local:
+        record.warnings.append(
+            f"{path.name}: its local alignment is not used, only that of whole images"
+        )
+    beyond = [v.index for v in aln.views if v.index >= views]
+    if beyond or (aln.raw_size is not None and aln.raw_size[2] != views):
+        count = aln.raw_size[2] if aln.raw_size is not None else max(beyond) + 1
+        raise InputError(
+            "xf",
+            str(path),
+            f"is about a stack of {count} views, and {Path(source.path).name} has {views}",
+            "give the file that belongs to the stack, or --xf none if the images are aligned",
+        )
+    affines = [Affine()] * views
+    for view in aln.views:
+        affines[view.index] = view.affine
+    middle = aln.views[len(aln.views) // 2].affine
+    record.say("alignment", f"{len(aln.views)} views, AreTomo", path.name)
+    if aln.angle_offset_deg:
+        record.say(
+            "AreTomo's AlphaOffset", f"{aln.angle_offset_deg:g} degrees", f"{path.name}, in its angles"
+        )
+    return Alignment(
+        tuple(affines), _turned_size(middle, (height, width)), aln=aln, aln_name=path.name
+    )
+
+
+def _turned_size(affine: Affine, size: tuple[int, int]) -> tuple[int, int]:
+    """Size of the aligned images: exchanged where they are turned by more than 45 degrees."""
+    height, width = size
+    return (width, height) if abs(affine.a12) > abs(affine.a11) else (height, width)
+
+
+def _with_tilt_command(
+    found: Alignment, source: Source, beside: Companions, record: Provenance
+) -> Alignment:
+    """The alignment with what IMOD's command for the reconstruction says."""
+    path = beside.tilt_command
+    if path is None:
+        return found
+    command = read_tilt_command(path)
+    named = command.input_projections
+    if named is not None and not _belongs(named, beside.base):
+        record.skip(path.name, f"it is about {named}")
+        return found
+    scale = 1 / (command.image_binned or 1) if beside.aligned else 1.0
+    thickness = None if command.thickness is None else max(1, round(command.thickness * scale))
+    if command.x_axis_tilt_deg and abs(command.x_axis_tilt_deg) > _LEVEL_DEG:
+        record.skip(
+            path.name,
+            f"XAXISTILT {command.x_axis_tilt_deg:g}: it turns the volume; the specimen is inclined by "
+            "so much along y, which the thickness must leave room for",
+        )
+    if command.shift_x:
+        record.skip(path.name, f"SHIFT {command.shift_x:g} along x: the whole field is reconstructed")
+    if command.shift_z:
+        record.say("shift of the slab", f"{command.shift_z * scale:g} pixels along z", path.name)
+    if command.axis_offset_px:
+        record.say("offset of the axis", f"{command.axis_offset_px * scale:g} pixels", path.name)
+    for name, what in ((command.local_file, "local alignments"), (command.zfactor_file, "Z factors")):
+        if name:
+            record.warnings.append(f"{path.name}: the {what} of {name} are not used")
+    return replace(
+        found,
+        tilt=command,
+        tilt_name=path.name,
+        thickness=thickness,
+        shift_z=(command.shift_z or 0.0) * scale,
+        axis_offset=(command.axis_offset_px or 0.0) * scale,
+    )
+
+
+def _belongs(named: str, base: str) -> bool:
+    """Return whether a name in a command file is that of this stack, or of one made of it."""
+    stem = Path(named.replace("\\", "/")).stem
+    return stem == base or stem.startswith(f"{base}_")
+
+
+def _name_unused(beside: Companions, record: Provenance) -> None:
+    if beside.xtilt is not None:
+        tilts = read_axis_tilts(beside.xtilt)
+        if max((abs(t) for t in tilts), default=0.0) > _LEVEL_DEG:
+            record.warnings.append(
+                f"{beside.xtilt.name}: tilts about the x axis of up to "
+                f"{max(abs(t) for t in tilts):g} degrees are not used"
+            )
+        record.skip(beside.xtilt.name, "tilts about the x axis are not reconstructed")
+    for path in beside.other:
+        record.skip(path.name, "of no use here: the transforms of whole images count")

@@ -1,0 +1,139 @@
+"""Files beside an MRC stack that say how it was recorded and aligned.
+
+The names are those that SerialEM, IMOD's etomo and AreTomo give. Of ``NAME.st``, ``NAME.mrc``,
+``NAME.ali`` and ``NAME_ali.mrc`` the base is ``NAME``.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ddgm_dist.errors import InputError
+
+__all__ = ["Companions", "find_companions", "stack_of_folder", "stacks_in"]
+
+STACK_SUFFIXES = (".st", ".mrc", ".mrcs", ".map", ".ali", ".preali", ".rec")
+# Endings of the names that etomo gives to what it makes of a stack.
+_ALIGNED, _PREALIGNED = "_ali", "_preali"
+_MADE = ("_ali", "_preali", "_rec", "_full_rec", "_bin", "_dose-filt", "_fid", "_SIRT", "_sirt")
+
+
+@dataclass(frozen=True)
+class Companions:
+    """Files that belong to a stack.
+
+    Attributes
+    ----------
+    base
+        Base of the names.
+    aligned
+        The stack is one that IMOD has aligned, by its name.
+    prealigned
+        It is one that IMOD has aligned coarsely.
+    tlt, rawtlt, xtilt, xf, aln, mdoc, tilt_command, newstack_command
+        Paths; None where there is no such file.
+    other
+        Files that look as if they belonged to it, and are of no use here.
+    """
+
+    base: str
+    aligned: bool = False
+    prealigned: bool = False
+    tlt: Path | None = None
+    rawtlt: Path | None = None
+    xtilt: Path | None = None
+    xf: Path | None = None
+    aln: Path | None = None
+    mdoc: Path | None = None
+    tilt_command: Path | None = None
+    newstack_command: Path | None = None
+    other: tuple[Path, ...] = field(default=())
+
+    @property
+    def files(self) -> list[Path]:
+        """All files that were found."""
+        found = (self.tlt, self.rawtlt, self.xtilt, self.xf, self.aln, self.mdoc)
+        both = (*found, self.tilt_command, self.newstack_command)
+        return [path for path in both if path is not None] + list(self.other)
+
+
+def find_companions(stack: Path) -> Companions:
+    """The files beside a stack.
+
+    Parameters
+    ----------
+    stack
+        Path of the stack; it need not exist.
+    """
+    stem, suffix = stack.stem, stack.suffix.lower()
+    aligned = suffix == ".ali" or stem.endswith(_ALIGNED)
+    prealigned = suffix == ".preali" or stem.endswith(_PREALIGNED)
+    base = stem
+    for ending in (_PREALIGNED, _ALIGNED):
+        if base.endswith(ending):
+            base = base.removesuffix(ending)
+            break
+    folder = stack.parent
+    names = {path.name.lower(): path for path in sorted(folder.iterdir()) if path.is_file()}
+
+    def first(*candidates: str) -> Path | None:
+        return next((names[c.lower()] for c in candidates if c.lower() in names), None)
+
+    axis = base[-1:] if base[-1:] in ("a", "b") else ""
+    tilt = first(f"tilt{axis}.com", "tilt.com")
+    newstack = first(f"newst{axis}.com", "newst.com")
+    near = [f"{base}.xtilt", f"{base}local.xf", f"{base}.zfac", f"{base}.prexf", f"{base}.prexg"]
+    other = [first(name) for name in near[1:]]
+    return Companions(
+        base=base,
+        aligned=aligned,
+        prealigned=prealigned,
+        tlt=first(f"{base}.tlt", f"{stack.name}.tlt"),
+        rawtlt=first(f"{base}.rawtlt", f"{stack.name}.rawtlt"),
+        xtilt=first(near[0]),
+        xf=first(f"{base}.xf", f"{base}_fid.xf"),
+        aln=first(f"{base}.aln", f"{stack.name}.aln", f"{base}.mrc.aln", f"{base}.st.aln"),
+        mdoc=first(
+            f"{stack.name}.mdoc", f"{base}.mdoc", f"{base}.mrc.mdoc", f"{base}.st.mdoc"
+        ),
+        tilt_command=tilt,
+        newstack_command=newstack,
+        other=tuple(path for path in other if path is not None),
+    )
+
+
+def stacks_in(folder: Path) -> list[Path]:
+    """MRC stacks of a folder that were recorded, not made by etomo of another one."""
+    files = [f for f in sorted(folder.iterdir()) if f.is_file() and f.name[0] != "."]
+    stacks = [f for f in files if f.suffix.lower() in STACK_SUFFIXES[:4]]
+    return [f for f in stacks if not f.stem.endswith(_MADE) and not re.search(r"_bin\d*$", f.stem)]
+
+
+def stack_of_folder(folder: Path) -> Path | None:
+    """The stack of a folder that etomo works in; None where it is no such folder.
+
+    Raises
+    ------
+    InputError
+        It is one, but which stack is meant is not clear.
+    """
+    names = [f.name.lower() for f in folder.iterdir() if f.is_file()]
+    projects = [n for n in names if n.endswith((".edf", ".mdoc"))]
+    if not (projects or "tilt.com" in names or "tilta.com" in names):
+        return None
+    stacks = stacks_in(folder)
+    if len(stacks) == 1:
+        return stacks[0]
+    named = [s for s in stacks if f"{s.stem}.edf".lower() in names]
+    if len(named) == 1:
+        return named[0]
+    if not stacks:
+        return None
+    raise InputError(
+        "source",
+        str(folder),
+        f"holds {len(stacks)} stacks: {', '.join(s.name for s in stacks[:5])}",
+        "give the path of the one to be read",
+    )

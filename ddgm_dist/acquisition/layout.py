@@ -1,0 +1,304 @@
+"""Which views are kept, and where each of their pixels goes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ddgm_dist.acquisition.alignment_files import Alignment, find_alignment
+from ddgm_dist.acquisition.options import IngestOptions
+from ddgm_dist.tilts.provenance import LeftOut, Provenance, degrees, ranges
+from ddgm_dist.acquisition.sources import Source
+from ddgm_dist.acquisition.tilt_angles import find_angles
+from ddgm_dist.errors import InputError
+from ddgm_dist.readers.imod_commands import TiltCommand
+from ddgm_dist.tilts.metadata import MAX_ANGLE_DEG
+from ddgm_dist.views.affine import Affine
+from ddgm_dist.views.angles_range import fold, full_range_hint
+from ddgm_dist.views.binning import binned_affine
+
+__all__ = ["Layout", "PlacedView", "lay_out"]
+
+Pair = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class PlacedView:
+    """A view that is kept.
+
+    Attributes
+    ----------
+    index
+        Its place in the source, from 0.
+    angle_deg
+        Tilt angle, degrees.
+    affine
+        Map from the binned image to the aligned one.
+    shift_px
+        ``(dy, dx)`` that remains after it, pixels of the series.
+    """
+
+    index: int
+    angle_deg: float
+    affine: Affine
+    shift_px: Pair
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Geometry of the series.
+
+    Attributes
+    ----------
+    views
+        Views that are kept.
+    size
+        Rows and columns of the aligned images, before cropping.
+    y, u
+        Rows and columns that are kept of them.
+    pixel_size_nm, thickness_px
+        As in the store.
+    """
+
+    views: tuple[PlacedView, ...]
+    size: tuple[int, int]
+    y: range
+    u: range
+    pixel_size_nm: float | None
+    thickness_px: int | None
+
+    @property
+    def shifts_px(self) -> tuple[Pair, ...] | None:
+        """Shifts of the kept views and columns, for the store; None where there are none."""
+        x0 = (self.u.start + self.u.stop - self.size[1]) / 2
+        shifts = tuple(
+            (dy, dx + x0 * (math.cos(math.radians(v.angle_deg)) - 1))
+            for v in self.views
+            for dy, dx in [v.shift_px]
+        )
+        return shifts if any(shift != (0.0, 0.0) for shift in shifts) else None
+
+
+def lay_out(source: Source, options: IngestOptions, record: Provenance) -> Layout:
+    """Decide which views are kept, their angles, and where their pixels go.
+
+    Parameters
+    ----------
+    source
+        The open source and the files beside it.
+    options
+        Options of the ingest.
+    record
+        Takes where everything comes from.
+
+    Raises
+    ------
+    InputError
+        Files contradict each other or the source, or what they ask for cannot be done.
+    """
+    views, height, width = source.stack.shape
+    record.say("images", f"{views} of {height} x {width}", f"{source.path} ({source.kind})")
+    found = find_alignment(source, options, record)
+    excluded = _excluded(found, options, views, record)
+    angles = find_angles(
+        source, options.angles, found.aln, found.aln_name, [v for v, _ in excluded], record
+    )
+    offset = _offset(found.tilt, options, record)
+    nominal = [None if a is None else a + offset for a in angles.degrees]
+    kept, mirrored = _kept(nominal, excluded, options, record, angles.origin)
+    b = options.bin
+    size = (found.size[0] // b, found.size[1] // b)
+    if min(size) < 1 or min(height, width) < b:
+        raise InputError("bin", b, f"is more than the {height} x {width} pixels of an image")
+    placed = []
+    for index in kept:
+        affine = found.affines[index]
+        if mirrored[index]:
+            affine = affine.then(Affine(a11=-1.0))
+        affine, rest = _binned(affine, (height, width), found.size, b)
+        angle = nominal[index]
+        assert angle is not None, "views without an angle are left out"
+        angle = fold([angle])[0][0] if mirrored[index] else angle
+        shift = _shift(source, found, options, index, angle, mirrored=mirrored[index])
+        placed.append(
+            PlacedView(index, angle, affine, (shift[0] / b + rest[0], shift[1] / b + rest[1]))
+        )
+    if b > 1:
+        record.say("binning", f"{b} x {b} pixels", "--bin")
+    return Layout(
+        tuple(placed),
+        size,
+        _part("rows", options.rows, size[0]),
+        _part("columns", options.columns, size[1]),
+        _pixel_size(source, options, record),
+        _thickness(source, found, options, record),
+    )
+
+
+def _excluded(
+    found: Alignment, options: IngestOptions, views: int, record: Provenance
+) -> list[tuple[int, str]]:
+    """Views to be left out, from 0, and why."""
+    reasons = dict[int, str]()
+    for view in options.exclude:
+        if view > views:
+            raise InputError("exclude", view, f"is no view of the {views} of the source")
+        reasons[view - 1] = "--exclude"
+    if found.tilt is not None:
+        for view in found.tilt.excluded:
+            if view > views:
+                raise InputError(
+                    "exclude", view, f"{found.tilt_name} leaves out view {view} of {views}"
+                )
+            reasons.setdefault(view - 1, f"left out by {found.tilt_name}")
+    if found.aln is not None:
+        present = {view.index for view in found.aln.views}
+        for index in range(views):
+            if index not in present:
+                reasons.setdefault(index, f"no view of {found.aln_name} (dark, or removed)")
+    return sorted(reasons.items())
+
+
+def _offset(tilt: TiltCommand | None, options: IngestOptions, record: Provenance) -> float:
+    """Degrees to be added to all angles."""
+    if options.angle_offset is not None:
+        record.say("angle offset", degrees(options.angle_offset), "--angle-offset")
+        return options.angle_offset
+    if tilt is not None and tilt.angle_offset_deg:
+        record.say("angle offset", degrees(tilt.angle_offset_deg), "OFFSET of the tilt command")
+        return tilt.angle_offset_deg
+    return 0.0
+
+
+def _kept(
+    nominal: Sequence[float | None],
+    excluded: Sequence[tuple[int, str]],
+    options: IngestOptions,
+    record: Provenance,
+    origin: str,
+) -> tuple[list[int], list[bool]]:
+    """Views that are kept, from 0, and for each view of the source if it is mirrored."""
+    why = dict(excluded)
+    mirrored = [False] * len(nominal)
+    for index, angle in enumerate(nominal):
+        if index in why:
+            continue
+        if angle is None:
+            why[index] = f"{origin} has no angle of it"
+        elif options.max_angle is not None and math.isfinite(angle):
+            folded, flags = fold([angle])
+            if abs(folded[0]) > options.max_angle:
+                why[index] = f"steeper than --max-angle {options.max_angle:g}"
+            mirrored[index] = flags[0]
+    kept = [i for i in range(len(nominal)) if i not in why]
+    if not kept:
+        raise InputError(
+            "source", f"{len(nominal)} views", "all of them are left out", "leave out fewer"
+        )
+    for index, reason in sorted(why.items()):
+        record.left_out.append(LeftOut(index + 1, nominal[index], reason))
+    if sum(mirrored):
+        record.say(
+            "mirrored views",
+            ranges([i + 1 for i in kept if mirrored[i]]),
+            "rays of an angle beyond 90 degrees are those of the angle less 180",
+        )
+    steep = [i for i in kept if abs(nominal[i] or 0.0) >= MAX_ANGLE_DEG and not mirrored[i]]
+    if steep and options.max_angle is None:
+        known = [a for a in nominal if a is not None]
+        hint = full_range_hint(known) or "leave out the steepest with --max-angle 80"
+        raise InputError(
+            "angles_deg",
+            nominal[steep[0]],
+            f"view {steep[0] + 1} must be below {MAX_ANGLE_DEG:g} degrees either way (a ray along the "
+            f"slab never leaves it); so must {len(steep) - 1} others",
+            hint,
+        )
+    return kept, mirrored
+
+
+def _binned(
+    affine: Affine, before: tuple[int, int], after: tuple[int, int], factor: int
+) -> tuple[Affine, Pair]:
+    """The map of binned images, and the shift that remains where it moves no pixel."""
+    if factor == 1:
+        return affine, (0.0, 0.0)
+    if affine.is_identity and before == after:
+        # Rows and columns that are left over at the end move the centre.
+        height, width = before
+        return affine, (height % factor / (2 * factor), width % factor / (2 * factor))
+    return binned_affine(affine, before, after, factor), (0.0, 0.0)
+
+
+def _shift(
+    source: Source,
+    found: Alignment,
+    options: IngestOptions,
+    index: int,
+    angle: float,
+    *,
+    mirrored: bool,
+) -> Pair:
+    """Shift of a view that the operator takes into account, pixels of the aligned image."""
+    dy, dx = source.shifts_px[index] if source.shifts_px is not None else (0.0, 0.0)
+    if mirrored:
+        dx = -dx
+    if options.axis_column is not None:
+        middle = options.axis_column - (found.size[1] - 1) / 2
+        dx += -middle if mirrored else middle
+    radians = math.radians(angle)
+    # IMOD moves the slab up by SHIFT's z, and turns it about an axis that OFFSET moves along x.
+    dx += found.shift_z * math.sin(radians) + found.axis_offset * (1 - math.cos(radians))
+    return dy, dx
+
+
+def _pixel_size(source: Source, options: IngestOptions, record: Provenance) -> float | None:
+    """Edge of a pixel of the series, nm."""
+    candidates = [
+        (options.pixel_size_nm, "--pixel-size"),
+        (source.pixel_size_nm, source.pixel_from),
+        (None if source.mdoc is None else source.mdoc.pixel_size_nm, "mdoc"),
+    ]
+    size, origin = next(((s, o) for s, o in candidates if s is not None), (None, ""))
+    if size is None:
+        record.say("pixel size", "unknown", "neither given nor found")
+        return None
+    binned = size * options.bin
+    record.say("pixel size", f"{binned:.4g} nm ({10 * binned:.4g} angstrom)", origin)
+    for other, name in candidates:
+        if other is not None and abs(other - size) > 0.02 * size:
+            line = f"pixel size: {name} says {other:.4g} nm, {origin} {size:.4g} nm, which is used"
+            record.warnings.append(line)
+    return binned
+
+
+def _thickness(
+    source: Source, found: Alignment, options: IngestOptions, record: Provenance
+) -> int | None:
+    """Thickness of the slab, pixels of the series."""
+    candidates = [
+        (options.thickness, "--thickness"),
+        (found.thickness, f"THICKNESS of {found.tilt_name}"),
+        (source.thickness_px, Path(source.path).name),
+    ]
+    value, origin = next(((v, o) for v, o in candidates if v is not None), (None, ""))
+    if value is None:
+        record.say("thickness", "unknown", "plan and reconstruct will ask for --thickness")
+        return None
+    if value < 1:
+        raise InputError("thickness_px", value, "must be at least 1 pixel")
+    thickness = max(1, round(value / options.bin))
+    record.say("thickness", f"{thickness} voxels", origin)
+    return thickness
+
+
+def _part(name: str, part: slice | None, extent: int) -> range:
+    """The indices kept of an axis; contiguous, not empty and within it."""
+    start, stop = (0, extent) if part is None else (part.start or 0, part.stop)
+    stop = extent if stop is None else stop
+    step = None if part is None else part.step
+    if not 0 <= start < stop <= extent or step not in (None, 1):
+        raise InputError(name, f"{start}:{stop}", f"must be start:stop within 0:{extent}")
+    return range(start, stop)

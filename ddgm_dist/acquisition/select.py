@@ -1,0 +1,91 @@
+"""Leave out views that are certainly no measurement, and name the doubtful ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from ddgm_dist.acquisition.layout import Layout
+from ddgm_dist.acquisition.options import IngestOptions
+from ddgm_dist.acquisition.sources import Source
+from ddgm_dist.errors import InputError
+from ddgm_dist.tilts.provenance import LeftOut, Provenance
+from ddgm_dist.views.faults import ViewFault, find_faults
+from ddgm_dist.views.statistics import ViewStatistics
+
+__all__ = ["without_faulty"]
+
+# Of more views than this share, something else is the matter than single bad ones.
+_MOST = 0.34
+
+
+def without_faulty(
+    layout: Layout,
+    statistics: Sequence[ViewStatistics],
+    source: Source,
+    options: IngestOptions,
+    record: Provenance,
+) -> tuple[Layout, list[ViewStatistics]]:
+    """The layout without views that are blank, saturated or there twice.
+
+    Parameters
+    ----------
+    layout, statistics
+        Views that are kept so far, and their statistics in the same order.
+    source, options
+        The source and the options of the ingest.
+    record
+        Takes the views that are left out, and warnings of all faults.
+
+    Raises
+    ------
+    InputError
+        There are faulty views, and ``strict`` is set.
+    """
+    _, height, width = source.stack.shape
+    faults = find_faults(
+        statistics,
+        [view.angle_deg for view in layout.views],
+        [view.affine for view in layout.views],
+        (height // options.bin, width // options.bin),
+    )
+    if faults and options.strict:
+        raise InputError(
+            "source",
+            source.path,
+            f"has {len(faults)} faulty views: {'; '.join(_text(f, layout) for f in faults[:3])}",
+            f"leave them out with --exclude {_numbers(faults, layout)}, or leave out --strict",
+        )
+    certain = {fault.view for fault in faults if fault.certain}
+    if len(certain) > _MOST * len(layout.views):
+        record.warnings.append(
+            f"{len(certain)} of {len(layout.views)} views look faulty ({_text(faults[0], layout)}): "
+            "none is left out"
+        )
+        return layout, list(statistics)
+    for fault in faults:
+        text = _text(fault, layout)
+        if fault.view in certain:
+            view = layout.views[fault.view]
+            record.warnings.append(f"{text}: it is left out")
+            record.left_out.append(LeftOut(view.index + 1, view.angle_deg, text))
+        else:
+            number = layout.views[fault.view].index + 1
+            record.warnings.append(f"{text}: it is kept; leave it out with --exclude {number}")
+    kept = [i for i in range(len(layout.views)) if i not in certain]
+    return (
+        replace(layout, views=tuple(layout.views[i] for i in kept)),
+        [statistics[i] for i in kept],
+    )
+
+
+def _text(fault: ViewFault, layout: Layout) -> str:
+    """The fault with the number that its view has in the source."""
+    view = layout.views[fault.view]
+    other = "" if fault.other is None else f" of view {layout.views[fault.other].index + 1}"
+    detail = f": {fault.detail}" if fault.detail else ""
+    return f"view {view.index + 1} ({view.angle_deg:+.4g} degrees) is {fault.kind}{other}{detail}"
+
+
+def _numbers(faults: Sequence[ViewFault], layout: Layout) -> str:
+    return ",".join(str(layout.views[fault.view].index + 1) for fault in faults)

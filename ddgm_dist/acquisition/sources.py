@@ -1,0 +1,288 @@
+"""Open a source of projections by what it is, with what it says of itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ddgm_dist.acquisition.companions import (
+    STACK_SUFFIXES,
+    Companions,
+    find_companions,
+    stack_of_folder,
+)
+from ddgm_dist.errors import InputError
+from ddgm_dist.paths.files import is_zarr
+from ddgm_dist.paths.place import Place
+from ddgm_dist.readers.arrays import open_npy, open_npz
+from ddgm_dist.readers.base import VolumeSource
+from ddgm_dist.readers.images import (
+    ImageFolder,
+    angles_in_names,
+    open_image_files,
+    open_images,
+    open_tiff,
+)
+from ddgm_dist.readers.mdoc import Mdoc, read_mdoc
+from ddgm_dist.readers.mrc import open_mrc
+from ddgm_dist.readers.mrc_extended import extended_angles
+from ddgm_dist.readers.mrc_header import read_header
+from ddgm_dist.readers.mrc_labels import axis_in_labels
+
+__all__ = ["Source", "open_source"]
+
+_HDF5 = (".h5", ".hdf5", ".hdf", ".nxs", ".nx", ".he5")
+_TIFF = (".tif", ".tiff")
+
+
+@dataclass(frozen=True)
+class Source:
+    """Projections, and what their own file says.
+
+    Attributes
+    ----------
+    path
+        Path or URL, for messages.
+    stack
+        Projections ``(view, row, column)``.
+    kind
+        Name of the format, for people.
+    by_view
+        Images are decoded one by one, so that reading rows of all of them is slow.
+    angles_deg, angles_from
+        Angles that the source itself states, and where; None where it states none.
+    pixel_size_nm, thickness_px, shifts_px
+        As in the store; None where the source does not say.
+    dark_level
+        Value of vacuum, to be subtracted.
+    dark, flat
+        Frames ``(frame, row, column)`` without a beam and without a specimen; None where there are none.
+    companions
+        Files beside an MRC stack.
+    mdoc
+        Description by SerialEM that the source was opened by, or that lies beside it.
+    axis_deg, axis_from
+        Angle of the tilt axis that the file's own labels state.
+    files
+        Files that are read.
+    notes
+        Remarks of the reader: what it decided, and what it did not use.
+    """
+
+    path: str
+    stack: VolumeSource
+    kind: str
+    by_view: bool = False
+    angles_deg: tuple[float, ...] | None = None
+    angles_from: str = ""
+    pixel_size_nm: float | None = None
+    pixel_from: str = ""
+    thickness_px: int | None = None
+    shifts_px: tuple[tuple[float, float], ...] | None = None
+    dark_level: float = 0.0
+    dark: VolumeSource | None = None
+    flat: VolumeSource | None = None
+    companions: Companions | None = None
+    mdoc: Mdoc | None = None
+    axis_deg: float | None = None
+    axis_from: str = ""
+    files: tuple[Path, ...] = ()
+    notes: tuple[str, ...] = field(default=())
+
+
+def open_source(place: Place, dataset: str | None = None) -> Source:
+    """Open a source.
+
+    Parameters
+    ----------
+    place
+        An MRC, HDF5, TIFF, NumPy or mdoc file; a folder of images, or one that etomo works in; or a
+        Zarr array or group, also in an object store.
+    dataset
+        Which array, where the source holds several.
+
+    Raises
+    ------
+    InputError
+        It does not exist, is no such file, or cannot be read.
+    """
+    if is_zarr(place):
+        return _zarr(place, dataset)
+    if not isinstance(place, Path):
+        raise InputError(
+            "source", str(place), "is in an object store, where only Zarr is read", "copy it here"
+        )
+    if not place.exists():
+        raise InputError("source", str(place), "does not exist")
+    if place.is_dir():
+        stack = stack_of_folder(place)
+        found = _mrc(stack) if stack else _images(place)
+    else:
+        found = _by_suffix(place, dataset)
+    if dataset is not None and found.kind not in ("HDF5", "NumPy archive"):
+        raise InputError(
+            "dataset", dataset, f"names an array, but {place} ({found.kind}) holds only one"
+        )
+    return found
+
+
+def _by_suffix(path: Path, dataset: str | None) -> Source:
+    suffix = path.suffix.lower()
+    if suffix == ".npz":
+        return _npz(path, dataset)
+    if suffix in _HDF5:
+        return _hdf5(path, dataset)
+    readers: dict[str, Callable[[Path], Source]] = {".npy": _npy, ".mdoc": _mdoc}
+    readers |= dict.fromkeys(_TIFF, _tiff) | dict.fromkeys(STACK_SUFFIXES, _mrc)
+    if suffix not in readers:
+        raise InputError(
+            "source",
+            str(path),
+            "is no MRC, TIFF, HDF5, NumPy or mdoc file by its name, nor a folder or a Zarr store",
+            "rename it by its format: .mrc, .st, .tif, .h5, .nxs, .npy, .npz or .mdoc",
+        )
+    return readers[suffix](path)
+
+
+def _mrc(path: Path) -> Source:
+    companions = find_companions(path)
+    stack = open_mrc(path)
+    header = read_header(path, path.stat().st_size)
+    angles = extended_angles(path, header)
+    axis = axis_in_labels(path)
+    return Source(
+        str(path),
+        stack,
+        "MRC",
+        angles_deg=angles,
+        angles_from=f"extended header of {path.name}",
+        pixel_size_nm=stack.pixel_size_nm,
+        pixel_from=f"header of {path.name}",
+        companions=companions,
+        mdoc=None if companions.mdoc is None else read_mdoc(companions.mdoc),
+        axis_deg=axis,
+        axis_from=f"labels of {path.name}",
+        files=(path,),
+    )
+
+
+def _mdoc(path: Path) -> Source:
+    """A stack, or frames, that SerialEM describes."""
+    mdoc = read_mdoc(path)
+    name = path.name.removesuffix(path.suffix)
+    candidates = [name, *(f"{name}{s}" for s in STACK_SUFFIXES[:2])]
+    if mdoc.image_file:
+        candidates.insert(0, mdoc.image_file.replace("\\", "/").rsplit("/", 1)[-1])
+    for candidate in candidates:
+        stack = path.parent / candidate
+        if stack.is_file() and stack.suffix.lower() in STACK_SUFFIXES:
+            found = _mrc(stack)
+            if found.companions is None or found.companions.mdoc != path:
+                return Source(**{**vars(found), "mdoc": mdoc})
+            return found
+    files, missing = list[Path](), list[str]()
+    for section in mdoc.sections:
+        name = section.frame_name or ""
+        file = path.parent / name
+        if name and file.is_file():
+            files.append(file)
+        else:
+            missing.append(name or f"the frame of section {section.z_value}")
+    if missing:
+        raise InputError(
+            "source",
+            str(path),
+            f"names {len(mdoc.sections)} images, of which {len(missing)} are not beside it: "
+            f"{', '.join(missing[:3])}{', ...' if len(missing) > 3 else ''}",
+            "put the images, or the stack that was made of them, into the same folder",
+        )
+    stack = open_image_files(files)
+    angles = [section.tilt_deg for section in mdoc.sections]
+    known = [a for a in angles if a is not None]
+    return Source(
+        str(path),
+        stack,
+        "images named by an mdoc",
+        by_view=True,
+        angles_deg=tuple(known) if len(known) == len(angles) else None,
+        angles_from=path.name,
+        pixel_size_nm=mdoc.pixel_size_nm,
+        pixel_from=path.name,
+        mdoc=mdoc,
+        files=(path, *files),
+    )
+
+
+def _images(folder: Path) -> Source:
+    stack = open_images(folder)
+    return Source(
+        str(folder),
+        stack,
+        "folder of images",
+        by_view=True,
+        angles_deg=angles_in_names(stack.files),
+        angles_from="names of the images",
+        files=tuple(stack.files),
+    )
+
+
+def _tiff(path: Path) -> Source:
+    return Source(str(path), open_tiff(path), "TIFF", by_view=True, files=(path,))
+
+
+def _npy(path: Path) -> Source:
+    return Source(str(path), open_npy(path), "NumPy array", files=(path,))
+
+
+def _npz(path: Path, dataset: str | None) -> Source:
+    npz = open_npz(path, dataset)
+    return Source(
+        str(path),
+        npz.stack,
+        "NumPy archive",
+        angles_deg=npz.angles_deg,
+        angles_from=path.name,
+        pixel_size_nm=npz.pixel_size_nm,
+        pixel_from=path.name,
+        thickness_px=npz.thickness_px,
+        shifts_px=npz.shifts_px,
+        dark_level=npz.dark_level,
+        files=(path,),
+    )
+
+
+def _hdf5(path: Path, dataset: str | None) -> Source:
+    from ddgm_dist.readers.hdf5 import open_hdf5  # h5py is loaded only where it is needed
+
+    found = open_hdf5(path, dataset)
+    return Source(
+        str(path),
+        found.stack,
+        "HDF5",
+        angles_deg=found.angles_deg,
+        angles_from=found.angles_from,
+        pixel_size_nm=found.pixel_size_nm,
+        pixel_from=found.pixel_from,
+        dark=found.darks,
+        flat=found.flats,
+        files=(path,),
+        notes=found.notes,
+    )
+
+
+def _zarr(place: Place, dataset: str | None) -> Source:
+    from ddgm_dist.readers.zarr_stack import open_zarr_stack
+
+    found = open_zarr_stack(place, dataset)
+    return Source(
+        str(place),
+        found.stack,
+        "Zarr",
+        angles_deg=found.angles_deg,
+        angles_from=found.angles_from,
+        pixel_size_nm=found.pixel_size_nm,
+        pixel_from=found.pixel_from,
+        files=(place,) if isinstance(place, Path) else (),
+        notes=found.notes,
+    )

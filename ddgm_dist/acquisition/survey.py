@@ -1,0 +1,86 @@
+"""Statistics of all views of a source, each read once and in parallel."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ddgm_dist.core.box import Box
+from ddgm_dist.core.parallel import Runner, map_in_threads
+from ddgm_dist.readers.base import VolumeSource
+from ddgm_dist.tilts.digests import threads
+from ddgm_dist.views.measure import measure_view
+from ddgm_dist.views.statistics import ViewStatistics
+
+__all__ = ["mean_frame", "measure_views"]
+
+# Bytes of an image that are read at a time.
+_BAND_BYTES = 32 * 2**20
+
+
+@dataclass(frozen=True)
+class _Task:
+    stack: VolumeSource
+    despike: bool
+
+
+def measure_views(
+    stack: VolumeSource,
+    views: Sequence[int],
+    *,
+    despike: bool,
+    run: Runner | None = None,
+    report: Callable[[float], None] | None = None,
+) -> list[ViewStatistics]:
+    """Statistics of some views of a stack, in their order.
+
+    Parameters
+    ----------
+    stack
+        Source ``(view, row, column)``; it must be possible to pickle it where ``run`` is given.
+    views
+        Indices of the views.
+    despike
+        Look for hot pixels.
+    run
+        Where they are read; several threads of this process when None.
+    report
+        Called with the share of the views that has been read.
+    """
+    task, found = _Task(stack, despike), list[ViewStatistics]()
+    results: Iterator[ViewStatistics]
+    if run is None:
+        results = map_in_threads(_measure, task, views, threads())
+    else:
+        results = run(_measure, task, views)
+    for one in results:
+        found.append(one)
+        if report is not None:
+            report(len(found) / len(views))
+    return found
+
+
+def _measure(task: _Task, view: int) -> ViewStatistics:
+    stack = task.stack
+
+    def read(rows: slice, columns: slice) -> NDArray[np.float32]:
+        return stack.read(Box((view, rows.start, columns.start), (view + 1, rows.stop, columns.stop)))[
+            0
+        ]
+
+    return measure_view(read, stack.shape[1:], despike=task.despike)
+
+
+def mean_frame(frames: VolumeSource) -> NDArray[np.float32]:
+    """Mean image of some frames, such as dark fields, ``(row, column)``."""
+    count, height, width = frames.shape
+    mean = np.empty((height, width), dtype=np.float32)
+    band = max(1, _BAND_BYTES // (4 * count * width))
+    for row in range(0, height, band):
+        stop = min(row + band, height)
+        block = frames.read(Box((0, row, 0), (count, stop, width)))
+        mean[row:stop] = block.mean(axis=0, dtype=np.float64)
+    return mean
