@@ -144,21 +144,21 @@ class NewstackCommand:
     Attributes
     ----------
     input_file, output_file, transform_file, distortion_file, gradient_file
-    Names of files, as they are written; None if not given.
+        Names of files, as they are written; None if not given.
     bin_by
-    Factor by which images are binned before anything else is done to them.
+        Factor by which images are binned before anything else is done to them.
     images_are_binned
-    Binning of the input; it only matters to the distortion and gradient files.
+        Binning of the input; it only matters to the distortion and gradient files.
     size_out
-    Width and height of the output, binned pixels; None for that of the input, divided by
-    ``bin_by``.
+        Width and height of the output, binned pixels; None for that of the input, divided by
+        ``bin_by``.
     offsets
-    Of the area's centre from the image's, x and y, unbinned pixels. It is applied after the
-    transforms: positive ones move the image to the left, and down.
+        Of the area's centre from the image's, x and y, unbinned pixels. It is applied after the
+        transforms: positive ones move the image to the left, and down.
     geometry_not_read
-    Options that change the geometry or the choice of views and are not among these attributes.
+        Options that change the geometry or the choice of views and are not among these attributes.
     unknown
-    Names that are no options of the versions of newstack that are known.
+        Names that are no options of the versions of newstack that are known.
     """
 
     input_file: str | None
@@ -180,40 +180,40 @@ def read_tilt_command(path: Path) -> TiltCommand:
     Raises
     ------
     InputError
-    The file is no text, or does not run tilt exactly once; it has both EXCLUDELIST and INCLUDE
-    entries; or the value of an option that is read is not of its type.
+        The file is no text, or does not run tilt exactly once; it has both EXCLUDELIST and INCLUDE
+        entries; or the value of an option that is read is not of its type.
     """
     options = read_options(path, _TILT)
     excluded, included = _views(options, "EXCLUDELIST2"), _views(options, "INCLUDE")
     if excluded and included:
-    raise InputError(
-        "command file", str(path), "has both EXCLUDELIST and INCLUDE entries, as IMOD forbids"
-    )
+        raise InputError(
+            "command file", str(path), "has both EXCLUDELIST and INCLUDE entries, as IMOD forbids"
+        )
     offset = options.numbers("OFFSET", 1, 2) or (0.0,)
     shift = options.numbers("SHIFT", 1, 2) or (0.0,)
     files = [*options.files, None, None]
     return TiltCommand(
-    input_projections=options.text("InputProjections") or files[0],
-    output_file=options.text("OutputFile") or files[1],
-    excluded=excluded,
-    included=included,
-    thickness=(options.integers("THICKNESS", 1) or (None,))[0],
-    angle_offset_deg=offset[0],
-    axis_offset_px=offset[1] if len(offset) > 1 else 0.0,
-    x_axis_tilt_deg=(options.numbers("XAXISTILT", 1) or (0.0,))[0],
-    image_binned=(options.integers("IMAGEBINNED", 1) or (1,))[0],
-    full_image=_pair(options.integers("FULLIMAGE", 2)),
-    subset_start=_pair(options.integers("SUBSETSTART", 2, least=-(10**9))),
-    shift_x=shift[0],
-    shift_z=shift[1] if len(shift) > 1 else 0.0,
-    log=(options.numbers("LOG", 1) or (None,))[0],
-    local_file=options.text("LOCALFILE"),
-    xtilt_file=options.text("XTILTFILE"),
-    zfactor_file=options.text("ZFACTORFILE"),
-    tilt_file=options.text("TILTFILE"),
-    angles=_series(options, "ANGLES"),
-    geometry_not_read=_not_read(options, _TILT_GEOMETRY),
-    unknown=_unknown(options),
+        input_projections=options.text("InputProjections") or files[0],
+        output_file=options.text("OutputFile") or files[1],
+        excluded=excluded,
+        included=included,
+        thickness=(options.integers("THICKNESS", 1) or (None,))[0],
+        angle_offset_deg=offset[0],
+        axis_offset_px=offset[1] if len(offset) > 1 else 0.0,
+        x_axis_tilt_deg=(options.numbers("XAXISTILT", 1) or (0.0,))[0],
+        image_binned=(options.integers("IMAGEBINNED", 1) or (1,))[0],
+        full_image=_pair(options.integers("FULLIMAGE", 2)),
+        subset_start=_pair(options.integers("SUBSETSTART", 2, least=-(10**9))),
+        shift_x=shift[0],
+        shift_z=shift[1] if len(shift) > 1 else 0.0,
+        log=(options.numbers("LOG", 1) or (None,))[0],
+        local_file=options.text("LOCALFILE"),
+        xtilt_file=options.text("XTILTFILE"),
+        zfactor_file=options.text("ZFACTORFILE"),
+        tilt_file=options.text("TILTFILE"),
+        angles=_series(options, "ANGLES"),
+        geometry_not_read=_not_read(options, _TILT_GEOMETRY),
+        unknown=_unknown(options),
     )
 
 
@@ -223,35 +223,35 @@ def read_newstack_command(path: Path) -> NewstackCommand:
     Raises
     ------
     InputError
-    The file is no text, or does not run newstack exactly once; it joins several stacks, or shifts
-    each section on its own; or the value of an option that is read is not of its type.
+        The file is no text, or does not run newstack exactly once; it joins several stacks, or shifts
+        each section on its own; or the value of an option that is read is not of its type.
     """
     options = read_options(path, _NEWSTACK)
     inputs = [value for value, _ in options.all("InputFile")] + options.files[:-1]
     outputs = [value for value, _ in options.all("OutputFile")] + options.files[-1:]
     for several, what in ((inputs, "joins"), (outputs, "writes")):
-    if len(several) > 1:
-        raise InputError(
-            "command file", str(path), f"{what} {len(several)} stacks, one is wanted"
-        )
+        if len(several) > 1:
+            raise InputError(
+                "command file", str(path), f"{what} {len(several)} stacks, one is wanted"
+            )
     if len(options.all("OffsetsInXandY")) > 1:
-    raise options.error("OffsetsInXandY", "each section has its own: one pair is read")
+        raise options.error("OffsetsInXandY", "each section has its own: one pair is read")
     offsets = options.numbers("OffsetsInXandY", 2) or (0.0, 0.0)
     binned = (options.numbers("ImagesAreBinned", 1) or (1.0,))[0]
     if binned <= 0:
-    raise options.error("ImagesAreBinned", "it must be positive")
+        raise options.error("ImagesAreBinned", "it must be positive")
     return NewstackCommand(
-    input_file=inputs[0] if inputs else None,
-    output_file=outputs[0] if outputs else None,
-    transform_file=options.text("TransformFile"),
-    bin_by=(options.integers("BinByFactor", 1) or (1,))[0],
-    images_are_binned=binned,
-    size_out=_pair(options.integers("SizeToOutputInXandY", 2)),
-    offsets=(offsets[0], offsets[1]),
-    distortion_file=options.text("DistortionField"),
-    gradient_file=options.text("GradientFile"),
-    geometry_not_read=_not_read(options, _NEWSTACK_GEOMETRY),
-    unknown=_unknown(options),
+        input_file=inputs[0] if inputs else None,
+        output_file=outputs[0] if outputs else None,
+        transform_file=options.text("TransformFile"),
+        bin_by=(options.integers("BinByFactor", 1) or (1,))[0],
+        images_are_binned=binned,
+        size_out=_pair(options.integers("SizeToOutputInXandY", 2)),
+        offsets=(offsets[0], offsets[1]),
+        distortion_file=options.text("DistortionField"),
+        gradient_file=options.text("GradientFile"),
+        geometry_not_read=_not_read(options, _NEWSTACK_GEOMETRY),
+        unknown=_unknown(options),
     )
 
 
@@ -259,7 +259,7 @@ def _views(options: Options, name: str) -> tuple[int, ...]:
     """Views of all lists of an option, sorted."""
     views: set[int] = set()
     for value, line in options.all(name):
-    views.update(parse_views(value, f"{name}, line {line} of {options.path}"))
+        views.update(parse_views(value, f"{name}, line {line} of {options.path}"))
     return tuple(sorted(views))
 
 
@@ -267,8 +267,8 @@ def _series(options: Options, name: str) -> tuple[float, ...]:
     """Numbers of all values of an option, in order."""
     numbers: list[float] = []
     for value, line in options.all(name):
-    one = Options(options.path, {name: [(value, line)]})
-    numbers += one.numbers(name, 1, 100_000) or ()
+        one = Options(options.path, {name: [(value, line)]})
+        numbers += one.numbers(name, 1, 100_000) or ()
     return tuple(numbers)
 
 
@@ -283,5 +283,5 @@ def _not_read(options: Options, geometry: set[str]) -> tuple[str, ...]:
 def _unknown(options: Options) -> tuple[str, ...]:
     """Unknown options, with a warning: one that is misspelt would be missed."""
     if options.unknown:
-    _log.warning("%s: not read, since unknown: %s", options.path, ", ".join(options.unknown))
+        _log.warning("%s: not read, since unknown: %s", options.path, ", ".join(options.unknown))
     return tuple(options.unknown)
