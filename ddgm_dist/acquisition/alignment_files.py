@@ -199,13 +199,13 @@ def _by_xf(
     size, origin = _turned_size(affines[views // 2], (height, width)), path.name
     newstack = _newstack(path, beside, record)
     if newstack is not None and newstack.size_out is not None:
-        binned = newstack.bin_by or 1
+        binned = newstack.bin_by
         columns, rows = newstack.size_out
         size, origin = (rows * binned, columns * binned), "the newstack command"
     if newstack is not None and any(newstack.offsets):
-        record.warnings.append(
-            f"the newstack command moves the images by {newstack.offsets}, which is not used"
-        )
+        x, y = newstack.offsets
+        affines = tuple(a.then(Affine(dx=-x, dy=-y)) for a in affines)
+        record.say("offset of the images", f"{x:g}, {y:g} pixels", "the newstack command")
     record.say("alignment", f"{views} transforms", path.name)
     record.say("aligned images", f"{size[0]} x {size[1]}", origin)
     return Alignment(affines, size)
@@ -226,6 +226,8 @@ def _newstack(
     for name in (command.distortion_file, command.gradient_file):
         if name:
             record.warnings.append(f"{path.name}: the corrections of {name} are not used")
+    if command.geometry_not_read:
+        record.warnings.append(f"{path.name}: {', '.join(command.geometry_not_read)} are not used")
     return command
 
 
@@ -284,9 +286,9 @@ def _with_tilt_command(
     if named is not None and not _belongs(named, beside.base):
         record.skip(path.name, f"it is about {named}")
         return found
-    scale = 1 / (command.image_binned or 1) if beside.aligned else 1.0
+    scale = 1 / command.image_binned if beside.aligned else 1.0
     thickness = None if command.thickness is None else max(1, round(command.thickness * scale))
-    if command.x_axis_tilt_deg and abs(command.x_axis_tilt_deg) > _LEVEL_DEG:
+    if abs(command.x_axis_tilt_deg) > _LEVEL_DEG:
         record.skip(
             path.name,
             f"XAXISTILT {command.x_axis_tilt_deg:g}: it turns the volume; the specimen is inclined by "
@@ -301,13 +303,15 @@ def _with_tilt_command(
     for name, what in ((command.local_file, "local alignments"), (command.zfactor_file, "Z factors")):
         if name:
             record.warnings.append(f"{path.name}: the {what} of {name} are not used")
+    if command.geometry_not_read:
+        record.warnings.append(f"{path.name}: {', '.join(command.geometry_not_read)} are not used")
     return replace(
         found,
         tilt=command,
         tilt_name=path.name,
         thickness=thickness,
-        shift_z=(command.shift_z or 0.0) * scale,
-        axis_offset=(command.axis_offset_px or 0.0) * scale,
+        shift_z=command.shift_z * scale,
+        axis_offset=command.axis_offset_px * scale,
     )
 
 

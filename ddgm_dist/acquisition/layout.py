@@ -147,11 +147,14 @@ def _excluded(
             raise InputError("exclude", view, f"is no view of the {views} of the source")
         reasons[view - 1] = "--exclude"
     if found.tilt is not None:
-        for view in found.tilt.excluded:
+        tilt = found.tilt
+        for view in (*tilt.excluded, *tilt.included):
             if view > views:
-                raise InputError(
-                    "exclude", view, f"{found.tilt_name} leaves out view {view} of {views}"
-                )
+                raise InputError("exclude", view, f"{found.tilt_name} names view {view} of {views}")
+        out = set(tilt.excluded)
+        if tilt.included:
+            out |= set(range(1, views + 1)) - set(tilt.included)
+        for view in out:
             reasons.setdefault(view - 1, f"left out by {found.tilt_name}")
     if found.aln is not None:
         present = {view.index for view in found.aln.views}

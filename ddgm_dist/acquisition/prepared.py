@@ -13,7 +13,7 @@ from ddgm_dist.views.affine import Affine
 from ddgm_dist.views.binning import bin_view
 from ddgm_dist.views.counts import line_integrals
 from ddgm_dist.views.despike import MARGIN, despike
-from ddgm_dist.views.resample import resample
+from ddgm_dist.views.resample import moves_pixels, resample
 
 __all__ = ["PreparedView", "PreparedViews", "Reference"]
 
@@ -109,7 +109,7 @@ class PreparedViews:
     @property
     def is_resampled(self) -> bool:
         """True if pixels are interpolated."""
-        return any(not _moves_pixels(v.affine, self._binned(), self.size) for v in self.views)
+        return any(not moves_pixels(v.affine, self._binned(), self.size) for v in self.views)
 
     @property
     def has_outside(self) -> bool:
@@ -186,17 +186,3 @@ class PreparedViews:
             rows.start - top : rows.stop - top, columns.start - left : columns.stop - left
         ]
         return inner if margin == 0 else inner.copy()
-
-
-def _moves_pixels(affine: Affine, before: tuple[int, int], after: tuple[int, int]) -> bool:
-    """Return whether each pixel goes to a pixel, by whole steps and quarter turns."""
-    linear = (affine.a11, affine.a12, affine.a21, affine.a22)
-    if sorted(abs(v) for v in linear) != [0.0, 0.0, 1.0, 1.0]:
-        return False
-    (height, width), (rows, columns) = before, after
-    if affine.a11 == 0:
-        height, width = width, height
-    # Centres of images of odd and of even size are half a pixel apart.
-    x = affine.dx + (columns - width) / 2
-    y = affine.dy + (rows - height) / 2
-    return x == round(x) and y == round(y)

@@ -21,7 +21,7 @@ from scipy import ndimage
 from ddgm_dist.errors import InputError
 from ddgm_dist.views.affine import Affine
 
-__all__ = ["TILE", "Read", "resample"]
+__all__ = ["TILE", "Read", "moves_pixels", "resample"]
 
 # Edge of the output's tiles, pixels; callers that cut at its multiples compute nothing twice.
 TILE = 512
@@ -134,6 +134,11 @@ def resample(
                 into_columns, from_columns = _overlap(columns, tile_columns)
                 out[into_rows, into_columns] = tile[from_rows, from_columns]
     return out
+
+
+def moves_pixels(affine: Affine, in_shape: tuple[int, int], out_shape: tuple[int, int]) -> bool:
+    """Return whether a map moves whole pixels, so that nothing is interpolated."""
+    return _Inverse.of(affine, in_shape, out_shape).whole(out_shape) is not None
 
 
 def _checked(part: slice, size: int) -> slice:
