@@ -305,6 +305,8 @@ def _with_tilt_command(
             record.warnings.append(f"{path.name}: the {what} of {name} are not used")
     if command.geometry_not_read:
         record.warnings.append(f"{path.name}: {', '.join(command.geometry_not_read)} are not used")
+    if command.angles:
+        record.skip(path.name, "its own list of angles: files with one angle per view count")
     return replace(
         found,
         tilt=command,
