@@ -16,9 +16,9 @@ from ddgm_dist.core.box import Box
 from ddgm_dist.simulation.phantom import TissuePhantom
 from ddgm_dist.simulation.projector import project
 
-THICKNESS = 48
-WIDTH = 244  # columns and rows that are projected: more than a turned detector sees
-DETECTOR = 160
+THICKNESS = 32
+WIDTH = 200  # columns and rows that are projected: more than a turned detector sees
+DETECTOR = 128
 ANGLES = tuple(range(-60, 61, 3))
 BEAM = 3000.0
 PIXEL_NM = 1.2
@@ -37,7 +37,7 @@ class Recorded:
 
 def phantom_projections(rows):
     """Truth ``(z, y, x)`` and projections ``(tilt, y, u)`` of some rows, widths in pixels."""
-    wide = 2 * WIDTH + 2 * 84 + 4  # at 60 degrees the detector sees twice its width, and rays are oblique
+    wide = 2 * WIDTH + 2 * 60 + 4  # at 60 degrees the detector sees twice its width, and rays are oblique
     phantom = TissuePhantom((THICKNESS, WIDTH, wide))
     box = Box((0, rows.start, 0), (THICKNESS, rows.stop, wide))
     volume = phantom.read(box)
