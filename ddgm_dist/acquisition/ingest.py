@@ -192,7 +192,7 @@ def ingest(
     refuse_overlap(place, "out", [("source", origin)])
     given = [(n, getattr(options, n)) for n in ("angles", "xf", "counts", "dark", "flat")]
     refuse_overlap(place, "out", [(n, f) for n, f in given if isinstance(f, Path)])
-    found = open_source(origin, dataset)
+    found = open_source(origin, dataset, angles=angles is None)
     refuse_overlap(place, "out", [("source", file) for file in _files(found)])
     return _Ingest(found, place, options, progress=progress).run(
         workers=workers, overwrite=overwrite

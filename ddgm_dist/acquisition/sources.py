@@ -91,7 +91,7 @@ class Source:
     notes: tuple[str, ...] = field(default=())
 
 
-def open_source(place: Place, dataset: str | None = None) -> Source:
+def open_source(place: Place, dataset: str | None = None, *, angles: bool = True) -> Source:
     """Open a source.
 
     Parameters
@@ -101,6 +101,8 @@ def open_source(place: Place, dataset: str | None = None) -> Source:
         Zarr array or group, also in an object store.
     dataset
         Which array, where the source holds several.
+    angles
+        The source's own angles are wanted; false where they are given.
 
     Raises
     ------
@@ -119,7 +121,7 @@ def open_source(place: Place, dataset: str | None = None) -> Source:
         stack = stack_of_folder(place)
         found = _mrc(stack) if stack else _images(place)
     else:
-        found = _by_suffix(place, dataset)
+        found = _by_suffix(place, dataset, angles=angles)
     if dataset is not None and found.kind not in ("HDF5", "NumPy archive"):
         raise InputError(
             "dataset", dataset, f"names an array, but {place} ({found.kind}) holds only one"
@@ -127,12 +129,12 @@ def open_source(place: Place, dataset: str | None = None) -> Source:
     return found
 
 
-def _by_suffix(path: Path, dataset: str | None) -> Source:
+def _by_suffix(path: Path, dataset: str | None, *, angles: bool) -> Source:
     suffix = path.suffix.lower()
     if suffix == ".npz":
         return _npz(path, dataset)
     if suffix in _HDF5:
-        return _hdf5(path, dataset)
+        return _hdf5(path, dataset, angles=angles)
     readers: dict[str, Callable[[Path], Source]] = {".npy": _npy, ".mdoc": _mdoc}
     readers |= dict.fromkeys(_TIFF, _tiff) | dict.fromkeys(STACK_SUFFIXES, _mrc)
     if suffix not in readers:
@@ -252,18 +254,19 @@ def _npz(path: Path, dataset: str | None) -> Source:
     )
 
 
-def _hdf5(path: Path, dataset: str | None) -> Source:
+def _hdf5(path: Path, dataset: str | None, *, angles: bool) -> Source:
     from ddgm_dist.readers.hdf5 import open_hdf5  # h5py is loaded only where it is needed
 
-    found = open_hdf5(path, dataset)
+    found = open_hdf5(path, dataset, angles=angles)
+    origins = {name: f"{path.name}:{where}" for name, where in found.origins.items()}
     return Source(
         str(path),
         found.stack,
         "HDF5",
         angles_deg=found.angles_deg,
-        angles_from=found.angles_from,
+        angles_from=origins.get("angles_deg", ""),
         pixel_size_nm=found.pixel_size_nm,
-        pixel_from=found.pixel_from,
+        pixel_from=origins.get("pixel_size_nm", ""),
         dark=found.darks,
         flat=found.flats,
         files=(path,),
