@@ -150,7 +150,7 @@ def read_options(path: Path, program: Program) -> Options:
         option is ambiguous or lacks its value.
     """
     text = read_text(path, "command file", western=True)
-    runs = [run for run in _runs(text, path) if run.program in ("", *program.names)]
+    runs = [run for run in _runs(text) if run.program in ("", *program.names)]
     name = program.names[0]
     if not runs:
         raise InputError("command file", str(path), f"does not run IMOD's {name}")
@@ -177,7 +177,7 @@ class _Run:
     given: list[tuple[int, str]] = field(default_factory=list)
 
 
-def _runs(text: str, path: Path) -> list[_Run]:
+def _runs(text: str) -> list[_Run]:
     lines = list(enumerate(text.split("\n"), 1))
     if not any(line.lstrip().startswith("$") for _, line in lines):
         bare = [(i, line) for i, line in lines if line.partition("#")[0].strip()]
@@ -187,23 +187,20 @@ def _runs(text: str, path: Path) -> list[_Run]:
     for i, line in rest:
         command = line.strip()
         if command.startswith("$"):
-            runs.append(_command(i, command[1:], rest, path))
+            runs.append(_command(i, command[1:], rest))
         elif runs:
             runs[-1].given.append((i, line))
     return runs
 
 
-def _command(line: int, command: str, rest: Iterator[tuple[int, str]], path: Path) -> _Run:
+def _command(line: int, command: str, rest: Iterator[tuple[int, str]]) -> _Run:
     """One command, with the lines that continue it."""
     while command.endswith("\\"):
         command = command[:-1] + " " + next(rest, (0, ""))[1].strip()
     try:
         words = shlex.split(command, comments=True)
-    except ValueError as error:  # a quotation mark without its partner
-        if not re.match(r"\s*\S*(tilt|new)", command):
-            words = command.split()
-        else:
-            raise InputError("command file", str(path), f"line {line}: {error}") from error
+    except ValueError:  # a quotation mark without its partner
+        words = command.split()
     return _Run(PurePosixPath(words[0]).name if words else "-", line, words[1:])
 
 
