@@ -155,7 +155,7 @@ def _axis(
             )
         return 0.0, f"name of {Path(source.path).name}"
     if source.mdoc is not None and source.mdoc.tilt_axis_deg is not None:
-        return source.mdoc.tilt_axis_deg, _mdoc_name(source)
+        return source.mdoc.tilt_axis_deg, f"{_mdoc_name(source)}, {source.mdoc.tilt_axis_from}"
     if source.axis_deg is not None:
         return source.axis_deg, source.axis_from
     return 0.0, "assumed: no file says otherwise"
@@ -170,10 +170,7 @@ def _skip_axes(source: Source, record: Provenance, why: str) -> None:
 
 
 def _mdoc_name(source: Source) -> str:
-    beside = source.companions
-    if beside is not None and beside.mdoc is not None:
-        return beside.mdoc.name
-    return Path(source.path).name
+    return Path(source.path).name if source.mdoc is None else source.mdoc.path.name
 
 
 def _by_xf(
@@ -245,7 +242,7 @@ def _by_aln(path: Path, source: Source, record: Provenance, *, chosen: bool) -> 
         record.warnings.append(
             f"{path.name}: its local alignment is not used, only that of whole images"
         )
-    beyond = [v.index for v in aln.views if v.index >= views]
+    beyond = [v.stored_index for v in aln.views if v.stored_index >= views]
     if beyond or (aln.raw_size is not None and aln.raw_size[2] != views):
         count = aln.raw_size[2] if aln.raw_size is not None else max(beyond) + 1
         raise InputError(
@@ -256,15 +253,19 @@ def _by_aln(path: Path, source: Source, record: Provenance, *, chosen: bool) -> 
         )
     affines = [Affine()] * views
     for view in aln.views:
-        affines[view.index] = view.affine
-    middle = aln.views[len(aln.views) // 2].affine
+        affines[view.stored_index] = view.transform()
+    middle = aln.views[len(aln.views) // 2].transform()
     record.say("alignment", f"{len(aln.views)} views, AreTomo", path.name)
     if aln.angle_offset_deg:
         record.say(
             "AreTomo's AlphaOffset", f"{aln.angle_offset_deg:g} degrees", f"{path.name}, in its angles"
         )
     return Alignment(
-        tuple(affines), _turned_size(middle, (height, width)), aln=aln, aln_name=path.name
+        tuple(affines),
+        _turned_size(middle, (height, width)),
+        aln=aln,
+        aln_name=path.name,
+        thickness=aln.thickness,
     )
 
 
@@ -287,7 +288,9 @@ def _with_tilt_command(
         record.skip(path.name, f"it is about {named}")
         return found
     scale = 1 / command.image_binned if beside.aligned else 1.0
-    thickness = None if command.thickness is None else max(1, round(command.thickness * scale))
+    thickness = found.thickness
+    if command.thickness is not None:
+        thickness = max(1, round(command.thickness * scale))
     if abs(command.x_axis_tilt_deg) > _LEVEL_DEG:
         record.skip(
             path.name,

@@ -157,7 +157,7 @@ def _excluded(
         for view in out:
             reasons.setdefault(view - 1, f"left out by {found.tilt_name}")
     if found.aln is not None:
-        present = {view.index for view in found.aln.views}
+        present = {view.stored_index for view in found.aln.views}
         for index in range(views):
             if index not in present:
                 reasons.setdefault(index, f"no view of {found.aln_name} (dark, or removed)")
@@ -259,10 +259,11 @@ def _shift(
 
 def _pixel_size(source: Source, options: IngestOptions, record: Provenance) -> float | None:
     """Edge of a pixel of the series, nm."""
+    mdoc = source.mdoc
     candidates = [
         (options.pixel_size_nm, "--pixel-size"),
         (source.pixel_size_nm, source.pixel_from),
-        (None if source.mdoc is None else source.mdoc.pixel_size_nm, "mdoc"),
+        (None if mdoc is None else mdoc.pixel_size_nm, "" if mdoc is None else mdoc.path.name),
     ]
     size, origin = next(((s, o) for s, o in candidates if s is not None), (None, ""))
     if size is None:
@@ -283,7 +284,7 @@ def _thickness(
     """Thickness of the slab, pixels of the series."""
     candidates = [
         (options.thickness, "--thickness"),
-        (found.thickness, f"THICKNESS of {found.tilt_name}"),
+        (found.thickness, found.tilt_name or found.aln_name),
         (source.thickness_px, Path(source.path).name),
     ]
     value, origin = next(((v, o) for v, o in candidates if v is not None), (None, ""))

@@ -185,7 +185,7 @@ def _mdoc(path: Path) -> Source:
             return found
     files, missing = list[Path](), list[str]()
     for section in mdoc.sections:
-        name = section.frame_name or ""
+        name = section.sub_frame_name or section.image or ""
         file = path.parent / name
         if name and file.is_file():
             files.append(file)

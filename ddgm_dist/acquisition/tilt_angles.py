@@ -99,7 +99,7 @@ def _candidates(
     if aln is not None:
         by_view: list[float | None] = [None] * views
         for view in aln.views:
-            by_view[view.index] = view.tilt_deg
+            by_view[view.stored_index] = view.tilt_deg
         found.append(TiltAngles(tuple(by_view), aln_name))
     beside = source.companions
     for path in (beside.tlt, beside.rawtlt) if beside is not None else ():
@@ -110,8 +110,7 @@ def _candidates(
         sections = source.mdoc.by_stack(views)
         angles = tuple(None if s is None else s.tilt_deg for s in sections)
         if any(a is not None for a in angles):
-            name = beside.mdoc.name if beside is not None and beside.mdoc is not None else "mdoc"
-            found.append(TiltAngles(angles, name))
+            found.append(TiltAngles(angles, source.mdoc.path.name))
     if source.angles_deg is not None:
         found.append(TiltAngles(source.angles_deg, source.angles_from))
     return found
