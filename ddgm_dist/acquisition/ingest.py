@@ -222,7 +222,7 @@ class _Ingest:
                 [view.index for view in layout.views],
                 despike=options.despike,
                 run=run,
-                report=self._report("looking at the views"),
+                report=report,
             )
             layout, statistics = without_faulty(layout, statistics, source, options, record)
             check_meta(self._meta(layout), len(layout.views), source.path)
@@ -344,8 +344,58 @@ class _Ingest:
         values = [files, self.source.path, repr(self.options), repr(layout), _VERSION]
         return hashlib.sha256(json.dumps(values).encode()).hexdigest()
 
-    def _report(self, what: str) -> None:
-        return None
+
+def _files(source: Source) -> list[Path]:
+    """All files that are read."""
+    beside = [] if source.companions is None else source.companions.files
+    described = [] if source.mdoc is None else [source.mdoc.path]
+    return [*source.files, *beside, *described]
 
 
-_VERSION = 1
+def _file_or_numbers(angles: Angles | None) -> Angles | None:
+    """Angles, whose file must be on a disk."""
+    return _file(angles, "angles") if isinstance(angles, str | Path) else angles
+
+
+def _alignment_file(given: str | Path | None, source: str | Path) -> Path | Literal["none"] | None:
+    """The file of an alignment; one that is not here may lie beside the source."""
+    if given is None or str(given) == "none":
+        return None if given is None else "none"
+    path = _file(given, "xf", exists=False)
+    beside = Path(source).parent / path
+    if not path.is_file() and beside.is_file():
+        return beside
+    return _file(given, "xf")
+
+
+def _counts(given: Counts | str | None) -> Counts | None:
+    """A number, a word, or a file that must be on a disk."""
+    if given == "auto":
+        return "auto"
+    if given == "none":
+        return "none"
+    return _number_or_file(given, "counts")
+
+
+def _number_or_file(given: float | str | Path | None, argument: str) -> float | Path | None:
+    if given is None or isinstance(given, int | float):
+        return None if given is None else float(given)
+    return _file(given, argument)
+
+
+def _file(path: str | Path, argument: str, *, exists: bool = True) -> Path:
+    """A file that must be on a disk.
+
+    Raises
+    ------
+    InputError
+        It is in an object store, or it does not exist.
+    """
+    place = place_of(path, argument)
+    if not isinstance(place, Path):
+        raise InputError(
+            argument, str(path), "is in an object store, where only Zarr is read", "copy it here"
+        )
+    if exists and not place.is_file():
+        raise InputError(argument, str(path), "is no file that exists")
+    return place
