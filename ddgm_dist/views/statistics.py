@@ -33,14 +33,18 @@ class ViewStatistics:
     at_high
         Share of the pixels that have the largest value.
     threshold
-        Distance by which a hot pixel stands out, stored units; None where it cannot be estimated.
+        Distance by which a hot pixel stands out, stored units. It is None where it cannot be
+        estimated, where none was searched for, and where the view is ``crowded``.
     hot
-        Pixels that stand out by more than that.
+        Hot pixels, see :mod:`ddgm_dist.views.despike`; 0 without a threshold.
     thumbnail
-        Mean over square blocks of ``block`` pixels, float32, at most `THUMBNAIL` pixels high and wide;
-        hot pixels and those that are not finite are left out.
+        Mean over square blocks of ``block`` pixels, float32, at most `THUMBNAIL` pixels high and wide.
+        Hot pixels and those that are not finite are left out; a block without others is NaN. The first
+        block begins at the first pixel, and pixels beyond the last whole block are left out.
     block
         Edge of the thumbnail's blocks, pixels.
+    crowded
+        Whether more than 1 % of the pixels stand out. So many are no faults but what the data are.
     """
 
     digest: str
@@ -56,3 +60,4 @@ class ViewStatistics:
     hot: int
     thumbnail: NDArray[np.float32]
     block: int
+    crowded: bool = False
