@@ -8,6 +8,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 
@@ -34,8 +35,10 @@ from ddgm_dist.paths.place import Place
 from ddgm_dist.paths.store_name import check_store_name
 from ddgm_dist.readers.images import ImageFolder, disagreement, pairing
 from ddgm_dist.tilts.findings import findings
+from ddgm_dist.tilts.progress import show_reading
 from ddgm_dist.tilts.provenance import Provenance, ViewRecord
 from ddgm_dist.tilts.series import TiltSeries, TiltSeriesMeta, check_meta, open_series_at
+from ddgm_dist.views.statistics import ViewStatistics
 
 __all__ = ["TiltAxis", "ingest"]
 
@@ -217,54 +220,78 @@ class _Ingest:
         for note in source.notes:
             record.say("note", note, source.kind)
         with runner(source.stack, workers) as (run, count):
-            statistics = measure_views(
-                source.stack,
-                [view.index for view in layout.views],
-                despike=options.despike,
-                run=run,
-                report=report,
-            )
+            with show_reading("looking at the views", shown=self.progress) as report:
+                statistics = measure_views(
+                    source.stack,
+                    [view.index for view in layout.views],
+                    despike=options.despike,
+                    run=run,
+                    report=report,
+                )
             layout, statistics = without_faulty(layout, statistics, source, options, record)
             check_meta(self._meta(layout), len(layout.views), source.path)
             intensities = decide_intensities(source, layout, statistics, options, record)
-            prepared = self._prepare(layout, intensities, [s.threshold for s in statistics])
-            plain = prepared.is_plain
-            refuse_lost_contrast(prepared, statistics, source.path)
-            nonfinite = sum(s.nonfinite for s in statistics)
-            if nonfinite and plain:
-                nonfinite = find_nonfinite(prepared, source.path, options)
-            self._say_views(layout, intensities, [0 if plain else s.hot for s in statistics])
-            meta = self._meta(layout)
-            if nonfinite or prepared.has_outside:
-                meta = replace(meta, bad_pixels="unmeasured")
-            meta = replace(meta, provenance=record, sigma_y=intensities.sigma_y)
-            for line in record.warnings:
-                _log.warning("%s: %s", source.path, line)
-            if options.strict and record.warnings:
-                raise InputError(
-                    "source",
-                    source.path,
-                    f"is refused with --strict: {record.warnings[0]}",
-                    "mend it, or leave out --strict",
+            views, meta = self._settle(layout, statistics, intensities)
+            self._warn()
+            with show_reading(f"writing {self.place.name}", shown=self.progress) as report:
+                write_series(
+                    self.place,
+                    views,
+                    meta,
+                    dtype=self._dtype(views, meta),
+                    overwrite=overwrite,
+                    recipe=self._recipe(layout),
+                    workers=count,
+                    run=run,
+                    report=report,
                 )
-            small = source.stack.dtype.kind in "iu" and source.stack.dtype.itemsize <= 2
-            keeps = plain and small and not nonfinite and not prepared.has_outside
-            dtype = source.stack.dtype.newbyteorder("=") if keeps else np.dtype(np.float32)
-            write_series(
-                self.place,
-                prepared,
-                meta,
-                dtype=dtype,
-                overwrite=overwrite,
-                recipe=self._recipe(layout),
-                workers=count,
-                run=run,
-                report=self._report("writing"),
-            )
         series = open_series_at(self.place, checked=True)
         for finding in findings(series, dark=intensities.dark_level):
             _log.warning("%s: %s", source.path, finding.text)
         return series
+
+    def _settle(
+        self, layout: Layout, statistics: Sequence[ViewStatistics], intensities: Intensities
+    ) -> tuple[PreparedViews, TiltSeriesMeta]:
+        """The views as they will be stored, and their metadata.
+
+        Raises
+        ------
+        InputError
+            Pixels are NaN or infinite, or float32 cannot resolve them.
+        """
+        views = self._prepare(layout, intensities, [s.threshold for s in statistics])
+        refuse_lost_contrast(views, statistics, self.source.path)
+        nonfinite = sum(s.nonfinite for s in statistics)
+        if nonfinite and views.is_plain:
+            # Only those within the kept rows and columns count.
+            nonfinite = find_nonfinite(views, self.source.path, self.options)
+        elif nonfinite:
+            self.record.say("NaN and infinite pixels", f"{nonfinite}", "unmeasured")
+        self._say_views(layout, intensities, [0 if views.is_plain else s.hot for s in statistics])
+        meta = replace(self._meta(layout), provenance=self.record, sigma_y=intensities.sigma_y)
+        if nonfinite or views.has_outside:
+            meta = replace(meta, bad_pixels="unmeasured")
+        return views, meta
+
+    def _warn(self) -> None:
+        """Log the warnings so far; with ``strict`` the first one is an error."""
+        for line in self.record.warnings:
+            _log.warning("%s: %s", self.source.path, line)
+        if self.options.strict and self.record.warnings:
+            raise InputError(
+                "source",
+                self.source.path,
+                f"is refused with --strict: {self.record.warnings[0]}",
+                "mend it, or leave out --strict",
+            )
+
+    def _dtype(self, views: PreparedViews, meta: TiltSeriesMeta) -> np.dtype[Any]:
+        """Small integers are kept (half the bytes); float32 holds all of them exactly."""
+        dtype = self.source.stack.dtype
+        small = dtype.kind in "iu" and dtype.itemsize <= 2
+        keeps = views.is_plain and small and meta.bad_pixels is None
+        return dtype.newbyteorder("=") if keeps else np.dtype(np.float32)
 
     def _meta(self, layout: Layout) -> TiltSeriesMeta:
         return TiltSeriesMeta(

@@ -60,6 +60,8 @@ class Layout:
         Rows and columns that are kept of them.
     pixel_size_nm, thickness_px
         As in the store.
+    counts_by
+        Name of the file that says that the images are counts of a transmission; empty without one.
     """
 
     views: tuple[PlacedView, ...]
@@ -68,6 +70,7 @@ class Layout:
     u: range
     pixel_size_nm: float | None
     thickness_px: int | None
+    counts_by: str = ""
 
     @property
     def shifts_px(self) -> tuple[Pair, ...] | None:
@@ -134,7 +137,15 @@ def lay_out(source: Source, options: IngestOptions, record: Provenance) -> Layou
         _part("columns", options.columns, size[1]),
         _pixel_size(source, options, record),
         _thickness(source, found, options, record),
+        _counts_by(source, found),
     )
+
+
+def _counts_by(source: Source, found: Alignment) -> str:
+    """Name of a file that says that the images are counts; empty without one."""
+    if found.tilt is not None and found.tilt.log is not None:
+        return f"LOG in {found.tilt_name}"
+    return "" if source.mdoc is None else source.mdoc.path.name
 
 
 def _excluded(

@@ -162,13 +162,13 @@ class PreparedViews:
             if dark is not None:
                 values -= np.float32(dark) if isinstance(dark, float) else dark
             counts = bin_view(values, self.bin, "sum")
-            return line_integrals(counts, view.level * self.bin**2)
+            return line_integrals(counts, view.level * self.bin**2)[0]
         flat = self.flat.part(rows, columns)
         bright = np.broadcast_to(np.asarray(flat, np.float32), values.shape)
         empty = np.zeros_like(values) if dark is None else np.broadcast_to(dark, values.shape)
         counts = bin_view(values - empty, self.bin, "sum")
         beam = bin_view(bright - empty, self.bin, "sum")
-        return line_integrals(counts, view.level, flat=beam)
+        return line_integrals(counts, view.level, flat=beam)[0]
 
     def _stored(self, view: PreparedView, rows: slice, columns: slice) -> Floats:
         """A part of an image as it is in the source, without hot pixels; NaN where not finite."""
@@ -180,9 +180,9 @@ class PreparedViews:
         values = self.stack.read(Box((i, top, left), (i + 1, bottom, right)))[0]
         if self.stack.dtype.kind == "f":
             values[~np.isfinite(values)] = np.nan
-        if view.threshold is not None:
-            values, _ = despike(values, view.threshold)
-        inner = values[
-            rows.start - top : rows.stop - top, columns.start - left : columns.stop - left
-        ]
-        return inner if margin == 0 else inner.copy()
+        inside = slice(rows.start - top, rows.stop - top), slice(
+            columns.start - left, columns.stop - left
+        )
+        if view.threshold is None:
+            return values[inside]
+        return despike(values, view.threshold, inside)[0]

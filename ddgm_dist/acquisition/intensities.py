@@ -1,0 +1,290 @@
+"""How stored values become line integrals: logarithm, dark and flat fields, the beam of each view."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ddgm_dist.acquisition.layout import Layout
+from ddgm_dist.acquisition.options import IngestOptions
+from ddgm_dist.acquisition.prepared import Reference
+from ddgm_dist.acquisition.reference_files import read_levels, read_reference
+from ddgm_dist.acquisition.sources import Source
+from ddgm_dist.acquisition.survey import mean_frame
+from ddgm_dist.core.box import Box
+from ddgm_dist.errors import InputError
+from ddgm_dist.tilts.provenance import Provenance
+from ddgm_dist.views.counts_evidence import looks_like_counts
+from ddgm_dist.views.levels import Levels, estimate_levels
+from ddgm_dist.views.poisson import estimate_gain, poisson_sigma
+from ddgm_dist.views.statistics import QUANTILES, ViewStatistics
+
+__all__ = ["Intensities", "decide_intensities"]
+
+# Edge of the boxes, and number of the views, that the gain is estimated from.
+_BOX, _SAMPLES = 512, 8
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Intensities:
+    """How the values of each view are converted.
+
+    Attributes
+    ----------
+    levels
+        Counts of the beam without a specimen, for each view; None where no logarithm is taken. With a
+        flat field it is the transmission without a specimen.
+    floored
+        Pixels of each view without a count.
+    dark, flat
+        To be subtracted, and to be divided by; None for none.
+    dark_level
+        Constant that is subtracted where no logarithm is taken.
+    sigma_y
+        Noise of each view's line integrals by the counts; None where it is unknown.
+    """
+
+    levels: tuple[float | None, ...]
+    floored: tuple[int, ...]
+    dark: Reference | None = None
+    flat: Reference | None = None
+    dark_level: float = 0.0
+    sigma_y: tuple[float, ...] | None = None
+
+
+def decide_intensities(
+    source: Source,
+    layout: Layout,
+    statistics: Sequence[ViewStatistics],
+    options: IngestOptions,
+    record: Provenance,
+) -> Intensities:
+    """Decide how values are converted, by the options, the source and the values themselves.
+
+    Parameters
+    ----------
+    source, layout, statistics
+        The source, the views that are kept, and their statistics in the same order.
+    options
+        Options of the ingest.
+    record
+        Takes what is done, and a warning where values look like counts and are not converted.
+
+    Raises
+    ------
+    InputError
+        The beam cannot be estimated, or a file does not fit the images.
+    """
+    return _Decision(source, layout, statistics, options, record).made()
+
+
+class _Decision:
+    """Everything that decides on the conversion."""
+
+    def __init__(
+        self,
+        source: Source,
+        layout: Layout,
+        statistics: Sequence[ViewStatistics],
+        options: IngestOptions,
+        record: Provenance,
+    ) -> None:
+        self.source, self.layout, self.statistics = source, layout, statistics
+        self.options, self.record = options, record
+        self.dark, self.dark_from = self._dark()
+        self.flat, self.flat_from = self._flat()
+        self.angles = [view.angle_deg for view in layout.views]
+
+    def made(self) -> Intensities:
+        """The decision."""
+        options, record = self.options, self.record
+        wanted, why = self._logarithm()
+        if not wanted:
+            level = self.dark.value if self.dark is not None else 0.0
+            if self.dark is not None and not (isinstance(level, float) and level == 0):
+                record.say("vacuum", _value(self.dark), self.dark_from)
+            record.say("values", "line integrals as they are", why)
+            count = len(self.layout.views)
+            return Intensities(
+                (None,) * count,
+                (0,) * count,
+                self.dark,
+                dark_level=level if isinstance(level, float) else 0.0,
+            )
+        if self.dark is not None:
+            record.say("dark field", _value(self.dark), self.dark_from)
+        if self.flat is not None:
+            record.say("flat field", _value(self.flat), self.flat_from)
+        levels, origin = self._levels()
+        low, high = min(levels), max(levels)
+        what = "transmission of the beam" if self.flat is not None else "counts of the beam"
+        shown = f"{low:.5g}" if low == high else f"{low:.5g} to {high:.5g}, by view"
+        record.say(what, shown, origin)
+        record.say("values", "-log(counts / beam)", why)
+        return Intensities(
+            levels,
+            tuple(s.zeros for s in self.statistics),
+            self.dark,
+            self.flat,
+            sigma_y=None if options.log else self._sigma(),
+        )
+
+    def _logarithm(self) -> tuple[bool, str]:
+        """Return whether the logarithm is taken, and why."""
+        options = self.options
+        if options.log:
+            return True, "--log"
+        if options.polarity == "bright":
+            return False, "--polarity bright"
+        if options.counts is not None:
+            return options.counts != "none", f"--counts {options.counts}"
+        if options.polarity == "dark":
+            return True, "--polarity dark"
+        if self.flat is not None:
+            return True, f"a flat field belongs to the source ({self.flat_from})"
+        order = None if self.source.mdoc is None else [v.index for v in self.layout.views]
+        found = looks_like_counts(
+            self._means(), self.angles, order=order, exposures=self._exposures()
+        )
+        if found is None:
+            return False, "assumed: their mean does not fall with tilt"
+        law = f"their mean falls as exp(-{found.thickness:.2g} / cos)"
+        if self.layout.counts_by:
+            self.record.warnings.append(
+                f"values are taken for counts: {law}, and {self.layout.counts_by} says so too; give "
+                "--counts none to keep them"
+            )
+            return True, f"{law}; {self.layout.counts_by}"
+        self.record.warnings.append(
+            f"these look like counts ({law}): give --counts auto, or --counts none if they are not"
+        )
+        return False, "as nothing else was asked for"
+
+    def _levels(self) -> tuple[tuple[float, ...], str]:
+        """Beam of each view, and where it comes from."""
+        options, count = self.options, len(self.layout.views)
+        if options.log:
+            return (1.0,) * count, "--log"
+        if isinstance(options.counts, Path):
+            every = read_levels(options.counts, self.source.stack.shape[0])
+            return tuple(every[v.index] for v in self.layout.views), options.counts.name
+        if isinstance(options.counts, int | float):
+            return (float(options.counts),) * count, "--counts"
+        if self.flat is not None and options.counts is None:
+            return (1.0,) * count, "the flat field"
+        found = self._estimated()
+        how = "vacuum beside the specimen" if found.how == "vacuum" else "mean against 1/cos"
+        if found.outliers:
+            views = ", ".join(str(self.layout.views[i].index + 1) for i in found.outliers[:5])
+            self.record.warnings.append(
+                f"the beam of views {views} does not fit that of the others; that of the others is used"
+            )
+        return tuple(found.per_view), f"estimated: {how}, within {100 * found.error:.2g} %"
+
+    def _estimated(self) -> Levels:
+        images = [self._thumbnail(s) for s in self.statistics]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # views without a pixel
+            means = [float(np.nanmean(image)) for image in images]
+            quantiles = [np.nanquantile(image, QUANTILES) for image in images]
+        return estimate_levels(
+            means, self.angles, np.array(quantiles), exposures=self._exposures()
+        )
+
+    def _thumbnail(self, statistics: ViewStatistics) -> Floats:
+        """A small image without the dark field, and divided by the flat field where there is one."""
+        block, small = statistics.block, statistics.thumbnail.astype(np.float64)
+        dark = _small(self.dark, block, small.shape)
+        if self.flat is None:
+            return small - dark
+        return (small - dark) / np.maximum(_small(self.flat, block, small.shape) - dark, 1e-9)
+
+    def _means(self) -> list[float]:
+        dark = 0.0 if self.dark is None else float(np.mean(self.dark.value))
+        return [s.mean - dark for s in self.statistics]
+
+    def _exposures(self) -> list[float] | None:
+        """Dose of each view, where the mdoc has all of them."""
+        mdoc = self.source.mdoc
+        if mdoc is None or self.source.kind != "MRC":
+            return None
+        sections = mdoc.by_stack(self.source.stack.shape[0])
+        doses = list[float]()
+        for view in self.layout.views:
+            section = sections[view.index]
+            if section is None or not section.exposure_dose or section.exposure_dose <= 0:
+                return None
+            doses.append(section.exposure_dose)
+        return doses
+
+    def _sigma(self) -> tuple[float, ...] | None:
+        """Noise of each view by its counts; None where they are not those of quanta."""
+        stack, views = self.source.stack, self.layout.views
+        _, height, width = stack.shape
+        top, left = max(0, (height - _BOX) // 2), max(0, (width - _BOX) // 2)
+        bottom, right = min(height, top + _BOX), min(width, left + _BOX)
+        chosen = {views[i].index for i in np.linspace(0, len(views) - 1, _SAMPLES).astype(int)}
+        images = [stack.read(Box((i, top, left), (i + 1, bottom, right)))[0] for i in sorted(chosen)]
+        part = slice(top, bottom), slice(left, right)
+        dark = 0.0 if self.dark is None else float(np.mean(self.dark.part(*part)))
+        gain = estimate_gain(images, dark)
+        if gain is None:
+            return None
+        self.record.say("counts of one quantum", f"{gain.value:.3g}", "variance against mean")
+        means = [max(mean, 0.0) for mean in self._means()]
+        return tuple(s / self.options.bin for s in poisson_sigma(means, gain.value))
+
+    def _dark(self) -> tuple[Reference | None, str]:
+        given, size = self.options.dark, self.source.stack.shape[1:]
+        if isinstance(given, Path):
+            return read_reference(given, size, "dark"), given.name
+        if given is not None:
+            return _number("dark", given), "--dark"
+        if self.source.dark is not None and self.options.counts != "none":
+            count = self.source.dark.shape[0]
+            return Reference(mean_frame(self.source.dark)), f"mean of {count} dark frames"
+        if self.source.dark_level:
+            return _number("dark", self.source.dark_level), Path(self.source.path).name
+        return None, ""
+
+    def _flat(self) -> tuple[Reference | None, str]:
+        given, size = self.options.flat, self.source.stack.shape[1:]
+        if isinstance(given, Path):
+            return read_reference(given, size, "flat"), given.name
+        if given is not None:
+            return _number("flat", given), "--flat"
+        if self.source.flat is not None and self.options.counts in (None, "auto"):
+            count = self.source.flat.shape[0]
+            return Reference(mean_frame(self.source.flat)), f"mean of {count} flat frames"
+        return None, ""
+
+
+def _number(argument: str, value: float) -> Reference:
+    if not abs(value) <= float(np.finfo(np.float32).max):
+        raise InputError(argument, value, "must be a number of float32", "leave it out for none")
+    return Reference(float(value))
+
+
+def _value(reference: Reference) -> str:
+    """A reference for the table."""
+    if isinstance(reference.value, np.ndarray):
+        return f"image, mean {float(np.mean(reference.value)):.5g}"
+    return f"{reference.value:.5g}"
+
+
+def _small(reference: Reference | None, block: int, shape: tuple[int, ...]) -> float | Floats:
+    """Means of a reference over the blocks of a thumbnail."""
+    if reference is None:
+        return 0.0
+    if not isinstance(reference.value, np.ndarray):
+        return reference.value
+    rows, columns = shape
+    cut = reference.value[: rows * block, : columns * block].astype(np.float64)
+    return np.asarray(cut.reshape(rows, block, columns, block).mean(axis=(1, 3)))

@@ -1,0 +1,72 @@
+"""Dark and flat fields, and the beam of each view, from files of their own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from ddgm_dist.acquisition.prepared import Reference
+from ddgm_dist.acquisition.sources import open_source
+from ddgm_dist.acquisition.survey import mean_frame
+from ddgm_dist.errors import InputError
+from ddgm_dist.readers.text import number, read_text, shown
+
+__all__ = ["read_levels", "read_reference"]
+
+
+def read_reference(path: Path, size: tuple[int, int], argument: str) -> Reference:
+    """A dark or flat field: the mean of the images in a file.
+
+    Parameters
+    ----------
+    path
+        An image, or a stack of them, in any format that a source may have.
+    size
+        Rows and columns of the images that it belongs to.
+    argument
+        Name of the option, for messages.
+
+    Raises
+    ------
+    InputError
+        It cannot be read, or it is of another size.
+    """
+    stack = open_source(path, angles=False).stack
+    if stack.shape[1:] != size:
+        raise InputError(
+            argument, str(path), f"holds images of {stack.shape[1:]}, the source of {size} pixels"
+        )
+    return Reference(mean_frame(stack))
+
+
+def read_levels(path: Path, views: int) -> tuple[float, ...]:
+    """Counts of the beam for each view of a source, one per line.
+
+    Raises
+    ------
+    InputError
+        The file holds something else than positive numbers, or not one for each view.
+    """
+    levels = list[float]()
+    for line, text in enumerate(read_text(path, "counts").splitlines(), 1):
+        words = text.split("#")[0].split()
+        if not words:
+            continue
+        try:
+            (level,) = (number(word) for word in words)
+        except ValueError as error:
+            raise InputError(
+                "counts", str(path), f"line {line} is no single number: {shown(text)}"
+            ) from error
+        if not (np.isfinite(level) and level > 0):
+            raise InputError("counts", str(path), f"line {line} is {level:g}: it must be positive")
+        levels.append(level)
+    if len(levels) != views:
+        raise InputError(
+            "counts",
+            str(path),
+            f"has {len(levels)} numbers, and the source {views} views",
+            "give one for each stored view, also for those that are left out",
+        )
+    return tuple(levels)
