@@ -1,7 +1,6 @@
-"""The 1024 bytes of header of an MRC file, and checks of their meaning.
+"""The meaning of the header of an MRC file, and checks of it.
 
-After the MRC2014 standard (Cheng et al., J. Struct. Biol. 192, 2015) and IMOD's description of its
-own fields. Whether the header agrees with the rest of the file is looked at by `mrc_layout`.
+Whether the header agrees with the rest of the file is looked at by `mrc_layout`.
 """
 
 from __future__ import annotations
@@ -14,52 +13,24 @@ from pathlib import Path
 import numpy as np
 
 from ddgm_dist.errors import InputError
+from ddgm_dist.readers.mrc_fields import (
+    DTYPES,
+    HEADER_BYTES,
+    REFUSED,
+    check_magic,
+    in_byte_order,
+)
 
-__all__ = ["HEADER_BYTES", "MrcHeader", "Statistics", "read_header"]
-
-HEADER_BYTES = 1024
+__all__ = ["MrcHeader", "Statistics", "read_header"]
 
 _log = logging.getLogger("ddgm_dist")
 
-_FIELDS = np.dtype(
-    {
-        "names": [
-            *("size", "mode", "sampling", "cell", "axes", "statistics", "space_group"),
-            *("extended", "extended_type", "version", "imod_stamp", "imod_flags"),
-            *("stamp", "labels", "first_label"),
-        ],
-        "formats": [
-            *("3i4", "i4", "3i4", "3f4", "3i4", "3f4", "i4"),
-            *("i4", "S4", "i4", "i4", "i4"),
-            *("4u1", "i4", "S80"),
-        ],
-        "offsets": [0, 12, 28, 40, 64, 76, 88, 92, 104, 108, 152, 156, 212, 220, 224],
-        "itemsize": HEADER_BYTES,
-    }
-)
-_DTYPES = {0: "i1", 1: "i2", 2: "f4", 6: "u2", 12: "f2"}
-_STANDARD = "0, 1, 2, 6 and 12 are read"
-# Modes that are refused: bytes per value, reason and advice.
-_REFUSED = {
-    3: (4, "is mode 3, a Fourier transform of complex 16-bit integers", "transform it back"),
-    4: (8, "is mode 4, a Fourier transform of complex numbers", "transform it back"),
-    5: (1, "is mode 5, which is bytes to some programs and 16-bit to others", ""),
-    7: (4, "is mode 7, 32-bit integers that only some programs write", ""),
-    16: (3, "is mode 16, colour (red, green, blue)", "convert it to grey"),
-    101: (0.5, "is mode 101, 4 bits a pixel", "unpack it, with IMOD's newstack -mode 1"),
-}
+_STANDARD = "0, 1, 2, 6, 12 and 101 are read"
 _OTHERWISE = "write it as mode 1, 2 or 6, with IMOD's newstack -mode 2 for example"
 _IMOD_STAMP, _SIGNED, _FOUR_BITS = 1146047817, 1, 16
-_MAGIC = {
-    b"\x1f\x8b\x08": ("is compressed by gzip, whatever its name", "gunzip it first"),
-    b"BZh": ("is compressed by bzip2, whatever its name", "bunzip2 it first"),
-    b"PK\x03\x04": ("is a ZIP archive, whatever its name", "unzip it first"),
-    b"\xfd7zXZ": ("is compressed by xz, whatever its name", "unxz it first"),
-    b"\x28\xb5\x2f\xfd": ("is compressed by zstd, whatever its name", "unzstd it first"),
-    b"\x89HDF": ("is an HDF5 file, whatever its name", "export it as MRC"),
-    b"II*\0": ("is a TIFF image, whatever its name", "put one image per tilt into a folder"),
-    b"MM\0*": ("is a TIFF image, whatever its name", "put one image per tilt into a folder"),
-}
+_PACKED = 101
+# Columns and rows of super-resolution frames, to which IMOD looks where its flag is not set.
+_SUPER_RESOLUTION = ((7676, 7420), (7680, 7424), (11520, 8184))
 
 
 @dataclass(frozen=True)
@@ -85,36 +56,48 @@ class MrcHeader:
         Dtype of the stored values, with the byte order.
     shape
         ``(section, row, column)`` as stored.
-    order
-        Axes that transpose ``shape`` to ``(z, y, x)``.
+    packed
+        Whether each byte holds two values of 4 bits.
+    axes
+        Axes (1 for x, 2 for y, 3 for z) along which columns, rows and sections run.
     statistics
         Stated statistics; None where the header leaves them open, as MRC2014 allows.
     extended
         Stated number of bytes between this header and the pixels.
     extended_type
         Type of the extended header, at most four letters.
-    standard
-        Whether the header declares MRC2014 or later.
+    version
+        Version of the standard that the header declares, 20140 or later; 0 if it declares none.
     imod_signed
         Whether IMOD's flags say that bytes are signed; None without these flags.
-    pixel_size_nm
-        Size of a pixel along x, nanometres; None when unknown.
+    pixel_nm
+        Size of a pixel along x and y, nanometres; None where unknown.
+    labels
+        Texts of the programs that wrote the file.
     """
 
     dtype: np.dtype[np.generic]
     shape: tuple[int, int, int]
-    order: tuple[int, int, int]
+    packed: bool
+    axes: tuple[int, int, int]
     statistics: Statistics | None
     extended: int
     extended_type: str
-    standard: bool
+    version: int
     imod_signed: bool | None
-    pixel_size_nm: float | None
+    pixel_nm: tuple[float | None, float | None]
+    labels: tuple[str, ...]
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes that a row of pixels takes."""
+        columns = self.shape[2]
+        return (columns + 1) // 2 if self.packed else columns * self.dtype.itemsize
 
     @property
     def data_bytes(self) -> int:
         """Bytes that the pixels take."""
-        return math.prod(self.shape) * self.dtype.itemsize
+        return self.shape[0] * self.shape[1] * self.row_bytes
 
 
 def read_header(path: Path, size: int) -> MrcHeader:
@@ -132,115 +115,58 @@ def read_header(path: Path, size: int) -> MrcHeader:
     with path.open("rb") as file:
         raw = file.read(HEADER_BYTES)
     name = str(path)
-    _check_magic(raw, size, name)
+    check_magic(raw, size, name)
     if len(raw) < HEADER_BYTES:
         raise InputError(
             "source",
             name,
             f"is not an MRC file: it has {len(raw)} bytes, the header alone has {HEADER_BYTES}",
         )
-    words = _in_byte_order(raw, size, name)
-    shape = tuple(int(n) for n in words["size"][::-1])
-    if min(shape) < 1:
+    words = in_byte_order(raw, size, name)
+    sections, rows, columns = (int(n) for n in words["size"][::-1])
+    if min(sections, rows, columns) < 1:
         raise InputError(
             "source",
             name,
             "is not an MRC file, or damaged: its header states "
-            f"{shape[2]} columns, {shape[1]} rows and {shape[0]} sections",
+            f"{columns} columns, {rows} rows and {sections} sections",
         )
     _check_kind(words, name)
-    dtype = np.dtype(f"{words.dtype['mode'].str[0]}{_DTYPES[int(words['mode'])]}")
+    halved = _two_in_a_byte(words, name)
+    packed = halved or int(words["mode"]) == _PACKED
     stamped = int(words["imod_stamp"]) == _IMOD_STAMP
+    version = int(words["version"])
     return MrcHeader(
-        dtype=dtype,
-        shape=(shape[0], shape[1], shape[2]),
-        order=_axes(words, name),
+        dtype=np.dtype(
+            "u1" if packed else f"{words.dtype['mode'].str[0]}{DTYPES[int(words['mode'])]}"
+        ),
+        shape=(sections, rows, 2 * columns if halved else columns),
+        packed=packed,
+        axes=_axes(words, name),
         statistics=_statistics(words),
         extended=int(words["extended"]),
         extended_type=bytes(words["extended_type"]).decode("ascii", "replace").strip(" \0"),
-        standard=20140 <= int(words["version"]) < 20990,
+        version=version if 20140 <= version < 20990 else 0,
         imod_signed=bool(int(words["imod_flags"]) & _SIGNED) if stamped else None,
-        pixel_size_nm=_pixel_size(words, name),
+        pixel_nm=_pixel_sizes(words, name),
+        labels=_labels(words),
     )
-
-
-def _check_magic(raw: bytes, size: int, name: str) -> None:
-    """Refuse other formats, which begin with bytes that may also be the number of columns."""
-    for magic, (why, hint) in _MAGIC.items():
-        if raw.startswith(magic) and not _makes_sense(raw, size):
-            raise InputError("source", name, why, hint)
-
-
-def _makes_sense(raw: bytes, size: int) -> bool:
-    """Return whether these are the numbers of an MRC file of ``size`` bytes, in either byte order."""
-    if len(raw) < HEADER_BYTES:
-        return False
-    for fields in (_FIELDS.newbyteorder("<"), _FIELDS.newbyteorder(">")):
-        words = np.frombuffer(raw, fields)[0]
-        shape, mode = [int(n) for n in words["size"]], int(words["mode"])
-        if min(shape) < 1 or mode not in _DTYPES:
-            continue
-        if sorted(int(axis) for axis in words["axes"]) not in ([1, 2, 3], [0, 0, 0]):
-            continue
-        if HEADER_BYTES + math.prod(shape) * np.dtype(_DTYPES[mode]).itemsize <= size:
-            return True
-    return False
-
-
-def _in_byte_order(raw: bytes, size: int, name: str) -> np.void:
-    """The header's words in the byte order in which they make most sense."""
-    found = {
-        "<": np.frombuffer(raw, _FIELDS.newbyteorder("<"))[0],
-        ">": np.frombuffer(raw, _FIELDS.newbyteorder(">"))[0],
-    }
-    stamped = {b"\x44": "<", b"\x11": ">"}.get(raw[212:213], "")
-
-    def sense(order: str) -> tuple[bool, ...]:
-        words = found[order]
-        shape, mode = [int(n) for n in words["size"]], int(words["mode"])
-        width = np.dtype(_DTYPES[mode]).itemsize if mode in _DTYPES else _REFUSED.get(mode, (1,))[0]
-        return (
-            min(shape) > 0 and 0 <= mode < 2**16,
-            HEADER_BYTES + math.prod(shape) * width <= size,
-            all(-3 <= int(axis) <= 3 for axis in words["axes"]),
-            order == stamped,
-            order == "<",
-        )
-
-    order = max("<>", key=sense)
-    if stamped and stamped != order:
-        _log.warning(
-            "%s: its machine stamp says %s-endian, but only %s-endian makes sense of the header: "
-            "it is read so",
-            *(name, *("big" if o == ">" else "little" for o in (stamped, order))),
-        )
-    words: np.void = found[order]
-    return words
 
 
 def _check_kind(words: np.void, name: str) -> None:
     """Refuse a file without real numbers, or with more than one volume."""
     mode = int(words["mode"])
-    if mode in _REFUSED:
-        _, why, hint = _REFUSED[mode]
+    if mode in REFUSED:
+        _, why, hint = REFUSED[mode]
         raise InputError("source", name, f"{why}; modes {_STANDARD}", hint or _OTHERWISE)
-    if mode not in _DTYPES:
+    if mode not in DTYPES:
         if not 0 <= mode < 2**16:
             why, hint = f"is not an MRC file, or damaged: its header states mode {mode}", ""
-        elif mode // 1000 in range(1, 7) and mode % 1000 in _DTYPES:
+        elif mode // 1000 in range(1, 7) and mode % 1000 in DTYPES:
             why, hint = f"is mode {mode}, compressed as MRCZ", "write it without compression"
         else:
             why, hint = f"is mode {mode}, which no standard of MRC knows", _OTHERWISE
         raise InputError("source", name, f"{why}; modes {_STANDARD}", hint)
-    flags = int(words["imod_flags"]) if int(words["imod_stamp"]) == _IMOD_STAMP else 0
-    packed = int(words["labels"]) == 1 and b"4 bits packed" in bytes(words["first_label"])
-    if mode == 0 and (flags & _FOUR_BITS or packed):
-        raise InputError(
-            "source",
-            name,
-            "holds two pixels of 4 bits in each byte",
-            "unpack it, with IMOD's newstack -mode 1",
-        )
     group, deep, sections = int(words["space_group"]), int(words["sampling"][2]), words["size"][2]
     if 401 <= group <= 630 and deep != sections:
         volumes = f"{sections / deep:g} volumes of {deep} sections" if deep > 0 else "volumes"
@@ -253,13 +179,45 @@ def _check_kind(words: np.void, name: str) -> None:
         )
 
 
+def _two_in_a_byte(words: np.void, name: str) -> bool:
+    """Return whether bytes of mode 0 hold two pixels each, and columns are counted in bytes.
+
+    IMOD marks that by a flag. Before it had one, SerialEM wrote a label only; IMOD believes it where
+    the size is that of a camera's super-resolution frame.
+    """
+    flags = int(words["imod_flags"]) if int(words["imod_stamp"]) == _IMOD_STAMP else 0
+    labels = _labels(words)
+    said = len(labels) == 1 and "4 bits packed" in labels[0]
+    if int(words["mode"]) != 0 or not (flags & _FOUR_BITS or said):
+        return False
+    if flags & _SIGNED:
+        raise InputError(
+            "source",
+            name,
+            "is marked as bytes of two 4-bit pixels and as signed bytes, which contradict",
+            "unpack it with the program that wrote it",
+        )
+    size = (2 * int(words["size"][0]), int(words["size"][1]))
+    known = [pair for a, b in _SUPER_RESOLUTION for pair in ((a, b), (b, a))]
+    if not flags & _FOUR_BITS and not any(
+        abs(size[0] - a) <= 4 and abs(size[1] - b) <= 2 for a, b in known
+    ):
+        raise InputError(
+            "source",
+            name,
+            "has a label of 4 bits packed, but neither IMOD's flag for it nor the size of a frame",
+            "if its bytes are whole pixels, remove the label, with IMOD's alterheader; if not, "
+            "write it as mode 101",
+        )
+    _log.warning("%s: its bytes hold two pixels of 4 bits each: they are unpacked", name)
+    return True
+
+
 def _axes(words: np.void, name: str) -> tuple[int, int, int]:
-    """The axes that transpose ``(section, row, column)`` to ``(z, y, x)``."""
     columns, rows, sections = (int(axis) for axis in words["axes"])
-    stored = (sections, rows, columns)
-    if stored == (0, 0, 0):  # old programs leave them out
-        return (0, 1, 2)
-    if sorted(stored) != [1, 2, 3]:
+    if (columns, rows, sections) == (0, 0, 0):  # old programs leave them out
+        return (1, 2, 3)
+    if sorted((columns, rows, sections)) != [1, 2, 3]:
         raise InputError(
             "source",
             name,
@@ -267,7 +225,7 @@ def _axes(words: np.void, name: str) -> tuple[int, int, int]:
             f"{sections} (MAPC, MAPR, MAPS), which are not 1, 2 and 3 in some order",
             "correct it; 1, 2, 3 is what most programs write",
         )
-    return (stored.index(3), stored.index(2), stored.index(1))
+    return (columns, rows, sections)
 
 
 def _statistics(words: np.void) -> Statistics | None:
@@ -278,20 +236,20 @@ def _statistics(words: np.void) -> Statistics | None:
     return Statistics(low, high, mean if low <= mean <= high else None)
 
 
-def _pixel_size(words: np.void, name: str) -> float | None:
-    """The cell's length over its samples along x, nanometres; a warning where y differs."""
-    sizes = []
+def _pixel_sizes(words: np.void, name: str) -> tuple[float | None, float | None]:
+    """The cell's lengths over its samples along x and y, nanometres."""
+    sizes: list[float | None] = []
     for length, samples in zip(words["cell"][:2], words["sampling"][:2], strict=True):
         size = float(length) / int(samples) / 10 if int(samples) > 0 else 0.0
         if not math.isfinite(size) or size < 0:
             _log.warning("%s: its cell of %g angstrom is no size: ignored", name, float(length))
-            return None
-        sizes.append(size)
-    x, y = sizes
-    if x > 0 and y > 0 and abs(x - y) > 0.01 * x:
-        _log.warning(
-            "%s: its pixels are not square: %.4g nm along x, %.4g nm along y; all is computed as "
-            "if both were %.4g nm",
-            *(name, x, y, x),
-        )
-    return x if x > 0 else None
+            return None, None
+        sizes.append(size if size > 0 else None)
+    return sizes[0], sizes[1]
+
+
+def _labels(words: np.void) -> tuple[str, ...]:
+    """Texts of the header, as many as it states."""
+    count = min(max(0, int(words["label_count"])), len(words["labels"]))
+    texts = (bytes(label).decode("latin-1").strip(" \0") for label in words["labels"][:count])
+    return tuple(texts)

@@ -19,7 +19,7 @@ from ddgm_dist.paths.safety import inner_name, refuse_links
 from ddgm_dist.paths.zarr_store import refuse_pickles, zarr_store
 from ddgm_dist.readers.arrays import open_npy
 from ddgm_dist.readers.base import VolumeSource, check_box, check_numbers
-from ddgm_dist.readers.images import open_images
+from ddgm_dist.readers.images import TIFF_SUFFIXES, open_images, open_tiff
 from ddgm_dist.readers.mrc import MRC_SUFFIXES, open_mrc
 
 __all__ = ["VolumeSource", "ZarrVolume", "open_volume", "open_volume_at", "open_zarr"]
@@ -66,9 +66,9 @@ class ZarrVolume:
 def open_volume(path: str | Path) -> VolumeSource:
     """Open a volume ``(z, y, x)`` by its path or URL; nothing is read but headers.
 
-    It may be a Zarr array, a ``.npy`` file or an MRC file. Of a Zarr group, level 0 of the OME-Zarr
-    image or the only 3-D array is read. A folder of PNG or TIFF images has one per z, in the order of
-    their names. In object stores only Zarr is read.
+    It may be a Zarr array, a ``.npy`` file, an MRC file or a TIFF file of several pages. Of a Zarr
+    group, level 0 of the OME-Zarr image or the only 3-D array is read. A folder of PNG or TIFF images
+    has one per z, in the order of their names. In object stores only Zarr is read.
 
     Raises
     ------
@@ -96,12 +96,14 @@ def open_volume_at(place: Place) -> VolumeSource:
         return open_images(place)
     if place.suffix.lower() in MRC_SUFFIXES:
         return open_mrc(place)
+    if place.suffix.lower() in TIFF_SUFFIXES:
+        return open_tiff(place)
     if place.suffix.lower() == ".npy":
         return open_npy(place)
     raise InputError(
         "volume",
         str(place),
-        "is not a Zarr store, an MRC file, a folder of PNG or TIFF images, or a .npy file",
+        "is not a Zarr store, an MRC file, a folder of PNG or TIFF images, a TIFF or a .npy file",
     )
 
 

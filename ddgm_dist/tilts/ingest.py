@@ -21,7 +21,14 @@ from ddgm_dist.paths.store_name import check_store_name
 from ddgm_dist.readers.angles import as_angles, check_angles, read_angles
 from ddgm_dist.readers.arrays import open_npy, open_npz
 from ddgm_dist.readers.base import VolumeSource
-from ddgm_dist.readers.images import ImageFolder, disagreement, open_images, pairing
+from ddgm_dist.readers.images import (
+    TIFF_SUFFIXES,
+    ImageFolder,
+    disagreement,
+    open_images,
+    open_tiff,
+    pairing,
+)
 from ddgm_dist.readers.mrc import MRC_SUFFIXES, angles_beside, open_mrc
 from ddgm_dist.tilts.bad_pixels import BadPixels, find_bad
 from ddgm_dist.tilts.digests import CHUNK_ROWS
@@ -80,8 +87,8 @@ def ingest(
     Parameters
     ----------
     source
-        A file ``.npz``, ``.npy`` or MRC, or a folder of PNG or TIFF images in the order of their
-        names (see `ddgm_dist.readers.images.list_images`). The array's axes are
+        A file ``.npz``, ``.npy``, MRC or TIFF (one page per tilt), or a folder of PNG or TIFF images
+        in the order of their names (see `ddgm_dist.readers.images.list_images`). The array's axes are
         ``(tilt, row, column)``. Angles and shifts may be in the ``.npz``, and angles in a ``.tlt``
         or ``.rawtlt`` file beside the MRC file.
     out
@@ -296,13 +303,15 @@ def _open(source: Path, *, beside: bool) -> _Source:
         )
     if suffix == ".npy":
         return _Source(open_npy(source), _beside(source, beside))
+    if suffix in TIFF_SUFFIXES:
+        return _Source(open_tiff(source), _beside(source, beside))
     if suffix in MRC_SUFFIXES:
-        mrc = open_mrc(source)
+        mrc = open_mrc(source, tilt_series=True)
         return _Source(mrc, _beside(source, beside), mrc.pixel_size_nm)
     raise InputError(
         "source",
         str(source),
-        "is not an .npz, .npy or MRC file, nor a folder of PNG or TIFF images",
+        "is not an .npz, .npy or MRC file, nor a TIFF file or a folder of PNG or TIFF images",
     )
 
 

@@ -138,12 +138,19 @@ def test_bad_folders(tmp_path):
     Image.fromarray(DATA[0].astype(np.uint8)).convert("P").save(tmp_path / "palette/a.png")
     with pytest.raises(InputError, match="grey"):
         open_images(tmp_path / "palette")
-    folder = write(tmp_path / "odd", DATA.astype(np.uint8))
-    io.imsave(folder / "image3.png", DATA[3, 1:].astype(np.uint8), check_contrast=False)
-    io.imsave(folder / "image4.png", DATA[4].astype(np.uint16), check_contrast=False)
+    folder = write(tmp_path / "damaged", DATA.astype(np.uint8))
     (folder / "image5.png").write_bytes(b"oops")
-    source = open_images(folder)
-    source.read(Box((0, 0, 0), (3, 5, 7)))
-    for section, says in ((3, "image3.png"), (4, "uint16"), (5, "not a readable image")):
-        with pytest.raises(InputError, match=says):
-            source.read(Box((section, 0, 0), (section + 1, 5, 7)))
+    with pytest.raises(InputError, match=r"image5.png: is not a readable image"):
+        open_images(folder)
+
+
+def test_a_mixture_of_sizes_or_types_is_refused_by_name(tmp_path):
+    folder = write(tmp_path / "odd", DATA.astype(np.uint8))
+    io.imsave(folder / "image0.png", DATA[3, 1:].astype(np.uint8), check_contrast=False)
+    io.imsave(folder / "image4.png", DATA[4].astype(np.uint16), check_contrast=False)
+    with pytest.raises(InputError) as error:
+        open_images(folder)
+    assert f"{folder / 'image0.png'} is 4 x 7 uint8, {folder / 'image4.png'} is 5 x 7 uint16" in str(
+        error.value
+    )
+    assert "10 of 12 are 5 x 7 uint8" in str(error.value)

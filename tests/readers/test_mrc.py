@@ -292,17 +292,12 @@ def test_axes_that_are_none(tmp_path):
         (7, "mode 7, 32-bit integers"),
         (16, "mode 16, colour"),
         (99, "mode 99, which no standard of MRC knows"),
-        (101, "mode 101, 4 bits a pixel"),
         (4002, "mode 4002, compressed as MRCZ"),
         (-7, "not an MRC file, or damaged"),
     ],
 )
 def test_modes_that_are_not_read_say_what_they_are(tmp_path, mode, says):
     refused(patch(write(tmp_path / "a.mrc", STACK), mode=mode), says)
-
-
-def test_pixels_of_four_bits_in_bytes_are_refused(tmp_path):
-    refused(as_bytes(tmp_path / "a.mrc", IMAGE, imod=(1146047817, 16)), "two pixels of 4 bits")
 
 
 def test_stacks_of_volumes_are_refused_and_one_volume_is_not(tmp_path):
