@@ -20,7 +20,7 @@ from ddgm_dist.paths.array_io import BulkArray
 from ddgm_dist.paths.claim import SIDECAR
 from ddgm_dist.records import lease, replacement
 from ddgm_dist.runs import output
-from ddgm_dist.tilts import writer as tilt_writer
+from ddgm_dist.tilts import claim as tilt_claim
 
 WHENS = ("before", "half", "after")
 
@@ -127,7 +127,7 @@ def mortal_system(
         Whether leases are taken: not by one that is killed.
     """
     with pytest.MonkeyPatch.context() as patch:
-        for module in (output, pyramid, replacement, tilt_writer):
+        for module in (output, pyramid, replacement, tilt_claim):
             if not leases:
                 patch.setattr(module, "Lease", NoLease)
         if isinstance(mortal, Failing):

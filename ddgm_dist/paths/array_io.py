@@ -34,12 +34,12 @@ _CACHE_BYTES = 128 * 2**20  # the default, 0, re-reads the shard index for every
 
 
 @functools.cache
-def _context() -> ts.Context:
+def _context(one_core: bool) -> ts.Context:
     """One bounded context per process: several workers share a node."""
-    cores = len(os.sched_getaffinity(0))
+    cores = 1 if one_core else len(os.sched_getaffinity(0))
     return ts.Context(
         {
-            "cache_pool": {"total_bytes_limit": _CACHE_BYTES},
+            "cache_pool": {"total_bytes_limit": 0 if one_core else _CACHE_BYTES},
             "data_copy_concurrency": {"limit": cores},
             "file_io_concurrency": {"limit": max(4, cores)},
         }
@@ -82,6 +82,9 @@ class BulkArray:
         Names of the axes, for messages.
     complete
         Whether a chunk that is missing is an error when it is read; else it reads as fill values.
+    one_core
+        Whether chunks are encoded and decoded one after the other, and none is kept in memory: for
+        one of several workers, which handles whole chunks.
     """
 
     def __init__(
@@ -92,6 +95,7 @@ class BulkArray:
         writable: bool = False,
         axes: tuple[str, str, str] = ("z", "y", "x"),
         complete: bool = False,
+        one_core: bool = False,
     ) -> None:
         self.path, self.axes = path, axes
         self._chunk: tuple[int, ...] = array.chunks
@@ -107,7 +111,7 @@ class BulkArray:
         used()
         try:
             self._opened = ts.open(
-                spec, open=True, read=True, write=writable, context=_context()
+                spec, open=True, read=True, write=writable, context=_context(one_core)
             ).result()
         except ValueError as error:
             # tensorstore knows fewer codecs than zarr-python, which has opened the array already.

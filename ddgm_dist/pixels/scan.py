@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -105,6 +106,35 @@ class Scan:
         if not self.crowded:
             self._count += part._count
             self._hot += part._hot
+
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
+        """What has been found, to be kept in a file; see `from_arrays`."""
+        return {
+            "hot": np.concatenate([_NO_HOT, *self._hot]),
+            "count": np.array(self._count),
+            "ends": self._ends,
+            "runs": self._runs,
+            "strips": self._strips,
+        }
+
+    @staticmethod
+    def from_arrays(
+        shape: tuple[int, int, int], tilts: slice, rows: slice, arrays: Mapping[str, NDArray[Any]]
+    ) -> Scan:
+        """Restore a part of a scan, to be merged.
+
+        Raises
+        ------
+        KeyError, TypeError, ValueError
+            The arrays are not those of such a scan.
+        """
+        scan = Scan(shape, None, tilts=tilts, rows=rows)
+        for name in ("ends", "runs", "strips"):
+            known = getattr(scan, f"_{name}")
+            known[:] = _alike(name, arrays[name], known)
+        scan._count = int(_alike("count", arrays["count"], np.array(0)))
+        scan._hot = [_alike("hot", arrays["hot"], np.empty(scan._count, np.int64))]
+        return scan
 
     def _lines(self, tilts: slice, rows: slice) -> tuple[slice, slice]:
         """Tilts and rows as indices into the tables of lines."""
@@ -291,6 +321,13 @@ class Scan:
         if from_right < wide:
             part = block[:, lines, ::-1][..., : wide - from_right]
             self._strips[1, tilt, inside, from_right : from_right + part.shape[2]] = part
+
+
+def _alike(name: str, array: NDArray[Any], known: NDArray[Any]) -> NDArray[Any]:
+    """The array, if it is of the type and the shape of a known one."""
+    if (array.dtype, array.shape) != (known.dtype, known.shape):
+        raise ValueError(f"{name} is {array.dtype} {array.shape}")
+    return array
 
 
 def _leading(block: Floats, value: Floats) -> NDArray[np.int64]:

@@ -98,7 +98,7 @@ class Replacement:
             raise StorageError(
                 f"{self.place}: what was to replace it is gone; run the command again"
             )
-        self.work = left
+        self.work, self._new = left, is_claim(self.place)
 
     def _acquire(self) -> None:
         if not self._held:

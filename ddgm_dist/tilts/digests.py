@@ -147,6 +147,14 @@ class Digests:
             for _ in pool.map(lambda band: self._add_band(band, row, column, block), bands):
                 pass  # so that errors are raised
 
+    def adopt(self, row: int, pieces: Bytes, chunks: Bytes) -> None:
+        """Take over the digests of rows that another process has written, from a row on."""
+        top = row // CHUNK_ROWS
+        with self._lock:
+            self.pieces[top : top + len(pieces)] = pieces
+            self.chunks[top : top + len(chunks)] = chunks
+            self._written[row : row + len(chunks) * CHUNK_ROWS] = True
+
     def missing_rows(self) -> NDArray[np.intp]:
         """Rows that have not been written whole."""
         return np.flatnonzero(~self._written.all(axis=1))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Iterator, Sequence
 from functools import cached_property
@@ -19,16 +18,15 @@ from ddgm_dist.paths.place import Place
 from ddgm_dist.tilts.checked import Checked
 from ddgm_dist.tilts.checked_chunks import CheckedChunks
 from ddgm_dist.tilts.checked_pieces import CheckedPieces
-from ddgm_dist.tilts.digests import PIECE, empty_pieces, fingerprint_of, hash_pieces
+from ddgm_dist.tilts.digests import empty_pieces, fingerprint_of, hash_pieces
 from ddgm_dist.tilts.metadata import ARRAY, TiltSeriesMeta
 from ddgm_dist.tilts.record import Kept, Record, identify, load_record
+from ddgm_dist.tilts.strips import Slices, blocks_of
 from ddgm_dist.tilts.tables import Tables
 
 __all__ = ["TiltSeries"]
 
 _BLOCK_BYTES = 64 * 2**20
-
-Slices = tuple[slice, slice, slice]
 
 
 class TiltSeries:
@@ -227,22 +225,7 @@ class TiltSeries:
         threads
             Number of blocks in memory at a time.
         """
-        steps = [self._chunk[0]]
-        for chunk, piece in zip(self._chunk[1:], PIECE, strict=True):
-            steps.append(math.ceil(chunk / piece) * piece)
-        for axis in (0, 2, 1):  # chunks hold all tilts, as a rule, and rows are contiguous in them
-            others = math.prod(
-                min(step, n)
-                for k, (step, n) in enumerate(zip(steps, self.shape, strict=True))
-                if k != axis
-            )
-            times = _BLOCK_BYTES // threads // (4 * others * steps[axis])
-            steps[axis] *= max(1, times)
-        ranges = [range(0, n, step) for n, step in zip(self.shape, steps, strict=True)]
-        for row, column, tilt in itertools.product(ranges[1], ranges[2], ranges[0]):
-            start = (tilt, row, column)
-            stop = [min(a + s, n) for a, s, n in zip(start, steps, self.shape, strict=True)]
-            yield (slice(tilt, stop[0]), slice(row, stop[1]), slice(column, stop[2]))
+        return blocks_of(self.shape, self._chunk, _BLOCK_BYTES // threads)
 
     def fingerprint(self) -> str:
         """SHA-256 of the pixels (as float32) and of all metadata but the description.

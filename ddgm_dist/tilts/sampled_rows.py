@@ -18,6 +18,7 @@ from ddgm_dist.pixels.hot_pixels import HotThreshold
 from ddgm_dist.pixels.screen import Screen
 from ddgm_dist.tilts.reader import TiltSeries
 from ddgm_dist.tilts.rows import read_screened, repair
+from ddgm_dist.tilts.strips import Pixels
 
 __all__ = ["Sample", "probe", "samples"]
 
@@ -83,7 +84,7 @@ def samples(
         )
 
 
-def probe(series: TiltSeries) -> HotThreshold:
+def probe(series: Pixels) -> HotThreshold:
     """Pixels of all views, as they are stored, from rows and columns spread over the series."""
     field = series.shape[2]
     columns = [slice(0, field)]

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import copyreg
 import functools
-import itertools
 import logging
 import math
 import time
@@ -23,12 +22,14 @@ from ddgm_dist.core.parallel import Runner, map_in_threads
 from ddgm_dist.errors import DdgmError, StorageError
 from ddgm_dist.pixels.observations import Observations
 from ddgm_dist.pixels.scan import Scan
-from ddgm_dist.tilts.bad_pixels import BadPixels, find_bad
-from ddgm_dist.tilts.digests import PIECE, empty_pieces, fingerprint_of, hash_pieces, threads
-from ddgm_dist.tilts.reader import Slices, TiltSeries
+from ddgm_dist.tilts.bad_pixels import BadPixels
+from ddgm_dist.tilts.digests import PIECE, empty_pieces, fingerprint_of, threads
+from ddgm_dist.tilts.metadata import TiltSeriesMeta
+from ddgm_dist.tilts.reader import TiltSeries
 from ddgm_dist.tilts.sampled_rows import probe
+from ddgm_dist.tilts.strips import Pixels, Strip, StripSlices, Task, read_strip, strips_of
 
-__all__ = ["Report", "Survey", "survey", "verify"]
+__all__ = ["Merged", "Report", "Survey", "survey", "verify"]
 
 _log = logging.getLogger("ddgm_dist")
 
@@ -36,9 +37,8 @@ _log = logging.getLogger("ddgm_dist")
 Report = Callable[[float], None]
 
 _LOGGED_SECONDS = 10.0
-# Blocks of this part of the reader's largest, so that several threads hold no more; and pixels of a
-# call: far more work than opening the series.
-_SMALLER, _PART_PIXELS = 4, 2**24
+# Blocks of this part of the reader's largest, so that several threads hold no more.
+_SMALLER = 4
 
 
 @dataclass(frozen=True)
@@ -64,34 +64,10 @@ class Survey:
 
 
 @dataclass(frozen=True)
-class _Task:
-    """Strips to be read together. A strip is blocks side by side, with whole rows of some views.
-
-    ``threshold`` is that of hot pixels; None where none is searched for.
-    """
-
-    strips: tuple[tuple[Slices, ...], ...]
-    digests: bool
-    scan: bool
-    threshold: float | None = None
-
-
-@dataclass(frozen=True)
-class _Strip:
-    """Survey of one strip."""
-
-    tilts: slice
-    rows: slice
-    pieces: NDArray[np.uint8] | None
-    bad: BadPixels
-    scan: Scan | None
-
-
-@dataclass(frozen=True)
 class _Failed:
     """A worker could not read some strips, and why."""
 
-    task: _Task
+    task: Task
     why: str
 
 
@@ -121,30 +97,54 @@ def survey(
     StorageError
         Chunks are damaged, unreadable or missing.
     """
-    probes = probe(series)
-    scan = Scan(series.shape, probes.value())
-    found = empty_pieces(series.shape) if pieces is None else pieces
-    bad = list[BadPixels]()
-    every = _Task((), digests=pieces is None, scan=True)
-
-    def tasks() -> Iterator[_Task]:
-        for strips in _strips(series):
-            # Where too many stand out, nothing more is said of hot pixels.
-            threshold = None if scan.crowded else scan.threshold
-            yield replace(every, strips=strips, threshold=threshold)
-
-    for strip in _read_all(series, tasks(), run, report):
-        if strip.pieces is not None:
-            _put(found, strip)
-        bad.append(strip.bad)
-        assert strip.scan is not None, "it was asked for"
-        scan.merge(strip.scan)
-    return Survey(
-        fingerprint_of(series.shape, series.meta, found),
-        BadPixels.merge(bad),
-        scan.observations(probes.probes),
-        found,
+    merged = Merged(series, pieces)
+    every = Task((), digests=pieces is None, scan=True)
+    tasks = (
+        replace(every, strips=strips, threshold=merged.threshold) for strips in _strips(series)
     )
+    for strip in _read_all(series, tasks, run, report):
+        merged.add(strip)
+    return merged.survey(series.meta)
+
+
+class Merged:
+    """Survey of a series, put together of those of its strips, in their order.
+
+    Parameters
+    ----------
+    series
+        Its pixels; some are read at once.
+    pieces
+        Digests of its pieces, where they are known already.
+    """
+
+    def __init__(self, series: Pixels, pieces: NDArray[np.uint8] | None = None) -> None:
+        self._shape, self._probes = series.shape, probe(series)
+        self._scan = Scan(series.shape, self._probes.value())
+        self._pieces = empty_pieces(series.shape) if pieces is None else pieces
+        self._bad = list[BadPixels]()
+
+    @property
+    def threshold(self) -> float | None:
+        """That of hot pixels; None where too many stand out, and nothing more is said of them."""
+        return None if self._scan.crowded else self._scan.threshold
+
+    def add(self, strip: Strip) -> None:
+        """Add the survey of the next strip."""
+        if strip.pieces is not None:
+            _put(self._pieces, strip)
+        self._bad.append(strip.bad)
+        assert strip.scan is not None, "it was asked for"
+        self._scan.merge(strip.scan)
+
+    def survey(self, meta: TiltSeriesMeta) -> Survey:
+        """The survey of all strips, which have been added."""
+        return Survey(
+            fingerprint_of(self._shape, meta, self._pieces),
+            BadPixels.merge(self._bad),
+            self._scan.observations(self._probes.probes),
+            self._pieces,
+        )
 
 
 def verify(series: TiltSeries, *, run: Runner | None = None, report: Report | None = None) -> None:
@@ -173,7 +173,7 @@ def verify(series: TiltSeries, *, run: Runner | None = None, report: Report | No
         )
         return
     recorded, found = series.checked.tables.pieces(), empty_pieces(series.shape)
-    tasks = (_Task(strips, digests=True, scan=False) for strips in _strips(series))
+    tasks = (Task(strips, digests=True, scan=False) for strips in _strips(series))
     for strip in _read_all(series, tasks, run, report):
         _put(found, strip)
     other = np.argwhere((recorded != found).any(axis=3).any(axis=2))
@@ -187,40 +187,24 @@ def verify(series: TiltSeries, *, run: Runner | None = None, report: Report | No
     )
 
 
-def _put(pieces: NDArray[np.uint8], strip: _Strip) -> None:
+def _put(pieces: NDArray[np.uint8], strip: Strip) -> None:
     """Put the digests of a strip into the table of the series."""
     assert strip.pieces is not None, "they were asked for"
     row = strip.rows.start // PIECE[0]
     pieces[row : row + len(strip.pieces), :, strip.tilts] = strip.pieces
 
 
-def _strips(series: TiltSeries) -> Iterator[tuple[tuple[Slices, ...], ...]]:
+def _strips(series: TiltSeries) -> Iterator[tuple[StripSlices, ...]]:
     """Whole rows of some views, so many at a time as are worth a call."""
-    together, pixels = list[tuple[Slices, ...]](), 0
-    for _, row in itertools.groupby(series.blocks(_SMALLER), lambda block: block[1].start):
-        by_tilt = dict[int, list[Slices]]()
-        for block in row:
-            by_tilt.setdefault(block[0].start, []).append(block)
-        for strip in by_tilt.values():
-            together.append(tuple(strip))
-            pixels += sum(map(_size, strip))
-            if pixels >= _PART_PIXELS:
-                yield tuple(together)
-                together, pixels = [], 0
-    if together:
-        yield tuple(together)
-
-
-def _size(block: Slices) -> int:
-    return math.prod(part.stop - part.start for part in block)
+    return strips_of(series.blocks(_SMALLER))
 
 
 def _read_all(
-    series: TiltSeries, tasks: Iterator[_Task], run: Runner | None, report: Report | None
-) -> Iterator[_Strip]:
+    series: TiltSeries, tasks: Iterator[Task], run: Runner | None, report: Report | None
+) -> Iterator[Strip]:
     """Surveys of all strips, in the order of the tasks."""
     report, total, done = report or _logged(series.path), math.prod(series.shape), 0
-    found: Iterator[list[_Strip] | _Failed]
+    found: Iterator[list[Strip] | _Failed]
     if run is None:
         found = map_in_threads(_read, series, tasks, threads())
     else:
@@ -245,7 +229,7 @@ def _read_all(
             report(done / total)
 
 
-def _read_elsewhere(reopen: Callable[[], TiltSeries], task: _Task) -> list[_Strip] | _Failed:
+def _read_elsewhere(reopen: Callable[[], TiltSeries], task: Task) -> list[Strip] | _Failed:
     """Open the series by its place, and read some strips of it.
 
     Whether the series or the worker is at fault is for the driver to find out.
@@ -256,28 +240,9 @@ def _read_elsewhere(reopen: Callable[[], TiltSeries], task: _Task) -> list[_Stri
         return _Failed(task, str(error))
 
 
-def _read(series: TiltSeries, task: _Task) -> list[_Strip]:
+def _read(series: TiltSeries, task: Task) -> list[Strip]:
     """Read some strips."""
-    return [_read_strip(series, strip, task) for strip in task.strips]
-
-
-def _read_strip(series: TiltSeries, strip: tuple[Slices, ...], task: _Task) -> _Strip:
-    (tilts, rows, _), bad = strip[0], list[BadPixels]()
-    here = (tilts.stop - tilts.start, rows.stop - rows.start, series.shape[2])
-    pieces = empty_pieces(here) if task.digests else None
-    scan = None
-    if task.scan:
-        scan = Scan(series.shape, task.threshold, series.read, tilts=tilts, rows=rows)
-    for block in strip:
-        values, column = series.read_unchecked(block), block[2].start
-        if pieces is not None:
-            hash_pieces((0, 0, column), values, pieces)
-        if scan is not None:
-            origin = (tilts.start, rows.start, column)
-            if series.may_be_bad:
-                bad.append(find_bad(origin, values))
-            scan.add(origin, values)
-    return _Strip(tilts, rows, pieces, BadPixels.merge(bad), scan)
+    return [read_strip(series, strip, task) for strip in task.strips]
 
 
 def _logged(path: str) -> Report:

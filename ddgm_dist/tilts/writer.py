@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
-import uuid
-from typing import Any, get_args
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import zarr
 from numpy.typing import DTypeLike, NDArray
 from zarr.codecs import ZstdCodec
 
-from ddgm_dist.core.geometry import Boundary
 from ddgm_dist.errors import InputError, StorageError
 from ddgm_dist.paths.array_io import BulkArray
-from ddgm_dist.paths.claim import SIDECAR, is_claim, prepare_output
-from ddgm_dist.paths.files import delete, delete_folder, listdir
 from ddgm_dist.paths.free_space import write_error
-from ddgm_dist.paths.place import ObjectPath, Place
+from ddgm_dist.paths.place import Place
 from ddgm_dist.paths.store_name import check_store_name
 from ddgm_dist.paths.zarr_store import zarr_store
-from ddgm_dist.pixels.observations import Observations
-from ddgm_dist.records.lease import Lease
-from ddgm_dist.records.replacement import Redirect, Replacement
+from ddgm_dist.tilts.claim import Claim, Resume, claim_series
 from ddgm_dist.tilts.digests import CHUNK_COLUMNS, CHUNK_ROWS, Digests
-from ddgm_dist.tilts.estimate import estimate
+from ddgm_dist.tilts.making_record import make_record
 from ddgm_dist.tilts.metadata import (
     ARRAY,
     ATTRIBUTE,
@@ -34,8 +28,8 @@ from ddgm_dist.tilts.metadata import (
     parse_meta,
 )
 from ddgm_dist.tilts.reader import TiltSeries
-from ddgm_dist.tilts.record import Estimate, Record, folder_of, save_record
-from ddgm_dist.tilts.survey import survey
+from ddgm_dist.tilts.record import save_record
+from ddgm_dist.tilts.survey import Survey, survey
 
 __all__ = ["TiltSeriesWriter", "create_tilt_series"]
 
@@ -48,12 +42,19 @@ class TiltSeriesWriter:
     """
 
     def __init__(
-        self, path: Place, claim: Replacement | _New, group: zarr.Group, meta: TiltSeriesMeta
+        self,
+        path: Place,
+        claim: Claim,
+        group: zarr.Group,
+        meta: TiltSeriesMeta,
+        *,
+        resumable: bool = False,
     ) -> None:
         array = group[ARRAY]
         assert isinstance(array, zarr.Array)
         self._place, self.path = path, str(path)
         self._claim, self._group, self._meta = claim, group, meta
+        self._resumable = resumable
         self._array, self._shape = array, (array.shape[0], array.shape[1], array.shape[2])
         self._bulk = BulkArray(array, claim.work / ARRAY, writable=True)
         self._digests = Digests(self._shape, self._read, self.path)
@@ -86,8 +87,48 @@ class TiltSeriesWriter:
     def _read(self, rows: slice, columns: slice) -> NDArray[Any]:
         return self._bulk.read((slice(None), rows, columns))
 
-    def close(self) -> None:
+    def adopt(self, row: int, pieces: NDArray[np.uint8], chunks: NDArray[np.uint8]) -> None:
+        """Take over the digests of rows that another process has written.
+
+        Parameters
+        ----------
+        row
+            First row, which begins a chunk.
+        pieces, chunks
+            Digests of all pieces ``(row, column, tilt, 32)`` and of all chunks ``(row, column, 32)`` of
+            some rows; see `ddgm_dist.tilts.digests.Digests`.
+        """
+        self._digests.adopt(row, pieces, chunks)
+
+    def check(self) -> None:
+        """Make sure that no other writer has taken over.
+
+        Raises
+        ------
+        StorageError
+            One has; see :meth:`ddgm_dist.records.lease.Lease.check`.
+        """
+        self._claim.lease.check()
+
+    @property
+    def work(self) -> Place:
+        """Place where the store is written, until it is closed."""
+        return self._claim.work
+
+    @property
+    def sealed(self) -> bool:
+        """Whether the store is whole, and only has to be put in its place."""
+        return ATTRIBUTE in self._group.attrs
+
+    def close(self, seen: Survey | None = None, *, tidy: Callable[[], None] | None = None) -> None:
         """Declare the store complete, and put it in its place.
+
+        Parameters
+        ----------
+        seen
+            Survey of the pixels, if it has been made while they were written; else all are read.
+        tidy
+            Called when the store is whole, before it is put in its place.
 
         Raises
         ------
@@ -95,49 +136,57 @@ class TiltSeriesWriter:
             Rows were never written (they still can be); or the store cannot be put in its place, and
             has been deleted.
         """
+        if not self.sealed:
+            self._refuse_missing()
+        try:
+            self._claim.lease.check()
+            if not self.sealed:
+                self._seal(seen)
+            if tidy is not None:
+                tidy()
+            self._claim.publish(_redirect)
+        except BaseException as error:
+            self._give_up()
+            if isinstance(error, OSError):
+                raise write_error(self._place, 4096, error) from error
+            raise
+        self._claim.release()
+
+    def keep(self) -> None:
+        """End without a store at the place; what was written stays, to be resumed."""
+        self._claim.release()
+
+    def discard(self) -> None:
+        """End without a store at the place, and delete what was written."""
+        self._claim.discard()
+
+    def _give_up(self) -> None:
+        if self._resumable:
+            self.keep()
+        else:
+            self.discard()
+
+    def _refuse_missing(self) -> None:
         missing = self._digests.missing_rows()
         if missing.size:
             raise StorageError(
                 f"{self.path} is incomplete: {missing.size} rows were never written whole, "
                 f"the first is {missing[0]}"
             )
-        try:
-            self._claim.lease.check()
-            # A name that no other series has distinguishes two of one shape.
-            identity = uuid.uuid4().hex
-            digests = self._digests
-            record = self._record(identity)
-            seal = save_record(self._claim.work, record, digests.pieces, digests.chunks)
-            self._group.attrs[ATTRIBUTE] = {
-                **dump_meta(self._meta),
-                "id": identity,
-                "record": seal,
-            }
-            self._claim.publish(_redirect)
-        except OSError as error:
-            self._claim.discard()
-            raise write_error(self._place, 4096, error) from error
-        except BaseException:
-            self._claim.discard()
-            raise
-        self._claim.release()
 
-    def _record(self, identity: str) -> Record:
-        """Record of all pixels, which are read back in several threads."""
+    def _seal(self, seen: Survey | None) -> None:
+        """Write the record of the pixels, and the attribute that makes the store whole."""
+        digests = self._digests
         # As it is read again: whole numbers have become floats.
-        work, meta = self._claim.work, parse_meta(dump_meta(self._meta), self.path)
-        series = TiltSeries(work, work, self._array, meta)
-        seen = survey(series, self._digests.pieces)
-        return Record(
-            identity=identity,
-            shape=self._shape,
-            dtype=str(series.dtype),
-            meta=meta,
-            fingerprint=seen.fingerprint,
-            bad=seen.bad,
-            observations=seen.observations,
-            estimates=_estimates(series, seen.observations),
-        )
+        meta = parse_meta(dump_meta(self._meta), self.path)
+        series = TiltSeries(self.work, self.work, self._array, meta)
+        record = make_record(series, seen or survey(series, digests.pieces))
+        seal = save_record(self.work, record, digests.pieces, digests.chunks)
+        self._group.attrs[ATTRIBUTE] = {
+            **dump_meta(self._meta),
+            "id": record.identity,
+            "record": seal,
+        }
 
     def __enter__(self) -> TiltSeriesWriter:
         return self
@@ -153,51 +202,9 @@ class TiltSeriesWriter:
             self._claim.discard()
 
 
-def _estimates(series: TiltSeries, observations: Observations) -> dict[str, Estimate]:
-    """Estimates by boundary, for the stored thickness."""
-    meta, found = series.meta, dict[str, Estimate]()
-    if meta.thickness_px is None:
-        return found
-    for boundary in get_args(Boundary):
-        geometry = series.geometry(meta.thickness_px, boundary=boundary)
-        # Where nothing can be estimated, the run says so.
-        with contextlib.suppress(InputError):
-            found[boundary] = estimate(series, geometry, observations.judge(geometry).screen())
-    return found
-
-
 def _redirect(attributes: dict[str, Any], folder: str) -> dict[str, Any]:
     """Attributes of a group whose arrays lie in a folder: unchanged, as ``folder`` is added later."""
     return attributes
-
-
-class _New:
-    """A store in an object store where there is none: nothing is replaced."""
-
-    def __init__(self, place: ObjectPath, held: Lease) -> None:
-        self.work, self.lease = place, held
-        self._published = self._ended = False
-
-    def publish(self, redirect: Redirect) -> None:
-        """Keep the store, which its attribute has made whole."""
-        self._published = True
-
-    def discard(self) -> None:
-        if self._ended:
-            return
-        with contextlib.suppress(StorageError):
-            self.lease.check()
-            if not self._published:  # but for the lease
-                delete_folder(folder_of(self.work))
-                for name in listdir(self.work):
-                    if name != SIDECAR:
-                        delete_folder(self.work / name)
-                        delete(self.work / name)
-        self.release()
-
-    def release(self) -> None:
-        self._ended = True
-        self.lease.release()
 
 
 def create_tilt_series(
@@ -208,6 +215,7 @@ def create_tilt_series(
     dtype: DTypeLike = "float32",
     overwrite: bool = False,
     checked: bool = False,
+    resume: Resume | None = None,
 ) -> TiltSeriesWriter:
     """Make an empty store for projections of shape ``(tilt, y, u)``.
 
@@ -228,6 +236,10 @@ def create_tilt_series(
         Replace a store that is there.
     checked
         The metadata have passed `check_meta`.
+    resume
+        Decides of the unfinished store of a writer that was interrupted, by its place, whether it is
+        resumed: it must have been made with the same shape and dtype. Else it is deleted, as it is
+        without this function. Object stores keep none.
 
     Raises
     ------
@@ -243,24 +255,31 @@ def create_tilt_series(
         raise InputError("projections", f"{dtype} {shape}", "must be numbers of shape (tilt, y, u)")
     if not checked:
         check_meta(meta, shape[0], str(place))
-    prepare_output(place, "out", overwrite=overwrite)
-    lease = Lease(place)
-    lease.acquire()
-    swap = Replacement(place, lease)
-    claim: Replacement | _New = swap
+    claim, resumed = claim_series(place, overwrite=overwrite, resume=resume)
     try:
-        # It may have been made before it was leased.
-        prepare_output(place, "out", overwrite=overwrite)
-        if isinstance(place, ObjectPath) and is_claim(place):
-            claim = _New(place, lease)
-        else:
-            swap.begin()
-        return TiltSeriesWriter(place, claim, _create(claim.work, shape, dtype), meta)
+        group = _open(claim.work) if resumed else _create(claim.work, shape, dtype)
+        return TiltSeriesWriter(place, claim, group, meta, resumable=resume is not None)
     except BaseException as error:
-        claim.discard()
+        if resumed:
+            claim.release()
+        else:
+            claim.discard()
         if isinstance(error, OSError):
             raise write_error(place, 4096, error) from error
         raise
+
+
+def _open(place: Place) -> zarr.Group:
+    """The group of an unfinished store."""
+    try:
+        return zarr.open_group(zarr_store(place), mode="r+")
+    except (OSError, StorageError):
+        raise
+    except Exception as error:  # zarr raises many types for damaged metadata
+        raise StorageError(
+            f"{place}, which an interrupted writer left, cannot be opened ({error}); delete it, and "
+            "run again"
+        ) from error
 
 
 def _create(place: Place, shape: tuple[int, int, int], dtype: DTypeLike) -> zarr.Group:

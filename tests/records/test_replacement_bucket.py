@@ -24,7 +24,7 @@ from ddgm_dist.records.lease import Lease
 from ddgm_dist.records.replacement import pending
 from ddgm_dist.records.result import open_result
 from ddgm_dist.runs.reconstruct import reconstruct
-from ddgm_dist.tilts import writer as tilt_writer
+from ddgm_dist.tilts import claim as tilt_claim
 from ddgm_dist.tilts.series import (
     TiltSeriesMeta,
     create_tilt_series,
@@ -54,7 +54,7 @@ def stack(seed: int) -> np.ndarray:
 def mortal_bucket(mortal: Mortal) -> Iterator[None]:
     """Every write and every deletion in an object store is one of `mortal`'s operations."""
     with pytest.MonkeyPatch.context() as patch:
-        for module in (run_record, replacement, tilt_writer, checkpoint):
+        for module in (run_record, replacement, tilt_claim, checkpoint):
             for name in ("write_bytes", "compare_and_swap", "delete", "delete_folder"):
                 if hasattr(module, name):
                     patch.setattr(module, name, _counted(mortal, getattr(module, name)))

@@ -133,7 +133,7 @@ def test_fingerprint_and_bad_pixels_do_not_depend_on_the_size_of_blocks(
 @pytest.mark.parametrize("chunks", [(3, 8, 1024), (1, 21, 1100), (2, 5, 300)])
 @pytest.mark.parametrize("budget", [1, 100_000, 2**26])
 def test_blocks_cover_the_series_once(tmp_path, projections, monkeypatch, chunks, budget):
-    for module in ("reader", "digests"):
+    for module in ("strips", "digests"):
         monkeypatch.setattr(f"ddgm_dist.tilts.{module}.PIECE", (4, 256))
     path = hand_written(tmp_path / "a.zarr", attribute(), array=projections, chunks=chunks)
     series = open_tilt_series(path)

@@ -31,7 +31,7 @@ def _same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(tmp_path)
 
 
-SMALL = {"_SMALLER": 2**14, "_PART_PIXELS": 1000}  # parts of few rows
+SMALL = {"survey._SMALLER": 2**14, "strips._PART_PIXELS": 1000}  # parts of few rows
 
 
 def foreign(path: Path, data: np.ndarray, chunks: tuple[int, int, int]) -> TiltSeries:
@@ -87,7 +87,7 @@ def test_parts_and_workers_do_not_matter(
     monkeypatch.setattr("ddgm_dist.pixels.scan._MOST_HOT", 500)
     series = foreign(tmp_path / "t.zarr", make(200, 9000), chunks)
     for name, value in SMALL.items():
-        monkeypatch.setattr(f"ddgm_dist.tilts.survey.{name}", value)
+        monkeypatch.setattr(f"ddgm_dist.tilts.{name}", value)
     found = []
     for threads in (1, 4):
         monkeypatch.setattr("ddgm_dist.tilts.survey.threads", lambda n=threads: n)
@@ -110,7 +110,7 @@ def test_what_a_worker_cannot_read_the_driver_reads(
 ) -> None:
     series = foreign(tmp_path / "t.zarr", faulty(64, 300), (5, 8, 300))
     for name, value in SMALL.items():
-        monkeypatch.setattr(f"ddgm_dist.tilts.survey.{name}", value)
+        monkeypatch.setattr(f"ddgm_dist.tilts.{name}", value)
     expected = survey(series)
 
     def away(*_: Any) -> Any:
@@ -132,7 +132,7 @@ def test_tasks_of_ray_say_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
     series = foreign(tmp_path / "t.zarr", faulty(200, 9000), (5, 8, 1024))
     for name, value in SMALL.items():
-        monkeypatch.setattr(f"ddgm_dist.tilts.survey.{name}", value)
+        monkeypatch.setattr(f"ddgm_dist.tilts.{name}", value)
     shares = list[float]()
     with open_scheduler("ray") as run:
         found = survey(series, run=run, report=shares.append)
@@ -207,7 +207,7 @@ def test_how_far_a_series_is_read_is_shown(
 ) -> None:
     foreign(tmp_path / "t.zarr", pixels(64, 300), (5, 8, 300))
     for name, value in SMALL.items():
-        monkeypatch.setattr(f"ddgm_dist.tilts.survey.{name}", value)
+        monkeypatch.setattr(f"ddgm_dist.tilts.{name}", value)
     monkeypatch.setattr("ddgm_dist.runs.progress._QUICK", 0.0)
     monkeypatch.chdir(tmp_path)
     for command in (["plan", "t.zarr"], ["reconstruct", "t.zarr", "v.zarr", "--engine", "local"]):
