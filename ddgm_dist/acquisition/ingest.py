@@ -44,6 +44,9 @@ __all__ = ["TiltAxis", "ingest"]
 
 _log = logging.getLogger("ddgm_dist")
 
+# Changes whenever the same source and options give other pixels.
+_VERSION = 1
+
 
 def ingest(
     source: str | Path,
@@ -367,7 +370,10 @@ class _Ingest:
 
     def _recipe(self, layout: Layout) -> str:
         """Digest of the source's files and of all that decides what is written."""
-        files = [(str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in _files(self.source)]
+        given = (self.options.angles, self.options.xf, self.options.counts)
+        fields = (self.options.dark, self.options.flat)
+        paths = [*_files(self.source), *(f for f in (*given, *fields) if isinstance(f, Path))]
+        files = [(str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in paths]
         values = [files, self.source.path, repr(self.options), repr(layout), _VERSION]
         return hashlib.sha256(json.dumps(values).encode()).hexdigest()
 

@@ -17,13 +17,8 @@ from ddgm_dist.paths.files import is_zarr
 from ddgm_dist.paths.place import Place
 from ddgm_dist.readers.arrays import open_npy, open_npz
 from ddgm_dist.readers.base import VolumeSource
-from ddgm_dist.readers.images import (
-    ImageFolder,
-    angles_in_names,
-    open_image_files,
-    open_images,
-    open_tiff,
-)
+from ddgm_dist.readers.image_names import angles_in_names
+from ddgm_dist.readers.images import open_image_files, open_images, open_tiff
 from ddgm_dist.readers.mdoc import Mdoc, read_mdoc
 from ddgm_dist.readers.mrc import open_mrc
 from ddgm_dist.readers.mrc_extended import extended_angles
@@ -177,9 +172,9 @@ def _mdoc(path: Path) -> Source:
     if mdoc.image_file:
         candidates.insert(0, mdoc.image_file.replace("\\", "/").rsplit("/", 1)[-1])
     for candidate in candidates:
-        stack = path.parent / candidate
-        if stack.is_file() and stack.suffix.lower() in STACK_SUFFIXES:
-            found = _mrc(stack)
+        named = path.parent / candidate
+        if named.is_file() and named.suffix.lower() in STACK_SUFFIXES:
+            found = _mrc(named)
             if found.companions is None or found.companions.mdoc != path:
                 return Source(**{**vars(found), "mdoc": mdoc})
             return found
