@@ -54,7 +54,7 @@ class PreparedView:
     """
 
     index: int
-    affine: Affine = Affine()
+    affine: Affine
     threshold: float | None = None
     level: float | None = None
 
@@ -180,8 +180,9 @@ class PreparedViews:
         values = self.stack.read(Box((i, top, left), (i + 1, bottom, right)))[0]
         if self.stack.dtype.kind == "f":
             values[~np.isfinite(values)] = np.nan
-        inside = slice(rows.start - top, rows.stop - top), slice(
-            columns.start - left, columns.stop - left
+        inside = (
+            slice(rows.start - top, rows.stop - top),
+            slice(columns.start - left, columns.stop - left),
         )
         if view.threshold is None:
             return values[inside]

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from ddgm_dist.acquisition.options import Angles
-from ddgm_dist.tilts.provenance import Provenance
 from ddgm_dist.acquisition.sources import Source
 from ddgm_dist.errors import InputError
 from ddgm_dist.readers.angles import as_angles, check_angles, read_angles
 from ddgm_dist.readers.aretomo import Aln
+from ddgm_dist.tilts.provenance import Provenance
 
 __all__ = ["TiltAngles", "find_angles"]
 
@@ -133,13 +133,14 @@ def _fitted(angles: TiltAngles, views: int, excluded: Sequence[int]) -> TiltAngl
         else "leave out angles of views that are not in the stack, or give --angles FILE"
     )
     raise InputError(
-        "angles_deg", f"{count} angles", f"{angles.origin} has {count}, the source {views} views", more
+        "angles_deg",
+        f"{count} angles",
+        f"{angles.origin} has {count}, the source {views} views",
+        more,
     )
 
 
-def _compare(
-    chosen: TiltAngles, other: TiltAngles, views: int, record: Provenance
-) -> None:
+def _compare(chosen: TiltAngles, other: TiltAngles, views: int, record: Provenance) -> None:
     """Note angles that are not used, and warn where they disagree by more than an offset."""
     if len(other.degrees) != views:
         record.skip(
@@ -157,7 +158,9 @@ def _compare(
     apart = mine - theirs
     worst = float(np.abs(apart - np.median(apart)).max())
     if worst <= _SAME_DEG:
-        record.skip(other.origin, f"angles: as those of {chosen.origin}, within {worst:.2g} degrees")
+        record.skip(
+            other.origin, f"angles: as those of {chosen.origin}, within {worst:.2g} degrees"
+        )
         return
     reverse = np.sort(theirs)
     same = np.abs(np.sort(mine) - reverse).max() <= _SAME_DEG
