@@ -174,7 +174,7 @@ class _Parts:
         table, words = self.views, list[list[str]]()
         for i, line in enumerate(text.split("\n"), 1):
             row = line.split()
-            if row[:1] == ["Hello"] or not row:  # one version of AreTomo 3 greets
+            if not row or (i == 1 and line.isalpha()):  # one version of AreTomo 3 greets its reader
                 continue
             if line.lstrip().startswith("#"):
                 if row[1:] == _COLUMNS:

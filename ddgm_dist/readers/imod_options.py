@@ -255,7 +255,7 @@ class _Reader:
             raise self._error(line, f"{shown(text)} has two equals signs")
         # Two lines at most, before all options, may name the files.
         early = self._program.reads_input and not self._options.values
-        if early and len(self._options.files) < 2 and self._find(name, line) is None:
+        if early and len(self._options.files) < 2 and not self._is_option(name):
             self._options.files.append(text)
         else:
             self._option(name, line, value)
@@ -274,6 +274,13 @@ class _Reader:
         if kind != "*":
             values.clear()
         values.append((value, line))
+
+    def _is_option(self, name: str) -> bool:
+        """True for an option, abbreviated without ambiguity."""
+        try:
+            return self._program.find(name) is not None
+        except ValueError:
+            return False
 
     def _find(self, name: str, line: int) -> tuple[str, str] | None:
         try:
