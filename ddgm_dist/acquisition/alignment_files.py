@@ -188,7 +188,7 @@ def _mdoc_name(source: Source) -> str:
     return Path(source.path).name if source.mdoc is None else source.mdoc.path.name
 
 
-def _by_xf(path: Path, source: Source, beside: Companions | None, record: Provenance) -> Alignment:
+def _by_xf(path: Path, source: Source, record: Provenance) -> Alignment:
     views, height, width = source.stack.shape
     affines = read_xf(path)
     if len(affines) != views:

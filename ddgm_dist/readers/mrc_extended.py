@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from ddgm_dist.errors import InputError
-from ddgm_dist.readers.mrc_header import HEADER_BYTES, MrcHeader
+from ddgm_dist.readers.mrc_fields import HEADER_BYTES
+from ddgm_dist.readers.mrc_header import MrcHeader
 
 __all__ = ["extended_angles", "extended_pixel_size_nm"]
 
