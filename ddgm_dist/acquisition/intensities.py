@@ -14,10 +14,11 @@ from ddgm_dist.acquisition.layout import Layout
 from ddgm_dist.acquisition.options import IngestOptions
 from ddgm_dist.acquisition.prepared import Reference
 from ddgm_dist.acquisition.reference_files import read_levels, read_reference
-from ddgm_dist.acquisition.sources import Source
+from ddgm_dist.acquisition.sources import FRAMES, Source
 from ddgm_dist.acquisition.survey import mean_frame
 from ddgm_dist.core.box import Box
 from ddgm_dist.errors import InputError
+from ddgm_dist.readers.mdoc import MdocSection
 from ddgm_dist.tilts.provenance import Provenance
 from ddgm_dist.views.counts_evidence import looks_like_counts
 from ddgm_dist.views.levels import Levels, estimate_levels
@@ -217,9 +218,11 @@ class _Decision:
     def _exposures(self) -> list[float] | None:
         """Dose of each view, where the mdoc has all of them."""
         mdoc = self.source.mdoc
-        if mdoc is None or self.source.kind != "MRC":
+        if mdoc is None:
             return None
-        sections = mdoc.by_stack(self.source.stack.shape[0])
+        sections: Sequence[MdocSection | None] = mdoc.sections
+        if self.source.kind != FRAMES:
+            sections = mdoc.by_stack(self.source.stack.shape[0])
         doses = list[float]()
         for view in self.layout.views:
             section = sections[view.index]

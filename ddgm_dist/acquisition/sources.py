@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ddgm_dist.acquisition.companions import (
@@ -25,7 +25,10 @@ from ddgm_dist.readers.mrc_extended import extended_angles
 from ddgm_dist.readers.mrc_header import read_header
 from ddgm_dist.readers.mrc_labels import axis_in_labels
 
-__all__ = ["Source", "open_source"]
+__all__ = ["FRAMES", "Source", "open_source"]
+
+# Format of single images that an mdoc names.
+FRAMES = "images named by an mdoc"
 
 _HDF5 = (".h5", ".hdf5", ".hdf", ".nxs", ".nx", ".he5")
 _TIFF = (".tif", ".tiff")
@@ -143,12 +146,11 @@ def _by_suffix(path: Path, dataset: str | None, *, angles: bool) -> Source:
 
 
 def _mrc(path: Path) -> Source:
-    companions = find_companions(path)
     stack = open_mrc(path)
     header = read_header(path, path.stat().st_size)
     angles = extended_angles(path, header)
     axis = axis_in_labels(path)
-    return Source(
+    source = Source(
         str(path),
         stack,
         "MRC",
@@ -156,12 +158,11 @@ def _mrc(path: Path) -> Source:
         angles_from=f"extended header of {path.name}",
         pixel_size_nm=stack.pixel_size_nm,
         pixel_from=f"header of {path.name}",
-        companions=companions,
-        mdoc=None if companions.mdoc is None else read_mdoc(companions.mdoc),
         axis_deg=axis,
         axis_from=f"labels of {path.name}",
         files=(path,),
     )
+    return _with_companions(source, path)
 
 
 def _mdoc(path: Path) -> Source:
@@ -176,7 +177,7 @@ def _mdoc(path: Path) -> Source:
         if named.is_file() and named.suffix.lower() in STACK_SUFFIXES:
             found = _mrc(named)
             if found.companions is None or found.companions.mdoc != path:
-                return Source(**{**vars(found), "mdoc": mdoc})
+                return replace(found, mdoc=mdoc)
             return found
     files, missing = list[Path](), list[str]()
     for section in mdoc.sections:
@@ -200,7 +201,7 @@ def _mdoc(path: Path) -> Source:
     return Source(
         str(path),
         stack,
-        "images named by an mdoc",
+        FRAMES,
         by_view=True,
         angles_deg=tuple(known) if len(known) == len(angles) else None,
         angles_from=path.name,
@@ -225,11 +226,20 @@ def _images(folder: Path) -> Source:
 
 
 def _tiff(path: Path) -> Source:
-    return Source(str(path), open_tiff(path), "TIFF", by_view=True, files=(path,))
+    return _with_companions(
+        Source(str(path), open_tiff(path), "TIFF", by_view=True, files=(path,)), path
+    )
 
 
 def _npy(path: Path) -> Source:
-    return Source(str(path), open_npy(path), "NumPy array", files=(path,))
+    return _with_companions(Source(str(path), open_npy(path), "NumPy array", files=(path,)), path)
+
+
+def _with_companions(source: Source, path: Path) -> Source:
+    """The source with the files beside it."""
+    companions = find_companions(path)
+    mdoc = None if companions.mdoc is None else read_mdoc(companions.mdoc)
+    return replace(source, companions=companions, mdoc=mdoc)
 
 
 def _npz(path: Path, dataset: str | None) -> Source:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ddgm_dist.acquisition.options import Angles
-from ddgm_dist.acquisition.sources import Source
+from ddgm_dist.acquisition.sources import FRAMES, Source
 from ddgm_dist.errors import InputError
 from ddgm_dist.readers.angles import as_angles, check_angles, read_angles
 from ddgm_dist.readers.aretomo import Aln
@@ -83,6 +83,10 @@ def find_angles(
     known = [a for a in chosen.degrees if a is not None]
     span = f"{min(known):.4g} to {max(known):.4g} degrees" if known else "none"
     record.say("tilt angles", f"{len(known)}, {span}", chosen.origin)
+    if given is not None and source.companions is not None:
+        for path in (source.companions.tlt, source.companions.rawtlt):
+            if path is not None:
+                record.skip(path.name, "angles are given")
     for other in found[1:]:
         _compare(chosen, other, views, record)
     return chosen
@@ -106,7 +110,7 @@ def _candidates(
         # A damaged file that is not used must be no obstacle.
         if path is not None and (not found or given is None):
             found.append(TiltAngles(read_angles(path), path.name))
-    if source.mdoc is not None and source.kind == "MRC":
+    if source.mdoc is not None and source.kind != FRAMES:
         sections = source.mdoc.by_stack(views)
         angles = tuple(None if s is None else s.tilt_deg for s in sections)
         if any(a is not None for a in angles):
