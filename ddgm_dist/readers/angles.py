@@ -27,6 +27,8 @@ _COMMA = re.compile(r"[-+]?\d+,\d+")
 _SAME = 0.01
 _NOT_FINITE = ("nan", "inf", "infinity")
 _RADIANS, _FEW = (1.0, math.pi / 2 + 0.03), 5
+# Radians of half a turn or a whole one: so many views so close together are no tilt series.
+_TURN, _MANY = (3.0, 2 * math.pi + 0.03), 20
 
 
 def read_angles(path: str | Path) -> tuple[float, ...]:
@@ -114,9 +116,12 @@ def check_angles(angles: Sequence[float], where: str) -> None:
             f"all {len(angles)} angles are {angles[0]:g} degrees, within {_SAME:g}",
             "give one angle for each tilt, as it was set or measured",
         )
-    low, high = _RADIANS
     widest, span = max(abs(a) for a in angles), max(angles) - min(angles)
-    if len(angles) >= _FEW and widest <= high and span >= low and len({*angles}) >= _FEW:
+    different = len({*angles})
+    if any(
+        different >= few and widest <= high and span >= low
+        for few, (low, high) in ((_FEW, _RADIANS), (_MANY, _TURN))
+    ):
         raise InputError(
             "angles",
             where,

@@ -8,6 +8,7 @@ again replaces its value, or adds to it where several are allowed. Source: IMOD'
 
 from __future__ import annotations
 
+import functools
 import re
 import shlex
 from collections.abc import Iterator, Sequence
@@ -55,19 +56,23 @@ class Program:
             Several options begin so.
         """
         wanted = given.lower() if self.any_case else given
-        found: dict[str, str] = {}
-        for option in self.options.split():
-            name, kind = option.rstrip("?*"), option[len(option.rstrip("?*")) :]
-            short, _, long = name.rpartition(":")
-            for known in filter(None, (short, long)):
-                known_as = known.lower() if self.any_case else known
-                if known_as == wanted:
-                    return long, kind
-                if known_as.startswith(wanted):
-                    found[long] = kind
+        if wanted in self._table:
+            return self._table[wanted]
+        found = {option for name, option in self._table.items() if name.startswith(wanted)}
         if len(found) > 1:
-            raise ValueError(f"{shown(given)} may be {' or '.join(sorted(found))}")
-        return next(iter(found.items()), None)
+            raise ValueError(f"{shown(given)} may be {' or '.join(sorted(n for n, _ in found))}")
+        return next(iter(found), None)
+
+    @functools.cached_property
+    def _table(self) -> dict[str, tuple[str, str]]:
+        """Full name and kind of an option by each of its names."""
+        table = {}
+        for option in self.options.split():
+            names = option.rstrip("?*")
+            full = names.rpartition(":")[2]
+            for name in names.split(":"):
+                table[name.lower() if self.any_case else name] = full, option[len(names) :]
+        return table
 
 
 @dataclass

@@ -17,7 +17,7 @@ ANGLES = [-60.0, -3.25, 0.0, 45.5]
 ORDERS = ["<", ">"]
 
 
-def write(path, kind, extended, numbers=(0, 0), order="<", images=len(ANGLES), mode=1):
+def write(path, kind, extended, numbers=(0, 0), order="<", images=4, mode=1):
     """A small stack with an extended header."""
     header = bytearray(1024)
     struct.pack_into(f"{order}4i", header, 0, 5, 3, images, mode)
