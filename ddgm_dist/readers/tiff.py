@@ -168,12 +168,11 @@ def _pages(
             whole=not page.is_final and len(page.dataoffsets) == 1,
             from_top=page.tags.valueof(274, default=1) != 4,
         )
-        if found and not _alike(one, found[0]):
+        if found and _described(one) != _described(found[0]):
             raise InputError(
                 "source",
                 where,
-                f"is {one.shape} {one.dtype}, but the first page is {found[0].shape} "
-                f"{found[0].dtype}",
+                f"is {_described(one)}, but the first page is {_described(found[0])}",
                 "keep one size and type in a file",
             )
         found.append(one)
@@ -214,13 +213,10 @@ def _as_axes(tif: tifffile.TiffFile, found: list[TiffPage], size: int, name: str
     return found
 
 
-def _alike(one: TiffPage, other: TiffPage) -> bool:
-    return (one.shape, one.dtype.newbyteorder("="), one.white, one.from_top) == (
-        other.shape,
-        other.dtype.newbyteorder("="),
-        other.white,
-        other.from_top,
-    )
+def _described(page: TiffPage) -> str:
+    light = "" if page.white is None else ", white as its smallest value"
+    start = "" if page.from_top else ", from the bottom"
+    return f"{page.shape} {page.dtype.newbyteorder('=')}{light}{start}"
 
 
 def _segments(page: tifffile.TiffPage, rows: slice, columns: slice) -> list[int]:

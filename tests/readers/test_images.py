@@ -150,7 +150,8 @@ def test_a_mixture_of_sizes_or_types_is_refused_by_name(tmp_path):
     io.imsave(folder / "image4.png", DATA[4].astype(np.uint16), check_contrast=False)
     with pytest.raises(InputError) as error:
         open_images(folder)
-    assert f"{folder / 'image0.png'} is 4 x 7 uint8, {folder / 'image4.png'} is 5 x 7 uint16" in str(
-        error.value
+    assert (
+        f"{folder / 'image0.png'} is 4 x 7 uint8, {folder / 'image4.png'} is 5 x 7 uint16"
+        in str(error.value)
     )
     assert "10 of 12 are 5 x 7 uint8" in str(error.value)
