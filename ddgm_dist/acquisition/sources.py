@@ -108,7 +108,7 @@ def open_source(place: Place, dataset: str | None = None, *, angles: bool = True
         It does not exist, is no such file, or cannot be read.
     """
     if is_zarr(place):
-        return _zarr(place, dataset)
+        return _zarr(place, dataset, angles=angles)
     if not isinstance(place, Path):
         raise InputError(
             "source", str(place), "is in an object store, where only Zarr is read", "copy it here"
@@ -120,7 +120,7 @@ def open_source(place: Place, dataset: str | None = None, *, angles: bool = True
         found = _mrc(stack) if stack else _images(place)
     else:
         found = _by_suffix(place, dataset, angles=angles)
-    if dataset is not None and found.kind not in ("HDF5", "NumPy archive"):
+    if dataset is not None and found.kind not in ("HDF5", "NumPy archive", "Zarr"):
         raise InputError(
             "dataset", dataset, f"names an array, but {place} ({found.kind}) holds only one"
         )
@@ -279,18 +279,21 @@ def _hdf5(path: Path, dataset: str | None, *, angles: bool) -> Source:
     )
 
 
-def _zarr(place: Place, dataset: str | None) -> Source:
+def _zarr(place: Place, dataset: str | None, *, angles: bool) -> Source:
     from ddgm_dist.readers.zarr_stack import open_zarr_stack
 
-    found = open_zarr_stack(place, dataset)
+    found = open_zarr_stack(place, dataset, angles=angles)
+    origins = {name: f"{place.name}:{where}" for name, where in found.origins.items()}
     return Source(
         str(place),
         found.stack,
         "Zarr",
         angles_deg=found.angles_deg,
-        angles_from=found.angles_from,
+        angles_from=origins.get("angles_deg", ""),
         pixel_size_nm=found.pixel_size_nm,
-        pixel_from=found.pixel_from,
+        pixel_from=origins.get("pixel_size_nm", ""),
+        dark=found.darks,
+        flat=found.flats,
         files=(place,) if isinstance(place, Path) else (),
         notes=found.notes,
     )
