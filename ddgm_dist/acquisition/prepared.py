@@ -177,7 +177,7 @@ class PreparedViews:
         top, bottom = max(0, rows.start - margin), min(height, rows.stop + margin)
         left, right = max(0, columns.start - margin), min(width, columns.stop + margin)
         i = view.index
-        values = self.stack.read(Box((i, top, left), (i + 1, bottom, right)))[0]
+        values: Floats = self.stack.read(Box((i, top, left), (i + 1, bottom, right)))[0]
         if self.stack.dtype.kind == "f":
             values[~np.isfinite(values)] = np.nan
         inside = (

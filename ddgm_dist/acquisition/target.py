@@ -46,7 +46,10 @@ class Views(Protocol):
         that are decoded or rotated whole. Each view is then read once, from its first row to its last.
     """
 
-    by_view: bool
+    @property
+    def by_view(self) -> bool:
+        """See the attribute."""
+        ...
 
     @property
     def shape(self) -> Shape:
