@@ -1,6 +1,7 @@
 """The public names: the one list that both type checkers and ``__init__.py`` read."""
 
 from .acquisition.ingest import ingest
+from .alignment.check import Check, check
 from .errors import DdgmError, InputError, PlanError, StorageError
 from .evaluation.evaluate import Scores, evaluate
 from .inspection.run_status import Status
@@ -20,6 +21,7 @@ from .volumes.store import VolumeStore
 __version__: str
 
 __all__ = [
+    "Check",
     "DdgmError",
     "InputError",
     "Plan",
@@ -33,6 +35,7 @@ __all__ = [
     "Tuning",
     "VolumeStore",
     "__version__",
+    "check",
     "evaluate",
     "ingest",
     "open_result",

@@ -30,6 +30,8 @@ __all__ = ["Intensities", "decide_intensities"]
 # Edge of the boxes, and number of the views, that the gain is estimated from.
 _BOX, _SAMPLES = 512, 8
 
+_NOT_CONVERTED = "kept, though they look like counts"
+
 Floats = NDArray[np.float64]
 
 
@@ -50,6 +52,8 @@ class Intensities:
         Constant that is subtracted where no logarithm is taken.
     sigma_y
         Noise of each view's line integrals by the counts; None where it is unknown.
+    look_like_counts
+        Values look like counts, and are kept as they are.
     """
 
     levels: tuple[float | None, ...]
@@ -58,6 +62,7 @@ class Intensities:
     flat: Reference | None = None
     dark_level: float = 0.0
     sigma_y: tuple[float, ...] | None = None
+    look_like_counts: bool = False
 
 
 def decide_intensities(
@@ -118,6 +123,7 @@ class _Decision:
                 (0,) * count,
                 self.dark,
                 dark_level=level if isinstance(level, float) else 0.0,
+                look_like_counts=why == _NOT_CONVERTED,
             )
         if self.dark is not None:
             record.say("dark field", _value(self.dark), self.dark_from)
@@ -158,7 +164,7 @@ class _Decision:
         self.record.warnings.append(
             f"these look like counts ({law}): give --counts auto, or --counts none if they are not"
         )
-        return False, "as nothing else was asked for"
+        return False, _NOT_CONVERTED
 
     def _asked(self) -> tuple[bool, str] | None:
         """Return whether the options or the source ask for the logarithm; None if they say nothing."""

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from ddgm_dist.cli import manifest
+from ddgm_dist.cli.check import check
 from ddgm_dist.cli.demo import demo
 from ddgm_dist.cli.evaluate import evaluate
 from ddgm_dist.cli.exit_codes import Settings
@@ -35,7 +36,7 @@ def create_app() -> typer.Typer:
     )
     app.callback()(_globals)
     commands = (
-        demo, simulate, ingest, plan, tune, reconstruct, submit, status, evaluate, pyramid, train,
+        demo, simulate, ingest, check, plan, tune, reconstruct, submit, status, evaluate, pyramid, train,
     )  # fmt: skip
     for command in commands:
         app.command(command.__name__)(with_options(command))
