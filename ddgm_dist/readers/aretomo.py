@@ -210,7 +210,7 @@ class _Parts:
 
     def number(self, name: str) -> float:
         value, line = self._entries.get(name, ("0", 0))
-        return self._row(line, value.split(), 1, int(name in ("NumPatches", "Thickness")))[0]
+        return self._row(line, value.split(), 1, int(name == "NumPatches"))[0]
 
     def _entry(self, line: int, text: str) -> None:
         found = _ENTRY.fullmatch(text)
