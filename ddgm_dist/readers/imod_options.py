@@ -146,7 +146,8 @@ class Options:
 def read_options(path: Path, program: Program) -> Options:
     """Options with which a command file runs a program.
 
-    A file without any command is read as if the program were run with its lines.
+    A file without any command is read as if the program were run with its lines, if they are all known
+    options.
 
     Raises
     ------
@@ -169,6 +170,8 @@ def read_options(path: Path, program: Program) -> Options:
         )
     options = Options(path)
     _Reader(program, options).read(runs[0])
+    if not runs[0].program and (options.unknown or options.files):  # some other text
+        raise InputError("command file", str(path), f"does not run IMOD's {name}")
     return options
 
 
