@@ -1,18 +1,17 @@
 """AreTomo's alignments (``.aln``), of versions 1, 2 and 3.
 
-Which images a row and a DarkFrame mean depends on the version. AreTomo 1 and 2 count sections of the
-stack from 0, and AreTomo 3 from 1, where dark frames keep their numbers. Early versions of AreTomo 3
-count the remaining images only, from 0. So the numbering is recognized by its numbers.
+How images are numbered depends on the version, and is recognized by `aretomo_numbering`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ddgm_dist.errors import InputError
+from ddgm_dist.readers.aretomo_numbering import stored_indices
 from ddgm_dist.readers.text import check_whole, number, read_text, whole_number
 from ddgm_dist.views.affine import Affine
 
@@ -87,6 +86,8 @@ class Aln:
 
     Attributes
     ----------
+    path
+        The file.
     raw_size
         Columns, rows and views of the stack; None if the file does not say.
     angle_offset_deg, beta_offset_deg
@@ -101,6 +102,7 @@ class Aln:
         Whether a local alignment follows, which is not read.
     """
 
+    path: Path
     raw_size: tuple[int, int, int] | None
     angle_offset_deg: float
     beta_offset_deg: float
@@ -108,6 +110,30 @@ class Aln:
     dark_frames: tuple[DarkFrame, ...]
     views: tuple[AlnView, ...]
     local: bool
+
+    def by_stack(self, count: int) -> tuple[AlnView | None, ...]:
+        """Views in stored order; None for dark frames.
+
+        Parameters
+        ----------
+        count
+            Images in the stack.
+
+        Raises
+        ------
+        InputError
+            The alignment is of a stack of another number of images.
+        """
+        total = len(self.views) + len(self.dark_frames)
+        if total != count:
+            raise InputError(
+                "aln",
+                str(self.path),
+                f"aligns a stack of {total} images, dark ones included; this one has {count}",
+                "give the .aln file of this stack",
+            )
+        views = {view.stored_index: view for view in self.views}
+        return tuple(views.get(i) for i in range(count))
 
 
 def read_aln(path: Path) -> Aln:
@@ -132,7 +158,7 @@ def read_aln(path: Path) -> Aln:
             "short, or was changed",
             _HINT,
         )
-    stored, dark_stored = _numbering(views, dark, path)
+    stored, dark_stored = stored_indices(views, dark, path)
     patches = parts.patches()
     if patches and len(parts.local) != patches * len(views):
         raise InputError(
@@ -143,6 +169,7 @@ def read_aln(path: Path) -> Aln:
             _HINT,
         )
     return Aln(
+        path=path,
         raw_size=size,
         angle_offset_deg=parts.number("AlphaOffset"),
         beta_offset_deg=parts.number("BetaOffset"),
@@ -210,7 +237,7 @@ class _Parts:
 
     def number(self, name: str) -> float:
         value, line = self._entries.get(name, ("0", 0))
-        return self._row(line, value.split(), 1, int(name in ("NumPatches", "Thickness")))[0]
+        return self._row(line, value.split(), 1, int(name == "NumPatches"))[0]
 
     def _entry(self, line: int, text: str) -> None:
         found = _ENTRY.fullmatch(text)
@@ -245,50 +272,3 @@ class _Parts:
 
     def _error(self, line: int, why: str) -> InputError:
         return InputError("aln", str(self._path), f"line {line} {why}", _HINT)
-
-
-def _numbering(
-    views: list[tuple[float, ...]], dark: list[tuple[float, ...]], path: Path
-) -> tuple[Sequence[int], Sequence[int]]:
-    """Indices in the stack, from 0, of aligned views and of dark frames."""
-    count = len(views) + len(dark)
-    sections = [int(row[0]) for row in views]
-    possible = {
-        (tuple(stored), tuple(frames))
-        for stored, frames in _readings(sections, [(int(f), int(s)) for f, s, _ in dark], count)
-        if sorted([*stored, *frames]) == list(range(count))
-    }
-    if len(possible) > 1:  # a stack that is sorted by angle is the likelier one
-        tilts = [row[-1] for row in (*views, *dark)]
-        possible = {
-            reading for reading in possible if _is_sorted([*reading[0], *reading[1]], tilts)
-        }
-    if len(possible) != 1:
-        raise InputError(
-            "aln",
-            str(path),
-            f"its sections and dark frames fit no numbering of the {count} views of the stack",
-            "align again, or write each view's number in the stack from 1, as AreTomo 3 does",
-        )
-    return next(iter(possible))
-
-
-def _is_sorted(stored: list[int], tilts: list[float]) -> bool:
-    """True if views that are stored so have rising tilt angles."""
-    by_place = [tilt for _, tilt in sorted(zip(stored, tilts, strict=True))]
-    return by_place == sorted(by_place)
-
-
-def _readings(
-    sections: list[int], dark: list[tuple[int, int]], count: int
-) -> Iterator[tuple[list[int], list[int]]]:
-    """Ways to understand the numbers, right or wrong."""
-    for base in (0, 1):
-        yield [s - base for s in sections], [section - base for _, section in dark]
-    # Only the remaining images are numbered, of a stack that is sorted by angle.
-    frames = [frame for frame, _ in dark]
-    if all(section in (frame, frame + 1) for frame, section in dark):
-        kept = [i for i in range(count) if i not in frames]
-        for base in (0, 1):
-            if all(0 <= s - base < len(kept) for s in sections):
-                yield [kept[s - base] for s in sections], frames

@@ -19,16 +19,16 @@ _TILT = Program(
     """
     input:InputProjections output:OutputFile TILTFILE XTILTFILE ZFACTORFILE LOCALFILE
     BoundaryInfoFile WeightAngleFile WeightFile WIDTH SLICE TOTALSLICES THICKNESS OFFSET SHIFT
-    ANGLES* XAXISTILT COMPFRACTION COMPRESS* FULLIMAGE SUBSETSTART IMAGEBINNED LOCALSCALE LOG
+    ANGLES XAXISTILT COMPFRACTION COMPRESS FULLIMAGE SUBSETSTART IMAGEBINNED LOCALSCALE LOG
     RADIAL FalloffIsTrueSigma? MultiplyByGaussian? HammingLikeFilter DENSWEIGHT ExactFilterSize
-    FakeSIRTiterations INCLUDE* EXCLUDELIST2* COSINTERP XTILTINTERP UseGPU ActionIfGPUFails MODE
+    FakeSIRTiterations INCLUDE EXCLUDELIST2 COSINTERP XTILTINTERP UseGPU ActionIfGPUFails MODE
     SCALE MASK PERPENDICULAR? PARALLEL? RotateBy90? AdjustOrigin? TITLE BaseRecFile BaseNumViews
-    SubtractFromBase MinMaxMean REPROJECT* ViewsToReproject recfile:RecFileToReproject
+    SubtractFromBase MinMaxMean REPROJECT ViewsToReproject recfile:RecFileToReproject
     xminmax:XMinAndMaxReproj yminmax:YMinAndMaxReproj zminmax:ZMinAndMaxReproj
     threshold:ThresholdedReproj FlatFilterFraction SIRTIterations SIRTSubtraction?
     StartingIteration VertBoundaryFile VertSliceOutputFile VertForSIRTInput? ConstrainSign
     ProjectModel AngleOutputFile AlignTransformFile DefocusFile PixelForDefocus FBPINTERP
-    REPLICATE* debug:DebugOutput? internal:InternalSIRTSlices param:ParameterFile
+    REPLICATE debug:DebugOutput? internal:InternalSIRTSlices param:ParameterFile
     TextureType help:usage?
     """,
     any_case=True,
@@ -37,25 +37,25 @@ _TILT = Program(
 _NEWSTACK = Program(
     ("newstack", "colornewst", "newst"),
     """
-    input:InputFile* output:OutputFile* fileinlist:FileOfInputs fileoutlist:FileOfOutputs
+    input:InputFile output:OutputFile fileinlist:FileOfInputs fileoutlist:FileOfOutputs
     reverse:ReverseInputFileOrder split:SplitStartingNumber append:AppendExtension
     format:FormatOfOutputFile compression:HDFCompressionIndex volumes:VolumesToRead
     3d:Store3DVolumes chunk:ChunkSizesInXYZ mdoc:UseMdocFiles? remove:RemoveForMdocName
     addback:AddBackForMdocName pixel:PixelSizeFromMdoc? tilt:TiltAngleFile
     reorder:ReorderByTiltAngle angle:AngleFileToReorder newangle:NewAngleOutputFile
-    secs:SectionsToRead* samesec:SameSectionsToRead? fromone:NumberedFromOne?
+    secs:SectionsToRead samesec:SameSectionsToRead? fromone:NumberedFromOne?
     exclude:ExcludeSections twodir:TwoDirectionTiltSeries? skip:SkipSectionIncrement
-    numout:NumberToOutput* replace:ReplaceSections blank:BlankOutput? offset:OffsetsInXandY*
-    applyfirst:ApplyOffsetsFirst? xform:TransformFile uselines:UseTransformLines*
+    numout:NumberToOutput replace:ReplaceSections blank:BlankOutput? offset:OffsetsInXandY
+    applyfirst:ApplyOffsetsFirst? xform:TransformFile uselines:UseTransformLines
     onexform:OneTransformPerFile? phase:PhaseShiftFFT? rotate:RotateByAngle
     expand:ExpandByFactor shrink:ShrinkByFactor antialias:AntialiasFilter bin:BinByFactor
     oddeven:AllowOddEvenChange? ftreduce:FourierReduceByFactor ftexpand:FourierExpandByFactor
-    noise:NoisePadForFFT? distort:DistortionField imagebinned:ImagesAreBinned fields:UseFields*
-    subarea:SubareaOffsetsXandY* gradient:GradientFile origin:AdjustOrigin?
+    noise:NoisePadForFFT? distort:DistortionField imagebinned:ImagesAreBinned fields:UseFields
+    subarea:SubareaOffsetsXandY gradient:GradientFile origin:AdjustOrigin?
     linear:LinearInterpolation? nearest:NearestNeighbor? size:SizeToOutputInXandY
     mode:ModeToOutput bytes:BytesSignedInOutput strip:StripExtraHeader? float:FloatDensities
     meansd:MeanAndStandardDeviation contrast:ContrastBlackWhite scale:ScaleMinAndMax
-    map:MapFromRange multadd:MultiplyAndAdd* fixrange:FixRangeIfNeeded rfparam:RangeFixingParams
+    map:MapFromRange multadd:MultiplyAndAdd fixrange:FixRangeIfNeeded rfparam:RangeFixingParams
     fill:FillValue taper:TaperAtFill memory:MemoryLimit test:TestLimits megasec:MaxMegaSections
     quiet:QuietOutput? print:PrintXYSizeAndExit? verbose:VerboseOutput param:ParameterFile
     help:usage?

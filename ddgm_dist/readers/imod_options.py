@@ -33,8 +33,8 @@ class Program:
     names
         Names under which it is run; the first one is used in messages.
     options
-        Name of each option, or ``short:Name``, with blanks between them. ``?`` follows one without a
-        value, and ``*`` one that may be given several times.
+        Name of each option, or ``short:Name``, with blanks between them; ``?`` follows one without a
+        value.
     any_case
         Whether upper and lower case in names of options are the same.
     reads_input
@@ -48,7 +48,7 @@ class Program:
     reads_input: bool = False
 
     def find(self, given: str) -> tuple[str, str] | None:
-        """Name and kind (``?``, ``*`` or empty) of a possibly abbreviated option; None if unknown.
+        """Name and kind (``?`` or empty) of a possibly abbreviated option; None if unknown.
 
         Raises
         ------
@@ -68,7 +68,7 @@ class Program:
         """Full name and kind of an option by each of its names."""
         table = {}
         for option in self.options.split():
-            names = option.rstrip("?*")
+            names = option.rstrip("?")
             full = names.rpartition(":")[2]
             for name in names.split(":"):
                 table[name.lower() if self.any_case else name] = full, option[len(names) :]
@@ -146,7 +146,8 @@ class Options:
 def read_options(path: Path, program: Program) -> Options:
     """Options with which a command file runs a program.
 
-    A file without any command is read as if the program were run with its lines.
+    A file without any command is read as if the program were run with its lines, if they are all known
+    options.
 
     Raises
     ------
@@ -169,6 +170,8 @@ def read_options(path: Path, program: Program) -> Options:
         )
     options = Options(path)
     _Reader(program, options).read(runs[0])
+    if not runs[0].program and (options.unknown or options.files):  # some other text
+        raise InputError("command file", str(path), f"does not run IMOD's {name}")
     return options
 
 
@@ -275,10 +278,7 @@ class _Reader:
         value = value or ("1" if kind == "?" else "")
         if not value:
             raise self._error(line, f"{full} lacks its value")
-        values = self._options.values.setdefault(full, [])
-        if kind != "*":
-            values.clear()
-        values.append((value, line))
+        self._options.values.setdefault(full, []).append((value, line))
 
     def _is_option(self, name: str) -> bool:
         """True for an option, abbreviated without ambiguity."""

@@ -82,7 +82,7 @@ class Mdoc:
     image_size
         Columns and rows.
     pixel_size_nm
-        Size of a pixel.
+        Size of a pixel: the global entry, or what all sections agree on.
     voltage_kv
         Accelerating voltage.
     binning
@@ -174,7 +174,7 @@ def read_mdoc(path: Path) -> Mdoc:
         path=path,
         image_file=top.text("ImageFile"),
         image_size=None if size is None else (size[0], size[1]),
-        pixel_size_nm=_pixel_size(top),
+        pixel_size_nm=_pixel_size(top) or _common([s.pixel_size_nm for s in sections]),
         voltage_kv=top.number("Voltage"),
         binning=_binning(document, sections, path),
         tilt_axis_deg=axis,

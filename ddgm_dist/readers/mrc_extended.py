@@ -123,10 +123,9 @@ def _read(path: Path, header: MrcHeader) -> _Extended | None:
 
 
 def _byte_order(first: bytes, header: MrcHeader) -> str:
-    """The byte order in which the header has the size that was read from it."""
-    size = header.shape[::-1]
-    same = tuple(int(n) for n in np.frombuffer(first, "<i4", 3)) == size
-    return "<" if same else ">"
+    """The byte order in which the header has the rows and sections that were read from it."""
+    rows, sections = (int(n) for n in np.frombuffer(first, "<i4", 2, 4))
+    return "<" if (sections, rows) == header.shape[:2] else ">"
 
 
 def _kind(extended_type: str, integers: int, reals: int) -> str:

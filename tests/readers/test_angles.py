@@ -128,7 +128,7 @@ def test_angles_that_no_tilt_series_has_are_refused():
     with pytest.raises(InputError, match="radians"):
         check_angles(np.deg2rad(np.arange(0.0, 70.0, 2.0)).tolist(), "a.tlt")
     for turn in (180.0, 360.0):
-        with pytest.raises(InputError, match="these are radians.*multiply by 57"):
+        with pytest.raises(InputError, match=r"these are radians.*multiply by 57"):
             check_angles(np.deg2rad(np.linspace(0.0, turn, 91)).tolist(), "a.tlt")
 
 
@@ -157,7 +157,7 @@ def test_repeated_views_are_named_and_allowed(caplog):
 
 def test_a_list_whose_last_angle_lost_digits_is_refused(tmp_path):
     (tmp_path / "a.tlt").write_text("-60.00\n-57.00\n-54.00\n-5")
-    with pytest.raises(InputError, match="angles = .*cut short: its last number, '-5'"):
+    with pytest.raises(InputError, match=r"angles = .*cut short: its last number, '-5'"):
         read_angles(tmp_path / "a.tlt")
     (tmp_path / "a.tlt").write_text("-60.25,\n-57.25,\n-54.25,\n-51.25")
     assert read_angles(tmp_path / "a.tlt") == (-60.25, -57.25, -54.25, -51.25)

@@ -76,6 +76,14 @@ def test_sections_of_the_images_that_remain(read, dark, second):
     assert [TILTS[v.stored_index] for v in ours.views] == kept
 
 
+def test_views_of_a_stack_are_in_stored_order_without_the_dark_ones(read):
+    ours = read(aln(*some_dark(1, (0, 5))))
+    views = ours.by_stack(7)
+    assert [view and view.tilt_deg for view in views] == [None, *TILTS[1:5], None, TILTS[6]]
+    with pytest.raises(InputError, match=r"aligns a stack of 7 images, dark ones included; .* 5"):
+        ours.by_stack(5)
+
+
 def test_an_unsorted_stack_of_a_dose_symmetric_series(read):
     """AreTomo 1 and 2 sort views by angle, and number them as they are stored."""
     stored = [0.0, 20.0, -20.0, 40.0, -40.0, 60.0, -60.0]

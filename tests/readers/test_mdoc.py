@@ -96,6 +96,15 @@ def test_images_without_a_section_and_entries_that_are_missing_are_none(read):
     assert read("PixelSpacing = 0\n[ZValue = 0]\n").pixel_size_nm is None
 
 
+def test_what_all_sections_agree_on_stands_for_a_global_entry(read):
+    ours = read(mdoc(title="").split("\n", 1)[1])
+    assert (ours.pixel_size_nm, ours.binning) == (pytest.approx(0.135), 1)
+    ours = read(
+        with_line("\nPixelSpacing", "\nPixelSize").replace("PixelSpacing = 1.35", "A = 0", 1)
+    )
+    assert ours.pixel_size_nm is None
+
+
 def test_numbers_from_one_are_understood_with_a_warning(read, caplog):
     text = mdoc(0) + "".join(mdoc_section(i) for i in (1, 2, 3))
     with caplog.at_level(logging.WARNING):
