@@ -37,6 +37,7 @@ def test_counts_too_low_are_floored_and_counted() -> None:
     # Half of a quantum of 4 counts, and a share of the white field if nothing is known.
     np.testing.assert_allclose(line_integrals([[0.0]], 100, gain=4)[0], -np.log(0.02), rtol=1e-6)
     np.testing.assert_allclose(line_integrals([[0.0]], 100)[0], -np.log(1e-4), rtol=1e-6)
+    assert line_integrals([[-np.inf, 1.0]], 100)[1] == 0
     integers = np.array([[0, 10]], dtype=np.int16)
     assert line_integrals(integers, 10, floor=1)[1] == 1
 

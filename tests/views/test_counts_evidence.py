@@ -32,6 +32,12 @@ def test_gains_faulty_views_and_an_inclined_slab_are_borne() -> None:
     assert looks_like_counts(means(counts(0.6 * tissue(0, 10.0), 300)), ANGLES) is not None
 
 
+def test_the_shape_is_seen_in_a_lesser_range_too() -> None:
+    near = np.abs(ANGLES) <= 45
+    found = looks_like_counts(means(counts(0.6 * tissue(), 300)[near]), ANGLES[near])
+    assert found is not None
+
+
 def test_exposures_are_taken_into_account() -> None:
     exposure = 1 / np.cos(np.radians(ANGLES)) ** 2
     average = means(counts(0.6 * tissue(), 100 * exposure))
@@ -56,6 +62,9 @@ def test_a_fading_beam_alone_is_no_evidence(gain: float) -> None:
         assert looks_like_counts(fading, ANGLES, order=DOSE_SYMMETRIC) is None
         if gain == 0:
             assert looks_like_counts(fading, ANGLES) is None
+            # A line against the tilt's magnitude, which without the order shows by its shape alone.
+            near = np.arange(-45.0, 46.0, 3.0)
+            assert looks_like_counts(np.exp(-loss * np.abs(near) / 60), near) is None
         one_way = np.exp(-loss * np.arange(len(ANGLES)) / len(ANGLES)) * noise
         assert looks_like_counts(one_way, ANGLES) is None
 
@@ -75,6 +84,8 @@ def test_line_integrals_and_normalised_views_are_no_counts() -> None:
     centred = integrals - integrals.mean(axis=(1, 2), keepdims=True)
     assert looks_like_counts(means(centred), ANGLES) is None
     assert looks_like_counts(np.ones(41), ANGLES) is None
+    # A mean that falls by a few per cent harms little, and may have any cause.
+    assert looks_like_counts(np.exp(-0.05 / np.cos(np.radians(ANGLES))), ANGLES) is None
     assert looks_like_counts(np.zeros(41), ANGLES) is None
     assert looks_like_counts(np.full(41, np.nan), ANGLES) is None
     assert looks_like_counts([3.0], [0.0]) is None

@@ -96,6 +96,8 @@ def test_a_fading_beam_is_told_from_the_slab_by_the_order() -> None:
     assert np.std(off(found, 300 * fading)) < 0.02
     with pytest.raises(InputError, match="does not fall with the tilt"):
         estimate(counts(0 * tissue(), 300 * fading), order=DOSE_SYMMETRIC)
+    with pytest.raises(InputError, match="does not fall with the tilt"):
+        estimate(counts(0 * tissue(), 300 * fading))
 
 
 @pytest.mark.parametrize("columns", [14, 30, 70])
