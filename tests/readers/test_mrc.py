@@ -4,6 +4,7 @@ import bz2
 import gzip
 import itertools
 import lzma
+import pickle
 import struct
 
 import mrcfile
@@ -381,6 +382,28 @@ def test_views_of_pixels_that_are_not_square_are_refused(tmp_path):
         else:
             with pytest.raises(InputError, match=r"not square: 2 nm along x, 2.062 nm"):
                 open_mrc(path, tilt_series=True)
+
+
+def test_a_size_that_programs_write_where_they_know_none_is_said(tmp_path, caplog):
+    path = patch(write(tmp_path / "a.mrc", STACK), sampling=(32, 16, 3), cell=(32.0, 16.0, 3.0))
+    assert open_mrc(path, tilt_series=True).pixel_size_nm == pytest.approx(0.1)
+    assert "exactly 1 angstrom" in caplog.text
+    caplog.clear()
+    open_mrc(patch(path, cell=(32.1, 16.05, 3.0)), tilt_series=True)
+    assert not caplog.text
+
+
+def test_they_are_pickled_without_their_pixels(tmp_path):
+    data = np.random.default_rng(0).integers(0, 15, (20, 30, 40)).astype(np.int8)
+    plain = write(tmp_path / "a.mrc", data)
+    permuted = patch(write(tmp_path / "b.mrc", data), axes=(3, 1, 2))
+    four_bits = patch(write(tmp_path / "c.mrc", data), mode=101, size=(80, 30, 20))
+    signed = patch(write(tmp_path / "d.mrc", data - 20), imod=(1146047817, 1), statistics=OPEN)
+    for path in (plain, permuted, four_bits, signed):
+        raw = pickle.dumps(open_mrc(path))
+        assert len(raw) < 2000
+        box = Box((1, 2, 3), (4, 5, 6))
+        np.testing.assert_array_equal(pickle.loads(raw).read(box), read(path)[box.slices()])
 
 
 TILT = b"TILT: Tomographic reconstruction                        30-Nov-15  12:29:39"
