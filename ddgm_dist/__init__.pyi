@@ -1,5 +1,6 @@
 """The public names: the one list that both type checkers and ``__init__.py`` read."""
 
+from .acquisition.ingest import ingest
 from .errors import DdgmError, InputError, PlanError, StorageError
 from .evaluation.evaluate import Scores, evaluate
 from .inspection.run_status import Status
@@ -10,7 +11,6 @@ from .remote.submit import submit
 from .runs.plan import plan
 from .runs.reconstruct import Result, reconstruct
 from .simulation.simulate import simulate
-from .tilts.ingest import ingest
 from .tilts.series import TiltSeries
 from .training.train import TrainingResult, train
 from .tuning.result import Tuning

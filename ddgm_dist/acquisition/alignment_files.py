@@ -10,7 +10,6 @@ from pathlib import Path
 
 from ddgm_dist.acquisition.companions import Companions
 from ddgm_dist.acquisition.options import IngestOptions
-from ddgm_dist.tilts.provenance import Provenance
 from ddgm_dist.acquisition.sources import Source
 from ddgm_dist.errors import InputError
 from ddgm_dist.readers.aretomo import Aln, read_aln
@@ -21,6 +20,7 @@ from ddgm_dist.readers.imod_commands import (
     read_tilt_command,
 )
 from ddgm_dist.readers.imod_transforms import read_axis_tilts, read_xf
+from ddgm_dist.tilts.provenance import Provenance
 from ddgm_dist.views.affine import Affine
 
 __all__ = ["Alignment", "find_alignment"]
@@ -89,76 +89,91 @@ def find_alignment(source: Source, options: IngestOptions, record: Provenance) -
 
 
 def _affines(source: Source, options: IngestOptions, record: Provenance) -> Alignment:
-    views, height, width = source.stack.shape
-    beside, given = source.companions, options.xf
-    if given is None and beside is not None and not (beside.aligned or beside.prealigned):
-        if beside.xf is not None and beside.aln is not None:
-            raise InputError(
-                "xf",
-                f"{beside.xf.name} and {beside.aln.name}",
-                "both say how the images are aligned",
-                "name one of them with --xf FILE, or give --xf none if they are aligned",
-            )
-        given = beside.xf or beside.aln
-    elif beside is not None and isinstance(options.xf, Path | None):
-        for path in (beside.xf, beside.aln):
-            if path is not None and path != options.xf:
-                why = "the stack is aligned already, by its name"
-                record.skip(path.name, why if options.xf is None else "--xf names another file")
-    if isinstance(given, Path):
+    path = _chosen_file(source, options, record)
+    if path is not None:
         if options.tilt_axis_angle is not None or options.tilt_axis != "rows":
             raise InputError(
                 "tilt_axis_angle",
                 options.tilt_axis_angle or options.tilt_axis,
-                f"turns the images, and so does {given.name}",
+                f"turns the images, and so does {path.name}",
                 "give --xf none to turn them by the angle alone",
             )
-        _skip_axes(source, record, f"{given.name} turns the images")
-        if given.suffix.lower() == _ALN:
-            return _by_aln(given, source, record, chosen=options.xf is not None)
-        return _by_xf(given, source, beside, record)
-    if given == "none" and beside is not None:
-        for path in (beside.xf, beside.aln):
-            if path is not None:
-                record.skip(path.name, "--xf none: the images are taken as they are")
-    degrees, origin = _axis(source, options, record, untouched=given == "none")
+        _skip_axes(source, record, f"{path.name} turns the images")
+        if path.suffix.lower() == _ALN:
+            return _by_aln(path, source, record, chosen=options.xf is not None)
+        return _by_xf(path, source, record)
+    degrees, origin = _axis(source, options, record)
     affine = Affine.turn_axis(degrees)
-    size = _turned_size(affine, (height, width))
+    views, height, width = source.stack.shape
     record.say("tilt axis", f"{degrees:g} degrees from the vertical", origin)
-    if not affine.is_identity:
-        record.say("alignment", "images are turned so that the axis is vertical", origin)
+    what = "images are turned so that the axis is vertical"
+    if affine.is_identity:
+        what = "none: images are taken as aligned"
+    record.say("alignment", what, origin)
+    return Alignment((affine,) * views, _turned_size(affine, (height, width)))
+
+
+def _chosen_file(source: Source, options: IngestOptions, record: Provenance) -> Path | None:
+    """The ``.xf`` or ``.aln`` file that aligns the images; None where none does.
+
+    Raises
+    ------
+    InputError
+        There are both, and none was chosen.
+    """
+    beside, given = source.companions, options.xf
+    near = [] if beside is None else [p for p in (beside.xf, beside.aln) if p is not None]
+    if isinstance(given, Path):
+        why = "--xf names another file"
+    elif given == "none":
+        why = "--xf none: the images are taken as they are"
+    elif _is_aligned(source):
+        why = "the stack is aligned already, by its name"
     else:
-        record.say("alignment", "none: images are taken as aligned", origin)
-    return Alignment((affine,) * views, size)
-
-
-def _axis(
-    source: Source, options: IngestOptions, record: Provenance, *, untouched: bool
-) -> tuple[float, str]:
-    """Angle of the tilt axis from the vertical, degrees, and where it comes from."""
-    if options.tilt_axis_angle is not None:
-        _skip_axes(source, record, "--tilt-axis-angle counts")
-        return options.tilt_axis_angle, "--tilt-axis-angle"
-    if options.tilt_axis == "columns":
-        _skip_axes(source, record, "--tilt-axis counts")
-        return -90.0, "--tilt-axis columns"
-    beside = source.companions
-    if untouched:
-        _skip_axes(source, record, "--xf none: the images are taken as they are")
-        return 0.0, "--xf none"
-    if beside is not None and (beside.aligned or beside.prealigned):
-        _skip_axes(source, record, "the stack is aligned already, by its name")
-        if beside.prealigned:
-            record.warnings.append(
-                f"{source.path} is aligned coarsely, by its name: its tilt axis is not turned, and "
-                "shifts remain; ingest the raw stack with its .xf instead"
+        if len(near) > 1:
+            raise InputError(
+                "xf",
+                " and ".join(path.name for path in near),
+                "both say how the images are aligned",
+                "name one of them with --xf FILE, or give --xf none if they are aligned",
             )
-        return 0.0, f"name of {Path(source.path).name}"
-    if source.mdoc is not None and source.mdoc.tilt_axis_deg is not None:
+        return near[0] if near else None
+    for path in near:
+        if path != given:
+            record.skip(path.name, why)
+    return given if isinstance(given, Path) else None
+
+
+def _is_aligned(source: Source) -> bool:
+    """Return whether the stack is an aligned one by its name, if only coarsely."""
+    beside = source.companions
+    return beside is not None and (beside.aligned or beside.prealigned)
+
+
+def _axis(source: Source, options: IngestOptions, record: Provenance) -> tuple[float, str]:
+    """Angle of the tilt axis from the vertical, degrees, and where it comes from."""
+    name = Path(source.path).name
+    if options.tilt_axis_angle is not None:
+        found = options.tilt_axis_angle, "--tilt-axis-angle"
+    elif options.tilt_axis == "columns":
+        found = -90.0, "--tilt-axis columns"
+    elif options.xf == "none":
+        found = 0.0, "--xf none"
+    elif _is_aligned(source):
+        found = 0.0, f"name of {name}"
+        if source.companions is not None and source.companions.prealigned:
+            record.warnings.append(
+                f"{name} is aligned coarsely, by its name: its tilt axis is not turned, and shifts "
+                "remain; ingest the raw stack with its .xf instead"
+            )
+    elif source.mdoc is not None and source.mdoc.tilt_axis_deg is not None:
         return source.mdoc.tilt_axis_deg, f"{_mdoc_name(source)}, {source.mdoc.tilt_axis_from}"
-    if source.axis_deg is not None:
+    elif source.axis_deg is not None:
         return source.axis_deg, source.axis_from
-    return 0.0, "assumed: no file says otherwise"
+    else:
+        return 0.0, "assumed: no file says otherwise"
+    _skip_axes(source, record, f"{found[1]} counts")
+    return found
 
 
 def _skip_axes(source: Source, record: Provenance, why: str) -> None:
@@ -173,9 +188,7 @@ def _mdoc_name(source: Source) -> str:
     return Path(source.path).name if source.mdoc is None else source.mdoc.path.name
 
 
-def _by_xf(
-    path: Path, source: Source, beside: Companions | None, record: Provenance
-) -> Alignment:
+def _by_xf(path: Path, source: Source, record: Provenance) -> Alignment:
     views, height, width = source.stack.shape
     affines = read_xf(path)
     if len(affines) != views:
@@ -194,7 +207,7 @@ def _by_xf(
             "handedness of the specimen",
         )
     size, origin = _turned_size(affines[views // 2], (height, width)), path.name
-    newstack = _newstack(path, beside, record)
+    newstack = _newstack(path, source.companions, record)
     if newstack is not None and newstack.size_out is not None:
         binned = newstack.bin_by
         columns, rows = newstack.size_out
@@ -208,9 +221,7 @@ def _by_xf(
     return Alignment(affines, size)
 
 
-def _newstack(
-    xf: Path, beside: Companions | None, record: Provenance
-) -> NewstackCommand | None:
+def _newstack(xf: Path, beside: Companions | None, record: Provenance) -> NewstackCommand | None:
     """IMOD's command that applies the transforms, if it is about this file."""
     path = None if beside is None else beside.newstack_command
     if path is None:
@@ -258,7 +269,9 @@ def _by_aln(path: Path, source: Source, record: Provenance, *, chosen: bool) -> 
     record.say("alignment", f"{len(aln.views)} views, AreTomo", path.name)
     if aln.angle_offset_deg:
         record.say(
-            "AreTomo's AlphaOffset", f"{aln.angle_offset_deg:g} degrees", f"{path.name}, in its angles"
+            "AreTomo's AlphaOffset",
+            f"{aln.angle_offset_deg:g} degrees",
+            f"{path.name}, in its angles",
         )
     return Alignment(
         tuple(affines),
@@ -298,12 +311,17 @@ def _with_tilt_command(
             "so much along y, which the thickness must leave room for",
         )
     if command.shift_x:
-        record.skip(path.name, f"SHIFT {command.shift_x:g} along x: the whole field is reconstructed")
+        record.skip(
+            path.name, f"SHIFT {command.shift_x:g} along x: the whole field is reconstructed"
+        )
     if command.shift_z:
         record.say("shift of the slab", f"{command.shift_z * scale:g} pixels along z", path.name)
     if command.axis_offset_px:
         record.say("offset of the axis", f"{command.axis_offset_px * scale:g} pixels", path.name)
-    for name, what in ((command.local_file, "local alignments"), (command.zfactor_file, "Z factors")):
+    for name, what in (
+        (command.local_file, "local alignments"),
+        (command.zfactor_file, "Z factors"),
+    ):
         if name:
             record.warnings.append(f"{path.name}: the {what} of {name} are not used")
     if command.geometry_not_read:

@@ -95,9 +95,7 @@ def find_companions(stack: Path) -> Companions:
         xtilt=first(near[0]),
         xf=first(f"{base}.xf", f"{base}_fid.xf"),
         aln=first(f"{base}.aln", f"{stack.name}.aln", f"{base}.mrc.aln", f"{base}.st.aln"),
-        mdoc=first(
-            f"{stack.name}.mdoc", f"{base}.mdoc", f"{base}.mrc.mdoc", f"{base}.st.mdoc"
-        ),
+        mdoc=first(f"{stack.name}.mdoc", f"{base}.mdoc", f"{base}.mrc.mdoc", f"{base}.st.mdoc"),
         tilt_command=tilt,
         newstack_command=newstack,
         other=tuple(path for path in other if path is not None),

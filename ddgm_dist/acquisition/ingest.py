@@ -62,7 +62,7 @@ def ingest(
     pixel_size_nm: float | None = None,
     rows: slice | None = None,
     columns: slice | None = None,
-    bin: int = 1,  # noqa: A002 - the field's word
+    bin: int = 1,
     counts: Counts | str | None = None,
     dark: float | str | Path | None = None,
     flat: float | str | Path | None = None,
@@ -122,8 +122,8 @@ def ingest(
     counts
         Values are counts or another transmission: take the logarithm against the beam. ``auto``
         estimates the beam of each view; a number is that of all views, a file has one per view.
-        ``none`` keeps the values. By default counts are converted where flat fields belong to the source,
-        or where both the values and the files of a microscope say that they are counts.
+        ``none`` keeps the values. By default counts are converted where flat fields belong to the
+        source, or where both the values and the files of a microscope say that they are counts.
     dark, flat
         Vacuum or dark field to subtract, flat field to divide by: a number, or a file with an image.
         By default what the source says.
@@ -324,9 +324,7 @@ class _Ingest:
             flat=intensities.flat,
         )
         turned = any(abs(view.affine.a12) > 0 for view in layout.views)
-        prepared = replace(
-            prepared, by_view=self.source.by_view or turned or prepared.is_resampled
-        )
+        prepared = replace(prepared, by_view=self.source.by_view or turned or prepared.is_resampled)
         if prepared.is_plain or not self.options.despike:
             return prepared
         spared = tuple(
@@ -335,9 +333,7 @@ class _Ingest:
         )
         return replace(prepared, views=spared)
 
-    def _say_views(
-        self, layout: Layout, intensities: Intensities, hot: Sequence[int]
-    ) -> None:
+    def _say_views(self, layout: Layout, intensities: Intensities, hot: Sequence[int]) -> None:
         """Record what was done to each view, and the sums."""
         sigma = intensities.sigma_y or (None,) * len(layout.views)
         self.record.views = [

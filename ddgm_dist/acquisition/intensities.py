@@ -14,10 +14,11 @@ from ddgm_dist.acquisition.layout import Layout
 from ddgm_dist.acquisition.options import IngestOptions
 from ddgm_dist.acquisition.prepared import Reference
 from ddgm_dist.acquisition.reference_files import read_levels, read_reference
-from ddgm_dist.acquisition.sources import Source
+from ddgm_dist.acquisition.sources import FRAMES, Source
 from ddgm_dist.acquisition.survey import mean_frame
 from ddgm_dist.core.box import Box
 from ddgm_dist.errors import InputError
+from ddgm_dist.readers.mdoc import MdocSection
 from ddgm_dist.tilts.provenance import Provenance
 from ddgm_dist.views.counts_evidence import looks_like_counts
 from ddgm_dist.views.levels import Levels, estimate_levels
@@ -138,17 +139,9 @@ class _Decision:
 
     def _logarithm(self) -> tuple[bool, str]:
         """Return whether the logarithm is taken, and why."""
-        options = self.options
-        if options.log:
-            return True, "--log"
-        if options.polarity == "bright":
-            return False, "--polarity bright"
-        if options.counts is not None:
-            return options.counts != "none", f"--counts {options.counts}"
-        if options.polarity == "dark":
-            return True, "--polarity dark"
-        if self.flat is not None:
-            return True, f"a flat field belongs to the source ({self.flat_from})"
+        asked = self._asked()
+        if asked is not None:
+            return asked
         order = None if self.source.mdoc is None else [v.index for v in self.layout.views]
         found = looks_like_counts(
             self._means(), self.angles, order=order, exposures=self._exposures()
@@ -166,6 +159,20 @@ class _Decision:
             f"these look like counts ({law}): give --counts auto, or --counts none if they are not"
         )
         return False, "as nothing else was asked for"
+
+    def _asked(self) -> tuple[bool, str] | None:
+        """Return whether the options or the source ask for the logarithm; None if they say nothing."""
+        options = self.options
+        found: list[tuple[bool, str] | None] = [
+            (True, "--log") if options.log else None,
+            (False, "--polarity bright") if options.polarity == "bright" else None,
+            None
+            if options.counts is None
+            else (options.counts != "none", f"--counts {options.counts}"),
+            (True, "--polarity dark") if options.polarity == "dark" else None,
+            None if self.flat is None else (True, f"a flat field ({self.flat_from})"),
+        ]
+        return next((answer for answer in found if answer is not None), None)
 
     def _levels(self) -> tuple[tuple[float, ...], str]:
         """Beam of each view, and where it comes from."""
@@ -194,9 +201,7 @@ class _Decision:
             warnings.simplefilter("ignore", RuntimeWarning)  # views without a pixel
             means = [float(np.nanmean(image)) for image in images]
             quantiles = [np.nanquantile(image, QUANTILES) for image in images]
-        return estimate_levels(
-            means, self.angles, np.array(quantiles), exposures=self._exposures()
-        )
+        return estimate_levels(means, self.angles, np.array(quantiles), exposures=self._exposures())
 
     def _thumbnail(self, statistics: ViewStatistics) -> Floats:
         """A small image without the dark field, and divided by the flat field where there is one."""
@@ -213,9 +218,11 @@ class _Decision:
     def _exposures(self) -> list[float] | None:
         """Dose of each view, where the mdoc has all of them."""
         mdoc = self.source.mdoc
-        if mdoc is None or self.source.kind != "MRC":
+        if mdoc is None:
             return None
-        sections = mdoc.by_stack(self.source.stack.shape[0])
+        sections: Sequence[MdocSection | None] = mdoc.sections
+        if self.source.kind != FRAMES:
+            sections = mdoc.by_stack(self.source.stack.shape[0])
         doses = list[float]()
         for view in self.layout.views:
             section = sections[view.index]
@@ -231,7 +238,9 @@ class _Decision:
         top, left = max(0, (height - _BOX) // 2), max(0, (width - _BOX) // 2)
         bottom, right = min(height, top + _BOX), min(width, left + _BOX)
         chosen = {views[i].index for i in np.linspace(0, len(views) - 1, _SAMPLES).astype(int)}
-        images = [stack.read(Box((i, top, left), (i + 1, bottom, right)))[0] for i in sorted(chosen)]
+        images = [
+            stack.read(Box((i, top, left), (i + 1, bottom, right)))[0] for i in sorted(chosen)
+        ]
         part = slice(top, bottom), slice(left, right)
         dark = 0.0 if self.dark is None else float(np.mean(self.dark.part(*part)))
         gain = estimate_gain(images, dark)

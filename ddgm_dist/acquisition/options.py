@@ -76,10 +76,14 @@ class IngestOptions:
             )
         if self.polarity == "bright" and (self.log or self.counts not in (None, "none")):
             raise InputError(
-                "polarity", "bright", "says that the signal adds up along the ray, without logarithm"
+                "polarity",
+                "bright",
+                "says that the signal adds up along the ray, without logarithm",
             )
         if self.log and self.counts not in (None, "none"):
-            raise InputError("log", "true", "takes a logarithm, and so does counts: give one of them")
+            raise InputError(
+                "log", "true", "takes a logarithm, and so does counts: give one of them"
+            )
         bad = [view for view in self.exclude if view < 1]
         if bad:
             raise InputError("exclude", bad[0], "must be the number of a view, from 1")

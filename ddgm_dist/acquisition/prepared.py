@@ -13,7 +13,7 @@ from ddgm_dist.views.affine import Affine
 from ddgm_dist.views.binning import bin_view
 from ddgm_dist.views.counts import line_integrals
 from ddgm_dist.views.despike import MARGIN, despike
-from ddgm_dist.views.resample import moves_pixels, resample
+from ddgm_dist.views.resample import covers, moves_pixels, resample
 
 __all__ = ["PreparedView", "PreparedViews", "Reference"]
 
@@ -54,7 +54,7 @@ class PreparedView:
     """
 
     index: int
-    affine: Affine = Affine()
+    affine: Affine
     threshold: float | None = None
     level: float | None = None
 
@@ -114,7 +114,7 @@ class PreparedViews:
     @property
     def has_outside(self) -> bool:
         """True if a view may leave a part of the stored image unmeasured."""
-        return any(not v.affine.is_identity for v in self.views) or self._binned() != self.size
+        return any(not covers(v.affine, self._binned(), self.size) for v in self.views)
 
     def read(self, box: Box) -> Floats:
         """The values of a box, float32; NaN where nothing was measured.
@@ -177,11 +177,12 @@ class PreparedViews:
         top, bottom = max(0, rows.start - margin), min(height, rows.stop + margin)
         left, right = max(0, columns.start - margin), min(width, columns.stop + margin)
         i = view.index
-        values = self.stack.read(Box((i, top, left), (i + 1, bottom, right)))[0]
+        values: Floats = self.stack.read(Box((i, top, left), (i + 1, bottom, right)))[0]
         if self.stack.dtype.kind == "f":
             values[~np.isfinite(values)] = np.nan
-        inside = slice(rows.start - top, rows.stop - top), slice(
-            columns.start - left, columns.stop - left
+        inside = (
+            slice(rows.start - top, rows.stop - top),
+            slice(columns.start - left, columns.stop - left),
         )
         if view.threshold is None:
             return values[inside]

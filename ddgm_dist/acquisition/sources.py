@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ddgm_dist.acquisition.companions import (
@@ -25,7 +25,10 @@ from ddgm_dist.readers.mrc_extended import extended_angles
 from ddgm_dist.readers.mrc_header import read_header
 from ddgm_dist.readers.mrc_labels import axis_in_labels
 
-__all__ = ["Source", "open_source"]
+__all__ = ["FRAMES", "Source", "open_source"]
+
+# Format of single images that an mdoc names.
+FRAMES = "images named by an mdoc"
 
 _HDF5 = (".h5", ".hdf5", ".hdf", ".nxs", ".nx", ".he5")
 _TIFF = (".tif", ".tiff")
@@ -105,7 +108,7 @@ def open_source(place: Place, dataset: str | None = None, *, angles: bool = True
         It does not exist, is no such file, or cannot be read.
     """
     if is_zarr(place):
-        return _zarr(place, dataset)
+        return _zarr(place, dataset, angles=angles)
     if not isinstance(place, Path):
         raise InputError(
             "source", str(place), "is in an object store, where only Zarr is read", "copy it here"
@@ -117,7 +120,7 @@ def open_source(place: Place, dataset: str | None = None, *, angles: bool = True
         found = _mrc(stack) if stack else _images(place)
     else:
         found = _by_suffix(place, dataset, angles=angles)
-    if dataset is not None and found.kind not in ("HDF5", "NumPy archive"):
+    if dataset is not None and found.kind not in ("HDF5", "NumPy archive", "Zarr"):
         raise InputError(
             "dataset", dataset, f"names an array, but {place} ({found.kind}) holds only one"
         )
@@ -143,12 +146,11 @@ def _by_suffix(path: Path, dataset: str | None, *, angles: bool) -> Source:
 
 
 def _mrc(path: Path) -> Source:
-    companions = find_companions(path)
     stack = open_mrc(path)
     header = read_header(path, path.stat().st_size)
     angles = extended_angles(path, header)
     axis = axis_in_labels(path)
-    return Source(
+    source = Source(
         str(path),
         stack,
         "MRC",
@@ -156,12 +158,11 @@ def _mrc(path: Path) -> Source:
         angles_from=f"extended header of {path.name}",
         pixel_size_nm=stack.pixel_size_nm,
         pixel_from=f"header of {path.name}",
-        companions=companions,
-        mdoc=None if companions.mdoc is None else read_mdoc(companions.mdoc),
         axis_deg=axis,
         axis_from=f"labels of {path.name}",
         files=(path,),
     )
+    return _with_companions(source, path)
 
 
 def _mdoc(path: Path) -> Source:
@@ -176,7 +177,7 @@ def _mdoc(path: Path) -> Source:
         if named.is_file() and named.suffix.lower() in STACK_SUFFIXES:
             found = _mrc(named)
             if found.companions is None or found.companions.mdoc != path:
-                return Source(**{**vars(found), "mdoc": mdoc})
+                return replace(found, mdoc=mdoc)
             return found
     files, missing = list[Path](), list[str]()
     for section in mdoc.sections:
@@ -200,7 +201,7 @@ def _mdoc(path: Path) -> Source:
     return Source(
         str(path),
         stack,
-        "images named by an mdoc",
+        FRAMES,
         by_view=True,
         angles_deg=tuple(known) if len(known) == len(angles) else None,
         angles_from=path.name,
@@ -225,11 +226,20 @@ def _images(folder: Path) -> Source:
 
 
 def _tiff(path: Path) -> Source:
-    return Source(str(path), open_tiff(path), "TIFF", by_view=True, files=(path,))
+    return _with_companions(
+        Source(str(path), open_tiff(path), "TIFF", by_view=True, files=(path,)), path
+    )
 
 
 def _npy(path: Path) -> Source:
-    return Source(str(path), open_npy(path), "NumPy array", files=(path,))
+    return _with_companions(Source(str(path), open_npy(path), "NumPy array", files=(path,)), path)
+
+
+def _with_companions(source: Source, path: Path) -> Source:
+    """The source with the files beside it."""
+    companions = find_companions(path)
+    mdoc = None if companions.mdoc is None else read_mdoc(companions.mdoc)
+    return replace(source, companions=companions, mdoc=mdoc)
 
 
 def _npz(path: Path, dataset: str | None) -> Source:
@@ -269,18 +279,21 @@ def _hdf5(path: Path, dataset: str | None, *, angles: bool) -> Source:
     )
 
 
-def _zarr(place: Place, dataset: str | None) -> Source:
+def _zarr(place: Place, dataset: str | None, *, angles: bool) -> Source:
     from ddgm_dist.readers.zarr_stack import open_zarr_stack
 
-    found = open_zarr_stack(place, dataset)
+    found = open_zarr_stack(place, dataset, angles=angles)
+    origins = {name: f"{place.name}:{where}" for name, where in found.origins.items()}
     return Source(
         str(place),
         found.stack,
         "Zarr",
         angles_deg=found.angles_deg,
-        angles_from=found.angles_from,
+        angles_from=origins.get("angles_deg", ""),
         pixel_size_nm=found.pixel_size_nm,
-        pixel_from=found.pixel_from,
+        pixel_from=origins.get("pixel_size_nm", ""),
+        dark=found.darks,
+        flat=found.flats,
         files=(place,) if isinstance(place, Path) else (),
         notes=found.notes,
     )

@@ -67,9 +67,9 @@ def _measure(task: _Task, view: int) -> ViewStatistics:
     stack = task.stack
 
     def read(rows: slice, columns: slice) -> NDArray[np.float32]:
-        return stack.read(Box((view, rows.start, columns.start), (view + 1, rows.stop, columns.stop)))[
-            0
-        ]
+        box = Box((view, rows.start, columns.start), (view + 1, rows.stop, columns.stop))
+        image: NDArray[np.float32] = stack.read(box)[0]
+        return image
 
     return measure_view(read, stack.shape[1:], despike=task.despike)
 

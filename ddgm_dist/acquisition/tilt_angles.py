@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from ddgm_dist.acquisition.options import Angles
-from ddgm_dist.tilts.provenance import Provenance
-from ddgm_dist.acquisition.sources import Source
+from ddgm_dist.acquisition.sources import FRAMES, Source
 from ddgm_dist.errors import InputError
 from ddgm_dist.readers.angles import as_angles, check_angles, read_angles
 from ddgm_dist.readers.aretomo import Aln
+from ddgm_dist.tilts.provenance import Provenance
 
 __all__ = ["TiltAngles", "find_angles"]
 
@@ -83,6 +83,10 @@ def find_angles(
     known = [a for a in chosen.degrees if a is not None]
     span = f"{min(known):.4g} to {max(known):.4g} degrees" if known else "none"
     record.say("tilt angles", f"{len(known)}, {span}", chosen.origin)
+    if given is not None and source.companions is not None:
+        for path in (source.companions.tlt, source.companions.rawtlt):
+            if path is not None:
+                record.skip(path.name, "angles are given")
     for other in found[1:]:
         _compare(chosen, other, views, record)
     return chosen
@@ -106,7 +110,7 @@ def _candidates(
         # A damaged file that is not used must be no obstacle.
         if path is not None and (not found or given is None):
             found.append(TiltAngles(read_angles(path), path.name))
-    if source.mdoc is not None and source.kind == "MRC":
+    if source.mdoc is not None and source.kind != FRAMES:
         sections = source.mdoc.by_stack(views)
         angles = tuple(None if s is None else s.tilt_deg for s in sections)
         if any(a is not None for a in angles):
@@ -133,13 +137,14 @@ def _fitted(angles: TiltAngles, views: int, excluded: Sequence[int]) -> TiltAngl
         else "leave out angles of views that are not in the stack, or give --angles FILE"
     )
     raise InputError(
-        "angles_deg", f"{count} angles", f"{angles.origin} has {count}, the source {views} views", more
+        "angles_deg",
+        f"{count} angles",
+        f"{angles.origin} has {count}, the source {views} views",
+        more,
     )
 
 
-def _compare(
-    chosen: TiltAngles, other: TiltAngles, views: int, record: Provenance
-) -> None:
+def _compare(chosen: TiltAngles, other: TiltAngles, views: int, record: Provenance) -> None:
     """Note angles that are not used, and warn where they disagree by more than an offset."""
     if len(other.degrees) != views:
         record.skip(
@@ -157,7 +162,9 @@ def _compare(
     apart = mine - theirs
     worst = float(np.abs(apart - np.median(apart)).max())
     if worst <= _SAME_DEG:
-        record.skip(other.origin, f"angles: as those of {chosen.origin}, within {worst:.2g} degrees")
+        record.skip(
+            other.origin, f"angles: as those of {chosen.origin}, within {worst:.2g} degrees"
+        )
         return
     reverse = np.sort(theirs)
     same = np.abs(np.sort(mine) - reverse).max() <= _SAME_DEG

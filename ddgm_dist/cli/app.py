@@ -10,13 +10,14 @@ from ddgm_dist.cli import manifest
 from ddgm_dist.cli.demo import demo
 from ddgm_dist.cli.evaluate import evaluate
 from ddgm_dist.cli.exit_codes import Settings
+from ddgm_dist.cli.ingest import ingest
 from ddgm_dist.cli.logs import LogLevel, set_up_logging
 from ddgm_dist.cli.pyramid import pyramid
 from ddgm_dist.cli.reconstruct import plan, reconstruct
 from ddgm_dist.cli.run_options import with_options
+from ddgm_dist.cli.simulate import simulate
 from ddgm_dist.cli.status import status
 from ddgm_dist.cli.submit import submit
-from ddgm_dist.cli.tilts import ingest, simulate
 from ddgm_dist.cli.train import train
 from ddgm_dist.cli.tune import tune
 

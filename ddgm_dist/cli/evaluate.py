@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from ddgm_dist.cli.options import Address, AsJson, Scheduler, store
-from ddgm_dist.cli.tilts import volume_argument
+from ddgm_dist.cli.simulate import volume_argument
 from ddgm_dist.cli.values import parse_slice
 
 __all__ = ["evaluate"]

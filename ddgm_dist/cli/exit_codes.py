@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["INTERRUPTED", "TERMINATED", "Settings"]
+__all__ = ["INTERRUPTED", "NOT_EXPLAINED", "TERMINATED", "Settings"]
 
 
+# The volume is complete, but does not explain its data, and --strict was given.
+NOT_EXPLAINED = 4
 INTERRUPTED, TERMINATED = 130, 143  # 128 + the signal, as shells have it
 
 

@@ -17,7 +17,6 @@ from ddgm_dist.cli.options import (
     store,
 )
 from ddgm_dist.cli.values import parse_angles, parse_slice
-from ddgm_dist.errors import InputError
 
 if TYPE_CHECKING:
     from ddgm_dist.tilts.provenance import Provenance
@@ -78,7 +77,7 @@ def ingest(
         str | None,
         typer.Option(metavar="A:B", help="Columns (u) of the aligned images to keep."),
     ] = None,
-    bin: Annotated[  # noqa: A002 - the option's name
+    bin: Annotated[
         int, typer.Option("--bin", metavar="N", min=1, help="Bin N x N pixels into one.")
     ] = 1,
     counts: Annotated[
@@ -90,7 +89,9 @@ def ingest(
     ] = None,
     dark: Annotated[
         str | None,
-        typer.Option(metavar="VALUE|FILE", help="Vacuum or dark field, to subtract: a number or an image."),
+        typer.Option(
+            metavar="VALUE|FILE", help="Vacuum or dark field, to subtract: a number or an image."
+        ),
     ] = None,
     flat: Annotated[
         str | None,
@@ -111,7 +112,8 @@ def ingest(
         float | None, typer.Option(metavar="DEG", help="Leave out steeper views.")
     ] = None,
     dataset: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Array to read, where the source holds several.")
+        str | None,
+        typer.Option(metavar="NAME", help="Array to read, where the source holds several."),
     ] = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Refuse what would only be warned of.")
@@ -121,7 +123,8 @@ def ingest(
     ] = False,
     impute_nonfinite: ImputeNonfinite = False,
     workers: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Processes; the processor's cores by default.")
+        int | None,
+        typer.Option(metavar="N", min=1, help="Processes; the processor's cores by default."),
     ] = None,
     description: Annotated[str, typer.Option(help="Free text; kept with the data.")] = "",
     overwrite: Overwrite = False,

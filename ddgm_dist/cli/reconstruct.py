@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ddgm_dist.cli.exit_codes import NOT_EXPLAINED
 from ddgm_dist.cli.options import Address, AsJson, EngineName, Overwrite, Quiet, TiltsIn, store
 from ddgm_dist.cli.run_options import ProblemOptions, WorkerOptions
 from ddgm_dist.errors import InputError
@@ -59,6 +60,13 @@ def reconstruct(
     ] = "auto",
     address: Address = None,
     overwrite: Overwrite = False,
+    strict: Annotated[
+        bool,
+        typer.Option(
+            "--strict",
+            help="End with exit status 4 if the volume does not explain the data; it is kept.",
+        ),
+    ] = False,
     quiet: Quiet = False,
 ) -> None:
     """Reconstruct a volume. Run again on the same output, it resumes where it stopped."""
@@ -92,3 +100,5 @@ def reconstruct(
         progress=not quiet,
     )
     typer.echo(result.describe())
+    if strict and result.fit is not None and not result.fit.explained:
+        raise typer.Exit(NOT_EXPLAINED)

@@ -11,6 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from ddgm_dist.acquisition.ingest import ingest
 from ddgm_dist.core.box import Box
 from ddgm_dist.demo.descent_only import descend_only
 from ddgm_dist.errors import InputError
@@ -22,7 +23,6 @@ from ddgm_dist.runs.reconstruct import reconstruct
 from ddgm_dist.samples import sample_path
 from ddgm_dist.simulation.phantom import TissuePhantom
 from ddgm_dist.simulation.simulate import simulate
-from ddgm_dist.tilts.ingest import ingest
 
 __all__ = ["run_demo"]
 

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from ddgm_dist.core.units import format_duration
+from ddgm_dist.records.fit import Fit
 
 __all__ = ["CheckpointStatus", "State", "Status"]
 
@@ -71,6 +72,8 @@ class Status:
         Age of the oldest of these.
     updated, last_event
         Ages of the driver's last update and of the last event that it logged.
+    fit
+        Whether the volume explains the data; None unless it is complete.
     """
 
     path: str
@@ -96,10 +99,11 @@ class Status:
     checkpoint_age: float | None
     updated: float | None
     last_event: float | None
+    fit: Fit | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Convert to plain JSON values."""
-        return asdict(self)
+        return asdict(self) | {"fit": None if self.fit is None else self.fit.to_dict()}
 
     def describe(self) -> str:
         """A page for people."""
@@ -116,6 +120,8 @@ class Status:
         ]
         if self.state != "complete":
             rows += self._under_way()
+        if self.fit is not None:
+            rows.append(("fit", self.fit.text()))
         if self.losses or self.repeated:
             again = f"{self.repeated / 1e6:.3g} Mvoxel solved for again"
             lost = "1 worker" if self.losses == 1 else f"{self.losses} workers"

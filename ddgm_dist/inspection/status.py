@@ -17,6 +17,7 @@ from ddgm_dist.inspection.run_status import CheckpointStatus, Status
 from ddgm_dist.paths.files import exists
 from ddgm_dist.paths.locate import locate
 from ddgm_dist.records.checkpoint import COMMITS
+from ddgm_dist.records.fit import Fit
 from ddgm_dist.records.json_files import problem_dir
 from ddgm_dist.records.lease_holder import is_alive, is_stopped, lease_of
 from ddgm_dist.records.receipts import RECEIPTS, SAMPLE_RECEIPTS
@@ -83,6 +84,7 @@ def status(out: str | Path) -> Status:
         checkpoint_age=max((c.age for c in checkpoints), default=None),
         updated=_age(progress, "updated", now),
         last_event=_age(progress, "last_event", now),
+        fit=Fit.from_dict(_table(record, "provenance").get("fit")) if complete else None,
     )
 
 

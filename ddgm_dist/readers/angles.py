@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import itertools
 import logging
 import math
@@ -15,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ddgm_dist.errors import InputError
+from ddgm_dist.readers.text import check_whole, number, read_text, shown
 
 __all__ = ["as_angles", "check_angles", "read_angles"]
 
@@ -25,7 +25,10 @@ _COMMA = re.compile(r"[-+]?\d+,\d+")
 # Radians: no angle beyond a right one, and a range that would be a tilt series as radians.
 # Degrees: angles that lie so close together show no depth.
 _SAME = 0.01
+_NOT_FINITE = ("nan", "inf", "infinity")
 _RADIANS, _FEW = (1.0, math.pi / 2 + 0.03), 5
+# Radians of half a turn or a whole one: so many views so close together are no tilt series.
+_TURN, _MANY = (3.0, 2 * math.pi + 0.03), 20
 
 
 def read_angles(path: str | Path) -> tuple[float, ...]:
@@ -47,20 +50,22 @@ def read_angles(path: str | Path) -> tuple[float, ...]:
     try:
         if file.suffix == ".npy":
             return as_angles(np.load(file, allow_pickle=False), str(path))
-        text = _text(file.read_bytes())
     except InputError:
         raise
     except (OSError, ValueError, EOFError) as error:
         raise InputError(
             "angles", str(path), f"is not a readable list of angles ({error})", "one per line"
         ) from error
-    lines = [(i, line.split("#")[0].strip()) for i, line in enumerate(text.splitlines(), 1)]
+    text = read_text(file, "angles", hint=_ONE)
+    lines = [(i, line.split("#")[0].strip()) for i, line in enumerate(text.split("\n"), 1)]
     lines = [(i, line) for i, line in lines if line]
     if file.suffix.lower() == ".csv" and lines and re.fullmatch(r"[^\d,;]+", lines[0][1]):
         lines = lines[1:]
     if len(lines) == 1:
         return _one_line(*lines[0], str(path))
-    return _wrapped(lines) or tuple(_one(i, line, len(lines), str(path)) for i, line in lines)
+    angles = _wrapped(lines) or tuple(_one(i, line, len(lines), str(path)) for i, line in lines)
+    check_whole(text, [line.replace(",", " ").split() for _, line in lines], "angles", file)
+    return angles
 
 
 def as_angles(values: NDArray[Any] | Sequence[Any], where: str) -> tuple[float, ...]:
@@ -111,9 +116,12 @@ def check_angles(angles: Sequence[float], where: str) -> None:
             f"all {len(angles)} angles are {angles[0]:g} degrees, within {_SAME:g}",
             "give one angle for each tilt, as it was set or measured",
         )
-    low, high = _RADIANS
     widest, span = max(abs(a) for a in angles), max(angles) - min(angles)
-    if len(angles) >= _FEW and widest <= high and span >= low and len({*angles}) >= _FEW:
+    different = len({*angles})
+    if any(
+        different >= few and widest <= high and span >= low
+        for few, (low, high) in ((_FEW, _RADIANS), (_MANY, _TURN))
+    ):
         raise InputError(
             "angles",
             where,
@@ -132,22 +140,13 @@ def check_angles(angles: Sequence[float], where: str) -> None:
         )
 
 
-def _text(raw: bytes) -> str:
-    if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return raw.decode("utf-16")
-    text = raw.decode("utf-8-sig")
-    if "\0" in text:
-        raise ValueError("it is no text, or UTF-16 without a byte order mark")
-    return text
-
-
 def _one_line(number: int, line: str, path: str) -> tuple[float, ...]:
     """The angles of a file of one line; commas are between them or in them, not both."""
     if "," in line and re.search(r"[^\s,]\s+[^\s,]", line):
         raise InputError(
             "angles",
             path,
-            f"line {number} has both commas and spaces between numbers: {_shown(line)}",
+            f"line {number} has both commas and spaces between numbers: {shown(line)}",
             _ONE,
         )
     if _COMMA.fullmatch(line):
@@ -155,7 +154,7 @@ def _one_line(number: int, line: str, path: str) -> tuple[float, ...]:
         raise InputError(
             "angles",
             path,
-            f"line {number} is {_shown(line)}: one angle with a decimal comma, or two angles?",
+            f"line {number} is {shown(line)}: one angle with a decimal comma, or two angles?",
             f"write {one} for one, {two} for two",
         )
     words = line.replace(",", " ").split()
@@ -191,7 +190,7 @@ def _one(number: int, line: str, lines: int, path: str) -> float:
         raise InputError(
             "angles",
             path,
-            f"line {number} of {lines} holds {len(words)} numbers, {_shown(line)}: {why}",
+            f"line {number} of {lines} holds {len(words)} numbers, {shown(line)}: {why}",
             f"write {line.replace(',', '.')}, with a decimal point" if comma else _ONE,
         )
     return _number(words[0], number, path)
@@ -204,17 +203,11 @@ def _number(word: str, line: int, path: str) -> float:
         raise InputError(
             "angles",
             path,
-            f"is not a readable list of angles: {_shown(word)} in line {line} is no number",
+            f"is not a readable list of angles: {shown(word)} in line {line} is no number",
             _ONE,
         ) from error
 
 
 def _float(word: str) -> float:
-    """A number, with an E or a D before its exponent; ValueError if it is none."""
-    if "_" in word:  # to Python a separator, to people a slip of the finger
-        raise ValueError(word)
-    return float(re.sub(r"(?<=[\d.])[dD](?=[-+]?\d)", "e", word))
-
-
-def _shown(text: str) -> str:
-    return repr(text if len(text) <= 40 else text[:37] + "...")
+    """A number, or one that is not finite and is refused later; ValueError if it is neither."""
+    return float(word) if word.lower().lstrip("+-") in _NOT_FINITE else number(word)

@@ -132,9 +132,7 @@ def read_aln(path: Path) -> Aln:
             "short, or was changed",
             _HINT,
         )
-    stored, dark_stored = _numbering(
-        [int(row[0]) for row in views], [(int(row[0]), int(row[1])) for row in dark], path
-    )
+    stored, dark_stored = _numbering(views, dark, path)
     patches = parts.patches()
     if patches and len(parts.local) != patches * len(views):
         raise InputError(
@@ -174,7 +172,7 @@ class _Parts:
         table, words = self.views, list[list[str]]()
         for i, line in enumerate(text.split("\n"), 1):
             row = line.split()
-            if row[:1] == ["Hello"] or not row:  # one version of AreTomo 3 greets
+            if not row or (i == 1 and line.isalpha()):  # one version of AreTomo 3 greets its reader
                 continue
             if line.lstrip().startswith("#"):
                 if row[1:] == _COLUMNS:
@@ -250,25 +248,35 @@ class _Parts:
 
 
 def _numbering(
-    sections: list[int], dark: list[tuple[int, int]], path: Path
-) -> tuple[list[int], list[int]]:
+    views: list[tuple[float, ...]], dark: list[tuple[float, ...]], path: Path
+) -> tuple[Sequence[int], Sequence[int]]:
     """Indices in the stack, from 0, of aligned views and of dark frames."""
-    count = len(sections) + len(dark)
+    count = len(views) + len(dark)
+    sections = [int(row[0]) for row in views]
     possible = {
-        (tuple(views), tuple(frames)): None
-        for views, frames in _readings(sections, dark, count)
-        if sorted([*views, *frames]) == list(range(count))
+        (tuple(stored), tuple(frames))
+        for stored, frames in _readings(sections, [(int(f), int(s)) for f, s, _ in dark], count)
+        if sorted([*stored, *frames]) == list(range(count))
     }
+    if len(possible) > 1:  # a stack that is sorted by angle is the likelier one
+        tilts = [row[-1] for row in (*views, *dark)]
+        possible = {
+            reading for reading in possible if _is_sorted([*reading[0], *reading[1]], tilts)
+        }
     if len(possible) != 1:
-        why = "fit no numbering of" if not possible else "may be numbered in two ways for"
         raise InputError(
             "aln",
             str(path),
-            f"its sections and dark frames {why} the {count} views of the stack",
+            f"its sections and dark frames fit no numbering of the {count} views of the stack",
             "align again, or write each view's number in the stack from 1, as AreTomo 3 does",
         )
-    views, frames = next(iter(possible))
-    return list(views), list(frames)
+    return next(iter(possible))
+
+
+def _is_sorted(stored: list[int], tilts: list[float]) -> bool:
+    """True if views that are stored so have rising tilt angles."""
+    by_place = [tilt for _, tilt in sorted(zip(stored, tilts, strict=True))]
+    return by_place == sorted(by_place)
 
 
 def _readings(

@@ -14,16 +14,12 @@ from ddgm_dist.errors import InputError
 from ddgm_dist.readers.base import VolumeSource
 from ddgm_dist.readers.hdf5_file import Hdf5File, open_h5, stamp_of
 from ddgm_dist.readers.hdf5_numbers import Context, image_kinds, read_pixel_size, read_tilt_angles
-from ddgm_dist.readers.hdf5_search import (
-    DARK_NAMES,
-    FLAT_NAMES,
-    find_beside,
-    find_projections,
-)
+from ddgm_dist.readers.hdf5_search import find_beside, find_projections
 from ddgm_dist.readers.hdf5_storage import find_storage
 from ddgm_dist.readers.hdf5_tree import Node, as_text, read_tree, unique
 from ddgm_dist.readers.hdf5_volume import Hdf5Volume
 from ddgm_dist.readers.stack_axes import StackAxes, find_axes, split_names
+from ddgm_dist.readers.stack_names import DARK_NAMES, FLAT_NAMES
 
 if TYPE_CHECKING:
     import h5py

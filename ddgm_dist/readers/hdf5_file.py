@@ -92,7 +92,7 @@ def _state(error: Exception) -> tuple[str, str] | None:
 
 
 def _content(head: bytes, text: str) -> tuple[str, str]:
-    """What a file looks like that is no HDF5 file, or a damaged one."""
+    """The reason and advice for a file that is no HDF5 file, or a damaged one."""
     if not head:
         return "is empty, 0 bytes", "copy it again"
     if _SIGNATURE in head:

@@ -1,4 +1,4 @@
-"""What an HDF5 file says about a stack in numbers: kinds of images, angles, pixel size."""
+"""Numbers that an HDF5 file gives for a stack: kinds of images, angles, pixel size."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ddgm_dist.errors import InputError
-from ddgm_dist.readers.hdf5_search import ANGLE_NAMES, KEY_NAMES, find_near
+from ddgm_dist.readers.hdf5_search import KEY_NAMES, find_near
 from ddgm_dist.readers.hdf5_storage import find_storage
 from ddgm_dist.readers.hdf5_tree import Node, Tree, as_text, broken_link
+from ddgm_dist.readers.stack_names import ANGLE_NAMES, unit_by_name
 from ddgm_dist.readers.units import angles_in_degrees, length_unit_nm
 
 if TYPE_CHECKING:
@@ -158,7 +159,7 @@ def read_tilt_angles(
         values = values[picked]
     elif picked is not None:
         notes.append(f"{node.path} has one angle per projection, none for flats and darks")
-    unit = context.unit(node) or ("deg" if node.name.endswith("_deg") else "")
+    unit = context.unit(node) or unit_by_name(node.name)
     where = f"{context.source}:{node.path}"
     degrees, how = angles_in_degrees(values.tolist(), unit, where)
     notes += [f"{other.path} {other.shape}: not used" for other in found if other is not node]

@@ -1,4 +1,4 @@
-"""Which dataset of an HDF5 file holds the projections, and what belongs to it.
+"""Find the dataset of an HDF5 file that holds the projections, and what belongs to it.
 
 The layouts are NXtomo (https://manual.nexusformat.org/classes/applications/NXtomo.html) and
 DXchange (https://dxfile.readthedocs.io); groups of NeXus are known by their class. In other files
@@ -7,44 +7,25 @@ names decide.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from ddgm_dist.errors import InputError
 from ddgm_dist.readers.hdf5_tree import Node, Tree, as_text, broken_link, unique
+from ddgm_dist.readers.stack_names import is_reference
 
 if TYPE_CHECKING:
     import h5py
 
 __all__ = [
-    "ANGLE_NAMES",
-    "DARK_NAMES",
-    "FLAT_NAMES",
     "KEY_NAMES",
     "find_beside",
     "find_near",
     "find_projections",
 ]
 
-ANGLE_NAMES = (
-    "rotation_angle",
-    "rotation_angles",
-    "tilt_angles",
-    "tilt_angle",
-    "angles_deg",
-    "angles",
-    "theta",
-    "thetas",
-    "angle",
-)
-FLAT_NAMES = ("data_white", "white", "flats", "flat", "flat_field", "bright_field", "flatfield")
-DARK_NAMES = ("data_dark", "dark", "darks", "dark_field", "darkfield")
 KEY_NAMES = ("image_key_control", "image_key")
-_REFERENCE = re.compile(
-    rf"({'|'.join((*FLAT_NAMES, *DARK_NAMES))})(_?(\d+|pre|post|before|after|start|end))?"
-)
 _ENTRIES = ("NXentry", "NXsubentry")
 _SHOWN = 8
 
@@ -165,7 +146,7 @@ def _of_any_name(_: h5py.File, tree: Tree) -> Iterator[Node]:
 
 def _is_no_reference(node: Node) -> bool:
     names = (node.name, node.parent.rpartition("/")[2])
-    return not any(_REFERENCE.fullmatch(name) for name in names)
+    return not any(is_reference(name) for name in names)
 
 
 def find_near(

@@ -28,7 +28,7 @@ _DEEP = 8
 
 @dataclass
 class Storage:
-    """What a dataset is made of.
+    """Files and chunks that a dataset is made of.
 
     Attributes
     ----------

@@ -65,7 +65,7 @@ class Node:
 
 @dataclass
 class Tree:
-    """What a file holds.
+    """Groups and datasets of a file.
 
     Attributes
     ----------
@@ -82,7 +82,7 @@ class Tree:
     is_whole: bool = True
 
     def below(self, path: str) -> Iterator[Node]:
-        """What lies below a group, those near to it first."""
+        """Groups and datasets below a group, those near to it first."""
         return (node for node in self.nodes.values() if node.path.startswith(f"{path}/"))
 
     def ancestors(self, path: str) -> Iterator[Node]:

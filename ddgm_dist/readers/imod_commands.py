@@ -78,7 +78,7 @@ _TILT_GEOMETRY = {
 
 @dataclass(frozen=True)
 class TiltCommand:
-    """How IMOD's tilt was to reconstruct; sizes and shifts in unbinned pixels.
+    """Options of IMOD's tilt, which reconstructs; sizes and shifts in unbinned pixels.
 
     Attributes
     ----------
@@ -139,7 +139,7 @@ class TiltCommand:
 
 @dataclass(frozen=True)
 class NewstackCommand:
-    """How IMOD's newstack was to make the aligned stack.
+    """Options of IMOD's newstack, which makes the aligned stack.
 
     Attributes
     ----------

@@ -8,6 +8,7 @@ again replaces its value, or adds to it where several are allowed. Source: IMOD'
 
 from __future__ import annotations
 
+import functools
 import re
 import shlex
 from collections.abc import Iterator, Sequence
@@ -55,19 +56,23 @@ class Program:
             Several options begin so.
         """
         wanted = given.lower() if self.any_case else given
-        found: dict[str, str] = {}
-        for option in self.options.split():
-            name, kind = option.rstrip("?*"), option[len(option.rstrip("?*")) :]
-            short, _, long = name.rpartition(":")
-            for known in filter(None, (short, long)):
-                known_as = known.lower() if self.any_case else known
-                if known_as == wanted:
-                    return long, kind
-                if known_as.startswith(wanted):
-                    found[long] = kind
+        if wanted in self._table:
+            return self._table[wanted]
+        found = {option for name, option in self._table.items() if name.startswith(wanted)}
         if len(found) > 1:
-            raise ValueError(f"{shown(given)} may be {' or '.join(sorted(found))}")
-        return next(iter(found.items()), None)
+            raise ValueError(f"{shown(given)} may be {' or '.join(sorted(n for n, _ in found))}")
+        return next(iter(found), None)
+
+    @functools.cached_property
+    def _table(self) -> dict[str, tuple[str, str]]:
+        """Full name and kind of an option by each of its names."""
+        table = {}
+        for option in self.options.split():
+            names = option.rstrip("?*")
+            full = names.rpartition(":")[2]
+            for name in names.split(":"):
+                table[name.lower() if self.any_case else name] = full, option[len(names) :]
+        return table
 
 
 @dataclass
@@ -255,7 +260,7 @@ class _Reader:
             raise self._error(line, f"{shown(text)} has two equals signs")
         # Two lines at most, before all options, may name the files.
         early = self._program.reads_input and not self._options.values
-        if early and len(self._options.files) < 2 and self._find(name, line) is None:
+        if early and len(self._options.files) < 2 and not self._is_option(name):
             self._options.files.append(text)
         else:
             self._option(name, line, value)
@@ -274,6 +279,13 @@ class _Reader:
         if kind != "*":
             values.clear()
         values.append((value, line))
+
+    def _is_option(self, name: str) -> bool:
+        """True for an option, abbreviated without ambiguity."""
+        try:
+            return self._program.find(name) is not None
+        except ValueError:
+            return False
 
     def _find(self, name: str, line: int) -> tuple[str, str] | None:
         try:

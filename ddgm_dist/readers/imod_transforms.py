@@ -20,7 +20,7 @@ def read_xf(path: Path) -> tuple[Affine, ...]:
     """Transforms of the views, one line each, in stored order.
 
     Numbers may have exponents with D. Lines may end as on any system; UTF-8 or UTF-16. A file that was
-    cut short between two lines cannot be told from a shorter one: compare with the number of views.
+    cut short between two lines looks like a shorter one: compare with the number of views.
 
     Returns
     -------

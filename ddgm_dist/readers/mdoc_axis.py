@@ -37,9 +37,11 @@ def tilt_axis(document: Autodoc, path: Path) -> tuple[float | None, str]:
         It is no number, or titles and entries contradict each other.
     """
     found = [m.groups() for title in document.titles if (m := _AXIS.search(title))]
-    for section in (document.globals, *document.sections):
-        if (word := section.text("TiltAxisAngle")) is not None:
-            found.append(("TiltAxisAngle", word))
+    found += [
+        ("TiltAxisAngle", word)
+        for section in (document.globals, *document.sections)
+        if (word := section.text("TiltAxisAngle")) is not None
+    ]
     axes = [(name, title_number(word, "the tilt axis", path)) for name, word in found]
     if not axes:
         return None, ""

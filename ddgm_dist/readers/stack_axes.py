@@ -46,7 +46,7 @@ class StackAxes:
         return (self.stored[a], self.stored[b], self.stored[c])
 
     def pick(self, sizes: Sequence[int]) -> Triple:
-        """What belongs to the three axes, of something that is given per stored axis."""
+        """Values for the three axes, of those that are given per stored axis."""
         a, b, c = self.order
         return (sizes[a], sizes[b], sizes[c])
 

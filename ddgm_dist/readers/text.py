@@ -86,14 +86,14 @@ def check_whole(text: str, rows: Sequence[Sequence[str]], argument: str, path: P
     text
         The whole file.
     rows
-        Words of each line of the table, the last of which ends the file.
+        Words of each line of the table, none of which is empty.
 
     Raises
     ------
     InputError
         The last number has fewer decimals than those above it.
     """
-    if text.endswith("\n") or len(rows) < _FEWEST_LINES:
+    if len(rows) < _FEWEST_LINES or not text.endswith(rows[-1][-1]):
         return
     column = len(rows[-1]) - 1
     above = {_decimals(row[column]) if column < len(row) else -1 for row in rows[:-1]}

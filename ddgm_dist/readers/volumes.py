@@ -5,62 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import zarr
-from numpy.typing import NDArray
 
-from ddgm_dist.core.box import Box, Triple
-from ddgm_dist.core.float32 import as_float32
-from ddgm_dist.errors import InputError, StorageError
+from ddgm_dist.errors import InputError
 from ddgm_dist.paths.files import is_zarr
 from ddgm_dist.paths.locate import locate
 from ddgm_dist.paths.place import Place
-from ddgm_dist.paths.safety import inner_name, refuse_links
-from ddgm_dist.paths.zarr_store import refuse_pickles, zarr_store
+from ddgm_dist.paths.safety import inner_name
 from ddgm_dist.readers.arrays import open_npy
-from ddgm_dist.readers.base import VolumeSource, check_box, check_numbers
+from ddgm_dist.readers.base import VolumeSource
 from ddgm_dist.readers.images import TIFF_SUFFIXES, open_images, open_tiff
 from ddgm_dist.readers.mrc import MRC_SUFFIXES, open_mrc
+from ddgm_dist.readers.zarr_volume import ZarrVolume, level_zero, open_node
 
 __all__ = ["VolumeSource", "ZarrVolume", "open_volume", "open_volume_at", "open_zarr"]
-
-
-class ZarrVolume:
-    """A Zarr array as a `VolumeSource`; leading axes of extent one (time, channel) are dropped."""
-
-    def __init__(self, array: zarr.Array[Any], name: str) -> None:
-        lead = max(0, array.ndim - 3)
-        if any(n != 1 for n in array.shape[:lead]):
-            raise InputError(
-                "volume", name, f"must have axes (z, y, x), others of extent 1; it is {array.shape}"
-            )
-        refuse_pickles(array, "volume", name)
-        self.shape: Triple = check_numbers(name, array.shape[lead:], np.dtype(array.dtype))
-        self.dtype: np.dtype[Any] = np.dtype(array.dtype)
-        self._array, self._lead, self._name = array, lead, name
-
-    def read(self, box: Box) -> NDArray[np.float32]:
-        """The values of a box.
-
-        Raises
-        ------
-        IndexError
-            The box reaches outside the volume.
-        InputError
-            A value is beyond float32.
-        StorageError
-            Chunks are damaged or unreadable.
-        """
-        check_box(box, self.shape)
-        try:
-            block = self._array[(0,) * self._lead + box.slices()]
-        except StorageError:
-            raise
-        except Exception as error:  # codecs and stores raise their own types
-            raise StorageError(
-                f"reading {box.start}..{box.stop} of {self._name} failed: {error}"
-            ) from error
-        return as_float32(np.asarray(block), "volume", self._name, box.start)
 
 
 def open_volume(path: str | Path) -> VolumeSource:
@@ -116,20 +74,14 @@ def open_zarr(place: Place) -> ZarrVolume:
         The store is damaged, holds a tilt series, or it is not clear which array is the volume;
         or it leads out of itself.
     """
-    refuse_links(place, "volume")
-    try:
-        node = zarr.open(zarr_store(place), mode="r")
-    except StorageError:
-        raise
-    except Exception as error:  # zarr raises many types for damaged metadata
-        raise InputError("volume", str(place), f"is not a Zarr store ({error})") from error
+    node = open_node(place, "volume")
     if isinstance(node, zarr.Array):
         return ZarrVolume(node, str(place))
     attributes: dict[str, Any] = node.attrs.asdict()
     ours = attributes.get("ddgm_dist")
     if isinstance(ours, dict) and ours.get("kind") == "tilt-series":
         raise InputError("volume", str(place), "is a tilt series, not a volume")
-    level = _level_zero(attributes)
+    level = level_zero(attributes)
     name = _only_stack(node, str(place)) if level is None else inner_name(level, "volume", place)
     try:
         array = node[name]
@@ -140,15 +92,6 @@ def open_zarr(place: Place) -> ZarrVolume:
     if not isinstance(array, zarr.Array):
         raise InputError("volume", str(place), f"its level {name!r} is not an array")
     return ZarrVolume(array, f"{place}/{name}")
-
-
-def _level_zero(attributes: dict[str, Any]) -> str | None:
-    """Path of the finest level by the OME-Zarr metadata, if there are any."""
-    images = attributes.get("ome", attributes)
-    try:
-        return str(images["multiscales"][0]["datasets"][0]["path"])
-    except (KeyError, IndexError, TypeError):
-        return None
 
 
 def _only_stack(group: zarr.Group, path: str) -> str:

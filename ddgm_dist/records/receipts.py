@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from ddgm_dist.core.box import Box
+from ddgm_dist.core.view_sums import ViewSums
 from ddgm_dist.paths.place import Place
 from ddgm_dist.records.damage import RecordDamagedError
 
-__all__ = ["RECEIPTS", "SAMPLE_RECEIPTS", "as_receipt", "receipt_box"]
+__all__ = ["RECEIPTS", "SAMPLE_RECEIPTS", "as_receipt", "receipt_box", "receipt_fit"]
 
 
 RECEIPTS = "receipts"
@@ -47,3 +48,8 @@ def receipt_box(receipt: Mapping[str, Any]) -> Box | None:
             if all(0 <= a < b for a, b in ((z0, z1), (y0, y1), (x0, x1))):
                 return Box((z0, y0, x0), (z1, y1, x1))
     return None
+
+
+def receipt_fit(receipt: Mapping[str, Any]) -> ViewSums | None:
+    """Sums over the samples that a tile owns; None in receipts of former versions."""
+    return ViewSums.from_dict(receipt.get("fit"))

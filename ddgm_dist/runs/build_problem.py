@@ -20,8 +20,8 @@ from ddgm_dist.prior.denoisers import LoadedDenoiser, shared_denoiser
 from ddgm_dist.ray_engine.reachable import is_connected
 from ddgm_dist.records.damage import log_damage
 from ddgm_dist.records.run_record import RunRecord
-from ddgm_dist.tilts.progress import show_reading
 from ddgm_dist.tilts.estimate import estimate
+from ddgm_dist.tilts.progress import show_reading
 from ddgm_dist.tilts.record import Estimate, Kept, Record, save_record
 from ddgm_dist.tilts.series import BadPixels, TiltSeries, open_series_at
 from ddgm_dist.tilts.survey import Survey, survey, verify

@@ -24,6 +24,7 @@ from ddgm_dist.planning.plan import Plan
 from ddgm_dist.planning.problem import Problem
 from ddgm_dist.prior.denoisers import weight_files
 from ddgm_dist.ray_engine.parallel_map import open_scheduler
+from ddgm_dist.records.fit import Fit
 from ddgm_dist.records.result import What, open_result
 from ddgm_dist.runs.build_problem import build_problem, keep_record
 from ddgm_dist.runs.choose_engine import check_engine, choose_engine, goes_to_ray, joined
@@ -64,6 +65,9 @@ class Result:
         Time this call took.
     gradient_share
         Gradient phase as a fraction of the iteration time; 0 when nothing was left to do.
+    fit
+        Whether the volume explains the data, and how large the residual is in each view. None if
+        nothing was measured, or a former version has written the volume.
     """
 
     path: str
@@ -73,6 +77,7 @@ class Result:
     seconds: dict[str, float]
     wall_seconds: float
     gradient_share: float
+    fit: Fit | None = None
 
     def volume(self) -> VolumeStore:
         """The volume, open for reading."""
@@ -117,6 +122,8 @@ class Result:
             ]
         else:
             lines.append("nothing was left to do: every tile had been finished before")
+        if self.fit is not None:
+            lines.append(f"fit             {self.fit.text()}")
         return "\n".join(lines)
 
 
@@ -237,6 +244,7 @@ def reconstruct(
                 seconds=tally.seconds,
                 wall_seconds=time.monotonic() - started,
                 gradient_share=tally.gradient_share,
+                fit=output.fit(problem),
             )
             # A run may have ended between its last tile and this.
             todo = left or output.record.read_json("provenance") is None
@@ -244,6 +252,8 @@ def reconstruct(
                 _provenance(result, resolved, runner, series) if todo else None,
                 keep_samples=resolved.keep_samples,
             )
+    if result.fit is not None and (warning := result.fit.warning()) is not None:
+        log.warning("%s: %s", result.path, warning)
     return result
 
 
@@ -297,5 +307,6 @@ def _provenance(
         "worker_seconds": result.seconds,
         "gradient_share": result.gradient_share,
         "iterations": result.residuals,
+        "fit": None if result.fit is None else result.fit.to_dict(),
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }

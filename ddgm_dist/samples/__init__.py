@@ -10,7 +10,7 @@ _FILES = {"needle": "needle.npz"}
 
 
 def sample_path(name: str) -> Path:
-    """Path of a sample, an ``.npz`` that `ddgm_dist.tilts.ingest.ingest` takes as its source.
+    """Path of a sample, an ``.npz`` that `ddgm_dist.acquisition.ingest.ingest` takes as its source.
 
     Parameters
     ----------

@@ -21,12 +21,14 @@ import torch
 from torch import Tensor
 
 from ddgm_dist.core.box import Box
+from ddgm_dist.core.view_sums import ViewSums
 from ddgm_dist.errors import DdgmError
 from ddgm_dist.planning.tiling import Tile
 from ddgm_dist.prior.denoisers import shared_denoiser
 from ddgm_dist.records.checkpoint import Generation
 from ddgm_dist.tile.blending import Piece, blend, blend_window, cut_piece
 from ddgm_dist.tile.events import Event, Receipt, StepEvent, Timer
+from ddgm_dist.tile.fit import fit_of_tile
 from ddgm_dist.tile.grid import TileGrid
 from ddgm_dist.tile.host import give_back_memory
 from ddgm_dist.tile.iterate import Iteration
@@ -151,7 +153,10 @@ class TileSolver:
                     if paused():
                         yield Paused(tile.name, n)
                         return
-        yield self._write(tile, state, self.states.box(tile), timer, began)
+            box = self.states.box(tile)
+            fit = self._fit(tile, state, box, data)
+            timer.lap("other")
+        yield self._write(tile, state, box, fit, timer, began)
         self.data.drop(tile.name)
         give_back_memory()
         self.states.forget(tile)
@@ -227,9 +232,15 @@ class TileSolver:
         Parameters and errors as of :meth:`step`, n being the number of iterations.
         """
         began, timer = time.time(), Timer()
+        data = self.data.load(tile, timer)
         with self._blended(tile, self.job.plan.iterations, pieces, load, timer) as estimate:
-            pass  # written while another tile computes
-        return self._write(tile, estimate, tile.read_box, timer, began)
+            fit = self._fit(tile, estimate, tile.read_box, data)
+            timer.lap("other")
+        del data
+        if load is not None:
+            self.data.trim(self.job.cache)
+        # Written while another tile computes.
+        return self._write(tile, estimate, tile.read_box, fit, timer, began)
 
     def drop(self, tiles: Sequence[str]) -> None:
         """Forget the states of coupled tiles."""
@@ -293,9 +304,14 @@ class TileSolver:
         part = estimate[..., offset : offset + len(weight)]
         return part * weight.to(part), event
 
-    def _write(self, tile: Tile, values: Tensor, box: Box, timer: Timer, began: float) -> Receipt:
+    def _fit(self, tile: Tile, estimate: Tensor, box: Box, data: TileData) -> ViewSums:
+        return fit_of_tile(tile, estimate, box, data, self.job.problem.rows_per_call)
+
+    def _write(
+        self, tile: Tile, values: Tensor, box: Box, fit: ViewSums, timer: Timer, began: float
+    ) -> Receipt:
         """Write the voxels that a tile owns, of values over a box; see :meth:`.TileWriter.write`."""
         own = values[tile.write_box.slices(box.start)]
         restored = self.job.problem.intensity.restore(own).cpu().numpy()
         timer.lap("other")
-        return self.writer.write(tile, restored, timer, began)
+        return self.writer.write(tile, restored, timer, began, fit)

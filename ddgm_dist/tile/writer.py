@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ddgm_dist.core.box import Box
+from ddgm_dist.core.view_sums import ViewSums
 from ddgm_dist.errors import InputError, StorageError
 from ddgm_dist.planning.tiling import Tile
 from ddgm_dist.records.json_files import problem_dir
-from ddgm_dist.records.receipts import RECEIPTS, SAMPLE_RECEIPTS, receipt_box
+from ddgm_dist.records.receipts import RECEIPTS, SAMPLE_RECEIPTS, receipt_box, receipt_fit
 from ddgm_dist.records.result import sample_place, std_place
 from ddgm_dist.records.run_record import RunRecord
 from ddgm_dist.tile.events import Receipt, Timer
@@ -69,8 +70,19 @@ class TileWriter:
         work = 0 if combined else box.size * self.job.plan.iterations
         return Receipt(tile.name, found["digest"], found["seconds"], found["worker"], work=work)
 
-    def write(self, tile: Tile, values: Floats, timer: Timer, began: float) -> Receipt:
+    def write(
+        self, tile: Tile, values: Floats, timer: Timer, began: float, fit: ViewSums | None = None
+    ) -> Receipt:
         """Write the voxels a tile owns, in the data's unit, and then the receipt.
+
+        Parameters
+        ----------
+        tile, values
+            The tile, and its voxels.
+        timer, began
+            Its times until now, and when its work began, seconds since the epoch.
+        fit
+            Sums over its samples, which the receipt keeps.
 
         Raises
         ------
@@ -83,7 +95,8 @@ class TileWriter:
         timer.lap("write")
         work = box.size * self.job.plan.iterations
         receipt = Receipt(tile.name, digest, timer.seconds, self.worker, began, work)
-        self._record(receipt, box, self._kind, {"sample": tile.sample} if self.several else {})
+        sample = {"sample": tile.sample} if self.several else {}
+        self._record(receipt, box, self._kind, fit, **sample)
         return receipt
 
     def combine(self, tile: Tile) -> Receipt:
@@ -115,7 +128,7 @@ class TileWriter:
         digest = self.out.write(box, mean)
         timer.lap("write")
         receipt = Receipt(tile.name, digest, timer.seconds, self.worker, began)
-        self._record(receipt, box, RECEIPTS, {"std": deviation})
+        self._record(receipt, box, RECEIPTS, self._fit_of_samples(tile), std=deviation)
         give_back_memory()
         return receipt
 
@@ -123,17 +136,32 @@ class TileWriter:
     def _kind(self) -> str:
         return SAMPLE_RECEIPTS if self.several else RECEIPTS
 
-    def _record(self, receipt: Receipt, box: Box, kind: str, more: dict[str, int | str]) -> None:
+    def _record(
+        self, receipt: Receipt, box: Box, kind: str, fit: ViewSums | None, **more: int | str
+    ) -> None:
         self.record.add_receipt(
             {
                 **receipt.to_dict(),
                 **more,
+                **({} if fit is None else {"fit": fit.to_dict()}),
                 "start": box.start,
                 "stop": box.stop,
                 "problem": self.job.digest,
             },
             kind,
         )
+
+    def _fit_of_samples(self, tile: Tile) -> ViewSums | None:
+        """Sums over all samples of a place; None if the receipt of one is lost, or of another cut."""
+        sums: ViewSums | None = None
+        for sample in range(self.job.plan.samples):
+            name = f"s{sample:04d}-{tile.place}"
+            found = self.record.receipt(name, self.job.digest, SAMPLE_RECEIPTS)
+            fit = None if found is None else receipt_fit(found)
+            if found is None or fit is None or receipt_box(found) != tile.write_box:
+                return None
+            sums = fit if sums is None else sums + fit
+        return sums
 
     # -- stores ---------------------------------------------------------------------------------
 

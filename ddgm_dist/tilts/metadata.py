@@ -56,6 +56,7 @@ class TiltSeriesMeta:
     description: str = ""
     bad_pixels: Literal["unmeasured"] | None = None
     provenance: Provenance | None = None
+    sigma_y: tuple[float, ...] | None = None
 
 
 def check_meta(meta: TiltSeriesMeta, tilts: int, where: str) -> None:

@@ -21,7 +21,7 @@ from scipy import ndimage
 from ddgm_dist.errors import InputError
 from ddgm_dist.views.affine import Affine
 
-__all__ = ["TILE", "Read", "moves_pixels", "resample"]
+__all__ = ["TILE", "Read", "covers", "moves_pixels", "resample"]
 
 # Edge of the output's tiles, pixels; callers that cut at its multiples compute nothing twice.
 TILE = 512
@@ -139,6 +139,14 @@ def resample(
 def moves_pixels(affine: Affine, in_shape: tuple[int, int], out_shape: tuple[int, int]) -> bool:
     """Return whether a map moves whole pixels, so that nothing is interpolated."""
     return _Inverse.of(affine, in_shape, out_shape).whole(out_shape) is not None
+
+
+def covers(affine: Affine, in_shape: tuple[int, int], out_shape: tuple[int, int]) -> bool:
+    """Return whether each pixel of the output lies within the input, so that none is unmeasured."""
+    whole = slice(0, out_shape[0]), slice(0, out_shape[1])
+    corners = _Inverse.of(affine, in_shape, out_shape).corners(*whole)
+    last = np.array(in_shape)[:, None] - 1
+    return bool((corners >= -_SAME).all() and (corners <= last + _SAME).all())
 
 
 def _checked(part: slice, size: int) -> slice:

@@ -37,7 +37,9 @@ class Recorded:
 
 def phantom_projections(rows):
     """Truth ``(z, y, x)`` and projections ``(tilt, y, u)`` of some rows, widths in pixels."""
-    wide = 2 * WIDTH + 2 * 60 + 4  # at 60 degrees the detector sees twice its width, and rays are oblique
+    wide = (
+        2 * WIDTH + 2 * 60 + 4
+    )  # at 60 degrees the detector sees twice its width, and rays are oblique
     phantom = TissuePhantom((THICKNESS, WIDTH, wide))
     box = Box((0, rows.start, 0), (THICKNESS, rows.stop, wide))
     volume = phantom.read(box)
@@ -75,7 +77,10 @@ def write_serialem(
     for i in order:
         aligned_xy = turn @ np.stack([x.ravel(), y.ravel()]) + shifts[i][:, None]
         line = ndi.map_coordinates(
-            projections[i].astype(np.float64), aligned_xy[::-1] + middle_out, order=5, mode="nearest"
+            projections[i].astype(np.float64),
+            aligned_xy[::-1] + middle_out,
+            order=5,
+            mode="nearest",
         )
         counts = r.poisson(BEAM * np.exp(-line)).reshape(DETECTOR, DETECTOR).astype(np.int32)
         images.append(counts)
@@ -119,7 +124,9 @@ def _write_companions(folder, name, axis_deg, angles, transforms):
         f"SubFramePath = X:\\frames\\{name}_{z:03d}_{a:.1f}.tif\nDateTime = 01-Feb-24  12:{z:02d}:00\n\n"
         for z, a in enumerate(angles)
     ]
-    (folder / f"{name}.mrc.mdoc").write_bytes((head + "".join(sections)).replace("\n", "\r\n").encode())
+    (folder / f"{name}.mrc.mdoc").write_bytes(
+        (head + "".join(sections)).replace("\n", "\r\n").encode()
+    )
     (folder / "tilt.com").write_text(
         "# Command file to run Tilt\n#\n####CreatedVersion#### 4.9.0\n$setenv IMOD_OUTPUT_FORMAT MRC\n"
         f"$tilt -StandardInput\nInputProjections {name}_ali.mrc\nOutputFile {name}_full_rec.mrc\n"

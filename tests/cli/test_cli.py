@@ -124,7 +124,7 @@ def test_simulate_takes_the_angles_of_a_file(replace: Replace, tmp_path: Path) -
 
 def test_ingest(replace: Replace, capsys: pytest.CaptureFixture[str]) -> None:
     meta = TiltSeriesMeta((-60.0, 0.0, 60.0), pixel_size_nm=0.8)
-    got = replace("tilts.ingest", "ingest", SimpleNamespace(shape=(61, 8, 400), meta=meta))
+    got = replace("acquisition.ingest", "ingest", SimpleNamespace(shape=(61, 8, 400), meta=meta))
     words = "ingest needle.npz t.zarr --thickness 96 --tilt-axis columns --impute-nonfinite"
     words += " --rows 8: --columns 4:252 --dark 860"
     assert main([*words.split(), "--angles", "-60,0,60", "--description", "a needle"]) == 0

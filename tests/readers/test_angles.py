@@ -127,6 +127,9 @@ def test_angles_that_no_tilt_series_has_are_refused():
         check_angles(np.deg2rad(np.arange(-60.0, 61.0, 3.0)).tolist(), "a.tlt")
     with pytest.raises(InputError, match="radians"):
         check_angles(np.deg2rad(np.arange(0.0, 70.0, 2.0)).tolist(), "a.tlt")
+    for turn in (180.0, 360.0):
+        with pytest.raises(InputError, match="these are radians.*multiply by 57"):
+            check_angles(np.deg2rad(np.linspace(0.0, turn, 91)).tolist(), "a.tlt")
 
 
 @pytest.mark.parametrize(
@@ -139,6 +142,7 @@ def test_angles_that_no_tilt_series_has_are_refused():
         [0.0, 3.0, -3.0, 6.0, -6.0],
         [0.5, 0.1, float("nan")],
         [-2.0, -1.0, 0.0, 1.0, 2.0],
+        [-6.0, -4.0, -2.0, 0.0, 2.0, 4.0, 6.0],
     ],
 )
 def test_angles_of_a_tilt_series_pass(angles, caplog):
@@ -149,3 +153,14 @@ def test_angles_of_a_tilt_series_pass(angles, caplog):
 def test_repeated_views_are_named_and_allowed(caplog):
     check_angles([-3.0, 0.0, 3.0, 0.0, -3.0], "a.tlt")
     assert "a.tlt: tilts 1 and 3 have the same angle, 0 degrees, and so do 1 others" in caplog.text
+
+
+def test_a_list_whose_last_angle_lost_digits_is_refused(tmp_path):
+    (tmp_path / "a.tlt").write_text("-60.00\n-57.00\n-54.00\n-5")
+    with pytest.raises(InputError, match="angles = .*cut short: its last number, '-5'"):
+        read_angles(tmp_path / "a.tlt")
+    (tmp_path / "a.tlt").write_text("-60.25,\n-57.25,\n-54.25,\n-51.25")
+    assert read_angles(tmp_path / "a.tlt") == (-60.25, -57.25, -54.25, -51.25)
+    (tmp_path / "a.tlt").write_bytes(b"-60\x0b57\n")
+    with pytest.raises(InputError, match="control character"):
+        read_angles(tmp_path / "a.tlt")

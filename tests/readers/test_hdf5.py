@@ -279,7 +279,7 @@ def test_any_number_and_byte_order_is_read(tmp_path):
             file["data"] = data
         np.testing.assert_array_equal(whole(open_hdf5(tmp_path / "a.h5").stack), data)
     with h5py.File(tmp_path / "b.h5", "w") as file:
-        file["data"] = np.where(PROJECTIONS == PROJECTIONS[3, 2, 1], 4e40, 0)
+        file["data"] = np.where(PROJECTIONS[3, 2, 1] == PROJECTIONS, 4e40, 0)
     with pytest.raises(InputError, match=r"4e\+40 at \(3, 2, 1\)"):
         whole(open_hdf5(tmp_path / "b.h5").stack)
 

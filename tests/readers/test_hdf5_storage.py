@@ -127,7 +127,7 @@ def test_files_of_raw_values_must_be_whole(tmp_path):
 
 def test_images_that_were_never_written_are_counted(tmp_path):
     with h5py.File(tmp_path / "a.h5", "w") as file:
-        data = file.create_dataset("data", (7, 4, 6), "u2", chunks=(1, 4, 3))
+        file.create_dataset("data", (7, 4, 6), "u2", chunks=(1, 4, 3))
         file["theta"] = np.linspace(-60, 60, 7)
     refused("nothing was ever written", tmp_path / "a.h5")
     with h5py.File(tmp_path / "a.h5", "a") as file:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import zarr
 
+from ddgm_dist.acquisition.ingest import ingest
 from ddgm_dist.core.box import Box
 from ddgm_dist.engine.local import LocalEngine
 from ddgm_dist.errors import InputError, StorageError
@@ -26,7 +27,6 @@ from ddgm_dist.runs.reconstruct import reconstruct
 from ddgm_dist.simulation.simulate import simulate
 from ddgm_dist.tile.events import Event, Receipt
 from ddgm_dist.tile.job import Job
-from ddgm_dist.tilts.ingest import ingest
 from ddgm_dist.tilts.series import (
     TiltSeriesMeta,
     create_tilt_series,

@@ -11,6 +11,7 @@ import pytest
 import zarr
 from scipy.ndimage import gaussian_filter
 
+from ddgm_dist.acquisition.ingest import ingest
 from ddgm_dist.core.geometry import Geometry
 from ddgm_dist.core.intensity import Intensity
 from ddgm_dist.errors import InputError
@@ -21,7 +22,6 @@ from ddgm_dist.runs.build_problem import build_problem
 from ddgm_dist.simulation.phantom import TissuePhantom
 from ddgm_dist.simulation.projector import project
 from ddgm_dist.simulation.simulate import simulate
-from ddgm_dist.tilts.ingest import ingest
 from ddgm_dist.tilts.sampled_rows import _sample_columns
 from ddgm_dist.tilts.series import TiltSeriesMeta, write_tilt_series
 from tests.small_runs import forget_record

@@ -158,6 +158,21 @@ def test_any_cut_into_boxes_gives_what_the_whole_view_gives(data: st.DataObject)
     assert total == count
 
 
+def test_the_margin_is_wide_enough_for_neighbours_at_the_far_end() -> None:
+    """A hot pixel amid unmeasured ones takes neighbours that others, farther out, may find hot."""
+    values = np.array([20, 21, 5000, np.nan], np.float32)
+    replaced = 0
+    for seed in range(200):
+        view = np.random.default_rng(seed).choice(values, (21, 21), p=[0.4, 0.3, 0.1, 0.2])
+        view[8:13, 8:13] = np.nan
+        view[10, 10] = 9000
+        whole, _ = despike(view, 40.0)
+        replaced += whole[10, 10] < 9000
+        part, _ = despike(view[:, : 11 + MARGIN], 40.0, (slice(None), slice(0, 11)))
+        assert np.array_equal(part, whole[:, :11], equal_nan=True)
+    assert replaced > 100
+
+
 def test_a_large_view_is_searched_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     view, _ = plant(counts(0.3), 0.002)
     whole = found(view, 1.5)

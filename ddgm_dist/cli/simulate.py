@@ -1,31 +1,26 @@
-"""``simulate`` and ``ingest``: where tilt series come from."""
+"""``simulate``: a tilt series of a known volume."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ddgm_dist.cli.options import (
-    ImputeNonfinite,
     Overwrite,
     PixelSize,
     Rows,
     Seed,
-    Thickness,
-    TiltAxis,
     TiltsOut,
-    store,
 )
 from ddgm_dist.cli.values import MAX_ANGLES, even_angles, parse_angles, parse_shape, parse_slice
 from ddgm_dist.errors import InputError
 
 if TYPE_CHECKING:
     from ddgm_dist.readers.base import VolumeSource
-    from ddgm_dist.tilts.metadata import TiltSeriesMeta
 
-__all__ = ["ingest", "simulate", "volume_argument"]
+__all__ = ["simulate", "volume_argument"]
 
 PHANTOM = "phantom:"
 
@@ -109,74 +104,6 @@ def simulate(
         overwrite=overwrite,
     )
     _report(tilts_out, series.shape)
-
-
-def ingest(
-    source: Annotated[
-        Any,
-        store("SOURCE", ".npz, .npy, .mrc (with .tlt or .rawtlt beside it) or a folder of images."),
-    ],
-    tilts_out: TiltsOut,
-    angles: Annotated[
-        str | None,
-        typer.Option(
-            metavar="SPEC",
-            help="Angles in degrees, where the source has none: a file, start:stop:step or a list.",
-        ),
-    ] = None,
-    thickness: Thickness = None,
-    pixel_size: PixelSize = None,
-    tilt_axis: Annotated[
-        TiltAxis, typer.Option(help="The image axis that counts along the tilt axis.")
-    ] = "rows",
-    rows: Rows = None,
-    columns: Annotated[
-        str | None,
-        typer.Option(
-            metavar="A:B",
-            help="Columns (u) to keep, symmetric about the tilt axis; all by default.",
-        ),
-    ] = None,
-    dark: Annotated[float | None, typer.Option(help="Value of vacuum, to subtract.")] = None,
-    impute_nonfinite: ImputeNonfinite = False,
-    description: Annotated[str, typer.Option(help="What it is; kept with the data.")] = "",
-    overwrite: Overwrite = False,
-) -> None:
-    """Bring a recorded tilt series into a Zarr store."""
-    chosen = None if angles is None else parse_angles(angles)
-    part_y = None if rows is None else parse_slice(rows, "--rows")
-    part_u = None if columns is None else parse_slice(columns, "--columns")
-    from ddgm_dist.tilts.ingest import ingest as run
-
-    series = run(
-        source,
-        tilts_out,
-        angles=chosen,
-        thickness=thickness,
-        pixel_size_nm=pixel_size,
-        tilt_axis=tilt_axis,
-        rows=part_y,
-        columns=part_u,
-        dark=dark,
-        impute_nonfinite=impute_nonfinite,
-        description=description,
-        overwrite=overwrite,
-    )
-    if Path(source).is_dir():
-        from ddgm_dist.readers.images import list_images, pairing
-
-        typer.echo(f"images and angles: {pairing(list_images(source), series.meta.angles_deg)}")
-    _report(tilts_out, series.shape)
-    typer.echo(_known(series.meta))
-
-
-def _known(meta: TiltSeriesMeta) -> str:
-    pixel = "unknown" if meta.pixel_size_nm is None else f"{meta.pixel_size_nm:.4g} nm"
-    thick = "not given; plan and reconstruct will ask for --thickness"
-    if meta.thickness_px is not None:
-        thick = f"{meta.thickness_px} voxels"
-    first, last = min(meta.angles_deg), max(meta.angles_deg)
-    return f"angles {first:g} to {last:g} degrees, pixel size {pixel}, thickness {thick}"
 
 
 def _simulated_angles(

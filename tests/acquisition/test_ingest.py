@@ -1,20 +1,21 @@
 """Ingest: every format ends in the same store, and what cannot be used leaves no trace."""
 
-from importlib import import_module
-
 import mrcfile
 import numpy as np
 import pytest
 from skimage import io
 
+from ddgm_dist.acquisition import target
+from ddgm_dist.acquisition.ingest import ingest
 from ddgm_dist.errors import InputError
 from ddgm_dist.samples import sample_path
-from ddgm_dist.tilts.ingest import ingest
 from ddgm_dist.tilts.series import TiltSeriesMeta, write_tilt_series
 
 ANGLES = (-50.0, -10.0, 20.0, 60.0)
 DATA = np.random.default_rng(0).integers(0, 30000, size=(4, 19, 23)).astype(np.uint16)
 ALL = slice(None)
+# The horizontal tilt axis becomes vertical by a quarter turn: no mirror image.
+TURNED = DATA.transpose(0, 2, 1)[:, :, ::-1]
 
 
 def as_npz(path):
@@ -63,10 +64,9 @@ def test_every_format_makes_the_same_store(tmp_path, kind):
 @pytest.mark.parametrize("kind", [as_npz, as_images])
 def test_small_blocks_make_the_same_store(tmp_path, kind, monkeypatch):
     source, options = kind(tmp_path)
-    # By import_module, since the package's attribute of that name is the function.
-    monkeypatch.setattr(import_module("ddgm_dist.tilts.ingest"), "_BLOCK_BYTES", 1)
+    monkeypatch.setattr(target, "_MOST_BYTES", 1)
     series = ingest(source, tmp_path / "t.zarr", tilt_axis="columns", **options)
-    np.testing.assert_array_equal(series.read(ALL), DATA.transpose(0, 2, 1))
+    np.testing.assert_array_equal(series.read(ALL), TURNED)
 
 
 def test_what_is_given_wins_over_what_the_source_says(tmp_path):
@@ -99,7 +99,7 @@ def test_parts_are_taken_after_the_transposition(tmp_path):
     series = ingest(
         source, tmp_path / "t.zarr", tilt_axis="columns", rows=slice(3, 20), columns=slice(2, 17)
     )
-    np.testing.assert_array_equal(series.read(ALL), DATA.transpose(0, 2, 1)[:, 3:20, 2:17])
+    np.testing.assert_array_equal(series.read(ALL), TURNED[:, 3:20, 2:17])
     assert series.meta.shifts_px is None
     open_end = ingest(source, tmp_path / "u.zarr", rows=slice(3, None))
     assert open_end.shape == (4, 16, 23)
@@ -133,7 +133,7 @@ def test_bad_pixels_are_refused_with_their_number_and_place(tmp_path):
     ):
         ingest(source, tmp_path / "t.zarr")
     assert not (tmp_path / "t.zarr").exists()
-    with pytest.raises(InputError, match=r"\(2, 7, 5\)|\(0, 1, 12\)"):
+    with pytest.raises(InputError, match=r"first at .*= \(0, 1, 6\), \(2, 7, 13\)"):
         ingest(source, tmp_path / "t.zarr", tilt_axis="columns")
 
 
@@ -172,14 +172,16 @@ def test_what_is_the_matter_with_the_pixels_is_told(tmp_path, dtype, caplog):
     data[5:, :, -4:] = 0
     np.save(tmp_path / "s.npy", data)
     series = ingest(tmp_path / "s.npy", tmp_path / "t.zarr", **options)
-    np.testing.assert_array_equal(series.read(ALL), data)  # told, not changed
+    kept = np.delete(data, 7, axis=0)
+    np.testing.assert_array_equal(series.read(ALL), kept)  # told, not changed
+    assert [(v.view, v.angle_deg) for v in series.meta.provenance.left_out] == [(8, 10.0)]
     told = [r.getMessage() for r in caplog.records]
     assert all("s.npy: " in line and "\n" not in line for line in told)
-    hot, view, row, edges, constant = told
+    view, hot, row, edges, constant = told
+    assert "view 8 (+10 degrees) is blank" in view
+    assert "it is left out" in view
     assert "1 pixel stands out" in hot
     assert "(3, 4, 5)" in hot
-    assert "1 view is blank" in view
-    assert "tilt 7 (10 degrees)" in view
     assert "tilt 2, row 11" in row
     assert "7 edges of views are filled" in edges
     assert "tilt 5, rows 0 to 29, columns 56 to 59" in edges
@@ -261,11 +263,13 @@ def test_images_named_by_signed_angles_go_with_ascending_angles(tmp_path, caplog
     for angle, image in zip(ANGLES, DATA, strict=True):
         io.imsave(tmp_path / f"s/s_{angle:+.0f}.tif", image, check_contrast=False)
     (tmp_path / "s/._s_-50.tif").write_bytes(b"hidden")
-    with caplog.at_level("INFO", "ddgm_dist"):
-        series = ingest(tmp_path / "s", tmp_path / "t.zarr", angles=ANGLES)
+    series = ingest(tmp_path / "s", tmp_path / "t.zarr", angles=ANGLES)
     np.testing.assert_array_equal(series.read(ALL), DATA)
-    assert "s_-50.tif -> -50, s_+20.tif -> 20, s_+60.tif -> 60" in caplog.text
-    assert "WARNING" not in caplog.text
+    (pairs,) = (f.value for f in series.meta.provenance.facts if f.what == "images and angles")
+    assert pairs == "s_-50.tif -> -50, s_+20.tif -> 20, s_+60.tif -> 60"
+    assert not caplog.records
+    # Without a list the names tell.
+    assert ingest(tmp_path / "s", tmp_path / "n.zarr").meta.angles_deg == ANGLES
     ingest(tmp_path / "s", tmp_path / "u.zarr", angles=(-10.0, -50.0, 20.0, 60.0))
     assert "s_-50.tif is taken for -10 degrees" in caplog.text
 
@@ -298,8 +302,10 @@ def test_what_float32_holds_is_never_refused_for_its_contrast(tmp_path, dtype):
 
 
 def test_unknown_sources_are_refused(tmp_path):
+    (tmp_path / "s.doc").write_text("")
     (tmp_path / "s.h5").write_text("")
-    for source, says in (("none.npz", "does not exist"), ("s.h5", "not an .npz, .npy or MRC")):
+    unknown = ("none.npz", "does not exist"), ("s.doc", "no MRC, TIFF, HDF5"), ("s.h5", "empty")
+    for source, says in unknown:
         with pytest.raises(InputError, match=says):
             ingest(tmp_path / source, tmp_path / "t.zarr", angles=ANGLES)
 
@@ -348,7 +354,7 @@ def test_a_zarr_store_needs_no_ingest(tmp_path):
 
 def test_the_first_rows_do_not_tell_for_all(tmp_path, monkeypatch, caplog):
     """A quiet beginning, and contrast further on: none of that is hot, but what stands out of it is."""
-    monkeypatch.setattr(import_module("ddgm_dist.tilts.ingest"), "_BLOCK_BYTES", 1)
+    monkeypatch.setattr(target, "_MOST_BYTES", 1)
     angles = np.linspace(-60, 60, 13)
     r = np.random.default_rng(0)
     data = r.normal(100, 0.5, (13, 256, 100)).astype(np.float32)

@@ -1,0 +1,184 @@
+"""Tilt series in Zarr: OME-Zarr images, and arrays of versions 2 and 3 with their angles beside."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import zarr
+
+from ddgm_dist.errors import InputError
+from ddgm_dist.paths.files import is_zarr
+from ddgm_dist.paths.place import Place
+from ddgm_dist.readers.base import VolumeSource
+from ddgm_dist.readers.stack_axes import StackAxes, find_axes
+from ddgm_dist.readers.stack_names import DARK_NAMES, FLAT_NAMES
+from ddgm_dist.readers.zarr_numbers import missing_files, read_angles_beside
+from ddgm_dist.readers.zarr_search import Found, child, find_array
+from ddgm_dist.readers.zarr_volume import Node, ZarrVolume, open_node
+
+__all__ = ["ZarrStack", "open_zarr_stack"]
+
+_SQUARE = 0.01
+
+
+@dataclass(frozen=True)
+class ZarrStack:
+    """A tilt series in a Zarr store.
+
+    Attributes
+    ----------
+    stack
+        The projections, ``(tilt, row, column)``.
+    flats, darks
+        Images without a specimen, and without a beam, ``(image, row, column)``; None where there
+        are none.
+    angles_deg
+        One per projection, degrees; None where the store has none.
+    pixel_size_nm
+        Edge of a pixel; None where the store does not give it with a unit.
+    origins
+        For each of the above that was found, by its name: where in the store it is.
+    notes
+        What was decided, and what is there and not used.
+    """
+
+    stack: VolumeSource
+    flats: VolumeSource | None
+    darks: VolumeSource | None
+    angles_deg: tuple[float, ...] | None
+    pixel_size_nm: float | None
+    origins: Mapping[str, str]
+    notes: tuple[str, ...]
+
+
+def open_zarr_stack(place: Place, dataset: str | None = None, *, angles: bool = True) -> ZarrStack:
+    """Open a tilt series in a Zarr store; of its images nothing is read.
+
+    Parameters
+    ----------
+    place
+        The store: an array, an OME-Zarr image (0.4, 0.5), or a group with an array of three axes.
+    dataset
+        Path in it of the array that holds the projections; None looks for it.
+    angles
+        Whether the angles are wanted; else they are not looked for, and no error is made of them.
+
+    Raises
+    ------
+    InputError
+        The place holds no Zarr store, or a store that ddgm-dist has written. It is not clear which
+        array holds the projections. Angles, flats or darks do not fit them. It is stored as pickles.
+    StorageError
+        The object store does not answer.
+    """
+    node = open_node(place, "source")
+    _refuse_ours(node, place)
+    found = find_array(node, place, dataset)
+    # A group is false where it is empty, and has to be listed for that.
+    group = _group_around(place) if found.group is None else found.group
+    _refuse_ours(group, place)
+    axes = find_axes(found.array.shape, found.axis_names(), str(found.place))
+    stack = ZarrVolume(found.array, str(found.place), axes, "source")
+    notes = missing_files(found.array, found.place, axes)
+    origins = {"stack": str(found.place)}
+    if axes.order != tuple(range(len(axes.stored))):
+        notes.append(f"{found.place} {axes.stored}: axes {axes.order} are (tilt, row, column)")
+    degrees = read_angles_beside(found, group, axes.shape[0], notes) if angles else None
+    pixel = _pixel_size(found, axes, notes)
+    if degrees is not None:
+        origins["angles_deg"] = degrees[1]
+    if pixel is not None:
+        origins["pixel_size_nm"] = pixel[1]
+    flats, darks = (_reference(found, group, names, axes) for names in (FLAT_NAMES, DARK_NAMES))
+    for kind, reference in (("flats", flats), ("darks", darks)):
+        if reference is not None:
+            origins[kind] = reference[1]
+            notes += reference[2]
+    return ZarrStack(
+        stack=stack,
+        flats=None if flats is None else flats[0],
+        darks=None if darks is None else darks[0],
+        angles_deg=None if degrees is None else degrees[0],
+        pixel_size_nm=None if pixel is None else pixel[0],
+        origins=origins,
+        notes=tuple(notes),
+    )
+
+
+def _refuse_ours(node: Node | None, place: Place) -> None:
+    ours = None if node is None else node.attrs.asdict().get("ddgm_dist")
+    if isinstance(ours, dict) and ours.get("kind") == "tilt-series":
+        raise InputError(
+            "source",
+            str(place),
+            "is a tilt-series store already",
+            "it needs no ingest: give it to plan or reconstruct",
+        )
+
+
+def _group_around(place: Place) -> zarr.Group | None:
+    """The group that an array lies in, if it lies in one."""
+    if not is_zarr(place.parent):
+        return None
+    node = open_node(place.parent, "source")
+    return node if isinstance(node, zarr.Group) else None
+
+
+def _reference(
+    found: Found, group: zarr.Group | None, names: Sequence[str], axes: StackAxes
+) -> tuple[VolumeSource, str, list[str]] | None:
+    """Flats or darks beside the projections: images, their place, and notes.
+
+    Raises
+    ------
+    InputError
+        Their images are of another size.
+    """
+    for name in names if group is not None else ():
+        array = None if group is None else child(group, name, found.place.parent)
+        if not isinstance(array, zarr.Array) or array.path == found.array.path:
+            continue
+        beside = Found(array, found.place.parent / name)
+        own = find_axes(array.shape, beside.axis_names(), str(beside.place))
+        if own.shape[1:] != axes.shape[1:] and len(own.stored) == len(axes.stored):
+            own = StackAxes(own.stored, axes.order)
+        if own.shape[1:] != axes.shape[1:]:
+            raise InputError(
+                "source",
+                str(beside.place),
+                f"has images of {own.shape[1:]} pixels, and {found.place} of {axes.shape[1:]}",
+                "the two belong to different acquisitions; or one was cropped or binned",
+            )
+        notes = missing_files(array, beside.place, own)
+        return ZarrVolume(array, str(beside.place), own, "source"), str(beside.place), notes
+    return None
+
+
+def _pixel_size(found: Found, axes: StackAxes, notes: list[str]) -> tuple[float, str] | None:
+    """Edge of a pixel, nm, by OME metadata or an attribute, and where it comes from.
+
+    Raises
+    ------
+    InputError
+        Pixels are not square.
+    """
+    scales = found.scales_nm()
+    if scales is not None:
+        _, row, column = (scales[axis] for axis in axes.order)
+        if row is None or column is None:
+            notes.append("its OME scale has no unit of length: the pixel size is not known")
+            return None
+        if abs(row - column) > _SQUARE * row:
+            raise InputError(
+                "pixel_size_nm",
+                str(found.place),
+                f"pixels are not square: {row:g} nm along a column, {column:g} nm along a row",
+                "resample the images to square pixels",
+            )
+        return row, "its OME scale"
+    size = found.array.attrs.asdict().get("pixel_size_nm")
+    if isinstance(size, int | float) and math.isfinite(size) and size > 0:
+        return float(size), "its attribute pixel_size_nm"
+    return None

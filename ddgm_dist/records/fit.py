@@ -1,0 +1,211 @@
+"""The verdict on a run: whether its volume explains the data, overall and view by view.
+
+Two figures are taken from the residual of the final estimate.
+
+*ratio*: its root mean square over sigma_y, the noise of the projections. A volume that explains its
+data has about 1, or less where it follows some of the noise. But sigma_y is an estimate itself. In
+images that were resampled it is too small, and the ratio is 1.3 to 1.5 although nothing is wrong.
+
+*structure*: the share of the squared residual that pixels some way apart have in common. Noise has
+none, whatever its level. So the verdict rests on it, and on *misfit*, the size of that shared part
+against the contrast that the data have besides noise.
+
+docs/verdict.md has the measurements behind the limits.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from statistics import median
+from typing import Any
+
+from ddgm_dist.core.intensity import Intensity
+from ddgm_dist.core.view_sums import ViewSums
+
+__all__ = ["CRITERION", "Fit"]
+
+# Above both limits the data are not explained: shares of the squared residual, and of the contrast.
+STRUCTURE, MISFIT = 0.1, 0.05
+# The same for a single view, whose residual is also larger than usual by a factor.
+VIEW_STRUCTURE, VIEW_MISFIT, VIEW_FACTOR = 0.3, 0.2, 1.5
+# Views that stand out are the cause as long as they are few.
+_FEW = 0.25
+_SHOWN = 5
+
+CRITERION = (
+    f"not explained if pixels share more than {100 * STRUCTURE:g} % of the squared residual, and that "
+    f"is more than {100 * MISFIT:g} % of the contrast"
+)
+
+_CAUSES = (
+    "the views are not aligned, or the tilt axis is wrong",
+    "the values are counts, or their contrast is inverted, where line integrals are needed",
+    "angles have wrong signs, or another order than the views",
+    "the thickness is too small",
+    "single views are bad",
+)
+
+
+@dataclass(frozen=True)
+class Fit:
+    """The verdict on a run: how well the final estimate explains the data.
+
+    Attributes
+    ----------
+    explained
+        Whether the data are explained: the residual is noise, in all views.
+    ratio
+        Root-mean-square residual of all measured samples over sigma_y; infinite if sigma_y is 0.
+    views
+        The same of each view; NaN where a view has no measured sample.
+    residual, sigma_y
+        Root-mean-square residual and noise per detector pixel, in the data's unit.
+    structure
+        Share of the squared residual that pixels some way apart have in common, -1 to 1.
+    misfit
+        That part as a fraction of the data's contrast without noise, root mean square.
+    worst
+        Views, numbered from 1, that have the largest ratio, worst first.
+    bad
+        Those that fit far worse than the others, numbered from 1.
+    coverage
+        Fraction of the volume that the figures are of; below 1 if former versions wrote parts of it.
+    """
+
+    explained: bool
+    ratio: float
+    views: tuple[float, ...]
+    residual: float
+    sigma_y: float
+    structure: float
+    misfit: float
+    worst: tuple[int, ...]
+    bad: tuple[int, ...] = ()
+    coverage: float = 1.0
+
+    @classmethod
+    def judge(cls, sums: ViewSums, intensity: Intensity, coverage: float = 1.0) -> Fit | None:
+        """The verdict on sums over all tiles; None if nothing was measured.
+
+        Parameters
+        ----------
+        sums
+            Sums over the samples, in normalised units.
+        intensity
+            Gives sigma_y, and the data's unit.
+        coverage
+            Fraction of the volume that the sums are over.
+        """
+        whole = _View(*(sum(part) for part in asdict(sums).values()))
+        if not whole.samples > 0:
+            return None
+        each = [_View(*parts) for parts in zip(*asdict(sums).values(), strict=True)]
+        noise = intensity.relative_noise
+        ratios = tuple(view.ratio(noise) for view in each)
+        order = sorted((-view.rms, t + 1) for t, view in enumerate(each) if view.samples > 0)
+        usual = median(view.rms for view in each if view.samples > 0)
+        bad = tuple(t for _, t in order if each[t - 1].stands_out(usual))
+        return cls(
+            explained=not bad and not (whole.structure > STRUCTURE and whole.misfit > MISFIT),
+            ratio=whole.ratio(noise),
+            views=ratios,
+            residual=whole.rms * intensity.std,
+            sigma_y=intensity.sigma_y,
+            structure=whole.structure,
+            misfit=whole.misfit,
+            worst=tuple(t for _, t in order),
+            bad=bad,
+            coverage=coverage,
+        )
+
+    @classmethod
+    def from_dict(cls, found: object) -> Fit | None:
+        """The verdict in a file; None where there is none, or it is damaged."""
+        try:
+            values: dict[str, Any] = {**found} if isinstance(found, Mapping) else {}
+            values["views"] = tuple(math.nan if v is None else float(v) for v in values["views"])
+            values["ratio"] = math.inf if values["ratio"] is None else float(values["ratio"])
+            values["worst"], values["bad"] = tuple(values["worst"]), tuple(values["bad"])
+            return cls(**values)
+        except (KeyError, TypeError, ValueError):
+            return None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values; None where a view has no ratio, or sigma_y is 0."""
+        finite = {"ratio": _finite(self.ratio), "views": [_finite(v) for v in self.views]}
+        return {**asdict(self), **finite, "worst": list(self.worst), "bad": list(self.bad)}
+
+    def text(self) -> str:
+        """The verdict in a line or two."""
+        if math.isfinite(self.ratio):
+            size = f"the residual is {self.ratio:.3g} of the noise (sigma_y {self.sigma_y:.4g})"
+        else:
+            size = f"the residual is {self.residual:.4g} per pixel, where sigma_y is 0"
+        part = "" if self.coverage >= 1 else f", in {100 * self.coverage:.0f} % of the volume"
+        if self.explained:
+            return f"data explained: {size}{part}"
+        shared = f"{100 * max(self.structure, 0):.0f} % of its square is structure"
+        return f"data NOT explained: {size}, and {shared}{part}; {self._worst()}"
+
+    def warning(self) -> str | None:
+        """One line with the likely causes in order; None if the data are explained."""
+        if self.explained:
+            return None
+        causes = _CAUSES
+        if 0 < len(self.bad) <= _FEW * len(self.views):
+            causes = (_CAUSES[-1], *_CAUSES[:-1])
+        listed = "; ".join(f"({n}) {cause}" for n, cause in enumerate(causes, start=1))
+        return f"{self.text()}; likely causes, the likeliest first: {listed}"
+
+    def _worst(self) -> str:
+        shown = self.bad or self.worst
+        listed = ", ".join(map(str, shown[:_SHOWN])) + (", ..." if len(shown) > _SHOWN else "")
+        which = "views that do not fit" if self.bad else "worst views"
+        return f"{which} (numbered from 1): {listed}"
+
+
+@dataclass(frozen=True)
+class _View:
+    """Sums of one view, or of all."""
+
+    squared: float
+    samples: float
+    spread: float
+    shared: float
+
+    @property
+    def rms(self) -> float:
+        """Root mean square of the residual per detector pixel."""
+        return math.sqrt(self.squared / self.samples) if self.samples > 0 else math.nan
+
+    @property
+    def structure(self) -> float:
+        """Share of the squared residual that pixels have in common."""
+        return self.shared / self.squared if self.squared > 0 else 0.0
+
+    @property
+    def misfit(self) -> float:
+        """The shared part against the data without what pixels do not share; 0 to 1."""
+        shared = max(self.shared, 0.0)
+        contrast = max(self.spread - self.squared + shared, shared)
+        return math.sqrt(shared / contrast) if contrast > 0 else 0.0
+
+    def ratio(self, noise: float) -> float:
+        """The residual over the noise."""
+        if noise > 0 or not self.samples > 0:
+            return self.rms / noise if noise > 0 else math.nan
+        return math.inf
+
+    def stands_out(self, usual: float) -> bool:
+        """Return whether it fits worse than views usually do, and not because of its noise."""
+        return (
+            self.rms > VIEW_FACTOR * usual
+            and self.structure > VIEW_STRUCTURE
+            and self.misfit > VIEW_MISFIT
+        )
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
