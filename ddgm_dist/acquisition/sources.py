@@ -146,7 +146,7 @@ def _by_suffix(path: Path, dataset: str | None, *, angles: bool) -> Source:
 
 
 def _mrc(path: Path) -> Source:
-    stack = open_mrc(path)
+    stack = open_mrc(path, tilt_series=True)
     header = read_header(path, path.stat().st_size)
     angles = extended_angles(path, header)
     axis = axis_in_labels(path)

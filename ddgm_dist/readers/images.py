@@ -60,6 +60,8 @@ class ImageStack:
     from_top
         Whether the first row of the images is the upper one, as in PNG and TIFF files. In MRC files it
         is the lower one.
+    decodes_whole
+        Whether some image can be decoded as a whole only, so that reading few rows of all is slow.
 
     Raises
     ------
@@ -73,6 +75,7 @@ class ImageStack:
         self.shape: Triple = check_numbers(names[0], (len(images), *first.shape), first.dtype)
         self.dtype: np.dtype[Any] = first.dtype
         self.from_top = first.from_top
+        self.decodes_whole = any(image.whole for image in images)
         self._images, self._names = tuple(images), tuple(names)
         self._forget()
 
@@ -106,15 +109,13 @@ class ImageStack:
         return block
 
     def _decoded(self, section: int) -> NDArray[Any]:
-        image = self._cache.get(section)
+        image = self._cache.pop(section, None)
         if image is None:
             _, rows, columns = self.shape
             image = self._images[section].read(slice(0, rows), slice(0, columns))
-            self._cache[section] = image
-            if len(self._cache) > self._kept:
-                self._cache.popitem(last=False)
-        else:
-            self._cache.move_to_end(section)
+        self._cache[section] = image
+        if len(self._cache) > self._kept:
+            self._cache.popitem(last=False)
         return image
 
 

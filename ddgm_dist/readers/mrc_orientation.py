@@ -66,6 +66,12 @@ def check_pixels(header: MrcHeader, name: str, *, refuse: bool) -> float | None:
         Pixels are not square, and that is to be refused.
     """
     x, y = header.pixel_nm
+    if refuse and x == y == 0.1:
+        _log.warning(
+            "%s: its header states pixels of exactly 1 angstrom, as programs do that know no size: "
+            "give the size if it is another",
+            name,
+        )
     if x is None or y is None or abs(x - y) <= _TOLERANCE * x:
         return x
     what = f"its pixels are not square: {x:.4g} nm along x, {y:.4g} nm along y"

@@ -48,17 +48,21 @@ def npy_header(file: IO[bytes]) -> NpyHeader:
         It is none, or of a version that is only for structured arrays, or damaged.
     """
     version = np.lib.format.read_magic(file)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # numbers as Python 2 wrote them
-        if version == (1, 0):
-            shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
-        elif version == (2, 0):
-            shape, fortran, dtype = np.lib.format.read_array_header_2_0(file)
-        else:
-            raise ValueError(
-                f"version {version[0]}.{version[1]} of the format is not read, which is for "
-                "structured arrays"
-            )
+    readers = {
+        (1, 0): np.lib.format.read_array_header_1_0,
+        (2, 0): np.lib.format.read_array_header_2_0,
+    }
+    if version not in readers:
+        raise ValueError(
+            f"version {version[0]}.{version[1]} of the format is not read, which is for "
+            "structured arrays"
+        )
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # numbers as Python 2 wrote them
+            shape, fortran, dtype = readers[version](file)
+    except Exception as error:  # the header is Python's text, and so are the errors
+        raise ValueError(f"its header is damaged: {error}") from error
     if any(n < 0 for n in shape):
         raise ValueError(f"its header states the shape {shape}")
     return NpyHeader(tuple(int(n) for n in shape), dtype, bool(fortran), file.tell())

@@ -86,10 +86,10 @@ class TiffPage:
         return part if self.white is None else self.white - part
 
     def _decoded(self, rows: slice, columns: slice) -> NDArray[Any]:
-        part = np.empty((rows.stop - rows.start, columns.stop - columns.start), self.dtype)
-        if not part.size:
-            return part
         try:
+            part = np.empty((rows.stop - rows.start, columns.stop - columns.start), self.dtype)
+            if not part.size:
+                return part
             with (
                 open_unchanged(self.path, self.state, self.name) as file,
                 tifffile.TiffFile(self.path, is_ome=False) as tif,

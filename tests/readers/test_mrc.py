@@ -4,6 +4,7 @@ import bz2
 import gzip
 import itertools
 import lzma
+import pickle
 import struct
 
 import mrcfile
@@ -83,6 +84,8 @@ FIELDS = {
     "imod": (152, "i"),
     "stamp": (212, "B"),
     "labels": (220, "i"),
+    "label": (224, "80s"),
+    "label_2": (304, "80s"),
 }
 OPEN = (0.0, -1.0, -2.0)  # statistics that are not known, as MRC2014 has it
 
@@ -298,6 +301,141 @@ def test_axes_that_are_none(tmp_path):
 )
 def test_modes_that_are_not_read_say_what_they_are(tmp_path, mode, says):
     refused(patch(write(tmp_path / "a.mrc", STACK), mode=mode), says)
+
+
+def packed(values):
+    """Two values in a byte, the first in the low bits; rows end with a whole byte."""
+    even = np.pad(values, ((0, 0), (0, 0), (0, values.shape[2] % 2)))
+    return (even[..., 0::2] + 16 * even[..., 1::2]).astype(np.uint8).view(np.int8)
+
+
+FOUR_BITS = np.random.default_rng(1).integers(0, 16, (3, 5, 8))
+
+
+@pytest.mark.parametrize("columns", [8, 7, 1])
+@pytest.mark.parametrize("statistics", [OPEN, (0.0, 15.0, 7.5), (0.0, 255.0, 100.0)])
+def test_mode_101_is_unpacked(tmp_path, columns, statistics, caplog):
+    data = FOUR_BITS[:, :, :columns]
+    path = write(tmp_path / "a.mrc", packed(data))
+    patch(path, mode=101, size=(columns, 5, 3), sampling=(columns, 5, 3), statistics=statistics)
+    np.testing.assert_array_equal(read(path), data)
+    source = open_mrc(path, tilt_series=True)
+    assert (source.shape, source.dtype) == ((3, 5, columns), np.uint8)
+    box = Box((1, 2, columns // 2), (3, 4, columns))
+    np.testing.assert_array_equal(source.read(box), data[box.slices()])
+    assert not caplog.text
+    path.write_bytes(path.read_bytes()[:-1])
+    refused(path, "shorter than its header says")
+
+
+def test_an_extended_header_before_four_bit_pixels_that_is_misstated(tmp_path, caplog):
+    data = FOUR_BITS.copy()
+    statistics = (0.0, 15.0, float(data.mean()))
+    fields = {"mode": 101, "size": (8, 5, 3), "sampling": (8, 5, 3), "statistics": statistics}
+    path = extended(tmp_path / "a.mrc", packed(data), extended=0, **fields)
+    np.testing.assert_array_equal(read(path), data)
+    assert "read from byte 2048 on" in caplog.text
+
+
+@pytest.mark.parametrize("sampling", [4, 8])
+def test_imods_flag_of_four_bits_halves_the_columns(tmp_path, caplog, sampling):
+    path = write(tmp_path / "a.mrc", packed(FOUR_BITS))
+    patch(path, imod=(1146047817, 16), sampling=(sampling, 5, 3), cell=(2.0 * sampling, 10.0, 3.0))
+    np.testing.assert_array_equal(read(path), FOUR_BITS)
+    assert "two pixels of 4 bits" in caplog.text
+    assert open_mrc(path, tilt_series=True).pixel_size_nm == pytest.approx(0.2)
+    refused(patch(path, imod=(1146047817, 17)), "signed bytes, which contradict")
+
+
+def test_a_label_of_four_bits_counts_for_frames_alone(tmp_path):
+    label = b"SerialEMCCD: Dose frac. image, 4 bits packed  r/f 0"
+    frame = np.zeros((1, 7424, 3840), np.int8)
+    frame[0, 0, 0] = 0x21
+    path = patch(write(tmp_path / "a.mrc", frame), labels=1, label=label)
+    source = open_mrc(path)
+    assert source.shape == (1, 7424, 7680)
+    np.testing.assert_array_equal(source.read(Box((0, 0, 0), (1, 1, 3))), [[[1, 2, 0]]])
+    path = as_bytes(tmp_path / "b.mrc", IMAGE // 2, labels=1, label=label)
+    refused(path, "neither IMOD's flag for it nor the size of a frame")
+    # Another program has written it since, as IMOD takes it.
+    np.testing.assert_array_equal(read(patch(path, labels=2)), IMAGE // 2)
+
+
+@pytest.mark.parametrize("axes", list(itertools.permutations((1, 2, 3))))
+def test_views_have_no_other_order_of_axes(tmp_path, axes):
+    path = patch(write(tmp_path / "a.mrc", STACK), axes=axes)
+    if axes == (1, 2, 3):
+        np.testing.assert_array_equal(
+            open_mrc(path, tilt_series=True).read(Box((0, 0, 0), STACK.shape)), STACK
+        )
+        return
+    with pytest.raises(InputError, match=r"MAPC, MAPR, MAPS.*no views"):
+        open_mrc(path, tilt_series=True)
+
+
+def test_views_of_pixels_that_are_not_square_are_refused(tmp_path):
+    path = write(tmp_path / "a.mrc", STACK)
+    for y, fine in ((320.0, True), (322.0, True), (330.0, False), (0.0, True)):
+        patch(path, sampling=(32, 16, 3), cell=(640.0, y, 3.0))
+        if fine:
+            assert open_mrc(path, tilt_series=True).pixel_size_nm == pytest.approx(2)
+        else:
+            with pytest.raises(InputError, match=r"not square: 2 nm along x, 2.062 nm"):
+                open_mrc(path, tilt_series=True)
+
+
+def test_a_size_that_programs_write_where_they_know_none_is_said(tmp_path, caplog):
+    path = patch(write(tmp_path / "a.mrc", STACK), sampling=(32, 16, 3), cell=(32.0, 16.0, 3.0))
+    assert open_mrc(path, tilt_series=True).pixel_size_nm == pytest.approx(0.1)
+    assert "exactly 1 angstrom" in caplog.text
+    caplog.clear()
+    open_mrc(patch(path, cell=(32.1, 16.05, 3.0)), tilt_series=True)
+    assert not caplog.text
+
+
+def test_they_are_pickled_without_their_pixels(tmp_path):
+    data = np.random.default_rng(0).integers(0, 15, (20, 30, 40)).astype(np.int8)
+    plain = write(tmp_path / "a.mrc", data)
+    permuted = patch(write(tmp_path / "b.mrc", data), axes=(3, 1, 2))
+    four_bits = patch(write(tmp_path / "c.mrc", data), mode=101, size=(80, 30, 20))
+    signed = patch(write(tmp_path / "d.mrc", data - 20), imod=(1146047817, 1), statistics=OPEN)
+    for path in (plain, permuted, four_bits, signed):
+        raw = pickle.dumps(open_mrc(path))
+        assert len(raw) < 2000
+        box = Box((1, 2, 3), (4, 5, 6))
+        np.testing.assert_array_equal(pickle.loads(raw).read(box), read(path)[box.slices()])
+
+
+TILT = b"TILT: Tomographic reconstruction                        30-Nov-15  12:29:39"
+
+
+def test_reconstructions_that_were_not_turned_are_named(tmp_path, caplog):
+    path = patch(write(tmp_path / "a.mrc", STACK), labels=1, label=TILT)
+    open_mrc(path)
+    assert "its axes are (y, z, x), but are read as (z, y, x)" in caplog.text
+    caplog.clear()
+    open_mrc(path, tilt_series=True)
+    assert "a reconstruction by IMOD's tilt, not a tilt series" in caplog.text
+    caplog.clear()
+    for turn in (b"clip: flipyz", b"clip: rotx", b"TRIMVOL: rotated"):
+        open_mrc(patch(path, labels=2, label_2=turn))
+        assert "(y, z, x)" not in caplog.text
+    open_mrc(patch(path, labels=0))  # what is there of an earlier file
+    assert "(y, z, x)" not in caplog.text
+    open_mrc(patch(path, labels=2, label=b"clip: flipyz", label_2=TILT))
+    assert "(y, z, x)" in caplog.text
+
+
+def test_rows_of_feis_first_files_begin_at_the_top_as_imod_has_it(tmp_path, caplog):
+    fei = {"extended_type": b"FEI1", "version": 20140}
+    path = extended(tmp_path / "a.mrc", STACK, bytes(768), **fei)
+    np.testing.assert_array_equal(read(path), STACK[:, ::-1])
+    box = Box((1, 2, 3), (3, 7, 9))
+    np.testing.assert_array_equal(open_mrc(path).read(box), STACK[:, ::-1][box.slices()])
+    assert "its rows begin at the top" in caplog.text
+    for other in ({"version": 20141}, {"extended_type": b"SERI"}, {"imod": (1146047817, 0)}):
+        path = extended(tmp_path / "b.mrc", STACK, bytes(768), **{**fei, **other})
+        np.testing.assert_array_equal(read(path), STACK)
 
 
 def test_stacks_of_volumes_are_refused_and_one_volume_is_not(tmp_path):

@@ -18,7 +18,7 @@ from ddgm_dist.core.box import Box
 from ddgm_dist.errors import InputError
 from ddgm_dist.readers.mrc import open_mrc
 
-TYPES = {0: "i1", 1: "i2", 2: "f4", 6: "u2", 12: "f2"}
+TYPES = {0: "i1", 1: "i2", 2: "f4", 6: "u2", 12: "f2", 101: "u1"}
 IMOD = 1146047817
 OPEN = (0.0, -1.0, -2.0)
 WORDS = (-(2**31), -1, 0, 1, 2, 3, 4, 5, 6, 12, 80, 101, 401, 512, 1024, 20140, 65536, 2**31 - 1)
@@ -34,6 +34,16 @@ class File:
     begin: int  # of the pixels
 
 
+def packed(values):
+    """Rows of whole bytes, each with two values of 4 bits, the first in the low ones."""
+    even = np.pad(values, ((0, 0), (0, 0), (0, values.shape[2] % 2)))
+    return even[..., 0::2] | even[..., 1::2] << 4
+
+
+def unpacked(stored, columns):
+    return np.stack([stored & 15, stored >> 4], -1).reshape(*stored.shape[:2], -1)[..., :columns]
+
+
 def number(order, raw, offset, code="i"):
     return struct.unpack_from(order + code, raw, offset)[0]
 
@@ -45,10 +55,15 @@ def files(draw):
     shape = draw(st.sampled_from([(2, 3, 4), (3, 4, 2), (1, 5, 7), (4, 1, 6), (6, 6, 6)]))
     rng = np.random.default_rng(draw(st.integers(0, 9)))
     dtype = np.dtype(order + TYPES[mode])
-    flag = draw(st.sampled_from([None, 0, 1, 5])) if mode == 0 else None
-    if mode == 0:
+    flag = draw(st.sampled_from([None, 0, 1, 5, 16])) if mode == 0 else None
+    if mode == 101:
+        meant = rng.integers(0, 16, shape, np.uint8)
+        stored = packed(meant)
+    elif mode == 0:
         stored = rng.integers(0, 256, shape, np.uint8)
         meant = stored.view("u1" if flag == 0 or (draw(st.booleans()) and flag is None) else "i1")
+        if flag == 16:
+            meant = unpacked(stored, 2 * shape[2])
     elif dtype.kind == "f":
         meant = stored = rng.normal(0, 100, shape).astype(dtype)
     else:
@@ -70,7 +85,7 @@ def files(draw):
     if flag is not None:
         struct.pack_into(order + "2i", raw, 152, IMOD, flag)
     raw[208:216] = b"MAP " + (b"\x44\x44\0\0" if order == "<" else b"\x11\x11\0\0")
-    body = stored if mode == 0 else stored.astype(dtype)
+    body = stored if mode in (0, 101) else stored.astype(dtype)
     return File(order, raw + extra + body.tobytes(), 1024 + len(extra))
 
 
@@ -111,6 +126,9 @@ def expected(file):
     if min(shape) < 1 or mode not in TYPES or (401 <= group <= 630 and deep != shape[0]):
         return None
     dtype = np.dtype(order + TYPES[mode])
+    columns = shape[2]
+    if mode == 101:
+        shape[2] = (columns + 1) // 2
     count = int(np.prod(shape, dtype=object))
     room, stated = len(raw) - 1024 - count * dtype.itemsize, number(order, raw, 92)
     begin = 1024 + stated if room == stated else file.begin
@@ -119,7 +137,12 @@ def expected(file):
     values = np.frombuffer(raw, dtype, count, begin).reshape(shape)
     low, high = number(order, raw, 76, "f"), number(order, raw, 80, "f")
     known = bool(np.isfinite([low, high]).all() and low <= high and not low == high == 0)
-    if mode == 0:
+    four = mode == 0 and number(order, raw, 152) == IMOD and number(order, raw, 156) & 16
+    if four and number(order, raw, 156) & 1:
+        return None
+    if mode == 101 or four:
+        values = unpacked(values.view("u1"), columns if mode == 101 else 2 * columns)
+    elif mode == 0:
         values = as_bytes(raw, order, values, low, high, known)
     elif mode in (1, 6) and known:
         # A range that only the other sign has, and that its values have to the last.
@@ -139,8 +162,6 @@ def expected(file):
 def as_bytes(raw, order, values, low, high, known):
     if number(order, raw, 152) == IMOD:
         flags = number(order, raw, 156)
-        if flags & 16:
-            return None
         return values.astype(int) + 128 if flags & 1 else values.view("u1")
     if known and low >= 0 and high <= 255:
         beyond = high <= 127 and values.min() < 0  # of either sign

@@ -30,8 +30,9 @@ def stored(path, data, offset=0, fortran=False, tail=b""):
 
 @st.composite
 def boxes(draw, shape):
-    ends = [sorted((draw(st.integers(0, n)), draw(st.integers(0, n)))) for n in shape]
-    return Box(tuple(a for a, _ in ends), tuple(b for _, b in ends))
+    start = [draw(st.integers(0, n - 1)) for n in shape]
+    stop = [draw(st.integers(a + 1, n)) for a, n in zip(start, shape, strict=True)]
+    return Box(tuple(start), tuple(stop))
 
 
 @st.composite

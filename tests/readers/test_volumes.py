@@ -11,6 +11,7 @@ from skimage import io
 from ddgm_dist.core.box import Box
 from ddgm_dist.errors import InputError, StorageError
 from ddgm_dist.readers.dask_array import DaskVolume
+from ddgm_dist.readers.provenance import places_of
 from ddgm_dist.readers.volumes import VolumeSource, open_volume
 from ddgm_dist.tilts.series import TiltSeriesMeta, write_tilt_series
 from ddgm_dist.volumes.layout import VolumeLayout
@@ -159,3 +160,12 @@ def test_values_beyond_float32_are_refused_with_their_place(tmp_path, kind):
     with pytest.raises(InputError, match=rf"4e\+40 at ({at})"):
         source.read(PART)
     np.testing.assert_array_equal(source.read(Box((3, 0, 0), (6, 8, 10))), data[3:])
+
+
+def test_a_tiff_file_of_several_pages(tmp_path):
+    data = DATA.astype(np.float32)
+    tifffile.imwrite(tmp_path / "a.tif", data, photometric="minisblack", compression="zlib")
+    volume = open_volume(tmp_path / "a.tif")
+    assert volume.shape == data.shape
+    np.testing.assert_array_equal(volume.read(Box((0, 0, 0), data.shape)), data)
+    assert places_of(volume)[0] == (tmp_path / "a.tif").resolve()
