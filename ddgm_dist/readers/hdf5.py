@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ddgm_dist.errors import InputError
+from ddgm_dist.errors import DdgmError, InputError
 from ddgm_dist.readers.base import VolumeSource
 from ddgm_dist.readers.hdf5_file import Hdf5File, open_h5, stamp_of
 from ddgm_dist.readers.hdf5_numbers import Context, image_kinds, read_pixel_size, read_tilt_angles
@@ -92,11 +92,17 @@ def open_hdf5(path: Path, dataset: str | None = None, *, angles: bool = True) ->
         dataset holds the projections. A file that it refers to is missing. Angles, image key, flats or
         darks do not fit the projections.
     """
-    with open_h5(path) as file:
-        tree = read_tree(file)
-        node = find_projections(file, tree, dataset, str(path))
-        context = Context(file, tree, str(path), node)
-        return _open_stack(context, path, chosen=dataset is not None, angles=angles)
+    try:
+        with open_h5(path) as file:
+            tree = read_tree(file)
+            node = find_projections(file, tree, dataset, str(path))
+            context = Context(file, tree, str(path), node)
+            return _open_stack(context, path, chosen=dataset is not None, angles=angles)
+    except DdgmError:
+        raise
+    except Exception as error:  # h5py raises many types for damaged files
+        why = f"is a damaged HDF5 file ({error})"
+        raise InputError("source", str(path), why, "copy it again") from error
 
 
 def _open_stack(context: Context, path: Path, *, chosen: bool, angles: bool) -> Hdf5Stack:
