@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["HDF5_SUFFIXES", "Hdf5Stack", "open_hdf5"]
 
 HDF5_SUFFIXES = (".h5", ".hdf5", ".hdf", ".nxs", ".nx", ".he5")
+_SHOWN = 8
 # What moves or turns images, and is not applied.
 _GEOMETRY = (
     "x_translation",
@@ -220,15 +221,22 @@ def _reference_axes(context: Context, node: Node, axes: StackAxes) -> StackAxes:
 def _note_unused(context: Context, used: set[Any]) -> None:
     """Note other stacks, and what moves or turns images and is not applied."""
     notes = context.notes
-    notes += [
-        f"{node.path} {node.shape}: not used"
-        for node in context.tree.stacks()
-        if node.identity not in used
-    ]
+    others = [node for node in context.tree.stacks() if node.identity not in used]
+    notes += [f"{node.path} {node.shape}: not used" for node in others[:_SHOWN]]
+    if len(others) > _SHOWN:
+        notes.append(f"{len(others) - _SHOWN} more datasets of three axes: not used")
     numbers = [n for n in context.tree.nodes.values() if n.name in _GEOMETRY and n.kind in "fiub"]
     for node in unique(numbers):
-        values = context.values(node)
-        if values.size and np.any(values != 0) and not (values.size > 1 and np.ptp(values) == 0):
+        try:
+            values = context.values(node)
+        except InputError as error:
+            notes.append(f"{node.path}: not used, and {error.why}")
+            continue
+        if (
+            values.size
+            and np.any(values != 0)
+            and not (values.size > 1 and np.all(values == values[0]))
+        ):
             shown = f"{values.ravel()[0]}" if values.size == 1 else f"{values.size} values"
             notes.append(f"{node.path} = {shown}: not used")
     notes += [f"{path}: a broken link to {to}" for path, to in context.tree.broken.items()]

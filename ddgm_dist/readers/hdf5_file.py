@@ -122,6 +122,8 @@ class Hdf5File:
 
     def __init__(self, path: Path, stamps: tuple[Stamp, ...]) -> None:
         self.path, self.stamps = path, stamps
+        # For who looks for the files that a source is read from.
+        self.files = tuple(stamp[0] for stamp in stamps)
         self._opened: tuple[int, h5py.File] | None = None
         self._datasets: dict[str, h5py.Dataset] = {}
 
