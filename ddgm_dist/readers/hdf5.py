@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ddgm_dist.errors import InputError
+from ddgm_dist.errors import DdgmError, InputError
 from ddgm_dist.readers.base import VolumeSource
 from ddgm_dist.readers.hdf5_file import Hdf5File, open_h5, stamp_of
 from ddgm_dist.readers.hdf5_numbers import Context, image_kinds, read_pixel_size, read_tilt_angles
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["HDF5_SUFFIXES", "Hdf5Stack", "open_hdf5"]
 
 HDF5_SUFFIXES = (".h5", ".hdf5", ".hdf", ".nxs", ".nx", ".he5")
+_SHOWN = 8
 # What moves or turns images, and is not applied.
 _GEOMETRY = (
     "x_translation",
@@ -92,11 +93,17 @@ def open_hdf5(path: Path, dataset: str | None = None, *, angles: bool = True) ->
         dataset holds the projections. A file that it refers to is missing. Angles, image key, flats or
         darks do not fit the projections.
     """
-    with open_h5(path) as file:
-        tree = read_tree(file)
-        node = find_projections(file, tree, dataset, str(path))
-        context = Context(file, tree, str(path), node)
-        return _open_stack(context, path, chosen=dataset is not None, angles=angles)
+    try:
+        with open_h5(path) as file:
+            tree = read_tree(file)
+            node = find_projections(file, tree, dataset, str(path))
+            context = Context(file, tree, str(path), node)
+            return _open_stack(context, path, chosen=dataset is not None, angles=angles)
+    except DdgmError:
+        raise
+    except Exception as error:  # h5py raises many types for damaged files
+        why = f"is a damaged HDF5 file ({error})"
+        raise InputError("source", str(path), why, "copy it again") from error
 
 
 def _open_stack(context: Context, path: Path, *, chosen: bool, angles: bool) -> Hdf5Stack:
@@ -214,15 +221,22 @@ def _reference_axes(context: Context, node: Node, axes: StackAxes) -> StackAxes:
 def _note_unused(context: Context, used: set[Any]) -> None:
     """Note other stacks, and what moves or turns images and is not applied."""
     notes = context.notes
-    notes += [
-        f"{node.path} {node.shape}: not used"
-        for node in context.tree.stacks()
-        if node.identity not in used
-    ]
+    others = [node for node in context.tree.stacks() if node.identity not in used]
+    notes += [f"{node.path} {node.shape}: not used" for node in others[:_SHOWN]]
+    if len(others) > _SHOWN:
+        notes.append(f"{len(others) - _SHOWN} more datasets of three axes: not used")
     numbers = [n for n in context.tree.nodes.values() if n.name in _GEOMETRY and n.kind in "fiub"]
     for node in unique(numbers):
-        values = context.values(node)
-        if values.size and np.any(values != 0) and not (values.size > 1 and np.ptp(values) == 0):
+        try:
+            values = context.values(node)
+        except InputError as error:
+            notes.append(f"{node.path}: not used, and {error.why}")
+            continue
+        if (
+            values.size
+            and np.any(values != 0)
+            and not (values.size > 1 and np.all(values == values[0]))
+        ):
             shown = f"{values.ravel()[0]}" if values.size == 1 else f"{values.size} values"
             notes.append(f"{node.path} = {shown}: not used")
     notes += [f"{path}: a broken link to {to}" for path, to in context.tree.broken.items()]

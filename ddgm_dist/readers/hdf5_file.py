@@ -8,7 +8,7 @@ import resource
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ddgm_dist.errors import InputError, StorageError
+from ddgm_dist.errors import DdgmError, InputError, StorageError
 from ddgm_dist.paths.array_io import InputReplacedError
 from ddgm_dist.readers.hdf5_filters import load_filters
 
@@ -53,7 +53,7 @@ def open_h5(path: Path, argument: str = "source") -> h5py.File:
 
 
 def _reason(path: Path, error: Exception) -> tuple[str, str]:
-    """Why a file cannot be opened, and what to do about it."""
+    """The reason why a file cannot be opened, and advice."""
     try:
         with path.open("rb") as file:
             head = file.read(512)
@@ -67,7 +67,7 @@ def _reason(path: Path, error: Exception) -> tuple[str, str]:
 
 
 def _state(error: Exception) -> tuple[str, str] | None:
-    """What HDF5 says about writers and length of a file; None where it is something else."""
+    """The reason and advice where HDF5 names a writer or the length of the file; else None."""
     text = str(error)
     if isinstance(error, BlockingIOError):
         return (
@@ -122,6 +122,8 @@ class Hdf5File:
 
     def __init__(self, path: Path, stamps: tuple[Stamp, ...]) -> None:
         self.path, self.stamps = path, stamps
+        # For who looks for the files that a source is read from.
+        self.files = tuple(stamp[0] for stamp in stamps)
         self._opened: tuple[int, h5py.File] | None = None
         self._datasets: dict[str, h5py.Dataset] = {}
 
@@ -141,15 +143,16 @@ class Hdf5File:
         InputReplacedError
             The file, or one that it refers to, is not what it was when it was first opened.
         """
-        dataset = self._dataset(name)
         try:
-            block = dataset[index]
-        except (OSError, RuntimeError, ValueError) as error:
+            block = self._dataset(name)[index]
+        except DdgmError:
+            raise
+        except Exception as error:  # h5py and its filters raise many types
             self.check_current()
             first = [part.start for part in index]
             raise StorageError(
-                f"reading {dataset.name} of {self.path} at {first} failed: {error}; the file is "
-                "damaged or another program writes to it"
+                f"reading {name} of {self.path} at {first} failed: {error}; the file is damaged or "
+                "another program writes to it"
             ) from error
         # A virtual dataset reads as fill values where its sources have gone.
         self.check_current()

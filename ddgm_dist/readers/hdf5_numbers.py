@@ -94,7 +94,7 @@ def image_kinds(context: Context, images: int, *, chosen: bool) -> dict[str, NDA
     if not found:
         return {}
     node, notes = found[0], context.notes
-    where, key = f"{context.source}:{node.path}", context.values(node)
+    where, key = f"{context.source}:{node.path}", context.values(node).ravel()
     if len(key) != images and chosen and node.parent != context.stack.parent:
         notes.append(f"{node.path} has {len(key)} entries, not {images}: not used")
         return {}
@@ -115,7 +115,7 @@ def image_kinds(context: Context, images: int, *, chosen: bool) -> dict[str, NDA
     if not len(kinds["projections"]):
         raise InputError("image_key", where, f"names no projection: {shown}")
     for other in found[1:]:
-        if other.name != node.name and not np.array_equal(context.values(other), key):
+        if other.name != node.name and not np.array_equal(context.values(other).ravel(), key):
             notes.append(f"{other.path} differs from it: not used")
     return kinds
 
@@ -154,7 +154,7 @@ def read_tilt_angles(
     if not fitting:
         raise _wrong_count(context, found[0], images, count)
     node = fitting[0]
-    values = context.values(node).astype(np.float64)
+    values = context.values(node).ravel().astype(np.float64)
     if picked is not None and len(values) == images:
         values = values[picked]
     elif picked is not None:
@@ -167,7 +167,7 @@ def read_tilt_angles(
 
 
 def _length(node: Node) -> int:
-    return node.shape[0] if node.shape else 0
+    return math.prod(node.shape or (0,))
 
 
 def _wrong_count(context: Context, node: Node, images: int, count: int) -> InputError:

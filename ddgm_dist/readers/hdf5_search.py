@@ -60,9 +60,10 @@ def find_projections(file: h5py.File, tree: Tree, dataset: str | None, source: s
                 f"holds {len(found)} datasets that may be the projections: {_listed(found)}",
                 f"choose one with --dataset, such as --dataset {found[0].path}",
             )
-    for path in tree.broken:
-        if path.endswith("/data"):
-            raise broken_link(tree, path, source)
+        # The projections may be what a broken link leads to; another dataset is no substitute.
+        for path in tree.broken:
+            if path.endswith("/data"):
+                raise broken_link(tree, path, source)
     lists = [node for node in tree.nodes.values() if node.shape is not None]
     links = "".join(f"; {path} is a link to {to}" for path, to in list(tree.broken.items())[:3])
     raise InputError(

@@ -59,8 +59,10 @@ class Node:
 
     @property
     def is_list(self) -> bool:
-        """True for a dataset of real numbers with one axis."""
-        return self.shape is not None and self.kind in "fiu" and len(self.shape) == 1
+        """True for a dataset of real numbers with one axis, besides one of extent one."""
+        if not self.shape or self.kind not in "fiu" or len(self.shape) > 2:
+            return False
+        return len(self.shape) == 1 or 1 in self.shape
 
 
 @dataclass

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import zarr
 
-from ddgm_dist.errors import InputError
+from ddgm_dist.errors import DdgmError, InputError
 from ddgm_dist.paths.files import is_zarr
 from ddgm_dist.paths.place import Place
 from ddgm_dist.readers.base import VolumeSource
@@ -73,7 +73,16 @@ def open_zarr_stack(place: Place, dataset: str | None = None, *, angles: bool = 
     StorageError
         The object store does not answer.
     """
-    node = open_node(place, "source")
+    try:
+        return _open_stack(open_node(place, "source"), place, dataset, angles=angles)
+    except DdgmError:
+        raise
+    except Exception as error:  # zarr raises many types for damaged metadata
+        why = f"its metadata are damaged ({type(error).__name__}: {error})"
+        raise InputError("source", str(place), why, "put a good copy in its place") from error
+
+
+def _open_stack(node: Node, place: Place, dataset: str | None, *, angles: bool) -> ZarrStack:
     _refuse_ours(node, place)
     found = find_array(node, place, dataset)
     # A group is false where it is empty, and has to be listed for that.

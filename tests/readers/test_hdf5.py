@@ -166,6 +166,11 @@ def test_angles_of_the_projections_alone_are_taken_as_such(tmp_path):
     assert any("one angle per projection" in note for note in found.notes)
 
 
+def test_angles_may_be_a_column(tmp_path):
+    found = open_hdf5(aps(tmp_path / "a.h5", angles=ANGLES[:, None]))
+    np.testing.assert_allclose(found.angles_deg, ANGLES)
+
+
 def test_angles_of_flats_may_be_unknown(tmp_path):
     _, angles = in_one_array()
     angles[KEY != 0] = np.nan

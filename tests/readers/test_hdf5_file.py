@@ -19,6 +19,7 @@ from ddgm_dist.core.box import Box
 from ddgm_dist.errors import InputError, StorageError
 from ddgm_dist.paths.array_io import InputReplacedError
 from ddgm_dist.readers.hdf5 import open_hdf5
+from ddgm_dist.readers.provenance import places_of
 from tests.readers.hdf5_files import PROJECTIONS, aps, esrf
 
 WHOLE = Box((0, 0, 0), (7, 4, 6))
@@ -150,3 +151,8 @@ def test_other_processes_read_the_same(tmp_path):
     assert _sum(stack) == PROJECTIONS.sum()
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         assert pool.apply(_sum, (stack,)) == PROJECTIONS.sum()
+
+
+def test_no_output_overwrites_a_file_that_is_read(tmp_path):
+    found = open_hdf5(esrf(tmp_path / "scan.nx"))
+    assert {tmp_path / "scan.nx", tmp_path / "raw.h5"} <= {*places_of(found.stack)}

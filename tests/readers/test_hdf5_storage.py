@@ -110,6 +110,10 @@ def test_external_links_name_the_file_that_is_missing(tmp_path):
         file["entry1/instrument/pco1/data"] = h5py.ExternalLink("pco1.hdf", "/entry/data/data")
     assert refused(r"of the file pco1\.hdf", path, "entry1/instrument/pco1/data")
     refused("is a link to", path)
+    # Another stack of the file is no substitute for the projections.
+    with h5py.File(path, "a") as file:
+        file["process/volume"] = PROJECTIONS
+    refused("is a link to", path)
 
 
 def test_files_of_raw_values_must_be_whole(tmp_path):
@@ -154,3 +158,18 @@ def test_angles_in_a_virtual_dataset_are_no_zeros(tmp_path):
         layout[:] = h5py.VirtualSource("motors.h5", "srot", (len(KEY),))
         sample.create_virtual_dataset("rotation_angle", layout)
     refused(r"its source motors\.h5 is missing", path)
+
+
+def test_what_is_not_used_may_be_missing(tmp_path):
+    path = esrf(tmp_path / "a.nx")
+    with h5py.File(path, "a") as file:
+        layout = h5py.VirtualLayout((len(KEY),), np.float64)
+        layout[:] = h5py.VirtualSource("motors.h5", "sx", (len(KEY),))
+        file["entry0000/sample"].create_virtual_dataset("y_translation", layout)
+        file["entry0000/sample/z_translation"] = h5py.ExternalLink("motors.h5", "/sz")
+    notes = open_hdf5(path).notes
+    for name, why in (
+        ("y_translation", "its source motors.h5 is missing"),
+        ("z_", "a broken link"),
+    ):
+        assert any(name in note and why in note for note in notes)

@@ -10,6 +10,8 @@ import pytest
 import tensorstore as ts
 import yaozarrs
 import zarr
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from yaozarrs import v05
 from yaozarrs.write.v05 import write_image
 from zarr.codecs import numcodecs as codecs_v3
@@ -372,3 +374,61 @@ def test_volumes_of_the_same_store_are_the_same_array(tmp_path):
     np.testing.assert_array_equal(
         whole(open_volume(tmp_path / "a.zarr")), whole(opened(tmp_path / "a.zarr").stack)
     )
+
+
+def places_in(value, path=()):
+    """Paths of all values of a JSON document."""
+    yield path
+    if isinstance(value, dict | list):
+        for key, part in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from places_in(part, (*path, key))
+
+
+@pytest.fixture(scope="module")
+def two_versions(tmp_path_factory):
+    """OME-Zarr of both versions with angles, and their metadata by file."""
+    folder = tmp_path_factory.mktemp("versions")
+    documents = {}
+    for version in ("0.4", "0.5"):
+        path = folder / f"{version}.zarr"
+        group = ome(path, "tczyx", (7, 1, 1, 4, 6), [1.0, 1.0, 1.0, 2.0, 2.0], version=version)
+        group.create_array("angles_deg", data=ANGLES)
+        group["s0"].attrs["tilt_angles"] = ANGLES.tolist()
+        for file in path.rglob("*"):
+            if file.name in ("zarr.json", ".zarray", ".zattrs", ".zgroup"):
+                documents[file] = file.read_text()
+    return documents
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)
+@given(st.data())
+def test_damaged_metadata_are_an_error_or_an_answer(two_versions, data):
+    file = data.draw(st.sampled_from(sorted(two_versions)))
+    text = two_versions[file]
+    if data.draw(st.booleans()):
+        document = json.loads(text)
+        path = data.draw(st.sampled_from(list(places_in(document))))
+        other = st.none() | st.integers(-9, 9) | st.floats() | st.text(max_size=4)
+        value = data.draw(other | st.lists(other, max_size=5) | st.just({}) | st.just("../x"))
+        holder = document
+        for key in path[:-1]:
+            holder = holder[key]
+        if path:
+            holder[path[-1]] = value
+        text = json.dumps(document if path else value)
+    else:
+        at = data.draw(st.integers(0, len(text) - 1))
+        text = (
+            text[:at] + data.draw(st.text(max_size=2)) + text[at + data.draw(st.integers(0, 3)) :]
+        )
+    store = next(p for p in file.parents if p.suffix == ".zarr")
+    try:
+        file.write_text(text, errors="replace")
+        found = opened(store)
+        whole(found.stack)
+    except (InputError, StorageError):
+        return
+    finally:
+        file.write_text(two_versions[file])
+    assert found.angles_deg is None or len(found.angles_deg) == found.stack.shape[0]
+    assert found.pixel_size_nm is None or 0 < found.pixel_size_nm < np.inf
