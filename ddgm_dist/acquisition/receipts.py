@@ -1,4 +1,4 @@
-"""What has been finished of a store that is being written, in small files within it.
+"""Receipts of what is finished of a store that is being written: small files within it.
 
 A file is written when what it is about is on the disk. So a writer that was killed is resumed by the
 next one, where source and options are the same.
@@ -84,7 +84,7 @@ class Receipts:
         write_bytes(self._folder / _RECIPE, json.dumps({"recipe": self.recipe}).encode())
 
     def are_of(self, recipe: str) -> bool | None:
-        """Whether the store is of a recipe; None if it says nothing."""
+        """Return whether the store is of a recipe; None if it says nothing."""
         data = read_bytes(self._folder / _RECIPE)
         try:
             return None if data is None else bool(json.loads(data)["recipe"] == recipe)

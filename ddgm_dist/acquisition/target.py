@@ -1,4 +1,4 @@
-"""What workers write: blocks of rows of a tilt-series store, or whole views to be transposed later.
+"""The work of a worker: blocks of rows of a tilt series, or whole views to be transposed later.
 
 Workers import this module, so nothing here imports torch.
 """
@@ -29,8 +29,8 @@ from ddgm_dist.tilts.strips import Slices, StripSlices, Task, read_strip
 __all__ = ["Block", "Keeping", "StoredViews", "Target", "Views", "keep_view", "write_block"]
 
 # Float32 that is read at a time, where pieces allow it.
-_MOST_BYTES = 96 * 2**20
-_BAND_BYTES = 64 * 2**20
+_MOST_BYTES = 64 * 2**20
+_BAND_BYTES = 32 * 2**20
 
 Floats = NDArray[np.float32]
 Shape = tuple[int, int, int]

@@ -48,7 +48,7 @@ __all__ = ["write_series"]
 
 _log = logging.getLogger("ddgm_dist")
 
-_BLOCK_BYTES = 64 * 2**20
+_BLOCK_BYTES = 32 * 2**20
 # Of the recipe: a release that divides the work in another way counts up.
 _VERSION = 1
 
@@ -134,7 +134,7 @@ class _Share:
 
 
 class _Series:
-    """What is to be written, and in which blocks."""
+    """The series that is to be written, divided into blocks."""
 
     def __init__(
         self, place: Place, views: Views, meta: TiltSeriesMeta, dtype: np.dtype[Any], recipe: str

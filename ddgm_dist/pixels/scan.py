@@ -108,7 +108,7 @@ class Scan:
             self._hot += part._hot
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
-        """What has been found, to be kept in a file; see `from_arrays`."""
+        """Arrays of all that has been found, to be kept in a file; see `from_arrays`."""
         return {
             "hot": np.concatenate([_NO_HOT, *self._hot]),
             "count": np.array(self._count),

@@ -117,7 +117,7 @@ class TiltSeriesWriter:
 
     @property
     def sealed(self) -> bool:
-        """Whether the store is whole, and only has to be put in its place."""
+        """True if the store is whole, and only has to be put in its place."""
         return ATTRIBUTE in self._group.attrs
 
     def close(self, seen: Survey | None = None, *, tidy: Callable[[], None] | None = None) -> None:
