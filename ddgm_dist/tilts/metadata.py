@@ -45,6 +45,9 @@ class TiltSeriesMeta:
     bad_pixels
         ``unmeasured``: pixels that are NaN or infinite are known to be unmeasured. None where that has
         not been stated.
+    sigma_y
+        Standard deviation of the noise of each tilt, in the unit of the projections, where it is known
+        from the counts. None where it is not.
     """
 
     angles_deg: tuple[float, ...]
@@ -53,6 +56,7 @@ class TiltSeriesMeta:
     thickness_px: int | None = None
     description: str = ""
     bad_pixels: Literal["unmeasured"] | None = None
+    sigma_y: tuple[float, ...] | None = None
 
 
 def check_meta(meta: TiltSeriesMeta, tilts: int, where: str) -> None:
@@ -62,8 +66,8 @@ def check_meta(meta: TiltSeriesMeta, tilts: int, where: str) -> None:
     ------
     InputError
         Angles are missing, not numbers, not as many as tilts or not below 85 degrees. Shifts are not
-        as many or not finite. Pixel size or thickness is not positive. ``where`` names the store or
-        file in the message.
+        as many or not finite. Pixel size or thickness is not positive. The noise is not as many numbers,
+        or one is negative. ``where`` names the store or file in the message.
     """
     angles = meta.angles_deg
     if not angles:
@@ -88,6 +92,8 @@ def check_meta(meta: TiltSeriesMeta, tilts: int, where: str) -> None:
         )
     if meta.shifts_px is not None:
         _check_shifts(meta.shifts_px, tilts, where)
+    if meta.sigma_y is not None:
+        _check_noise(meta.sigma_y, tilts, where)
     size = meta.pixel_size_nm
     if size is not None and not (math.isfinite(size) and size > 0):
         raise InputError("pixel_size_nm", size, f"of {where} must be positive, or null if unknown")
@@ -108,6 +114,18 @@ def _check_shifts(shifts: Sequence[tuple[float, float]], tilts: int, where: str)
         if not all(math.isfinite(s) for s in shift):
             raise InputError(
                 "shifts_px", shift, f"the shift of tilt {i} of {where} is not two finite numbers"
+            )
+
+
+def _check_noise(noise: Sequence[float], tilts: int, where: str) -> None:
+    if len(noise) != tilts:
+        raise InputError(
+            "sigma_y", f"{len(noise)} values", f"{where} has {tilts} tilts: one value for each"
+        )
+    for i, value in enumerate(noise):
+        if not 0 <= value < math.inf:
+            raise InputError(
+                "sigma_y", value, f"the noise of tilt {i} of {where} must be a number from 0 on"
             )
 
 
@@ -152,6 +170,7 @@ def parse_meta(attribute: Any, path: str) -> TiltSeriesMeta:
         and not float(_numbers([thickness], "thickness_px", path)[0]).is_integer()
     ):
         raise InputError("thickness_px", thickness, f"of {path} must be a whole number of pixels")
+    noise = attribute.get("sigma_y")
     return TiltSeriesMeta(
         angles_deg=tuple(angles),
         shifts_px=None if pairs is None else tuple(pairs),
@@ -160,6 +179,7 @@ def parse_meta(attribute: Any, path: str) -> TiltSeriesMeta:
         description=str(attribute.get("description", "")),
         # What a later version may say is not known here, so such pixels are refused as ever.
         bad_pixels="unmeasured" if attribute.get("bad_pixels") == "unmeasured" else None,
+        sigma_y=None if noise is None else tuple(_numbers(noise, "sigma_y", path)),
     )
 
 
@@ -176,6 +196,7 @@ def _numbers(value: Any, name: str, path: str) -> list[float]:
 def dump_meta(meta: TiltSeriesMeta) -> dict[str, Any]:
     """The value of the group attribute for this metadata; `parse_meta` reverses it."""
     values: dict[str, Any] = json.loads(json.dumps(asdict(meta)))  # lists, as they are read again
-    if meta.bad_pixels is None:
-        del values["bad_pixels"]
+    for key in ("bad_pixels", "sigma_y"):
+        if values[key] is None:
+            del values[key]
     return {"kind": KIND, "version": VERSION, **values}
