@@ -13,6 +13,7 @@ is correlated, or the specimen has a fine texture. Only the agreement of the vie
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Sequence
 
 import torch
@@ -32,7 +33,7 @@ __all__ = [
 
 # Distances of the pixels that are compared. Interpolation reaches over two pixels.
 STRIDES = (1, 2, 3)
-# Noise that exceeds that of neighbours by this factor is correlated. White noise stays below.
+# Correlated, if half of the views exceed what neighbours say by this factor. White noise stays below.
 _CORRELATED = 1.2
 
 
@@ -123,11 +124,7 @@ def correlated_noise(
     """
     white = [view[0] for view in strides]
     more = [min(view[1:]) for view in strides]
-    most = min(_rms(more), total)
-    if not most > _CORRELATED * _rms(white):
+    ratios = [min(m, total) / w for w, m in zip(white, more, strict=True) if w > 0]
+    if not ratios or not statistics.median(ratios) > _CORRELATED:
         return None
     return tuple(max(w, min(m, u)) for w, m, u in zip(white, more, unexplained, strict=True))
-
-
-def _rms(values: Sequence[float]) -> float:
-    return math.sqrt(sum(v * v for v in values) / max(1, len(values)))

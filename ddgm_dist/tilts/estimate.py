@@ -65,9 +65,9 @@ def estimate(
             scales = noise_of_views(
                 sample.values, sample.geometry, sample.good, every=known is not None
             )
-            given = rms([own[0] for own in scales.values()])
-            for tilt, own in scales.items():
-                views[tilt].append(tuple(map(float, own)))
+            given = rms([scale[0] for scale in scales.values()])
+            for tilt, scale in scales.items():
+                views[tilt].append(tuple(map(float, scale)))
         if known is not None:
             assert given is not None, "one of the three is estimated"
             noise.append(given)

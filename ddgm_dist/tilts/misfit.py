@@ -1,8 +1,9 @@
 """How much of a tilt series no volume explains, per view, from a few of its rows.
 
-The estimate is :func:`ddgm_dist.operators.slab.consistency.unexplained` of four rows that are spread over
-the field. Thick slabs are binned first, the mean of neighbouring columns: only at low frequencies do
-the views depend on each other. From wide fields the middle is taken.
+It takes four rows that are spread over the field. What is left of them is compared with what is left
+of white noise (:mod:`ddgm_dist.operators.slab.consistency`). Thick slabs are binned first, the mean of
+neighbouring columns: only at low frequencies do the views depend on each other. From wide fields the
+middle is taken.
 """
 
 from __future__ import annotations
@@ -156,4 +157,4 @@ def _part(geometry: Geometry) -> _Part:
 
 def _binned(lines: Tensor, size: int) -> Tensor:
     """Mean of every ``size`` columns."""
-    return lines if size == 1 else lines.unflatten(2, (-1, size)).mean(dim=3)
+    return lines if size == 1 else lines.reshape(*lines.shape[:2], -1, size).mean(dim=3)
