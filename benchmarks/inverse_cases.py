@@ -23,7 +23,7 @@ from ddgm_dist.operators.inpainting import Inpainting
 from ddgm_dist.operators.slab.basis import norm_squared
 from ddgm_dist.operators.slab.interpolated import InterpolatedOperator
 from ddgm_dist.operators.transmission import Transmission, log_linearise
-from ddgm_dist.pixels.intensity_estimate import estimate_noise
+from ddgm_dist.pixels.noise_estimate import estimate_noise
 from ddgm_dist.readers.volumes import open_volume
 from ddgm_dist.simulation.projector import Projector
 

@@ -30,7 +30,7 @@ from torch import Tensor
 
 from ddgm_dist.algorithm.schedule import IMPUTED_EVERY, noise_levels
 from ddgm_dist.baselines.least_squares import proximal, resolvent
-from ddgm_dist.operators.slab.basis import norm_squared, step_factor
+from ddgm_dist.operators.slab.basis import norm_squared, step_factor, to_fourier
 
 SEED = 2
 FILE = RESULTS / "rules.json"
@@ -181,7 +181,7 @@ def whitened(slab: Slab, weights: Tensor) -> Tensor:
         steps = min(K, TRUST * level**2 / (slab.sigma_y**2 * step_size))
         while steps > 0:
             run = min(steps, IMPUTED_EVERY)
-            residual = operator._to_fourier(operator.residual(x, slab.data))
+            residual = to_fourier(operator.residual(x, slab.data))
             factor = step_factor(values, run, step_size).float()[:, :, None]
             update = vectors @ (factor * (vectors.mT @ (operator.matrix.mT @ (squares * residual))))
             x = x + operator._volume_from_fourier(update, x.shape[1])

@@ -28,7 +28,7 @@ from ddgm_dist.core.box import Box
 from ddgm_dist.core.noise import addressed_noise
 from ddgm_dist.evaluation.ring_correlation import ring_correlation
 from ddgm_dist.operators.slab.operator import SlabData, SlabOperator
-from ddgm_dist.pixels.intensity_estimate import estimate_noise
+from ddgm_dist.pixels.noise_estimate import estimate_noise
 from ddgm_dist.planning.config import ProblemConfig
 from ddgm_dist.planning.problem import Problem
 from ddgm_dist.prior.denoisers import load_denoiser

@@ -27,16 +27,25 @@ class Intensity:
         Mean and standard deviation of the volume, in projection units per voxel.
     sigma_y
         Standard deviation of the projections' noise, in projection units.
+    misfit
+        Standard deviation of what no volume explains beyond the noise, in projection units: views
+        that are not aligned, for example. 0 where it was not estimated.
     """
 
     mean: float
     std: float
     sigma_y: float
+    misfit: float = 0.0
 
     @property
     def relative_noise(self) -> float:
         """sigma_y in the units of the normalised volume's projections."""
         return self.sigma_y / self.std
+
+    @property
+    def uncertainty(self) -> float:
+        """The larger of noise and misfit, projection units: the data are explained up to this."""
+        return max(self.sigma_y, self.misfit)
 
     def normalise(self, projections: Tensor, geometry: Geometry) -> Tensor:
         """Projections of the normalised volume, from the volume's own ``(tilt, rows, field)``."""

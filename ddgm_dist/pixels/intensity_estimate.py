@@ -11,9 +11,7 @@ floor sigma_y^2 has been subtracted. Tilts leave a wedge out; the specimen's tex
 have the mean radial spectrum of the measured directions there too. Then
 ``std^2 = (1 / 2 pi) * integral of P(omega) omega d omega``.
 
-*sigma_y*: the mixed fourth difference along rows and columns removes the smooth specimen and keeps
-white noise. The median absolute value gives its standard deviation (Immerkaer 1996, Comput. Vis.
-Image Underst. 64, 300, with a robust scale).
+*sigma_y*: from the differences of neighbours, :mod:`ddgm_dist.pixels.noise_estimate`.
 
 Lines (a row of one tilt) that are no measurement are left out of all three
 (:mod:`ddgm_dist.pixels.omitted_lines`). So are tilts without a line. Where nothing is left out, nothing
@@ -30,46 +28,14 @@ from torch import Tensor
 from ddgm_dist.core.geometry import Geometry
 from ddgm_dist.core.intensity import Intensity
 from ddgm_dist.errors import InputError
+from ddgm_dist.pixels.noise_estimate import noise_of_lines, rms
 from ddgm_dist.pixels.omitted_lines import NARROWEST, inner_columns, measured_lines
 
-__all__ = ["estimate_intensity", "estimate_noise"]
+__all__ = ["estimate_intensity"]
 
 
 # Frequencies that the spectrum is kept at.
 _FREQUENCIES = 1024
-
-
-def estimate_noise(projections: Tensor) -> float:
-    """Standard deviation of white noise in projections ``(tilt, rows, field)``, over all tilts."""
-    return _rms([_noise_of_tilt(projection.double()) for projection in projections])
-
-
-def _rms(scales: list[Tensor]) -> float:
-    return float(torch.stack(scales).square().mean().sqrt())
-
-
-def _noise_of_tilt(p: Tensor, rows: Tensor | None = None) -> Tensor:
-    """Standard deviation of white noise in one projection ``(rows, field)``, float64 scalar.
-
-    Only the given rows count: differences are taken of neighbours alone.
-    """
-    kept = torch.zeros(len(p), dtype=torch.bool)
-    kept[slice(None) if rows is None else rows] = True
-    threes = kept[:-2] & kept[1:-1] & kept[2:]
-    d = p[..., :-2] - 2 * p[..., 1:-1] + p[..., 2:]
-    norm = math.sqrt(6)
-    if bool(threes.any()):
-        d = d[:-2] - 2 * d[1:-1] + d[2:]
-        d = d if bool(threes.all()) else d[threes]
-        norm = 6.0
-    else:
-        d = d if bool(kept.all()) else d[kept]
-        if p.shape[-1] >= 5:
-            d = d[..., :-2] - 2 * d[..., 1:-1] + d[..., 2:]
-            norm = math.sqrt(70)
-    if d.numel() == 0:
-        return torch.zeros((), dtype=torch.float64)
-    return d.abs().flatten().median() / 0.6744897501960817 / norm
 
 
 def estimate_intensity(
@@ -103,9 +69,9 @@ def estimate_intensity(
     parts = [projections[u.tilt] if u.rows is None else projections[u.tilt][u.rows] for u in used]
     noise = sigma_y
     if noise is None:
-        noise = _rms(
+        noise = rms(
             [
-                _noise_of_tilt(projections[u.tilt, :, u.first : u.stop].double(), u.rows)
+                noise_of_lines(projections[u.tilt, :, u.first : u.stop].double(), u.rows)
                 for u in used
             ]
         )

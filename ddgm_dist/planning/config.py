@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
@@ -77,6 +77,11 @@ class ProblemConfig(BaseModel):
         le=_LARGEST,
         description="noise of the projections in their unit; estimated if null",
     )
+    discrepancy: Literal["auto", "off"] | Annotated[float, Field(ge=0, le=_LARGEST)] = Field(
+        "auto",
+        description="what no volume explains, in the projections' unit: a number, off, or auto "
+        "(estimated, unless sigma_y is given); the noise-aware rule takes the larger of it and sigma_y",
+    )
     mean: float | None = Field(
         None,
         ge=-_LARGEST,
@@ -141,6 +146,12 @@ class ProblemConfig(BaseModel):
     def _split(cls, value: object) -> object:
         """Split ``zx,zy,yx``, as the command line has it."""
         return value.replace(" ", "").split(",") if isinstance(value, str) else value
+
+    @field_validator("discrepancy", mode="before")
+    @classmethod
+    def _off(cls, value: object) -> object:
+        """``off``, which YAML reads as false."""
+        return "off" if value is False else value
 
     @field_validator("samples")
     @classmethod

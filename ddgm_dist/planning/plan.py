@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import groupby
 from typing import Any, Literal
 
 from ddgm_dist.core.box import Box, Triple
+from ddgm_dist.core.intensity import Intensity
 from ddgm_dist.core.units import format_bytes
 from ddgm_dist.pixels.findings import Finding
 from ddgm_dist.planning.memory import CUDA_CONTEXT, LEAST_CACHED, MemoryModel
@@ -48,6 +49,8 @@ class Plan:
         Projected run time, if the machine was measured.
     findings
         Defects found in the pixels.
+    intensity
+        Intensity, noise and misfit of the data, where the plan is to show them.
     """
 
     tiles: Tiles
@@ -62,6 +65,7 @@ class Plan:
     budget: int | None = None
     expected: RuntimeEstimate | None = None
     findings: tuple[Finding, ...] = ()
+    intensity: Intensity | None = None
 
     @property
     def shape(self) -> Triple:
@@ -186,6 +190,7 @@ def _describe(plan: Plan) -> str:
         "order": f"{plan.order}: {_coupling(plan, along, across)}",
         "halo": f"{100 * plan.halo:.1f} % of the volume is solved twice or lies outside the field",
         "shards": f"{plan.shard} voxels in chunks of {plan.chunk}, one writer each",
+        **_intensity(plan),
         "iterations": f"{plan.iterations}",
         "denoiser calls": f"{plan.denoiser_calls}",
         "bytes": f"{format_bytes(plan.bytes_read)} read, {format_bytes(plan.bytes_written)} written",
@@ -234,6 +239,7 @@ def _summary(plan: Plan) -> dict[str, Any]:
             "budget": plan.budget,
             "parts": plan.memory.parts(),
         },
+        "intensity": None if plan.intensity is None else asdict(plan.intensity),
         "expected": None if plan.expected is None else plan.expected.to_dict(),
         "findings": [finding.to_dict() for finding in plan.findings],
     }
@@ -254,6 +260,19 @@ def _samples(plan: Plan) -> dict[str, str]:
     return {
         "samples": f"{plan.samples}, of which mean and standard deviation are made; until then their "
         f"volumes take {between}"
+    }
+
+
+def _intensity(plan: Plan) -> dict[str, str]:
+    """What the data are, and up to what they are to be explained."""
+    if plan.intensity is None:
+        return {}
+    own = plan.intensity
+    misfit = f"{own.misfit:.3g}" if own.misfit > 0 else "none found"
+    more = " (more than the noise: see discrepancy)" if own.misfit > own.sigma_y else ""
+    return {
+        "intensity": f"mean {own.mean:.5g}, std {own.std:.5g} per voxel",
+        "noise": f"sigma_y {own.sigma_y:.4g} per pixel; misfit {misfit}{more}",
     }
 
 

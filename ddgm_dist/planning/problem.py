@@ -32,6 +32,8 @@ UNSAID: dict[str, Any] = {
     "config.samples": 1,
     "config.schedule": "exponential",
     "config.despike": True,
+    "config.discrepancy": "auto",
+    "intensity.misfit": 0.0,
     "imputed_every": None,
     "screen": None,
 }
@@ -154,16 +156,19 @@ class Problem:
         whose outputs can be resumed. The interval of imputation is included where it matters.
         """
         config = self.config.model_dump(mode="json")
-        for key in ("samples", "schedule", "despike"):
+        for key in ("samples", "schedule", "despike", "discrepancy"):
             if config[key] == UNSAID[f"config.{key}"]:
                 del config[key]
+        intensity = asdict(self.intensity)
+        if self.intensity.misfit <= self.intensity.sigma_y:  # it makes no difference
+            del intensity["misfit"]
         often = max(self.schedule.steps, default=0) > IMPUTED_EVERY
         return {
             "config": config,
             **({"imputed_every": IMPUTED_EVERY} if often else {}),
             **({} if self.screen is None else {"screen": self.screen.to_dict()}),
             "geometry": asdict(self.geometry),
-            "intensity": asdict(self.intensity),
+            "intensity": intensity,
             "step_size": self.step_size,
             "schedule": asdict(self.schedule),
             "lattice": asdict(self.lattice),
@@ -214,7 +219,7 @@ def _schedule(config: ProblemConfig, step_size: float, intensity: Intensity) -> 
         denoising_step=denoising_steps(config.schedule, first, last, config.N),
         rule=config.step_rule,
         step_size=step_size,
-        sigma_y=intensity.relative_noise,
+        sigma_y=intensity.uncertainty / intensity.std,
         data_weight_cap=config.data_weight_cap,
     )
 

@@ -47,12 +47,15 @@ class BuiltProblem:
         Findings about the pixels, for the user.
     survey
         Survey of all pixels, if they had to be read for it.
+    estimate
+        Estimates, with noise and misfit by view; None where an earlier run's were taken.
     """
 
     problem: Problem
     series: TiltSeries
     findings: tuple[Finding, ...]
     survey: Survey | None = None
+    estimate: Estimate | None = None
 
 
 def build_problem(
@@ -124,10 +127,12 @@ def build_problem(
         and (config.despike or screen is None)
     ):
         recorded = series.record.estimate(geometry)
+        if recorded is not None and not recorded.noise:
+            recorded = None  # a former version's, which knew of no misfit
     if recorded is not None:
         own = recorded.intensity
         mine = (own.mean if config.mean is None else config.mean, config.std or own.std)
-        recorded = replace(recorded, intensity=Intensity(*mine, own.sigma_y))
+        recorded = replace(recorded, intensity=Intensity(*mine, own.sigma_y, own.misfit))
     if not config.despike:
         screen = None
     digest = series.fingerprint() if surveyed is None else surveyed.fingerprint
@@ -149,11 +154,11 @@ def build_problem(
     found = recorded or estimate(series, geometry, screen, mean=mean, std=std, sigma_y=sigma_y)
     if found.omitted:
         findings += _warn(series, (left_out(found.omitted),))
-    problem = derive(found.intensity)
+    problem = derive(_with_discrepancy(found.intensity, config))
     if found.constant is not None:
         outcome = _CONSTANT.format(found.constant[0])
         findings += _warn(series, (constant(*found.constant, outcome),))
-    return BuiltProblem(problem, series, findings, surveyed)
+    return BuiltProblem(problem, series, findings, surveyed, found)
 
 
 def keep_record(built: BuiltProblem, content: Place) -> None:
@@ -189,6 +194,15 @@ def keep_record(built: BuiltProblem, content: Place) -> None:
     )
     save_record(content, record, pieces, None)
     series.keep(kept)
+
+
+def _with_discrepancy(intensity: Intensity, config: ProblemConfig) -> Intensity:
+    """The intensity with the misfit that the configuration says; none where no rule takes it."""
+    if config.step_rule == "paper" or config.discrepancy == "off":
+        return replace(intensity, misfit=0.0)
+    if config.discrepancy == "auto":
+        return intensity
+    return replace(intensity, misfit=config.discrepancy)
 
 
 def _use_kept_record(series: TiltSeries, earlier: Sequence[RunRecord]) -> None:

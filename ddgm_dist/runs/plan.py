@@ -72,7 +72,7 @@ def plan(
     if calibrate and memory is None and (free := available_memory()) is not None:
         memory = free // (workers or 1)  # as a run here would have it
     found = plan_problem(problem, series, resolved, memory, workers=workers)
-    found = replace(found, findings=built.findings)
+    found = replace(found, findings=built.findings, intensity=problem.intensity)
     if not calibrate:
         return found
     return replace(found, expected=estimate_runtime(problem, found, series, building=building))

@@ -92,6 +92,8 @@ def digest_of_chunk(chunk: NDArray[np.generic]) -> Bytes:
 def fingerprint_of(shape: Shape, meta: TiltSeriesMeta, pieces: Bytes) -> str:
     """SHA-256 of the pieces' digests and of all metadata but the description."""
     head = [shape, meta.angles_deg, meta.shifts_px, meta.pixel_size_nm, meta.thickness_px]
+    if meta.sigma_y is not None:  # older series have none
+        head.append(meta.sigma_y)
     total = hashlib.sha256(json.dumps(head).encode())
     total.update(pieces.tobytes())
     return total.hexdigest()

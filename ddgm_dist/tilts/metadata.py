@@ -47,6 +47,9 @@ class TiltSeriesMeta:
     bad_pixels
         ``unmeasured``: pixels that are NaN or infinite are known to be unmeasured. None where that has
         not been stated.
+    sigma_y
+        Standard deviation of the noise of each tilt, in the unit of the projections, where it is known
+        from the counts. None where it is not.
     """
 
     angles_deg: tuple[float, ...]
@@ -66,8 +69,8 @@ def check_meta(meta: TiltSeriesMeta, tilts: int, where: str) -> None:
     ------
     InputError
         Angles are missing, not numbers, not as many as tilts or not below 85 degrees. Shifts are not
-        as many or not finite. Pixel size or thickness is not positive. ``where`` names the store or
-        file in the message.
+        as many or not finite. Pixel size or thickness is not positive. The noise is not as many numbers,
+        or one is negative. ``where`` names the store or file in the message.
     """
     angles = meta.angles_deg
     if not angles:
@@ -92,6 +95,8 @@ def check_meta(meta: TiltSeriesMeta, tilts: int, where: str) -> None:
         )
     if meta.shifts_px is not None:
         _check_shifts(meta.shifts_px, tilts, where)
+    if meta.sigma_y is not None:
+        _check_noise(meta.sigma_y, tilts, where)
     size = meta.pixel_size_nm
     if size is not None and not (math.isfinite(size) and size > 0):
         raise InputError("pixel_size_nm", size, f"of {where} must be positive, or null if unknown")
@@ -112,6 +117,18 @@ def _check_shifts(shifts: Sequence[tuple[float, float]], tilts: int, where: str)
         if not all(math.isfinite(s) for s in shift):
             raise InputError(
                 "shifts_px", shift, f"the shift of tilt {i} of {where} is not two finite numbers"
+            )
+
+
+def _check_noise(noise: Sequence[float], tilts: int, where: str) -> None:
+    if len(noise) != tilts:
+        raise InputError(
+            "sigma_y", f"{len(noise)} values", f"{where} has {tilts} tilts: one value for each"
+        )
+    for i, value in enumerate(noise):
+        if not 0 <= value < math.inf:
+            raise InputError(
+                "sigma_y", value, f"the noise of tilt {i} of {where} must be a number from 0 on"
             )
 
 
@@ -156,6 +173,7 @@ def parse_meta(attribute: Any, path: str) -> TiltSeriesMeta:
         and not float(_numbers([thickness], "thickness_px", path)[0]).is_integer()
     ):
         raise InputError("thickness_px", thickness, f"of {path} must be a whole number of pixels")
+    noise = attribute.get("sigma_y")
     return TiltSeriesMeta(
         angles_deg=tuple(angles),
         shifts_px=None if pairs is None else tuple(pairs),
@@ -165,6 +183,7 @@ def parse_meta(attribute: Any, path: str) -> TiltSeriesMeta:
         # What a later version may say is not known here, so such pixels are refused as ever.
         bad_pixels="unmeasured" if attribute.get("bad_pixels") == "unmeasured" else None,
         provenance=_provenance(attribute.get("provenance")),
+        sigma_y=None if noise is None else tuple(_numbers(noise, "sigma_y", path)),
     )
 
 
@@ -189,7 +208,7 @@ def _numbers(value: Any, name: str, path: str) -> list[float]:
 def dump_meta(meta: TiltSeriesMeta) -> dict[str, Any]:
     """The value of the group attribute for this metadata; `parse_meta` reverses it."""
     values: dict[str, Any] = json.loads(json.dumps(asdict(meta)))  # lists, as they are read again
-    for optional in ("bad_pixels", "provenance"):
+    for optional in ("bad_pixels", "provenance", "sigma_y"):
         if values[optional] is None:
             del values[optional]
     return {"kind": KIND, "version": VERSION, **values}

@@ -65,11 +65,19 @@ class Estimate:
     constant
         A constant that is in every pixel, and the specimen's own mean at zero tilt; None where there
         is none.
+    noise
+        Standard deviation of the noise of each tilt, projection units; 0 where it was not measured.
+        Empty in records of former versions, and where the noise was given.
+    unexplained
+        Standard deviation of what no volume explains of each tilt, noise and misfit together. Empty
+        where it was not estimated.
     """
 
     intensity: Intensity
     omitted: tuple[tuple[int, int], ...] = ()
     constant: tuple[float, float] | None = None
+    noise: tuple[float, ...] = ()
+    unexplained: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -109,11 +117,9 @@ class Record:
     def describes(self, meta: TiltSeriesMeta) -> bool:
         """Return whether a series with these metadata has the same fingerprint."""
         mine = self.meta
-        return (mine.angles_deg, mine.shifts_px, mine.pixel_size_nm, mine.thickness_px) == (
-            meta.angles_deg,
-            meta.shifts_px,
-            meta.pixel_size_nm,
-            meta.thickness_px,
+        return all(
+            getattr(mine, key) == getattr(meta, key)
+            for key in ("angles_deg", "shifts_px", "pixel_size_nm", "thickness_px", "sigma_y")
         )
 
     def estimate(self, geometry: Geometry) -> Estimate | None:
@@ -296,4 +302,6 @@ def _parse_estimate(values: dict[str, Any]) -> Estimate:
         Intensity(**values["intensity"]),
         tuple((t, y) for t, y in values["omitted"]),
         None if constant is None else (constant[0], constant[1]),
+        tuple(map(float, values.get("noise", ()))),
+        tuple(map(float, values.get("unexplained", ()))),
     )

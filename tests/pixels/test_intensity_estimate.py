@@ -16,7 +16,8 @@ from ddgm_dist.core.intensity import Intensity
 from ddgm_dist.errors import InputError
 from ddgm_dist.operators.slab.interpolated import InterpolatedOperator
 from ddgm_dist.operators.slab.operator import SlabOperator
-from ddgm_dist.pixels.intensity_estimate import estimate_intensity, estimate_noise
+from ddgm_dist.pixels.intensity_estimate import estimate_intensity
+from ddgm_dist.pixels.noise_estimate import estimate_noise
 from ddgm_dist.pixels.omitted_lines import Lines, omitted_lines
 
 ANGLES = tuple(torch.linspace(-60, 60, 13).tolist())

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from ddgm_dist.algorithm.schedule import IMPUTED_EVERY
+from ddgm_dist.core.intensity import Intensity
 from ddgm_dist.pixels.screen import Screen
 from ddgm_dist.planning.advice import variant
 from ddgm_dist.planning.config import Config, ProblemConfig, parse_config
@@ -30,6 +31,7 @@ OTHER: dict[str, Any] = {
     "data_weight_cap": 0.5,
     "step_size": 1e-5,
     "sigma_y": 0.2,
+    "discrepancy": "off",
     "mean": 1.0,
     "std": 2.0,
     "seed": 1,
@@ -101,6 +103,37 @@ def test_masked_pixels_are_said_where_there_are_some(make_problem: MakeProblem) 
     assert screened.digest() != base.digest()
     (line,) = differences(base.to_dict(), screened.to_dict())
     assert line.startswith("screen: null -> ")
+
+
+def test_a_misfit_counts_where_it_exceeds_the_noise(make_problem: MakeProblem) -> None:
+    """The problem is what it was wherever the data are explained up to their noise."""
+    base = make_problem()
+    noise = base.intensity.sigma_y
+    assert "discrepancy" not in base.to_dict()["config"]
+    explained = replace(base, intensity=replace(base.intensity, misfit=noise))
+    assert explained.to_dict() == base.to_dict()
+    other = replace(base, intensity=replace(base.intensity, misfit=2 * noise))
+    (line,) = differences(base.to_dict(), other.to_dict())
+    assert line == f"intensity.misfit: 0.0 -> {2 * noise}"
+
+
+@pytest.mark.parametrize("misfit", [0.0, 1.0, 40.0])
+def test_the_step_rule_takes_the_larger_of_noise_and_misfit(
+    make_problem: MakeProblem, misfit: float
+) -> None:
+    def steps(noise: float, misfit: float) -> tuple[float, ...]:
+        return Problem.derive(
+            base.geometry,
+            base.config,
+            Intensity(100.0, 30.0, noise, misfit),
+            stride=1,
+            data_digest="",
+            denoiser_digest="",
+        ).schedule.steps
+
+    base = make_problem()
+    assert steps(3.0, misfit) == steps(max(3.0, misfit), 0.0)
+    assert (steps(3.0, misfit) == steps(3.0, 0.0)) == (misfit <= 3)
 
 
 def test_samples_differ_in_their_seed_alone(make_problem: MakeProblem) -> None:

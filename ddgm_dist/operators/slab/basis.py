@@ -17,10 +17,12 @@ __all__ = [
     "SlabBasis",
     "fast_length",
     "fold",
+    "from_fourier",
     "norm_squared",
     "period",
     "period_margin",
     "step_factor",
+    "to_fourier",
     "unfold",
 ]
 
@@ -195,3 +197,16 @@ def unfold(folded: Tensor) -> Tensor:
     lower = ((even - odd) * math.sqrt(0.5)).flip(1)
     upper = (even + odd) * math.sqrt(0.5)
     return torch.cat((lower, middle, upper), dim=1)
+
+
+def to_fourier(y: Tensor) -> Tensor:
+    """``(n, rows, length)`` to real ``(frequency, n, 2 rows)``: real parts, then imaginary."""
+    spectrum = torch.fft.rfft(y, norm="ortho").permute(2, 0, 1)
+    return torch.cat((spectrum.real, spectrum.imag), dim=2)
+
+
+def from_fourier(spectrum: Tensor, rows: int, length: int) -> Tensor:
+    """Inverse of :func:`to_fourier`, ``(n, rows, length)``."""
+    parts = torch.complex(spectrum[..., :rows].contiguous(), spectrum[..., rows:].contiguous())
+    values: Tensor = torch.fft.irfft(parts.permute(1, 2, 0), n=length, norm="ortho")
+    return values

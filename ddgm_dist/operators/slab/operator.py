@@ -34,7 +34,15 @@ from torch import Tensor
 from ddgm_dist.algorithm.schedule import IMPUTED_EVERY
 from ddgm_dist.core.geometry import Geometry
 from ddgm_dist.errors import InputError
-from ddgm_dist.operators.slab.basis import SlabBasis, fold, period, period_margin, unfold
+from ddgm_dist.operators.slab.basis import (
+    SlabBasis,
+    fold,
+    from_fourier,
+    period,
+    period_margin,
+    to_fourier,
+    unfold,
+)
 from ddgm_dist.operators.slab.stretch import (
     DetectorPart,
     noise_gain,
@@ -128,17 +136,17 @@ class SlabOperator:
 
         Outside the columns the volume is ``background``; if that is not 0, the map is affine.
         """
-        return self._from_fourier(
-            self.matrix @ self._volume_to_fourier(x, self.background), x.shape[1]
+        return from_fourier(
+            self.matrix @ self._volume_to_fourier(x, self.background), x.shape[1], self.length
         )
 
     def A_linear(self, p: Tensor) -> Tensor:
         """Linear part of :meth:`A`, for a difference ``p`` of volumes: zero outside the columns."""
-        return self._from_fourier(self.matrix @ self._volume_to_fourier(p, 0.0), p.shape[1])
+        return from_fourier(self.matrix @ self._volume_to_fourier(p, 0.0), p.shape[1], self.length)
 
     def T(self, y: Tensor) -> Tensor:
         """Adjoint of the linear part: ``(tilt, rows, length)`` to ``(z, rows, columns)``."""
-        return self._volume_from_fourier(self.matrix.mT @ self._to_fourier(y), y.shape[1])
+        return self._volume_from_fourier(self.matrix.mT @ to_fourier(y), y.shape[1])
 
     @property
     def detector_part(self) -> DetectorPart:
@@ -267,7 +275,7 @@ class SlabOperator:
     def _update(self, residual: Tensor, steps: float, step_size: float) -> Tensor:
         """``Q A^H r`` in Fourier space."""
         # Reusing one name frees each volume-sized array as soon as the next product is made.
-        update = self.matrix.mT @ self._to_fourier(residual)
+        update = self.matrix.mT @ to_fourier(residual)
         vectors, factor = self.basis.vectors, self.basis.step_factor(steps, step_size)
         update = vectors.mT @ update
         return vectors @ update.mul_(factor[:, :, None])
@@ -285,7 +293,7 @@ class SlabOperator:
 
         Float32 ``(tilt, rows, length)`` to ``(frequency, z, 2 rows)``.
         """
-        return self.basis.vectors.mT @ (self.matrix.mT @ self._to_fourier(y))
+        return self.basis.vectors.mT @ (self.matrix.mT @ to_fourier(y))
 
     def from_modes(self, coefficients: Tensor) -> Tensor:
         """Inverse (and adjoint) of :meth:`to_modes`; cropped to the columns."""
@@ -297,20 +305,10 @@ class SlabOperator:
         """Volume block to its even and odd parts in z, real ``(frequency, z, 2 rows)``."""
         pad = (self.margin, self.length - x.shape[-1] - self.margin)
         padded = torch.nn.functional.pad(x, pad, value=outside)
-        return fold(self._to_fourier(padded))
+        return fold(to_fourier(padded))
 
     def _volume_from_fourier(self, folded: Tensor, rows: int) -> Tensor:
         spectrum = unfold(folded)
         del folded  # as large as the volume
-        full = self._from_fourier(spectrum, rows)
+        full = from_fourier(spectrum, rows, self.length)
         return full[..., self.margin : self.margin + self.columns[1] - self.columns[0]]
-
-    def _to_fourier(self, y: Tensor) -> Tensor:
-        """``(n, rows, length)`` to real ``(frequency, n, 2 rows)``: real parts, then imaginary."""
-        spectrum = torch.fft.rfft(y, norm="ortho").permute(2, 0, 1)
-        return torch.cat((spectrum.real, spectrum.imag), dim=2)
-
-    def _from_fourier(self, spectrum: Tensor, rows: int) -> Tensor:
-        parts = torch.complex(spectrum[..., :rows].contiguous(), spectrum[..., rows:].contiguous())
-        values: Tensor = torch.fft.irfft(parts.permute(1, 2, 0), n=self.length, norm="ortho")
-        return values
