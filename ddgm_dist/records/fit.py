@@ -27,7 +27,7 @@ from ddgm_dist.core.view_sums import ViewSums
 __all__ = ["CRITERION", "Fit"]
 
 # Above both limits the data are not explained: shares of the squared residual, and of the contrast.
-STRUCTURE, MISFIT = 0.1, 0.05
+STRUCTURE, MISFIT = 0.1, 0.03
 # The same for a single view, whose residual is also larger than usual by a factor.
 VIEW_STRUCTURE, VIEW_MISFIT, VIEW_FACTOR = 0.3, 0.2, 1.5
 # Views that stand out are the cause as long as they are few.
