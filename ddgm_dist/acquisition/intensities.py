@@ -20,10 +20,11 @@ from ddgm_dist.core.box import Box
 from ddgm_dist.errors import InputError
 from ddgm_dist.readers.mdoc import MdocSection
 from ddgm_dist.tilts.provenance import Provenance
+from ddgm_dist.views.brightest import LEVEL_PROBABILITIES
 from ddgm_dist.views.counts_evidence import looks_like_counts
 from ddgm_dist.views.levels import Levels, estimate_levels
 from ddgm_dist.views.poisson import estimate_gain, poisson_sigma
-from ddgm_dist.views.statistics import QUANTILES, ViewStatistics
+from ddgm_dist.views.statistics import ViewStatistics
 
 __all__ = ["Intensities", "decide_intensities"]
 
@@ -148,9 +149,8 @@ class _Decision:
         asked = self._asked()
         if asked is not None:
             return asked
-        order = None if self.source.mdoc is None else [v.index for v in self.layout.views]
         found = looks_like_counts(
-            self._means(), self.angles, order=order, exposures=self._exposures()
+            self._means(), self.angles, order=self._order(), exposures=self._exposures()
         )
         if found is None:
             return False, "assumed: their mean does not fall with tilt"
@@ -206,7 +206,7 @@ class _Decision:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # views without a pixel
             means = [float(np.nanmean(image)) for image in images]
-            quantiles = [np.nanquantile(image, QUANTILES) for image in images]
+            quantiles = [np.nanquantile(image, LEVEL_PROBABILITIES) for image in images]
         return estimate_levels(means, self.angles, np.array(quantiles), exposures=self._exposures())
 
     def _thumbnail(self, statistics: ViewStatistics) -> Floats:
@@ -220,6 +220,10 @@ class _Decision:
     def _means(self) -> list[float]:
         dark = 0.0 if self.dark is None else float(np.mean(self.dark.value))
         return [s.mean - dark for s in self.statistics]
+
+    def _order(self) -> list[int] | None:
+        """Rank of each view in the order of recording, which is that of an mdoc's stack."""
+        return None if self.source.mdoc is None else [v.index for v in self.layout.views]
 
     def _exposures(self) -> list[float] | None:
         """Dose of each view, where the mdoc has all of them."""

@@ -41,7 +41,9 @@ def plan_run(
     """
     from ddgm_dist.runs.plan import plan
 
-    return plan(tilts, config, workers=workers, memory=memory, verify_input=verify_input)
+    return plan(
+        tilts, config, workers=workers, memory=memory, check_fit=False, verify_input=verify_input
+    )
 
 
 def read_plan(path: str | Path) -> dict[str, Any]:

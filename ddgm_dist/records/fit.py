@@ -24,20 +24,31 @@ from typing import Any
 from ddgm_dist.core.intensity import Intensity
 from ddgm_dist.core.view_sums import ViewSums
 
-__all__ = ["CRITERION", "Fit"]
+__all__ = ["Fit", "Limits"]
 
-# Above both limits the data are not explained: shares of the squared residual, and of the contrast.
-STRUCTURE, MISFIT = 0.1, 0.05
-# The same for a single view, whose residual is also larger than usual by a factor.
+
+# Limits as below for a single view, whose residual is also larger than usual by a factor.
 VIEW_STRUCTURE, VIEW_MISFIT, VIEW_FACTOR = 0.3, 0.2, 1.5
 # Views that stand out are the cause as long as they are few.
 _FEW = 0.25
 _SHOWN = 5
 
-CRITERION = (
-    f"not explained if pixels share more than {100 * STRUCTURE:g} % of the squared residual, and that "
-    f"is more than {100 * MISFIT:g} % of the contrast"
-)
+
+@dataclass(frozen=True)
+class Limits:
+    """Above both, the data are not explained.
+
+    Attributes
+    ----------
+    structure
+        Share of the squared residual.
+    misfit
+        Share of the contrast, root mean square.
+    """
+
+    structure: float = 0.1
+    misfit: float = 0.03
+
 
 _CAUSES = (
     "the views are not aligned, or the tilt axis is wrong",
@@ -86,7 +97,13 @@ class Fit:
     coverage: float = 1.0
 
     @classmethod
-    def judge(cls, sums: ViewSums, intensity: Intensity, coverage: float = 1.0) -> Fit | None:
+    def judge(
+        cls,
+        sums: ViewSums,
+        intensity: Intensity,
+        coverage: float = 1.0,
+        limits: Limits | None = None,
+    ) -> Fit | None:
         """The verdict on sums over all tiles; None if nothing was measured.
 
         Parameters
@@ -97,7 +114,10 @@ class Fit:
             Gives sigma_y, and the data's unit.
         coverage
             Fraction of the volume that the sums are over.
+        limits
+            Limits of what is explained; those of a run when None.
         """
+        limits = limits or Limits()
         whole = _View(*(sum(part) for part in asdict(sums).values()))
         if not whole.samples > 0:
             return None
@@ -108,7 +128,8 @@ class Fit:
         usual = median(view.rms for view in each if view.samples > 0)
         bad = tuple(t for _, t in order if each[t - 1].stands_out(usual))
         return cls(
-            explained=not bad and not (whole.structure > STRUCTURE and whole.misfit > MISFIT),
+            explained=not bad
+            and not (whole.structure > limits.structure and whole.misfit > limits.misfit),
             ratio=whole.ratio(noise),
             views=ratios,
             residual=whole.rms * intensity.std,
@@ -149,15 +170,28 @@ class Fit:
         shared = f"{100 * max(self.structure, 0):.0f} % of its square is structure"
         return f"data NOT explained: {size}, and {shared}{part}; {self._worst()}"
 
+    def outlook(self) -> str:
+        """The verdict on a quick fit of a few rows, in a line."""
+        if self.explained:
+            return "a quick fit of a few rows finds nothing that speaks against the data"
+        left = (
+            f"{100 * self.misfit:.2g} % of their contrast is left, {self.ratio:.3g} times the noise"
+        )
+        why = f"{self._worst()}; {self._causes()}"
+        return f"a quick fit of a few rows does NOT explain the data: {left}; {why}"
+
     def warning(self) -> str | None:
         """One line with the likely causes in order; None if the data are explained."""
         if self.explained:
             return None
+        return f"{self.text()}; {self._causes()}"
+
+    def _causes(self) -> str:
         causes = _CAUSES
         if 0 < len(self.bad) <= _FEW * len(self.views):
             causes = (_CAUSES[-1], *_CAUSES[:-1])
         listed = "; ".join(f"({n}) {cause}" for n, cause in enumerate(causes, start=1))
-        return f"{self.text()}; likely causes, the likeliest first: {listed}"
+        return f"likely causes, the likeliest first: {listed}"
 
     def _worst(self) -> str:
         shown = self.bad or self.worst

@@ -23,7 +23,6 @@ from numpy.typing import NDArray
 
 from ddgm_dist.core.box import Box
 from ddgm_dist.core.intervals import RowIntervals
-from ddgm_dist.core.view_sums import ViewSums
 from ddgm_dist.errors import StorageError
 from ddgm_dist.paths.claim import is_claim
 from ddgm_dist.paths.files import is_zarr
@@ -31,9 +30,8 @@ from ddgm_dist.paths.place import ObjectPath, Place
 from ddgm_dist.planning.plan import Plan
 from ddgm_dist.planning.problem import Problem
 from ddgm_dist.records.checkpoint import COMMITS, GENERATIONS
-from ddgm_dist.records.fit import Fit
 from ddgm_dist.records.lease import Lease
-from ddgm_dist.records.receipts import RECEIPTS, SAMPLE_RECEIPTS, receipt_box, receipt_fit
+from ddgm_dist.records.receipts import RECEIPTS, SAMPLE_RECEIPTS, receipt_box
 from ddgm_dist.records.replacement import Replacement, content_of, pending
 from ddgm_dist.records.result import sample_place, std_place
 from ddgm_dist.records.run_record import RUNNING, SAMPLES, RunRecord
@@ -201,21 +199,6 @@ class Output:
                 or has(written[tile.sample], lie[tile.sample], tile.write_box)
             )
         return frozenset(found)
-
-    def fit(self, problem: Problem) -> Fit | None:
-        """The verdict on the volume, from the receipts of its tiles; None if none has one.
-
-        Of tiles that overlap, as those of two plans may, one counts.
-        """
-        layout, sums = self.store.layout, ViewSums.zero(problem.geometry.tilts)
-        counted = np.zeros(layout.grid, bool)
-        for receipt in self.record.receipts(self.digest):
-            found, shards = receipt_fit(receipt), layout.shards_of(_box(receipt))
-            fits = found is not None and found.views == sums.views
-            if found is not None and fits and not counted[shards].any():
-                counted[shards] = True
-                sums += found
-        return Fit.judge(sums, problem.intensity, float(counted.mean()))
 
     def _samples(self) -> tuple[list[RowIntervals], list[NDArray[np.bool_]]]:
         """Boxes of each sample that have receipts, and flags of its shards that exist."""

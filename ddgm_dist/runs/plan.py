@@ -18,6 +18,7 @@ from ddgm_dist.planning.tiling import widest_read
 from ddgm_dist.prior.denoisers import shared_denoiser
 from ddgm_dist.runs.build_problem import build_problem
 from ddgm_dist.runs.calibrate import estimate_runtime
+from ddgm_dist.runs.expected_fit import expect_fit
 from ddgm_dist.tile.host import available_memory
 from ddgm_dist.tilts.series import TiltSeries
 
@@ -31,12 +32,13 @@ def plan(
     workers: int | None = None,
     memory: int | None = None,
     calibrate: bool = False,
+    check_fit: bool = True,
     verify_input: bool = False,
     progress: bool = False,
 ) -> Plan:
     """Plan a reconstruction: tiles, memory and, with calibration, time.
 
-    Without calibration nothing is computed.
+    Besides calibration, a quick fit of a few rows is all that is computed.
 
     Parameters
     ----------
@@ -52,6 +54,9 @@ def plan(
     calibrate
         Time the steps on this machine, for a few seconds, and estimate how long the run would take
         (:attr:`ddgm_dist.planning.plan.Plan.expected`).
+    check_fit
+        Fit a few rows, for some seconds at most, and say whether any volume can explain the data
+        (:attr:`ddgm_dist.planning.plan.Plan.expected_fit`).
     verify_input
         Read all pixels and compare their digests with those stored beside them.
     progress
@@ -72,7 +77,16 @@ def plan(
     if calibrate and memory is None and (free := available_memory()) is not None:
         memory = free // (workers or 1)  # as a run here would have it
     found = plan_problem(problem, series, resolved, memory, workers=workers)
+<<<<<<< HEAD
     found = replace(found, findings=built.findings, intensity=problem.intensity)
+=======
+    found = replace(
+        found,
+        findings=built.findings,
+        sigma_y=problem.intensity.sigma_y,
+        expected_fit=expect_fit(problem, series) if check_fit else None,
+    )
+>>>>>>> verdict
     if not calibrate:
         return found
     return replace(found, expected=estimate_runtime(problem, found, series, building=building))

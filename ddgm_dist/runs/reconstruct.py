@@ -32,6 +32,7 @@ from ddgm_dist.runs.event_log import EventLog
 from ddgm_dist.runs.output import Output
 from ddgm_dist.runs.plan import plan_problem
 from ddgm_dist.runs.progress import Bar
+from ddgm_dist.runs.verdict import judge_volume, warn_of_misfit
 from ddgm_dist.tile.events import Event
 from ddgm_dist.tile.job import Job
 from ddgm_dist.tilts.series import TiltSeries
@@ -244,7 +245,7 @@ def reconstruct(
                 seconds=tally.seconds,
                 wall_seconds=time.monotonic() - started,
                 gradient_share=tally.gradient_share,
-                fit=output.fit(problem),
+                fit=judge_volume(output.record, output.store.layout, problem),
             )
             # A run may have ended between its last tile and this.
             todo = left or output.record.read_json("provenance") is None
@@ -252,8 +253,7 @@ def reconstruct(
                 _provenance(result, resolved, runner, series) if todo else None,
                 keep_samples=resolved.keep_samples,
             )
-    if result.fit is not None and (warning := result.fit.warning()) is not None:
-        log.warning("%s: %s", result.path, warning)
+    warn_of_misfit(result.path, result.fit)
     return result
 
 

@@ -15,11 +15,12 @@ from torch import Tensor
 
 from ddgm_dist.core.box import Box
 from ddgm_dist.core.view_sums import ViewSums
-from ddgm_dist.operators.slab.operator import SlabOperator
+from ddgm_dist.operators.slab.operator import SlabData, SlabOperator
+from ddgm_dist.operators.slab.white_noise import noise_gain
 from ddgm_dist.planning.tiling import Tile
 from ddgm_dist.tile.measured import TileData, blocks
 
-__all__ = ["LAG", "fit_of_tile"]
+__all__ = ["LAG", "fit_of_tile", "sums_of_block"]
 
 # Detector columns between the samples whose covariance is taken.
 LAG = 4
@@ -45,27 +46,43 @@ def fit_of_tile(
     rows_per_call
         Rows of a block.
     """
-    operator = data.operator
+    operator, found = data.operator, ViewSums.zero(data.operator.geometry.tilts)
     owned = _owned(tile, operator)
-    gain = operator.noise_gain()[:, None, owned]
-    lags = [round(LAG / math.cos(angle)) for angle in operator.geometry.angles]
     (z0, _, x0), (z1, _, x1) = box.start, box.stop
     rows = Box((z0, tile.write_box.start[1], x0), (z1, tile.write_box.stop[1], x1))
-    squared = torch.zeros(operator.geometry.tilts, dtype=torch.float64)
-    samples, spread, shared = (torch.zeros_like(squared) for _ in range(3))
     for block in blocks(rows, rows_per_call):
         first = block.start[1] - box.start[1]
         given = estimate[:, first : first + block.shape[1]]
         part = torch.zeros(block.shape, device=estimate.device)
         part[:, : given.shape[1]] = given
-        here = data.blocks[block.start[1]]
-        residual = operator.residual(part, here)[..., owned]
-        measured = here.measured[..., owned].expand_as(residual)
-        squared += residual.square().sum(dim=(1, 2), dtype=torch.float64).cpu()
-        weight = (measured * gain).sum(dim=(1, 2), dtype=torch.float64)
-        samples += weight.cpu()
-        spread += _spread(here.stretched[..., owned], measured).cpu()
-        shared += _shared(residual, measured, gain, lags).mul_(weight).cpu()
+        found += sums_of_block(operator, part, data.blocks[block.start[1]], owned)
+    return found
+
+
+def sums_of_block(
+    operator: SlabOperator, estimate: Tensor, data: SlabData, owned: slice = slice(None)
+) -> ViewSums:
+    """Sums over one block of rows.
+
+    Parameters
+    ----------
+    operator, data
+        The operator, and the data of the block.
+    estimate
+        Float32 ``(z, rows, columns)``, over the operator's columns.
+    owned
+        Columns of the stretched grid that count.
+    """
+    start = operator.grid_start
+    gain = noise_gain(operator.geometry, start, start + operator.length).to(operator.device)
+    gain = gain[:, None, owned]
+    lags = [round(LAG / math.cos(angle)) for angle in operator.geometry.angles]
+    residual = operator.residual(estimate, data)[..., owned]
+    measured = data.measured[..., owned].expand_as(residual)
+    squared = residual.square().sum(dim=(1, 2), dtype=torch.float64)
+    samples = (measured * gain).sum(dim=(1, 2), dtype=torch.float64)
+    spread = _spread(data.stretched[..., owned], measured)
+    shared = _shared(residual, measured, gain, lags) * samples
     return ViewSums(*(tuple(part.tolist()) for part in (squared, samples, spread, shared)))
 
 

@@ -81,3 +81,42 @@ def test_the_truth_leaves_the_noise_in_every_view(
     # A view has at least 4,000 samples, so chance moves a ratio by 1.2 %.
     assert np.abs(ratios - 1).max() < 0.03, ratios
     assert np.sqrt(sum(found.squared) / sum(found.samples)) / NOISE == pytest.approx(1, abs=0.01)
+
+
+def test_a_misfit_adds_to_the_noise(tmp_path: Path) -> None:
+    """An estimate that is 30 % too large leaves 0.3 of the data, and that is shared by pixels."""
+    recorded(tmp_path / "t.zarr", "extended", None)
+    exact, _ = sums(tmp_path / "t.zarr", "extended")
+    wrong, _ = sums(tmp_path / "t.zarr", "extended", error=0.3)
+    added = (np.array(wrong.squared) - exact.squared) / exact.samples
+    contrast = (np.array(exact.spread) - exact.squared) / exact.samples
+    # The mean of a block counts as misfit, but not as contrast.
+    assert np.all(added > 0.3**2 * contrast)
+    assert np.abs(np.divide(exact.shared, exact.squared)).max() < 0.1
+    assert sum(wrong.shared) / sum(wrong.squared) > 0.5 * (
+        1 - sum(exact.squared) / sum(wrong.squared)
+    )
+
+
+def test_the_level_of_the_noise_does_not_matter(tmp_path: Path) -> None:
+    recorded(tmp_path / "t.zarr", "extended", None, noise=3 * NOISE)
+    found, _ = sums(tmp_path / "t.zarr", "extended")
+    ratios = np.sqrt(np.divide(found.squared, found.samples)) / NOISE
+    assert ratios == pytest.approx(3, rel=0.03)
+    assert abs(sum(found.shared) / sum(found.squared)) < 0.02
+
+
+def test_tiles_share_no_sample_and_leave_none_out(tmp_path: Path) -> None:
+    recorded(tmp_path / "t.zarr", "extended", SHIFTED, lost=0.02)
+    whole, plan = sums(tmp_path / "t.zarr", "extended", tile_rows=50)
+    assert len(plan.tiles) == 1
+    rows, plan = sums(tmp_path / "t.zarr", "extended", tile_rows=15)
+    assert len(plan.tiles) == 4
+    cut, plan = sums(tmp_path / "t.zarr", "extended", tile_rows=15, tile_columns=112, margin=48)
+    assert len({tile.write_box.start[2] for tile in plan.tiles}) > 1
+    for name in ("squared", "samples"):
+        expected = getattr(whole, name)
+        assert getattr(rows, name) == pytest.approx(expected, rel=1e-6)
+        # Another period of the Fourier transform rounds otherwise, and at its edge differs a little.
+        assert getattr(cut, name) == pytest.approx(expected, rel=1e-3)
+    assert rows.shared == pytest.approx(whole.shared, rel=1e-5, abs=1e-3)

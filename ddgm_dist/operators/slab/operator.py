@@ -45,8 +45,6 @@ from ddgm_dist.operators.slab.basis import (
 )
 from ddgm_dist.operators.slab.stretch import (
     DetectorPart,
-    noise_gain,
-    row_noise_gain,
     stretch,
     stretched_positions,
     stretching_part,
@@ -124,7 +122,6 @@ class SlabOperator:
         self.length = self.basis.length
         self.device = self.basis.device
         self.matrix = self.basis.matrix
-        self._gain: Tensor | None = None
 
     @property
     def grid_start(self) -> int:
@@ -197,24 +194,6 @@ class SlabOperator:
                 [self._valid_columns(valid[t], t, part.first[t]) for t in range(g.tilts)]
             )
         return SlabData(stretched * (measured > 0), measured)
-
-    def noise_gain(self) -> Tensor:
-        """Variance of stretched samples whose detector samples have white noise of unit variance.
-
-        Returns
-        -------
-        Tensor
-            Float32 ``(tilt, length)``.
-        """
-        if self._gain is None:
-            g, stop = self.geometry, self.grid_start + self.length
-            gain = [
-                noise_gain(angle, g.shift(t)[1], self.grid_start, stop, g.field)
-                * row_noise_gain(g.shift(t)[0])
-                for t, angle in enumerate(g.angles)
-            ]
-            self._gain = torch.stack(gain).to(self.device, torch.float32)
-        return self._gain
 
     def _measured_columns(self, tilt: int) -> Tensor:
         """S of one tilt: the ray hits the detector and crosses nothing unknown."""

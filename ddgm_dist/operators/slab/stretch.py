@@ -38,8 +38,6 @@ __all__ = [
     "HALF_WIDTH",
     "DetectorPart",
     "interpolate_rows",
-    "noise_gain",
-    "row_noise_gain",
     "stretch",
     "stretched_positions",
     "stretching_part",
@@ -209,41 +207,3 @@ def interpolate_rows(projection: Tensor, position: Tensor, half_width: int = 4) 
     for tap in range(2 * half_width):
         out += projection[index[:, tap]] * weight[:, tap, None]
     return out
-
-
-def noise_gain(angle: float, dx: float, start: int, stop: int, field: int) -> Tensor:
-    """Variance of :func:`stretch` at each column, of white noise of unit variance on the detector.
-
-    It is ``cos(theta)`` times the sum of the kernel's squared weights. At the detector's ends several
-    taps read one pixel, and their weights are added before they are squared.
-
-    Returns
-    -------
-    Tensor
-        Float64 ``(stop - start,)``.
-    """
-    position = stretched_positions(angle, dx, start, stop, field)
-    out = torch.empty(stop - start, dtype=torch.float64)
-    for i in range(0, stop - start, _PIECE):
-        out[i : i + _PIECE] = _squared_weights(position[i : i + _PIECE], field, HALF_WIDTH)
-    return out * math.cos(angle)
-
-
-def row_noise_gain(dy: float) -> float:
-    """Variance of :func:`interpolate_rows` after a shift by dy, of white noise of unit variance."""
-    if dy == round(dy):
-        return 1.0
-    half_width = 4
-    middle = torch.tensor([half_width + dy - math.floor(dy)], dtype=torch.float64)
-    return float(_squared_weights(middle, 4 * half_width, half_width))
-
-
-def _squared_weights(position: Tensor, samples: int, half_width: int) -> Tensor:
-    """Sum over the samples of a line of their squared weights in each interpolated value, float64."""
-    index, weight = interpolation_taps(position, samples, half_width)
-    first, last = index == 0, index == samples - 1
-    inside = (weight * ~(first | last)).square().sum(dim=1)
-    ends = sum(
-        (weight * end).sum(dim=1).square() for end in (first, last) if samples > 1 or end is first
-    )
-    return inside + ends
