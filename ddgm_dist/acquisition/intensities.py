@@ -207,7 +207,14 @@ class _Decision:
             warnings.simplefilter("ignore", RuntimeWarning)  # views without a pixel
             means = [float(np.nanmean(image)) for image in images]
             quantiles = [np.nanquantile(image, LEVEL_PROBABILITIES) for image in images]
-        return estimate_levels(means, self.angles, np.array(quantiles), exposures=self._exposures())
+        return estimate_levels(
+            means,
+            self.angles,
+            np.array(quantiles),
+            probabilities=LEVEL_PROBABILITIES,
+            exposures=self._exposures(),
+            order=self._order(),
+        )
 
     def _thumbnail(self, statistics: ViewStatistics) -> Floats:
         """A small image without the dark field, and divided by the flat field where there is one."""

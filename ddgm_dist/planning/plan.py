@@ -50,15 +50,10 @@ class Plan:
         Projected run time, if the machine was measured.
     findings
         Defects found in the pixels.
-<<<<<<< HEAD
     intensity
         Intensity, noise and misfit of the data, where the plan is to show them.
-=======
-    sigma_y
-        Noise of the projections per pixel, by which the run's residual will be judged.
     expected_fit
         Verdict on a quick fit of a few rows; None where none was made.
->>>>>>> verdict
     """
 
     tiles: Tiles
@@ -73,12 +68,8 @@ class Plan:
     budget: int | None = None
     expected: RuntimeEstimate | None = None
     findings: tuple[Finding, ...] = ()
-<<<<<<< HEAD
     intensity: Intensity | None = None
-=======
-    sigma_y: float | None = None
     expected_fit: Fit | None = None
->>>>>>> verdict
 
     @property
     def shape(self) -> Triple:
@@ -214,8 +205,8 @@ def _describe(plan: Plan) -> str:
     }
     if plan.expected is not None:
         lines |= plan.expected.describe()
-    if plan.sigma_y is not None:
-        lines["data"] = _data(plan.sigma_y, plan.expected_fit)
+    if plan.expected_fit is not None:
+        lines["data"] = plan.expected_fit.outlook()
     noticed = [f"{'noticed':16}{finding.text}" for finding in plan.findings]
     return "\n".join([*(f"{name:16}{text}" for name, text in lines.items()), *noticed])
 
@@ -256,15 +247,9 @@ def _summary(plan: Plan) -> dict[str, Any]:
         },
         "intensity": None if plan.intensity is None else asdict(plan.intensity),
         "expected": None if plan.expected is None else plan.expected.to_dict(),
-        "sigma_y": plan.sigma_y,
         "expected_fit": None if plan.expected_fit is None else plan.expected_fit.to_dict(),
         "findings": [finding.to_dict() for finding in plan.findings],
     }
-
-
-def _data(sigma_y: float, fit: Fit | None) -> str:
-    outlook = "the run's residual is judged at its end" if fit is None else fit.outlook()
-    return f"noise sigma_y {sigma_y:.4g} per pixel; {outlook}"
 
 
 def _coupling(plan: Plan, along: int, across: int) -> str:

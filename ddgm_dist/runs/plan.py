@@ -77,16 +77,12 @@ def plan(
     if calibrate and memory is None and (free := available_memory()) is not None:
         memory = free // (workers or 1)  # as a run here would have it
     found = plan_problem(problem, series, resolved, memory, workers=workers)
-<<<<<<< HEAD
-    found = replace(found, findings=built.findings, intensity=problem.intensity)
-=======
     found = replace(
         found,
         findings=built.findings,
-        sigma_y=problem.intensity.sigma_y,
+        intensity=problem.intensity,
         expected_fit=expect_fit(problem, series) if check_fit else None,
     )
->>>>>>> verdict
     if not calibrate:
         return found
     return replace(found, expected=estimate_runtime(problem, found, series, building=building))
