@@ -250,8 +250,7 @@ class _Ingest:
                 )
         series = open_series_at(self.place, checked=True)
         for finding in findings(series, dark=intensities.dark_level):
-            # The mean of counts is no constant to be subtracted.
-            if finding.kind == "constant" and intensities.look_like_counts:
+            if finding.kind == "constant" and not intensities.may_have_offset:
                 continue
             _log.warning("%s: %s", source.path, finding.text)
         return series

@@ -102,7 +102,9 @@ def lay_out(source: Source, options: IngestOptions, record: Provenance) -> Layou
         Files contradict each other or the source, or what they ask for cannot be done.
     """
     views, height, width = source.stack.shape
-    record.say("images", f"{views} of {height} x {width}", f"{source.path} ({source.kind})")
+    record.say(
+        "images", f"{views} of {height} x {width}", f"{Path(source.path).name} ({source.kind})"
+    )
     found = find_alignment(source, options, record)
     excluded = _excluded(found, options, views, record)
     angles = find_angles(

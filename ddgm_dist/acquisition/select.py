@@ -68,7 +68,8 @@ def without_faulty(
         if fault.view in certain:
             view = layout.views[fault.view]
             record.warnings.append(f"{text}: it is left out")
-            record.left_out.append(LeftOut(view.index + 1, view.angle_deg, text))
+            why = f"{fault.kind}: {fault.detail}" if fault.detail else fault.kind
+            record.left_out.append(LeftOut(view.index + 1, view.angle_deg, why))
         else:
             number = layout.views[fault.view].index + 1
             record.warnings.append(f"{text}: it is kept; leave it out with --exclude {number}")

@@ -12,6 +12,7 @@ from ddgm_dist.acquisition.companions import (
     find_companions,
     stack_of_folder,
 )
+from ddgm_dist.core.box import Triple
 from ddgm_dist.errors import InputError
 from ddgm_dist.paths.files import is_zarr
 from ddgm_dist.paths.place import Place
@@ -32,6 +33,8 @@ FRAMES = "images named by an mdoc"
 
 _HDF5 = (".h5", ".hdf5", ".hdf", ".nxs", ".nx", ".he5")
 _TIFF = (".tif", ".tiff")
+# Pieces of more rows than this are decoded again for each block of rows.
+_FEW_ROWS = 64
 
 
 @dataclass(frozen=True)
@@ -268,6 +271,7 @@ def _hdf5(path: Path, dataset: str | None, *, angles: bool) -> Source:
         str(path),
         found.stack,
         "HDF5",
+        by_view=_is_by_view(found.stack),
         angles_deg=found.angles_deg,
         angles_from=origins.get("angles_deg", ""),
         pixel_size_nm=found.pixel_size_nm,
@@ -279,6 +283,12 @@ def _hdf5(path: Path, dataset: str | None, *, angles: bool) -> Source:
     )
 
 
+def _is_by_view(stack: VolumeSource) -> bool:
+    """Return whether rows of all views cost about as much as the views, by the pieces that are stored."""
+    chunk: Triple | None = getattr(stack, "chunk", None)
+    return chunk is not None and chunk[1] > _FEW_ROWS and 4 * chunk[0] < stack.shape[0]
+
+
 def _zarr(place: Place, dataset: str | None, *, angles: bool) -> Source:
     from ddgm_dist.readers.zarr_stack import open_zarr_stack
 
@@ -288,6 +298,7 @@ def _zarr(place: Place, dataset: str | None, *, angles: bool) -> Source:
         str(place),
         found.stack,
         "Zarr",
+        by_view=_is_by_view(found.stack),
         angles_deg=found.angles_deg,
         angles_from=origins.get("angles_deg", ""),
         pixel_size_nm=found.pixel_size_nm,
