@@ -392,9 +392,8 @@ def _alignment_file(given: str | Path | None, source: str | Path) -> Path | Lite
     """The file of an alignment; one that is not here may lie beside the source."""
     if given is None or str(given) == "none":
         return None if given is None else "none"
-    path = _file(given, "xf", exists=False)
-    beside = Path(source).parent / path
-    if not path.is_file() and beside.is_file():
+    beside = Path(source).parent / given
+    if not Path(given).is_file() and beside.is_file():
         return beside
     return _file(given, "xf")
 
@@ -414,7 +413,7 @@ def _number_or_file(given: float | str | Path | None, argument: str) -> float | 
     return _file(given, argument)
 
 
-def _file(path: str | Path, argument: str, *, exists: bool = True) -> Path:
+def _file(path: str | Path, argument: str) -> Path:
     """A file that must be on a disk.
 
     Raises
@@ -427,6 +426,6 @@ def _file(path: str | Path, argument: str, *, exists: bool = True) -> Path:
         raise InputError(
             argument, str(path), "is in an object store, where only Zarr is read", "copy it here"
         )
-    if exists and not place.is_file():
+    if not place.is_file():
         raise InputError(argument, str(path), "is no file that exists")
     return place

@@ -1,4 +1,4 @@
-"""How stored values become line integrals: logarithm, dark and flat fields, the beam of each view."""
+"""From stored values to line integrals: logarithm, dark and flat fields, the beam of each view."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Intensities:
-    """How the values of each view are converted.
+    """Conversion of the values of each view.
 
     Attributes
     ----------

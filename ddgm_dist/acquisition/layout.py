@@ -1,4 +1,4 @@
-"""Which views are kept, and where each of their pixels goes."""
+"""The views that are kept, and where each of their pixels goes."""
 
 from __future__ import annotations
 

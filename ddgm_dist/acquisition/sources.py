@@ -284,7 +284,7 @@ def _hdf5(path: Path, dataset: str | None, *, angles: bool) -> Source:
 
 
 def _is_by_view(stack: VolumeSource) -> bool:
-    """Return whether rows of all views cost about as much as the views, by the pieces that are stored."""
+    """Return whether rows of all views cost about as much as the views do, by the stored pieces."""
     chunk: Triple | None = getattr(stack, "chunk", None)
     return chunk is not None and chunk[1] > _FEW_ROWS and 4 * chunk[0] < stack.shape[0]
 

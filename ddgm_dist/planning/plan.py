@@ -271,7 +271,7 @@ def _samples(plan: Plan) -> dict[str, str]:
 
 
 def _intensity(plan: Plan) -> dict[str, str]:
-    """What the data are, and up to what they are to be explained."""
+    """Intensity and noise of the data, and up to what they are to be explained."""
     if plan.intensity is None:
         return {}
     own = plan.intensity

@@ -1,4 +1,4 @@
-"""How much of a tilt series no volume explains, per view, from a few of its rows.
+"""Misfit: the part of a tilt series that no volume explains, per view, from a few of its rows.
 
 It takes four rows that are spread over the field. What is left of them is compared with what is left
 of white noise (:mod:`ddgm_dist.operators.slab.consistency`). Thick slabs are binned first, the mean of

@@ -49,7 +49,7 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class ViewRecord:
-    """What was done to one view of the series.
+    """Record of what was done to one view of the series.
 
     Attributes
     ----------
