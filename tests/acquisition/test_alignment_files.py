@@ -149,7 +149,13 @@ def test_a_local_alignment_is_refused_by_name(tmp_path):
 def test_the_command_for_the_reconstruction(tmp_path):
     path, _ = stack(tmp_path)
     angles_file(tmp_path)
-    lines = ("THICKNESS 40", "OFFSET 2.5 3.0", "SHIFT 1.0 6.0", "EXCLUDELIST2 2,4-5", "XAXISTILT 1.5")
+    lines = (
+        "THICKNESS 40",
+        "OFFSET 2.5 3.0",
+        "SHIFT 1.0 6.0",
+        "EXCLUDELIST2 2,4-5",
+        "XAXISTILT 1.5",
+    )
     tilt_command(tmp_path, *lines)
     series = ingest(path, tmp_path / "t.zarr")
     kept = [a + 2.5 for i, a in enumerate(ANGLES) if i + 1 not in (2, 4, 5)]
