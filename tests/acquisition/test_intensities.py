@@ -18,7 +18,7 @@ def counts(folder, beam=BEAM, dark=0.0):
     """A slab whose density varies, seen in transmission; returns path and line integrals."""
     r = np.random.default_rng(3)
     texture = ndi.gaussian_filter(r.standard_normal((len(ANGLES), 40, 48)), (0, 3, 3))
-    texture = 1 + 0.15 * texture / texture.std()
+    texture = 1 + 0.15 * (texture - texture.mean(axis=(1, 2), keepdims=True)) / texture.std()
     lines = 0.7 * texture / np.cos(np.deg2rad(ANGLES))[:, None, None]
     data = r.poisson(beam * np.exp(-lines)) + dark
     with mrcfile.new(folder / "ts.mrc") as mrc:
