@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -129,7 +130,8 @@ class _Search:
         self._all = [int(k) for k in np.argsort(np.asarray(angles_deg), kind="stable")]
         for view in self._all:
             if is_constant(statistics[view]):
-                self._add(view, "blank", _constant_detail(statistics[view]), certain=True)
+                kind: FaultKind = "saturated" if _is_at_the_top(view, statistics) else "blank"
+                self._add(view, kind, _constant_detail(statistics[view]), certain=True)
         self._levels: Levels = levels(statistics, self._good)
         self._neighbours: Neighbours | None = None
         if len(self._good) >= LEAST_VIEWS:
@@ -221,6 +223,16 @@ class _Search:
     ) -> None:
         angle = float(self._angles[view])
         self.found[view] = ViewFault(view, kind, detail, certain, other, shift_px, angle)
+
+
+def _is_at_the_top(view: int, statistics: Sequence[ViewStatistics]) -> bool:
+    """Return whether a constant view has the largest value of all, far above what is usual."""
+    value = statistics[view].low
+    others = [s for s in statistics if not is_constant(s)]
+    if not others or not math.isfinite(value):
+        return False
+    usual = float(np.median([abs(s.mean) for s in others]))
+    return value >= max(s.high for s in others) and value > _FAR_TOO_BRIGHT * usual
 
 
 def _constant_detail(view: ViewStatistics) -> str:
