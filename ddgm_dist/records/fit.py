@@ -176,14 +176,14 @@ class Fit:
     def text(self) -> str:
         """The verdict in a line or two."""
         if math.isfinite(self.ratio):
-            size = f"the residual is {self.ratio:.3g} of the noise (sigma_y {self.sigma_y:.4g})"
+            size = f"the residual is {self.ratio:.3g} times the noise (sigma_y {self.sigma_y:.4g})"
         else:
             size = f"the residual is {self.residual:.4g} per pixel, where sigma_y is 0"
         part = "" if self.coverage >= 1 else f", in {100 * self.coverage:.0f} % of the volume"
         if self.explained:
             return f"data explained: {size}{part}"
-        shared = f"{100 * abs(self.structure):.0f} % of its square is structure"
-        return f"data NOT explained: {size}, and {shared}{part}; {self._worst()}"
+        shared = f", and {100 * abs(self.structure):.0f} % of its square is structure"
+        return f"data NOT explained: {size}{'' if self.bad else shared}{part}; {self._worst()}"
 
     def outlook(self) -> str:
         """The verdict on a quick fit of a few rows, in a line."""
