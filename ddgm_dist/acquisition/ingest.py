@@ -33,7 +33,7 @@ from ddgm_dist.paths.locate import locate, place_of
 from ddgm_dist.paths.overlap import refuse_overlap
 from ddgm_dist.paths.place import Place
 from ddgm_dist.paths.store_name import check_store_name
-from ddgm_dist.readers.images import ImageFolder, disagreement, pairing
+from ddgm_dist.readers.image_names import disagreement, pairing
 from ddgm_dist.tilts.findings import findings
 from ddgm_dist.tilts.progress import show_reading
 from ddgm_dist.tilts.provenance import Provenance, ViewRecord
@@ -357,10 +357,9 @@ class _Ingest:
 
     def _say_pairs(self, layout: Layout) -> None:
         """Record which image of a folder is taken for which angle, and whether names say another."""
-        stack = self.source.stack
-        if not isinstance(stack, ImageFolder):
+        if not self.source.images:
             return
-        files = [stack.files[view.index] for view in layout.views]
+        files = [self.source.images[view.index] for view in layout.views]
         degrees = [view.angle_deg for view in layout.views]
         self.record.say("images and angles", pairing(files, degrees), "order of the names")
         if wrong := disagreement(files, degrees):

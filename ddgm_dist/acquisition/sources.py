@@ -12,6 +12,7 @@ from ddgm_dist.acquisition.companions import (
     find_companions,
     stack_of_folder,
 )
+from ddgm_dist.acquisition.upright import FromBottom
 from ddgm_dist.core.box import Triple
 from ddgm_dist.errors import InputError
 from ddgm_dist.paths.files import is_zarr
@@ -19,7 +20,7 @@ from ddgm_dist.paths.place import Place
 from ddgm_dist.readers.arrays import open_npy, open_npz
 from ddgm_dist.readers.base import VolumeSource
 from ddgm_dist.readers.image_names import angles_in_names
-from ddgm_dist.readers.images import open_image_files, open_images, open_tiff
+from ddgm_dist.readers.images import ImageStack, open_image_files, open_images, open_tiff
 from ddgm_dist.readers.mdoc import Mdoc, read_mdoc
 from ddgm_dist.readers.mrc import open_mrc
 from ddgm_dist.readers.mrc_extended import extended_angles
@@ -67,6 +68,8 @@ class Source:
         Angle of the tilt axis that the file's own labels state.
     files
         Files that are read.
+    images
+        Files of one view each, in the order of the views; empty where one file holds all.
     notes
         Remarks of the reader: what it decided, and what it did not use.
     """
@@ -89,6 +92,7 @@ class Source:
     axis_deg: float | None = None
     axis_from: str = ""
     files: tuple[Path, ...] = ()
+    images: tuple[Path, ...] = ()
     notes: tuple[str, ...] = field(default=())
 
 
@@ -203,7 +207,7 @@ def _mdoc(path: Path) -> Source:
     known = [a for a in angles if a is not None]
     return Source(
         str(path),
-        stack,
+        _upright(stack),
         FRAMES,
         by_view=True,
         angles_deg=tuple(known) if len(known) == len(angles) else None,
@@ -212,6 +216,7 @@ def _mdoc(path: Path) -> Source:
         pixel_from=path.name,
         mdoc=mdoc,
         files=(path, *files),
+        images=tuple(files),
     )
 
 
@@ -219,18 +224,24 @@ def _images(folder: Path) -> Source:
     stack = open_images(folder)
     return Source(
         str(folder),
-        stack,
+        _upright(stack),
         "folder of images",
         by_view=True,
         angles_deg=angles_in_names(stack.files),
         angles_from="names of the images",
         files=tuple(stack.files),
+        images=tuple(stack.files),
     )
+
+
+def _upright(stack: ImageStack) -> VolumeSource:
+    """The images with their lowest row first, as in an MRC file."""
+    return FromBottom(stack) if stack.from_top else stack
 
 
 def _tiff(path: Path) -> Source:
     return _with_companions(
-        Source(str(path), open_tiff(path), "TIFF", by_view=True, files=(path,)), path
+        Source(str(path), _upright(open_tiff(path)), "TIFF", by_view=True, files=(path,)), path
     )
 
 

@@ -271,7 +271,7 @@ def _samples(plan: Plan) -> dict[str, str]:
 
 
 def _intensity(plan: Plan) -> dict[str, str]:
-    """Intensity and noise of the data, and up to what they are to be explained."""
+    """Intensity, noise and misfit of the data, if they are to be shown."""
     if plan.intensity is None:
         return {}
     own = plan.intensity

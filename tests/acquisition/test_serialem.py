@@ -64,4 +64,4 @@ def test_without_the_files_beside_it_a_stack_is_warned_of(tmp_path, phantom, cap
     caplog.clear()
     result = dd.reconstruct(tmp_path / "t.zarr", tmp_path / "v.zarr", engine="local")
     assert not result.fit.explained
-    assert "not explained" in caplog.text
+    assert "data NOT explained" in caplog.text
