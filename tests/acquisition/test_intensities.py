@@ -45,7 +45,7 @@ def test_values_that_look_like_counts_are_warned_of_in_one_line(tmp_path, caplog
 
 
 def test_line_integrals_are_not_taken_for_counts(tmp_path, caplog):
-    path, lines = counts(tmp_path)
+    _path, lines = counts(tmp_path)
     np.save(tmp_path / "s.npy", lines)
     ingest(tmp_path / "s.npy", tmp_path / "t.zarr", angles=ANGLES, thickness=9)
     assert not caplog.records
@@ -151,7 +151,7 @@ def test_bad_options_are_refused_by_name(tmp_path, options, argument):
 
 
 def test_binned_sizes_are_those_of_the_store(tmp_path):
-    path, lines = counts(tmp_path)
+    _path, lines = counts(tmp_path)
     shifts = np.full((25, 2), 4.0)
     np.savez(tmp_path / "s.npz", projections=lines, angles_deg=ANGLES, shifts_px=shifts)
     options = {"bin": 2, "thickness": 30, "pixel_size_nm": 1.5}

@@ -24,7 +24,7 @@ def test_refined_angles_count_before_nominal_ones(tmp_path):
 @pytest.mark.parametrize(
     ("other", "says"),
     [
-        (tuple(-a - 5 for a in ANGLES[:6]) + (-70.0,), "up to"),
+        ((*tuple(-a - 5 for a in ANGLES[:6]), -70.0), "up to"),
         (ANGLES[1:] + ANGLES[:1], "another order"),
         (ANGLES[::-1], "opposite sign"),
     ],
