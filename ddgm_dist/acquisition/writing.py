@@ -104,7 +104,7 @@ def write_series(
         The store cannot be written, or a worker was ended from outside. On a disk what is finished
         stays, and the same call resumes it.
     """
-    series = _Series(place, views, meta, np.dtype(dtype), recipe)
+    series = _Series(place, views, meta, np.dtype(dtype).newbyteorder("="), recipe)
     writer, receipts = series.begin(overwrite=overwrite)
     try:
         seen = None
@@ -140,7 +140,7 @@ class _Series:
         self, place: Place, views: Views, meta: TiltSeriesMeta, dtype: np.dtype[Any], recipe: str
     ) -> None:
         self.place, self.views, self.meta, self.dtype = place, views, meta, dtype
-        tilts, height, width = views.shape
+        tilts, height, width = (int(extent) for extent in views.shape)
         self.shape = (tilts, height, width)
         # As `create_tilt_series` makes them.
         self._chunk = (tilts, CHUNK_ROWS, CHUNK_COLUMNS)

@@ -49,6 +49,8 @@ def pixels(shape: tuple[int, int, int] = SHAPE, dtype: str = "float32") -> np.nd
     """Noise with hot pixels at the ends of blocks, and pixels that were not measured."""
     data = 100 + 5 * np.random.default_rng(0).standard_normal(shape).astype(np.float32)
     data[0, 15, 300] = data[1, 16, 40] = data[2, 30, 1023] = data[2, 32, 1024] = 9000
+    # Lines along y, which are no hot pixels for those who see beyond the ends of blocks.
+    data[0, 14:23, 700] = data[0, 9:18, 800] = 9000
     if dtype == "float32":
         data[1, 3, 7], data[2, 39, 1099] = np.nan, np.nan
     return data.astype(dtype)
