@@ -298,6 +298,10 @@ def _provenance(
         "config": config.model_dump(),
         "problem": result.problem.digest(),
         "denoiser": {"name": config.denoiser, "sha256": result.problem.denoiser_digest},
+        "noise": {
+            "sigma_y": result.problem.intensity.sigma_y,
+            "misfit": result.problem.intensity.misfit,
+        },
         "tilts": {"path": series.path, "sha256": result.problem.data_digest},
         "versions": versions,
         "engine": {"name": engine.name, "workers": engine.workers},

@@ -26,7 +26,8 @@ def xf_file(folder, transforms, name="ts.xf"):
 
 
 def mdoc_file(folder, name="ts.mrc.mdoc", axis=84.1, order=range(7), angles=ANGLES):
-    head = f"PixelSpacing = 12.0\nImageFile = ts.mrc\n\n[T =   Tilt axis angle = {axis}, binning = 1]\n\n"
+    title = f"[T =   Tilt axis angle = {axis}, binning = 1]"
+    head = f"PixelSpacing = 12.0\nImageFile = ts.mrc\n\n{title}\n\n"
     sections = [f"[ZValue = {z}]\nTiltAngle = {angles[z]}\n\n" for z in order]
     (folder / name).write_text(head + "".join(sections))
 

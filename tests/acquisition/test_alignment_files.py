@@ -113,7 +113,7 @@ ALN = """# AreTomo Alignment / Priims bprmMn
 
 def aln_file(folder, patches=0):
     rows = [
-        f"{i:5d}  90.0000    1.00000    2.000    -1.000     1.00     1.00     1.00     0.00  {a + 1:8.2f}\n"
+        f"{i:5d}  90.0000    1.00000    2.000    -1.000     1.0     1.0     1.0     0.0  {a + 1:8.2f}\n"
         for i, a in enumerate(ANGLES)
         if i != 2
     ]
