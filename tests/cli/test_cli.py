@@ -166,11 +166,11 @@ def test_ingest(replace: Replace, capsys: pytest.CaptureFixture[str]) -> None:
         "progress": True,
     }
     shown = capsys.readouterr().out
-    lines = [line.split() for line in shown.splitlines()]
-    assert "tilt angles -60 to 60 degrees needle.tlt".split() in lines
-    assert "needle.rawtlt needle.tlt is newer".split() in lines
-    assert "views 2,6-8 --exclude".split() in lines
-    assert lines[-1] == "t.zarr: 61 tilts of 8 x 400 pixels".split()
+    lines = [" ".join(line.split()) for line in shown.splitlines()]
+    assert "tilt angles -60 to 60 degrees needle.tlt" in lines
+    assert "needle.rawtlt needle.tlt is newer" in lines
+    assert "views 2,6-8 --exclude" in lines
+    assert lines[-1] == "t.zarr: 61 tilts of 8 x 400 pixels"
 
 
 def test_ingest_of_a_folder_shows_which_image_has_which_angle(
