@@ -87,7 +87,7 @@ def test_a_residual_far_above_the_noise_is_not_explained() -> None:
     assert verdict(0.5, 2.0, correlation=0.0, contrast=40.0).explained
     large = verdict(0.5, 2.0, contrast=60.0)
     assert large.text().startswith(
-        "data explained to 3.4 % of their contrast: the residual is 4.12 "
+        "data explained but for 3.4 % of their contrast: the residual is 4.12 "
     )
 
 
