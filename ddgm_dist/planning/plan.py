@@ -275,10 +275,9 @@ def _intensity(plan: Plan) -> dict[str, str]:
     if plan.intensity is None:
         return {}
     own = plan.intensity
-    more = " (more than the noise: see discrepancy)" if own.misfit > own.sigma_y else ""
     return {
         "intensity": f"mean {own.mean:.5g}, std {own.std:.5g} per voxel",
-        "noise": f"sigma_y {own.sigma_y:.4g} per pixel; misfit {own.misfit:.3g}{more}",
+        "noise": own.describe_noise(),
     }
 
 

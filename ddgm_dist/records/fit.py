@@ -180,6 +180,9 @@ class Fit:
         else:
             size = f"the residual is {self.residual:.4g} per pixel, where sigma_y is 0"
         part = "" if self.coverage >= 1 else f", in {100 * self.coverage:.0f} % of the volume"
+        if self.explained and Limits.excess_ratio < self.ratio < math.inf and self.structure:
+            left = self.misfit / math.sqrt(abs(self.structure))
+            return f"data explained but for {100 * left:.2g} % of their contrast: {size}{part}"
         if self.explained:
             return f"data explained: {size}{part}"
         shared = f", and {100 * abs(self.structure):.0f} % of its square is structure"

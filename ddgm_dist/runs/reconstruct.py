@@ -109,8 +109,8 @@ class Result:
         intensity = self.problem.intensity
         lines = [
             f"written         {self.path}",
-            f"intensity       mean {intensity.mean:.5g}, std {intensity.std:.5g} per voxel; noise "
-            f"sigma_y {intensity.sigma_y:.4g} per pixel",
+            f"intensity       mean {intensity.mean:.5g}, std {intensity.std:.5g} per voxel",
+            f"noise           {intensity.describe_noise()}",
             f"wall time       {format_duration(self.wall_seconds)}",
         ]
         if self.residuals:

@@ -36,18 +36,19 @@ def test_large_arguments_and_results() -> None:
 
 
 def test_an_item_is_taken_when_there_is_room() -> None:
+    """However slow the first one is: the results of the others are kept until it is there."""
     taken = list[int]()
 
     def items() -> object:
-        for k in range(10):
+        for k in range(30):
             taken.append(k)
-            yield k
+            yield k, 0.0 if k else 0.5
 
     with Processes(2) as run:
-        results = run(operator.add, 0, items())
-        next(results)
-        assert len(taken) <= 4
-        assert list(results) == list(range(1, 10))
+        results = run(calls.after, "x", items())
+        assert next(results) == ("x", 0)
+        assert len(taken) <= 8
+        assert list(results) == [("x", k) for k in range(1, 30)]
 
 
 def test_an_error_is_raised_as_it_is() -> None:

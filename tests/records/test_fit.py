@@ -85,6 +85,10 @@ def test_a_residual_far_above_the_noise_is_not_explained() -> None:
     assert verdict(0.5, 0.5, correlation=0.0).explained
     # Against a large contrast it is little: the estimate of the noise is too small.
     assert verdict(0.5, 2.0, correlation=0.0, contrast=40.0).explained
+    large = verdict(0.5, 2.0, contrast=60.0)
+    assert large.text().startswith(
+        "data explained but for 3.4 % of their contrast: the residual is 4.12 "
+    )
 
 
 def test_a_residual_below_the_noise_is_explained() -> None:

@@ -91,19 +91,21 @@ def test_what_would_take_long_is_left_out(tmp_path: Path, monkeypatch: pytest.Mo
     assert expected(path) is None
     found = plan(path, {"sigma_y": NOISE})
     assert found.expected_fit is None
-    assert "noise sigma_y 5 per pixel; the run's residual is judged" in found.describe()
+    assert "a quick fit" not in found.describe()
+    assert "noise           sigma_y 5 per pixel" in found.describe()
 
 
 def test_a_plan_has_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = record(tmp_path / "t.zarr")
     found = plan(path, {"sigma_y": NOISE})
-    assert found.sigma_y == NOISE
+    assert found.intensity is not None
+    assert found.intensity.sigma_y == NOISE
     assert found.expected_fit is not None
     assert found.expected_fit.outlook() in found.describe()
     assert main(["plan", str(path), "--json", f"--set=sigma_y={NOISE}"]) == 0
     printed = json.loads(capsys.readouterr().out)
     assert Fit.from_dict(printed["expected_fit"]) == found.expected_fit
-    assert printed["sigma_y"] == NOISE
+    assert printed["intensity"]["sigma_y"] == NOISE
     assert plan(path, check_fit=False).expected_fit is None
 
 
