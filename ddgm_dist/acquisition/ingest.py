@@ -220,6 +220,8 @@ class _Ingest:
         layout = lay_out(source, options, record)
         check_meta(self._meta(layout), len(layout.views), source.path)
         self._say_pairs(layout)
+        for name, why in source.unused:
+            record.skip(name, why)
         for note in source.notes:
             record.say("note", note, source.kind)
         with runner(source.stack, workers) as (run, count):
@@ -346,14 +348,16 @@ class _Ingest:
         ]
         if sum(hot):
             affected = sum(1 for h in hot if h)
-            self.record.say(
-                "hot pixels", f"{sum(hot)} imputed, in {affected} views", "their neighbours"
-            )
+            where = "1 view" if affected == 1 else f"{affected} views"
+            self.record.say("hot pixels", f"{sum(hot)} imputed, in {where}", "their neighbours")
         if sum(intensities.floored):
             self.record.say(
                 "pixels without a count", f"{sum(intensities.floored)}", "set to the smallest count"
             )
-        self.record.say("views", f"{len(layout.views)} kept", "see below for those left out")
+        left = len(self.record.left_out)
+        self.record.say(
+            "views", f"{len(layout.views)} kept", f"{left} left out, see below" if left else ""
+        )
 
     def _say_pairs(self, layout: Layout) -> None:
         """Record which image of a folder is taken for which angle, and whether names say another."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ddgm_dist.acquisition.layout import Layout
+from ddgm_dist.acquisition.layout import Layout, PlacedView
 from ddgm_dist.acquisition.options import IngestOptions
 from ddgm_dist.acquisition.sources import Source
 from ddgm_dist.errors import InputError
 from ddgm_dist.tilts.provenance import LeftOut, Provenance
+from ddgm_dist.views.affine import Affine
 from ddgm_dist.views.faults import ViewFault, find_faults
 from ddgm_dist.views.statistics import ViewStatistics
 
@@ -45,7 +46,7 @@ def without_faulty(
     faults = find_faults(
         statistics,
         [view.angle_deg for view in layout.views],
-        [view.affine.binned(1 / options.bin) for view in layout.views],
+        [_about_the_axis(view).binned(1 / options.bin) for view in layout.views],
         source.stack.shape[1:],
     )
     if faults and options.strict:
@@ -78,6 +79,12 @@ def without_faulty(
         replace(layout, views=tuple(layout.views[i] for i in kept)),
         [statistics[i] for i in kept],
     )
+
+
+def _about_the_axis(view: PlacedView) -> Affine:
+    """The map of a view with the shift that the operator takes into account."""
+    dy, dx = view.shift_px
+    return view.affine.then(Affine(dx=-dx, dy=-dy))
 
 
 def _text(fault: ViewFault, layout: Layout) -> str:

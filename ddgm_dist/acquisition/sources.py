@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ddgm_dist.acquisition.companions import (
@@ -72,6 +72,8 @@ class Source:
         Files of one view each, in the order of the views; empty where one file holds all.
     notes
         Remarks of the reader: what it decided, and what it did not use.
+    unused
+        Names of what lies in the source and was not used, and why.
     """
 
     path: str
@@ -93,7 +95,8 @@ class Source:
     axis_from: str = ""
     files: tuple[Path, ...] = ()
     images: tuple[Path, ...] = ()
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()
+    unused: tuple[tuple[str, str], ...] = ()
 
 
 def open_source(place: Place, dataset: str | None = None, *, angles: bool = True) -> Source:
@@ -270,6 +273,9 @@ def _npz(path: Path, dataset: str | None) -> Source:
         shifts_px=npz.shifts_px,
         dark_level=npz.dark_level,
         files=(path,),
+        unused=tuple(
+            (f"{path.name}[{name}]", "not the array that was chosen") for name in npz.others
+        ),
     )
 
 
