@@ -31,6 +31,8 @@ _TAPER = 0.1
 _LARGEST = 3.0
 # Share of the frame that shifts are searched in, to either side; pixels around a peak that belong to it.
 _REACH, _PEAK = 0.45, 6
+# Shifts beyond this share of a view's height or width leave too little in common to say what is chance.
+_OVERLAP = 0.7
 
 Floats = NDArray[np.float64]
 
@@ -93,15 +95,15 @@ class Neighbours:
             found = self.shift(other, view)
             return Shift(-found.dy, -found.dx, found.height)
         if (view, other) not in self._shifts:
-            self._shifts[view, other] = self._correlate(self._spectrum(view), self._spectrum(other))
+            self._shifts[view, other] = self._correlate(view, other)
         return self._shifts[view, other]
 
     def cosine(self, view: int) -> float:
         """Factor from shifts as they would be at zero tilt to those in the view, across the axis."""
         return 1.0 if self.stretch is None else self._cosines[view]
 
-    def _correlate(self, one: NDArray[np.complex128], two: NDArray[np.complex128]) -> Shift:
-        size = self._size
+    def _correlate(self, view: int, other: int) -> Shift:
+        size, one, two = self._size, self._spectrum(view), self._spectrum(other)
         power = math.sqrt(_energy(one) * _energy(two))
         if power == 0:
             return Shift(0.0, 0.0, 0.0)
@@ -109,13 +111,23 @@ class Neighbours:
         middle, reach = size // 2, max(2, int(_REACH * size))
         part = whole[middle - reach : middle + reach + 1, middle - reach : middle + reach + 1]
         y, x = (int(i) for i in np.unravel_index(int(np.argmax(part)), part.shape))
-        rest = np.ones(part.shape, dtype=bool)
+        rest = self._overlaps(view, reach)
         rest[max(0, y - _PEAK) : y + _PEAK + 1, max(0, x - _PEAK) : x + _PEAK + 1] = False
         spread = float(part[rest].std()) if rest.any() else 0.0
         height = float(part[y, x] - part[rest].mean()) / spread if spread > 0 else 0.0
         dy = y + _vertex(part[:, x], y) - reach
         dx = x + _vertex(part[y, :], x) - reach
         return Shift(dy * self.block, dx * self.block, height)
+
+    def _overlaps(self, view: int, reach: int) -> NDArray[np.bool_]:
+        """Shifts of up to ``reach`` that leave enough of a view in common; few, if it is a strip."""
+        dy, dx = np.mgrid[-reach : reach + 1, -reach : reach + 1] * self.block
+        back = self._affines[view].inverse()
+        rows, columns = self._shape
+        found: NDArray[np.bool_] = (np.abs(back.a21 * dx + back.a22 * dy) <= _OVERLAP * rows) & (
+            np.abs(back.a11 * dx + back.a12 * dy) <= _OVERLAP * columns
+        )
+        return found
 
     def _spectrum(self, view: int) -> NDArray[np.complex128]:
         if view not in self._spectra:

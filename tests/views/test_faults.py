@@ -105,6 +105,15 @@ def test_blank_views_are_found(counts: np.ndarray) -> None:
     assert [one.kind for one in faults(faulty)] == ["blank"] * 3
 
 
+def test_a_blank_view_is_found_in_a_strip_of_a_few_rows(counts: np.ndarray) -> None:
+    """Chance correlates as well as elsewhere; shifts that leave nothing in common do not tell."""
+    for seed in range(4):
+        strip = counts[:, 40:48].copy()
+        assert said(strip) == []
+        strip[12] = np.random.default_rng(seed).poisson(3, strip[12].shape)
+        assert said(strip) == [(12, "blank")]
+
+
 def test_a_dim_view_with_an_image_is_not_blank(counts: np.ndarray) -> None:
     faulty = counts.copy()
     faulty[12] = np.rint(faulty[12] / 5)
