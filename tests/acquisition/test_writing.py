@@ -67,9 +67,7 @@ def contents(place: Path) -> dict[str, bytes]:
 def same(series: TiltSeries, data: np.ndarray, folder: Path) -> None:
     """Compare a store with one that is written whole."""
     other = folder / "whole.zarr"
-    whole = (
-        open_tilt_series(other) if other.exists() else write_tilt_series(other, data, META)
-    )
+    whole = open_tilt_series(other) if other.exists() else write_tilt_series(other, data, META)
     np.testing.assert_array_equal(series.read(slice(None)), data.astype(np.float32))
     assert contents(Path(series.path)) == contents(other)
     assert series.fingerprint() == whole.fingerprint()
