@@ -42,8 +42,8 @@ def test_nothing_heavy_is_imported_before_it_is_used(use: str) -> None:
 def test_the_public_names_are_what_users_need() -> None:
     functions = {name for name in ddgm_dist.__all__ if name.islower() and name != "__version__"}
     assert functions == {
-        "reconstruct", "plan", "tune", "simulate", "ingest", "evaluate", "open_result", "status",
-        "submit", "train",
+        "reconstruct", "plan", "check", "tune", "simulate", "ingest", "evaluate", "open_result",
+        "status", "submit", "train",
     }  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""How the images of a source are aligned, by the files beside it and the options.
+"""Alignment of the images of a source, by the files beside it and the options.
 
 Nothing that changes geometry is passed over in silence: it is used, named as not used, or refused.
 """

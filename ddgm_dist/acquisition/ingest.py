@@ -33,7 +33,7 @@ from ddgm_dist.paths.locate import locate, place_of
 from ddgm_dist.paths.overlap import refuse_overlap
 from ddgm_dist.paths.place import Place
 from ddgm_dist.paths.store_name import check_store_name
-from ddgm_dist.readers.images import ImageFolder, disagreement, pairing
+from ddgm_dist.readers.image_names import disagreement, pairing
 from ddgm_dist.tilts.findings import findings
 from ddgm_dist.tilts.progress import show_reading
 from ddgm_dist.tilts.provenance import Provenance, ViewRecord
@@ -220,6 +220,8 @@ class _Ingest:
         layout = lay_out(source, options, record)
         check_meta(self._meta(layout), len(layout.views), source.path)
         self._say_pairs(layout)
+        for name, why in source.unused:
+            record.skip(name, why)
         for note in source.notes:
             record.say("note", note, source.kind)
         with runner(source.stack, workers) as (run, count):
@@ -250,8 +252,7 @@ class _Ingest:
                 )
         series = open_series_at(self.place, checked=True)
         for finding in findings(series, dark=intensities.dark_level):
-            # The mean of counts is no constant to be subtracted.
-            if finding.kind == "constant" and intensities.look_like_counts:
+            if finding.kind == "constant" and not intensities.may_have_offset:
                 continue
             _log.warning("%s: %s", source.path, finding.text)
         return series
@@ -347,21 +348,22 @@ class _Ingest:
         ]
         if sum(hot):
             affected = sum(1 for h in hot if h)
-            self.record.say(
-                "hot pixels", f"{sum(hot)} imputed, in {affected} views", "their neighbours"
-            )
+            where = "1 view" if affected == 1 else f"{affected} views"
+            self.record.say("hot pixels", f"{sum(hot)} imputed, in {where}", "their neighbours")
         if sum(intensities.floored):
             self.record.say(
                 "pixels without a count", f"{sum(intensities.floored)}", "set to the smallest count"
             )
-        self.record.say("views", f"{len(layout.views)} kept", "see below for those left out")
+        left = len(self.record.left_out)
+        self.record.say(
+            "views", f"{len(layout.views)} kept", f"{left} left out, see below" if left else ""
+        )
 
     def _say_pairs(self, layout: Layout) -> None:
         """Record which image of a folder is taken for which angle, and whether names say another."""
-        stack = self.source.stack
-        if not isinstance(stack, ImageFolder):
+        if not self.source.images:
             return
-        files = [stack.files[view.index] for view in layout.views]
+        files = [self.source.images[view.index] for view in layout.views]
         degrees = [view.angle_deg for view in layout.views]
         self.record.say("images and angles", pairing(files, degrees), "order of the names")
         if wrong := disagreement(files, degrees):
@@ -393,9 +395,8 @@ def _alignment_file(given: str | Path | None, source: str | Path) -> Path | Lite
     """The file of an alignment; one that is not here may lie beside the source."""
     if given is None or str(given) == "none":
         return None if given is None else "none"
-    path = _file(given, "xf", exists=False)
-    beside = Path(source).parent / path
-    if not path.is_file() and beside.is_file():
+    beside = Path(source).parent / given
+    if not Path(given).is_file() and beside.is_file():
         return beside
     return _file(given, "xf")
 
@@ -415,7 +416,7 @@ def _number_or_file(given: float | str | Path | None, argument: str) -> float | 
     return _file(given, argument)
 
 
-def _file(path: str | Path, argument: str, *, exists: bool = True) -> Path:
+def _file(path: str | Path, argument: str) -> Path:
     """A file that must be on a disk.
 
     Raises
@@ -428,6 +429,6 @@ def _file(path: str | Path, argument: str, *, exists: bool = True) -> Path:
         raise InputError(
             argument, str(path), "is in an object store, where only Zarr is read", "copy it here"
         )
-    if exists and not place.is_file():
+    if not place.is_file():
         raise InputError(argument, str(path), "is no file that exists")
     return place

@@ -1,4 +1,4 @@
-"""How stored values become line integrals: logarithm, dark and flat fields, the beam of each view."""
+"""From stored values to line integrals: logarithm, dark and flat fields, the beam of each view."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Intensities:
-    """How the values of each view are converted.
+    """Conversion of the values of each view.
 
     Attributes
     ----------
@@ -53,8 +53,9 @@ class Intensities:
         Constant that is subtracted where no logarithm is taken.
     sigma_y
         Noise of each view's line integrals by the counts; None where it is unknown.
-    look_like_counts
-        Values look like counts, and are kept as they are.
+    may_have_offset
+        A constant in all pixels would be one to be subtracted. It is none where a logarithm is taken, or
+        where counts are kept as they are.
     """
 
     levels: tuple[float | None, ...]
@@ -63,7 +64,7 @@ class Intensities:
     flat: Reference | None = None
     dark_level: float = 0.0
     sigma_y: tuple[float, ...] | None = None
-    look_like_counts: bool = False
+    may_have_offset: bool = False
 
 
 def decide_intensities(
@@ -124,7 +125,7 @@ class _Decision:
                 (0,) * count,
                 self.dark,
                 dark_level=level if isinstance(level, float) else 0.0,
-                look_like_counts=why == _NOT_CONVERTED,
+                may_have_offset=why != _NOT_CONVERTED,
             )
         if self.dark is not None:
             record.say("dark field", _value(self.dark), self.dark_from)

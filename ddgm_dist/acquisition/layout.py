@@ -1,4 +1,4 @@
-"""Which views are kept, and where each of their pixels goes."""
+"""The views that are kept, and where each of their pixels goes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ddgm_dist.readers.imod_commands import TiltCommand
 from ddgm_dist.tilts.metadata import MAX_ANGLE_DEG
 from ddgm_dist.tilts.provenance import LeftOut, Provenance, degrees, ranges
 from ddgm_dist.views.affine import Affine
-from ddgm_dist.views.angles_range import fold, full_range_hint
+from ddgm_dist.views.angles_range import fold, full_range_hint, too_steep
 from ddgm_dist.views.binning import binned_affine
 
 __all__ = ["Layout", "PlacedView", "lay_out"]
@@ -102,7 +102,9 @@ def lay_out(source: Source, options: IngestOptions, record: Provenance) -> Layou
         Files contradict each other or the source, or what they ask for cannot be done.
     """
     views, height, width = source.stack.shape
-    record.say("images", f"{views} of {height} x {width}", f"{source.path} ({source.kind})")
+    record.say(
+        "images", f"{views} of {height} x {width}", f"{Path(source.path).name} ({source.kind})"
+    )
     found = find_alignment(source, options, record)
     excluded = _excluded(found, options, views, record)
     angles = find_angles(
@@ -123,7 +125,7 @@ def lay_out(source: Source, options: IngestOptions, record: Provenance) -> Layou
         affine, rest = _binned(affine, (height, width), found.size, b)
         angle = nominal[index]
         assert angle is not None, "views without an angle are left out"
-        angle = fold([angle])[0][0] if mirrored[index] else angle
+        angle = angle if options.max_angle is None else fold([angle])[0][0]
         shift = _shift(source, found, options, index, angle, mirrored=mirrored[index])
         placed.append(
             PlacedView(index, angle, affine, (shift[0] / b + rest[0], shift[1] / b + rest[1]))
@@ -219,16 +221,15 @@ def _kept(
             ranges([i + 1 for i in kept if mirrored[i]]),
             "rays of an angle beyond 90 degrees are those of the angle less 180",
         )
-    steep = [i for i in kept if abs(nominal[i] or 0.0) >= MAX_ANGLE_DEG and not mirrored[i]]
+    steep = too_steep([nominal[i] or 0.0 for i in kept])
     if steep and options.max_angle is None:
-        known = [a for a in nominal if a is not None]
-        hint = full_range_hint(known) or "leave out the steepest with --max-angle 80"
+        view = kept[steep[0]]
         raise InputError(
             "angles_deg",
-            nominal[steep[0]],
-            f"view {steep[0] + 1} must be below {MAX_ANGLE_DEG:g} degrees either way (a ray along the "
-            f"slab never leaves it); so must {len(steep) - 1} others",
-            hint,
+            nominal[view],
+            f"view {view + 1} must be below {MAX_ANGLE_DEG:g} degrees either way (a ray along the slab "
+            "never leaves it)",
+            full_range_hint([nominal[i] or 0.0 for i in kept]) or "check the angles",
         )
     return kept, mirrored
 

@@ -1,4 +1,4 @@
-"""How many processes read and write a source."""
+"""Processes that read and write a source."""
 
 from __future__ import annotations
 

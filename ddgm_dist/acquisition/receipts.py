@@ -65,13 +65,16 @@ class Receipts:
         Place of the store.
     recipe
         Text that says what is written, and how; another one makes another store.
+    kept
+        Whether there are any: not in an object store, where nothing is resumed.
     """
 
     work: Place
     recipe: str
+    kept: bool
 
     @property
-    def kept(self) -> Place:
+    def views_place(self) -> Place:
         """Place of views that are kept until they are transposed."""
         return self._folder / _KEPT
 
@@ -99,13 +102,15 @@ class Receipts:
         StorageError
             It is not there any more.
         """
-        if not self.are_of(self.recipe):
+        if self.kept and not self.are_of(self.recipe):
             raise StorageError(
                 f"{self.work} was deleted while it was being written; run the command again"
             )
 
     def add(self, written: Written) -> None:
         """Record finished rows."""
+        if not self.kept:
+            return
         strip, file = written.strip, io.BytesIO()
         assert strip.pieces is not None, "they were asked for"
         assert strip.scan is not None, "it was asked for"
@@ -125,7 +130,8 @@ class Receipts:
 
     def add_view(self, tilt: int) -> None:
         """Record that a view is kept."""
-        write_bytes(self._folder / _VIEWS / f"{tilt:08}", b"")
+        if self.kept:
+            write_bytes(self._folder / _VIEWS / f"{tilt:08}", b"")
 
     def read(self, number: int, rows: slice, shape: Shape) -> Written | None:
         """The record of some rows; None where there is none that can be used."""
@@ -143,11 +149,11 @@ class Receipts:
 
     def numbers(self) -> frozenset[int]:
         """Numbers of all blocks that have a record."""
-        return _numbers(listdir(self._folder / _ROWS))
+        return _numbers(listdir(self._folder / _ROWS)) if self.kept else frozenset()
 
     def views(self) -> frozenset[int]:
         """Views that are kept."""
-        return _numbers(listdir(self._folder / _VIEWS))
+        return _numbers(listdir(self._folder / _VIEWS)) if self.kept else frozenset()
 
     def tidy(self) -> None:
         """Delete all but what says that this is the store of the recipe."""

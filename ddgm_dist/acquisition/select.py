@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ddgm_dist.acquisition.layout import Layout
+from ddgm_dist.acquisition.layout import Layout, PlacedView
 from ddgm_dist.acquisition.options import IngestOptions
 from ddgm_dist.acquisition.sources import Source
 from ddgm_dist.errors import InputError
 from ddgm_dist.tilts.provenance import LeftOut, Provenance
+from ddgm_dist.views.affine import Affine
 from ddgm_dist.views.faults import ViewFault, find_faults
 from ddgm_dist.views.statistics import ViewStatistics
 
@@ -42,12 +43,11 @@ def without_faulty(
     InputError
         There are faulty views, and ``strict`` is set.
     """
-    _, height, width = source.stack.shape
     faults = find_faults(
         statistics,
         [view.angle_deg for view in layout.views],
-        [view.affine for view in layout.views],
-        (height // options.bin, width // options.bin),
+        [_about_the_axis(view).binned(1 / options.bin) for view in layout.views],
+        source.stack.shape[1:],
     )
     if faults and options.strict:
         raise InputError(
@@ -56,7 +56,8 @@ def without_faulty(
             f"has {len(faults)} faulty views: {'; '.join(_text(f, layout) for f in faults[:3])}",
             f"leave them out with --exclude {_numbers(faults, layout)}, or leave out --strict",
         )
-    certain = {fault.view for fault in faults if fault.certain}
+    # A displaced view is a measurement: whoever aligns it can use it.
+    certain = {f.view for f in faults if f.certain and f.kind != "displaced"}
     if len(certain) > _MOST * len(layout.views):
         record.warnings.append(
             f"{len(certain)} of {len(layout.views)} views look faulty ({_text(faults[0], layout)}): "
@@ -68,7 +69,8 @@ def without_faulty(
         if fault.view in certain:
             view = layout.views[fault.view]
             record.warnings.append(f"{text}: it is left out")
-            record.left_out.append(LeftOut(view.index + 1, view.angle_deg, text))
+            why = f"{fault.kind}: {_detail(fault, layout)}"
+            record.left_out.append(LeftOut(view.index + 1, view.angle_deg, why))
         else:
             number = layout.views[fault.view].index + 1
             record.warnings.append(f"{text}: it is kept; leave it out with --exclude {number}")
@@ -79,12 +81,24 @@ def without_faulty(
     )
 
 
+def _about_the_axis(view: PlacedView) -> Affine:
+    """The map of a view with the shift that the operator takes into account."""
+    dy, dx = view.shift_px
+    return view.affine.then(Affine(dx=-dx, dy=-dy))
+
+
 def _text(fault: ViewFault, layout: Layout) -> str:
     """The fault with the number that its view has in the source."""
     view = layout.views[fault.view]
-    other = "" if fault.other is None else f" of view {layout.views[fault.other].index + 1}"
-    detail = f": {fault.detail}" if fault.detail else ""
-    return f"view {view.index + 1} ({view.angle_deg:+.4g} degrees) is {fault.kind}{other}{detail}"
+    place = f"view {view.index + 1} ({view.angle_deg:+.4g} degrees)"
+    return f"{place} is {fault.kind}: {_detail(fault, layout)}"
+
+
+def _detail(fault: ViewFault, layout: Layout) -> str:
+    if fault.other is None:
+        return fault.detail
+    other = layout.views[fault.other]
+    return f"its pixels equal those of view {other.index + 1} ({other.angle_deg:+.4g} degrees)"
 
 
 def _numbers(faults: Sequence[ViewFault], layout: Layout) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ddgm_dist.acquisition.companions import (
@@ -12,13 +12,15 @@ from ddgm_dist.acquisition.companions import (
     find_companions,
     stack_of_folder,
 )
+from ddgm_dist.acquisition.upright import FromBottom
+from ddgm_dist.core.box import Triple
 from ddgm_dist.errors import InputError
 from ddgm_dist.paths.files import is_zarr
 from ddgm_dist.paths.place import Place
 from ddgm_dist.readers.arrays import open_npy, open_npz
 from ddgm_dist.readers.base import VolumeSource
 from ddgm_dist.readers.image_names import angles_in_names
-from ddgm_dist.readers.images import open_image_files, open_images, open_tiff
+from ddgm_dist.readers.images import ImageStack, open_image_files, open_images, open_tiff
 from ddgm_dist.readers.mdoc import Mdoc, read_mdoc
 from ddgm_dist.readers.mrc import open_mrc
 from ddgm_dist.readers.mrc_extended import extended_angles
@@ -32,6 +34,8 @@ FRAMES = "images named by an mdoc"
 
 _HDF5 = (".h5", ".hdf5", ".hdf", ".nxs", ".nx", ".he5")
 _TIFF = (".tif", ".tiff")
+# Pieces of more rows than this are decoded again for each block of rows.
+_FEW_ROWS = 64
 
 
 @dataclass(frozen=True)
@@ -64,8 +68,12 @@ class Source:
         Angle of the tilt axis that the file's own labels state.
     files
         Files that are read.
+    images
+        Files of one view each, in the order of the views; empty where one file holds all.
     notes
         Remarks of the reader: what it decided, and what it did not use.
+    unused
+        Names of what lies in the source and was not used, and why.
     """
 
     path: str
@@ -86,7 +94,9 @@ class Source:
     axis_deg: float | None = None
     axis_from: str = ""
     files: tuple[Path, ...] = ()
-    notes: tuple[str, ...] = field(default=())
+    images: tuple[Path, ...] = ()
+    notes: tuple[str, ...] = ()
+    unused: tuple[tuple[str, str], ...] = ()
 
 
 def open_source(place: Place, dataset: str | None = None, *, angles: bool = True) -> Source:
@@ -200,7 +210,7 @@ def _mdoc(path: Path) -> Source:
     known = [a for a in angles if a is not None]
     return Source(
         str(path),
-        stack,
+        _upright(stack),
         FRAMES,
         by_view=True,
         angles_deg=tuple(known) if len(known) == len(angles) else None,
@@ -209,6 +219,7 @@ def _mdoc(path: Path) -> Source:
         pixel_from=path.name,
         mdoc=mdoc,
         files=(path, *files),
+        images=tuple(files),
     )
 
 
@@ -216,18 +227,24 @@ def _images(folder: Path) -> Source:
     stack = open_images(folder)
     return Source(
         str(folder),
-        stack,
+        _upright(stack),
         "folder of images",
         by_view=True,
         angles_deg=angles_in_names(stack.files),
         angles_from="names of the images",
         files=tuple(stack.files),
+        images=tuple(stack.files),
     )
+
+
+def _upright(stack: ImageStack) -> VolumeSource:
+    """The images with their lowest row first, as in an MRC file."""
+    return FromBottom(stack) if stack.from_top else stack
 
 
 def _tiff(path: Path) -> Source:
     return _with_companions(
-        Source(str(path), open_tiff(path), "TIFF", by_view=True, files=(path,)), path
+        Source(str(path), _upright(open_tiff(path)), "TIFF", by_view=True, files=(path,)), path
     )
 
 
@@ -256,6 +273,9 @@ def _npz(path: Path, dataset: str | None) -> Source:
         shifts_px=npz.shifts_px,
         dark_level=npz.dark_level,
         files=(path,),
+        unused=tuple(
+            (f"{path.name}[{name}]", "not the array that was chosen") for name in npz.others
+        ),
     )
 
 
@@ -268,6 +288,7 @@ def _hdf5(path: Path, dataset: str | None, *, angles: bool) -> Source:
         str(path),
         found.stack,
         "HDF5",
+        by_view=_is_by_view(found.stack),
         angles_deg=found.angles_deg,
         angles_from=origins.get("angles_deg", ""),
         pixel_size_nm=found.pixel_size_nm,
@@ -279,6 +300,12 @@ def _hdf5(path: Path, dataset: str | None, *, angles: bool) -> Source:
     )
 
 
+def _is_by_view(stack: VolumeSource) -> bool:
+    """Return whether rows of all views cost about as much as the views do, by the stored pieces."""
+    chunk: Triple | None = getattr(stack, "chunk", None)
+    return chunk is not None and chunk[1] > _FEW_ROWS and 4 * chunk[0] < stack.shape[0]
+
+
 def _zarr(place: Place, dataset: str | None, *, angles: bool) -> Source:
     from ddgm_dist.readers.zarr_stack import open_zarr_stack
 
@@ -288,6 +315,7 @@ def _zarr(place: Place, dataset: str | None, *, angles: bool) -> Source:
         str(place),
         found.stack,
         "Zarr",
+        by_view=_is_by_view(found.stack),
         angles_deg=found.angles_deg,
         angles_from=origins.get("angles_deg", ""),
         pixel_size_nm=found.pixel_size_nm,

@@ -99,11 +99,11 @@ class Target:
     name
         Name of the source, for messages.
     receipts
-        Where finished blocks are recorded; None if they are not.
+        Where finished blocks are recorded.
     """
 
     def __init__(
-        self, source: Views, work: Place, dtype: np.dtype[Any], name: str, receipts: Receipts | None
+        self, source: Views, work: Place, dtype: np.dtype[Any], name: str, receipts: Receipts
     ) -> None:
         self.source, self.work, self.dtype, self.name = source, work, dtype, name
         self.receipts = receipts
@@ -209,8 +209,7 @@ def write_block(target: Target, block: Block) -> Written:
     StorageError
         The store cannot be written, or another process has taken over.
     """
-    if target.receipts is not None:
-        target.receipts.check()
+    target.receipts.check()
     writing = _Writing(target, block.rows)
     task = Task((block.strip,), digests=True, scan=True, threshold=block.threshold)
     if max(map(_nbytes, block.strip)) <= _MOST_BYTES:
@@ -223,8 +222,7 @@ def write_block(target: Target, block: Block) -> Written:
         few = tuple(views for part in block.strip for views in _fewer_views(part))
         strip = read_strip(target, few, task)
     written = Written(block.number, strip, writing.chunks)
-    if target.receipts is not None:
-        target.receipts.add(written)
+    target.receipts.add(written)
     return written
 
 
@@ -306,15 +304,13 @@ def keep_view(common: Keeping, tilt: int) -> None:
         It cannot be written, or another process has taken over.
     """
     target, views = common.target, common.views
-    if target.receipts is not None:
-        target.receipts.check()
+    target.receipts.check()
     _, height, width = views.shape
     step = max(1, _BAND_BYTES // (4 * width * views.rows)) * views.rows
     for rows in _steps(slice(0, height), step):
         stored = target.stored(Box((tilt, rows.start, 0), (tilt + 1, rows.stop, width)))
         views.array.write((slice(tilt, tilt + 1), rows, slice(0, width)), stored)
-    if target.receipts is not None:
-        target.receipts.add_view(tilt)
+    target.receipts.add_view(tilt)
 
 
 def _open(place: Place, *, writable: bool) -> BulkArray:

@@ -8,6 +8,7 @@ are not read back.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import math
@@ -103,7 +104,7 @@ def write_series(
         The store cannot be written, or a worker was ended from outside. On a disk what is finished
         stays, and the same call resumes it.
     """
-    series = _Series(place, views, meta, np.dtype(dtype), recipe)
+    series = _Series(place, views, meta, np.dtype(dtype).newbyteorder("="), recipe)
     writer, receipts = series.begin(overwrite=overwrite)
     try:
         seen = None
@@ -111,12 +112,11 @@ def write_series(
             share = _Share(report)
             with _runner(run, workers, series) as runner:
                 seen = series.fill(writer, receipts, runner, share)
-        writer.close(seen, tidy=None if receipts is None else receipts.tidy)
+        writer.close(seen, tidy=receipts.tidy)
     except BaseException as error:
         _end(writer, receipts, error)
         raise
-    if receipts is not None:
-        receipts.end(place)
+    receipts.end(place)
     if report is not None:
         report(1.0)
 
@@ -140,7 +140,7 @@ class _Series:
         self, place: Place, views: Views, meta: TiltSeriesMeta, dtype: np.dtype[Any], recipe: str
     ) -> None:
         self.place, self.views, self.meta, self.dtype = place, views, meta, dtype
-        tilts, height, width = views.shape
+        tilts, height, width = (int(extent) for extent in views.shape)
         self.shape = (tilts, height, width)
         # As `create_tilt_series` makes them.
         self._chunk = (tilts, CHUNK_ROWS, CHUNK_COLUMNS)
@@ -153,14 +153,14 @@ class _Series:
         details = [_VERSION, self.shape, str(dtype), self.by_view, self._rows]
         self._recipe = json.dumps([recipe, *details])
 
-    def begin(self, *, overwrite: bool) -> tuple[TiltSeriesWriter, Receipts | None]:
+    def begin(self, *, overwrite: bool) -> tuple[TiltSeriesWriter, Receipts]:
         """Make the store, or open the one that an interrupted writer left."""
         local = isinstance(self.place, Path)
         resumed = False
 
         def resume(left: Place) -> bool:
             nonlocal resumed
-            found = Receipts(left, self._recipe).are_of(self._recipe)
+            found = Receipts(left, self._recipe, local).are_of(self._recipe)
             if found is False:
                 _log.warning(
                     "%s: what an interrupted writer left is of another source or of other options, "
@@ -182,10 +182,9 @@ class _Series:
             _log.info(
                 "%s: in an object store a writer that is interrupted cannot be resumed", self.place
             )
-            return writer, None
-        receipts = Receipts(writer.work, self._recipe)
+        receipts = Receipts(writer.work, self._recipe, local)
         try:
-            if not resumed:
+            if local and not resumed:
                 self._refuse_full()
                 receipts.begin()
         except BaseException:
@@ -218,7 +217,7 @@ class _Series:
             )
 
     def fill(
-        self, writer: TiltSeriesWriter, receipts: Receipts | None, run: Runner, share: _Share
+        self, writer: TiltSeriesWriter, receipts: Receipts, run: Runner, share: _Share
     ) -> Survey:
         """Write all blocks that are not finished, and survey the whole series."""
         done = self._done(writer.work, receipts)
@@ -250,12 +249,12 @@ class _Series:
         # As it is read again: whole numbers have become floats.
         return merged.survey(parse_meta(dump_meta(self.meta), str(self.place)))
 
-    def _target(self, source: Views, work: Place, receipts: Receipts | None) -> Target:
+    def _target(self, source: Views, work: Place, receipts: Receipts) -> Target:
         return Target(source, work, self.dtype, str(self.place), receipts)
 
-    def _done(self, work: Place, receipts: Receipts | None) -> frozenset[int]:
+    def _done(self, work: Place, receipts: Receipts) -> frozenset[int]:
         """Numbers of the blocks that an interrupted writer finished."""
-        if receipts is None or not (numbers := receipts.numbers()):
+        if not (numbers := receipts.numbers()):
             return frozenset()
         _, height, width = self.shape
         grid = (1, cut(height, CHUNK_ROWS), cut(width, CHUNK_COLUMNS))
@@ -271,8 +270,8 @@ class _Series:
         )
         return frozenset(found)
 
-    def _written(self, number: int, rows: slice, receipts: Receipts | None) -> Written:
-        found = None if receipts is None else receipts.read(number, rows, self.shape)
+    def _written(self, number: int, rows: slice, receipts: Receipts) -> Written:
+        found = receipts.read(number, rows, self.shape)
         if found is None:
             raise StorageError(
                 f"{self.place}: the record of finished rows is gone; another program deletes files "
@@ -281,14 +280,14 @@ class _Series:
         return found
 
     def _keep_views(
-        self, writer: TiltSeriesWriter, receipts: Receipts | None, run: Runner, share: _Share
+        self, writer: TiltSeriesWriter, receipts: Receipts, run: Runner, share: _Share
     ) -> StoredViews:
         """Read each view that is not kept yet, and keep it."""
         tilts, height, width = self.shape
-        folder = Receipts(writer.work, self._recipe).kept
+        folder = receipts.views_place
         stored = StoredViews(folder, self.shape, self.dtype, self._rows)
         done, grid = frozenset[int](), (tilts, cut(height, self._rows), 1)
-        if receipts is not None and is_zarr(folder):
+        if is_zarr(folder):
             there = chunks_there(folder, grid)
             done = frozenset(k for k in receipts.views() if k < tilts and there[k].all())
         else:
@@ -346,11 +345,13 @@ def _results(
     yield from run(function, common, items)
 
 
-def _end(writer: TiltSeriesWriter, receipts: Receipts | None, error: BaseException) -> None:
+def _end(writer: TiltSeriesWriter, receipts: Receipts, error: BaseException) -> None:
     """End an unfinished store: what is finished stays, unless it is of a source that cannot be used."""
-    finished = receipts is not None and bool(receipts.numbers() or receipts.views())
-    if finished and not isinstance(error, InputError):
+    if (receipts.numbers() or receipts.views()) and not isinstance(error, InputError):
         writer.keep()
         _log.warning("%s is unfinished; the same command resumes it", writer.path)
-    else:
-        writer.discard()
+        return
+    with contextlib.suppress(StorageError, OSError):
+        writer.check()
+        receipts.end(writer.work)
+    writer.discard()

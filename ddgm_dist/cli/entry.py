@@ -33,8 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     -------
     int
         0 for success. 1 for a defect of the program, whose stack is printed. 2 for an input or an
-        environment that cannot be used; one line on stderr says why. 130 after Ctrl-C, 143
-        after SIGTERM.
+        environment that cannot be used; one line on stderr says why. 4 for a volume that does not
+        explain its data, with ``reconstruct --strict``. 130 after Ctrl-C, 143 after SIGTERM.
     """
     settings = Settings()
     _print_anything()

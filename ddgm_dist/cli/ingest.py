@@ -202,9 +202,8 @@ def _show(record: Provenance) -> None:
         other = Table(box=box.SIMPLE_HEAD, pad_edge=False)
         other.add_column("not used", overflow="fold")
         other.add_column("why", overflow="fold")
-        for view in record.left_out:
-            angle = "" if view.angle_deg is None else f" ({view.angle_deg:+.4g} degrees)"
-            other.add_row(f"view {view.view}{angle}", view.why)
+        for views, why in record.left_out_together():
+            other.add_row(views, why)
         for file in record.unused:
             other.add_row(file.name, file.why)
         console.print(other)

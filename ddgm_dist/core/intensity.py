@@ -47,6 +47,11 @@ class Intensity:
         """The larger of noise and misfit, projection units: the data are explained up to this."""
         return max(self.sigma_y, self.misfit)
 
+    def describe_noise(self) -> str:
+        """Noise and misfit, for people."""
+        more = " (more than the noise: see discrepancy)" if self.misfit > self.sigma_y else ""
+        return f"sigma_y {self.sigma_y:.4g} per pixel; misfit {self.misfit:.3g}{more}"
+
     def normalise(self, projections: Tensor, geometry: Geometry) -> Tensor:
         """Projections of the normalised volume, from the volume's own ``(tilt, rows, field)``."""
         return (projections - self.background(geometry).to(projections)[:, None, None]) / self.std

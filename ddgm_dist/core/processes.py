@@ -32,6 +32,9 @@ Result = TypeVar("Result")
 _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 # The parent decides when its workers end. Ctrl-C in a terminal goes to all of them at once.
 _FOR_THE_PARENT = (signal.SIGINT, signal.SIGTERM)
+# Items per process that are taken at most, while the result that is due first is awaited: those of
+# later items are kept in memory.
+_AHEAD = 4
 _DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of Linux
 
 
@@ -77,22 +80,25 @@ class Processes:
         StorageError
             A worker was ended from outside, for example by the system for want of memory.
         """
-        todo, due = enumerate(items), 0
+        todo, due, taken = enumerate(items), 0, 0
         results, running = dict[int, Result](), dict[Connection, tuple[_Worker, int]]()
         idle, shared = list(self._workers), pickle.dumps((function, common))
         for worker in idle:
             worker.send(shared)
         try:
             while True:
-                for number, item in itertools.islice(todo, len(idle)):
-                    worker = idle.pop(0)
+                room = min(len(idle), due + _AHEAD * self._count - taken)
+                for number, item in itertools.islice(todo, room):
+                    worker, taken = idle.pop(0), number + 1
                     running[worker.connection] = (worker, number)
                     worker.send(pickle.dumps(item))
                 while due in results:
                     yield results.pop(due)
                     due += 1
                 if not running:
-                    break
+                    if room:
+                        break
+                    continue
                 for ended in wait(list(running)):
                     assert isinstance(ended, Connection), "nothing else is waited for"
                     worker, number = running.pop(ended)

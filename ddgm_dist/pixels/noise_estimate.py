@@ -111,7 +111,7 @@ def noise_of_views(
 
 
 def correlated_noise(
-    strides: Sequence[Sequence[float]], unexplained: Sequence[float], total: float
+    strides: Sequence[Sequence[float]], unexplained: Sequence[float]
 ) -> tuple[float, ...] | None:
     """Noise of each view, where pixels are correlated; None where that is not seen.
 
@@ -119,12 +119,15 @@ def correlated_noise(
     ----------
     strides
         Noise of each view by `STRIDES`; zeros for a view that was not measured.
-    unexplained, total
-        What no volume explains of each view, and of all, as the standard deviation of white noise.
+    unexplained
+        What no volume explains of each view, as the standard deviation of white noise.
     """
     white = [view[0] for view in strides]
     more = [min(view[1:]) for view in strides]
-    ratios = [min(m, total) / w for w, m in zip(white, more, strict=True) if w > 0]
+    # A quarter of the views tell: faults of a few views spread to others, but not to all.
+    most = sorted(u for u in unexplained if u > 0)
+    cap = most[len(most) // 4] if most else 0.0
+    ratios = [min(m, cap) / w for w, m in zip(white, more, strict=True) if w > 0]
     if not ratios or not statistics.median(ratios) > _CORRELATED:
         return None
     return tuple(max(w, min(m, u)) for w, m, u in zip(white, more, unexplained, strict=True))

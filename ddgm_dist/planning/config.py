@@ -151,6 +151,8 @@ class ProblemConfig(BaseModel):
     @classmethod
     def _off(cls, value: object) -> object:
         """``off``, which YAML reads as false."""
+        if value is True:
+            raise ValueError("Must be auto, off or a number")
         return "off" if value is False else value
 
     @field_validator("samples")

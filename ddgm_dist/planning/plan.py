@@ -271,15 +271,13 @@ def _samples(plan: Plan) -> dict[str, str]:
 
 
 def _intensity(plan: Plan) -> dict[str, str]:
-    """What the data are, and up to what they are to be explained."""
+    """Intensity, noise and misfit of the data, if they are to be shown."""
     if plan.intensity is None:
         return {}
     own = plan.intensity
-    misfit = f"{own.misfit:.3g}" if own.misfit > 0 else "none found"
-    more = " (more than the noise: see discrepancy)" if own.misfit > own.sigma_y else ""
     return {
         "intensity": f"mean {own.mean:.5g}, std {own.std:.5g} per voxel",
-        "noise": f"sigma_y {own.sigma_y:.4g} per pixel; misfit {misfit}{more}",
+        "noise": own.describe_noise(),
     }
 
 

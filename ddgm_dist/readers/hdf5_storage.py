@@ -24,6 +24,8 @@ __all__ = ["Storage", "find_storage"]
 
 # Virtual datasets of virtual datasets: most of them in a row.
 _DEEP = 8
+# Numbered sources that are looked for behind the last one.
+_BEHIND = 16
 
 
 @dataclass
@@ -152,7 +154,7 @@ def _add_sources(found: Storage, dataset: h5py.Dataset, where: str, depth: int) 
     for source in dataset.virtual_sources():
         count = _points(source.vspace)
         covered += dataset.size if count is None else count
-        for block in _blocks(source, dataset.shape):
+        for block in _blocks(source, dataset.shape, parent):
             name, inner = _with_block(source.file_name, block), _with_block(source.dset_name, block)
             file = _source_file(name, parent)
             if file is None:
@@ -182,7 +184,7 @@ def _points(space: Any) -> int | None:
         return None
 
 
-def _blocks(source: Any, shape: tuple[int, ...]) -> Iterator[int]:
+def _blocks(source: Any, shape: tuple[int, ...], parent: Path) -> Iterator[int]:
     """Numbers of the files or datasets that ``%b`` in a name stands for; else one."""
     if "%b" not in source.file_name + source.dset_name:
         yield 0
@@ -191,7 +193,12 @@ def _blocks(source: Any, shape: tuple[int, ...]) -> Iterator[int]:
     # The axis along which the selection repeats without an end.
     counts = [-(-(n - a) // s) for n, a, s in zip(shape, start, stride, strict=True)]
     axis = next((i for i, (n, b) in enumerate(zip(shape, size, strict=True)) if b < n), 0)
-    yield from range(counts[axis])
+    # HDF5 takes the first that is missing for the end: look whether there are any behind it.
+    stop = max(1, counts[axis])
+    behind = (_with_block(source.file_name, stop + i) for i in range(1, _BEHIND))
+    if "%b" in source.file_name and any(_source_file(name, parent) for name in behind):
+        stop += 1
+    yield from range(stop)
 
 
 def _with_block(name: str, block: int) -> str:

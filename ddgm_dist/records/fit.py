@@ -8,7 +8,8 @@ images that were resampled it is too small, and the ratio is 1.3 to 1.5 although
 
 *structure*: the share of the squared residual that pixels some way apart have in common. Noise has
 none, whatever its level. So the verdict rests on it, and on *misfit*, the size of that shared part
-against the contrast that the data have besides noise.
+against the contrast that the data have besides noise. Detail that is finer than the distance may leave
+no such share. So a residual that is far above the noise, and large against the contrast, counts too.
 
 docs/verdict.md has the measurements behind the limits.
 """
@@ -16,8 +17,8 @@ docs/verdict.md has the measurements behind the limits.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from statistics import median
 from typing import Any
 
@@ -36,18 +37,27 @@ _SHOWN = 5
 
 @dataclass(frozen=True)
 class Limits:
-    """Above both, the data are not explained.
+    """Limits of what is explained.
+
+    Data are not explained if the first three are exceeded, or the last two.
 
     Attributes
     ----------
     structure
-        Share of the squared residual.
+        Magnitude of the structure.
     misfit
-        Share of the contrast, root mean square.
+        Misfit.
+    ratio
+        Ratio: a residual that is far below the noise follows it, and what is left says little.
+    excess_ratio, excess
+        Ratio; what is left besides noise as a fraction of the contrast, root mean square.
     """
 
     structure: float = 0.1
     misfit: float = 0.03
+    ratio: float = 0.7
+    excess_ratio: float = 3.0
+    excess: float = 0.1
 
 
 _CAUSES = (
@@ -74,13 +84,14 @@ class Fit:
     residual, sigma_y
         Root-mean-square residual and noise per detector pixel, in the data's unit.
     structure
-        Share of the squared residual that pixels some way apart have in common, -1 to 1.
+        Share of the squared residual that pixels some way apart have in common; negative where it
+        changes its sign in between.
     misfit
         That part as a fraction of the data's contrast without noise, root mean square.
     worst
         Views, numbered from 1, that have the largest ratio, worst first.
     bad
-        Those that fit far worse than the others, numbered from 1.
+        Those that fit far worse than the others, numbered from 1, if they are few.
     coverage
         Fraction of the volume that the figures are of; below 1 if former versions wrote parts of it.
     """
@@ -118,18 +129,22 @@ class Fit:
             Limits of what is explained; those of a run when None.
         """
         limits = limits or Limits()
-        whole = _View(*(sum(part) for part in asdict(sums).values()))
+        each = [_View(*parts) for parts in zip(*asdict(sums).values(), strict=True)]
+        whole = _total(each)
         if not whole.samples > 0:
             return None
-        each = [_View(*parts) for parts in zip(*asdict(sums).values(), strict=True)]
         noise = intensity.relative_noise
         ratios = tuple(view.ratio(noise) for view in each)
         order = sorted((-view.rms, t + 1) for t, view in enumerate(each) if view.samples > 0)
         usual = median(view.rms for view in each if view.samples > 0)
         bad = tuple(t for _, t in order if each[t - 1].stands_out(usual))
+        # Where all views fit badly, some do so more than others: those are not to blame.
+        rest = _total([view for t, view in enumerate(each, start=1) if t not in bad])
+        far_worse = not rest.exceeds(limits, noise) or rest.misfit < whole.misfit / 2
+        if len(bad) > _FEW * len(each) or not far_worse:
+            bad = ()
         return cls(
-            explained=not bad
-            and not (whole.structure > limits.structure and whole.misfit > limits.misfit),
+            explained=not bad and not whole.exceeds(limits, noise),
             ratio=whole.ratio(noise),
             views=ratios,
             residual=whole.rms * intensity.std,
@@ -161,14 +176,17 @@ class Fit:
     def text(self) -> str:
         """The verdict in a line or two."""
         if math.isfinite(self.ratio):
-            size = f"the residual is {self.ratio:.3g} of the noise (sigma_y {self.sigma_y:.4g})"
+            size = f"the residual is {self.ratio:.3g} times the noise (sigma_y {self.sigma_y:.4g})"
         else:
             size = f"the residual is {self.residual:.4g} per pixel, where sigma_y is 0"
         part = "" if self.coverage >= 1 else f", in {100 * self.coverage:.0f} % of the volume"
+        if self.explained and Limits.excess_ratio < self.ratio < math.inf and self.structure:
+            left = self.misfit / math.sqrt(abs(self.structure))
+            return f"data explained but for {100 * left:.2g} % of their contrast: {size}{part}"
         if self.explained:
             return f"data explained: {size}{part}"
-        shared = f"{100 * max(self.structure, 0):.0f} % of its square is structure"
-        return f"data NOT explained: {size}, and {shared}{part}; {self._worst()}"
+        shared = f", and {100 * abs(self.structure):.0f} % of its square is structure"
+        return f"data NOT explained: {size}{'' if self.bad else shared}{part}; {self._worst()}"
 
     def outlook(self) -> str:
         """The verdict on a quick fit of a few rows, in a line."""
@@ -187,9 +205,7 @@ class Fit:
         return f"{self.text()}; {self._causes()}"
 
     def _causes(self) -> str:
-        causes = _CAUSES
-        if 0 < len(self.bad) <= _FEW * len(self.views):
-            causes = (_CAUSES[-1], *_CAUSES[:-1])
+        causes = (_CAUSES[-1], *_CAUSES[:-1]) if self.bad else _CAUSES
         listed = "; ".join(f"({n}) {cause}" for n, cause in enumerate(causes, start=1))
         return f"likely causes, the likeliest first: {listed}"
 
@@ -222,7 +238,7 @@ class _View:
     @property
     def misfit(self) -> float:
         """The shared part against the data without what pixels do not share; 0 to 1."""
-        shared = max(self.shared, 0.0)
+        shared = abs(self.shared)
         contrast = max(self.spread - self.squared + shared, shared)
         return math.sqrt(shared / contrast) if contrast > 0 else 0.0
 
@@ -232,13 +248,27 @@ class _View:
             return self.rms / noise if noise > 0 else math.nan
         return math.inf
 
+    def exceeds(self, limits: Limits, noise: float) -> bool:
+        """Return whether the data are not explained; without a noise, by the structure alone."""
+        ratio, white = self.ratio(noise), self.samples * noise * noise
+        contrast = self.spread - white
+        excess = math.sqrt(max(self.squared - white, 0) / contrast) if contrast > 0 else math.inf
+        shared = abs(self.structure) > limits.structure and self.misfit > limits.misfit
+        above = noise > 0 and ratio > limits.excess_ratio and excess > limits.excess
+        return (shared and ratio > limits.ratio) or above
+
     def stands_out(self, usual: float) -> bool:
         """Return whether it fits worse than views usually do, and not because of its noise."""
         return (
             self.rms > VIEW_FACTOR * usual
-            and self.structure > VIEW_STRUCTURE
+            and abs(self.structure) > VIEW_STRUCTURE
             and self.misfit > VIEW_MISFIT
         )
+
+
+def _total(views: Sequence[_View]) -> _View:
+    """Sums of several views."""
+    return _View(*(sum(getattr(view, f.name) for view in views) for f in fields(_View)))
 
 
 def _finite(value: float) -> float | None:

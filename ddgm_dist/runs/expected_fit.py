@@ -30,7 +30,7 @@ _PLACES, _STEPS = 3, 20
 _COLUMNS = 512
 # Elements of the operator's matrices, above which a look would take more than seconds.
 _MOST = 2**25
-_LIMITS = Limits(structure=0.3, misfit=0.05)
+_LIMITS = Limits(structure=0.3, misfit=0.05, ratio=0.0)
 
 
 def expect_fit(problem: Problem, series: TiltSeries) -> Fit | None:

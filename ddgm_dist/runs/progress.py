@@ -63,8 +63,11 @@ class Bar:
         if not isinstance(event, StepEvent):
             return
         tally, coverage = self.tally, self.tally.coverage
-        residual, noise = tally.residual(event.iteration), tally.problem.intensity.sigma_y
-        shown = f"{residual / noise:.2g} sigma_y" if noise > 0 else f"{residual:.3g}"
+        residual, known = tally.residual(event.iteration), tally.problem.intensity
+        # Against what the run seeks to explain the data to.
+        unit = "misfit" if known.misfit > known.sigma_y else "sigma_y"
+        most = known.uncertainty
+        shown = f"{residual / most:.2g} {unit}" if most > 0 else f"{residual:.3g}"
         # Fits a terminal of 80 columns.
         figures = f"sigma {event.sigma:.2g}, residual {shown}, {tally.rate / 1e6:.2g} Mvoxel/s"
         # What a checkpoint brought is taken off the whole: as progress it would look like speed.

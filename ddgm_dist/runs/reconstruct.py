@@ -109,8 +109,8 @@ class Result:
         intensity = self.problem.intensity
         lines = [
             f"written         {self.path}",
-            f"intensity       mean {intensity.mean:.5g}, std {intensity.std:.5g} per voxel; noise "
-            f"sigma_y {intensity.sigma_y:.4g} per pixel",
+            f"intensity       mean {intensity.mean:.5g}, std {intensity.std:.5g} per voxel",
+            f"noise           {intensity.describe_noise()}",
             f"wall time       {format_duration(self.wall_seconds)}",
         ]
         if self.residuals:
@@ -298,6 +298,10 @@ def _provenance(
         "config": config.model_dump(),
         "problem": result.problem.digest(),
         "denoiser": {"name": config.denoiser, "sha256": result.problem.denoiser_digest},
+        "noise": {
+            "sigma_y": result.problem.intensity.sigma_y,
+            "misfit": result.problem.intensity.misfit,
+        },
         "tilts": {"path": series.path, "sha256": result.problem.data_digest},
         "versions": versions,
         "engine": {"name": engine.name, "workers": engine.workers},

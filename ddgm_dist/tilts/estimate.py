@@ -135,7 +135,7 @@ def _with_misfit(
     noise, sigma_y = tuple(view[0] for view in strides), found.intensity.sigma_y
     better = noise
     if unexplained is not None:
-        better = correlated_noise(strides, unexplained.views, unexplained.total) or noise
+        better = correlated_noise(strides, unexplained.typical) or noise
     if known is not None:
         better = tuple(map(max, better, known))
     if better != noise:  # and else to the bit what neighbours say

@@ -1,4 +1,4 @@
-"""How much of a tilt series no volume explains, per view, from a few of its rows.
+"""The part of a tilt series that no volume explains, per view, from a few of its rows.
 
 It takes four rows that are spread over the field. What is left of them is compared with what is left
 of white noise (:mod:`ddgm_dist.operators.slab.consistency`). Thick slabs are binned first, the mean of
@@ -49,10 +49,13 @@ class Unexplained:
     views
         Of each view; 0 where it was not measured. The outermost views depend least on the others, so
         their figures are the least certain.
+    typical
+        The same of each view by medians: of half of its pixels, whatever the others are.
     """
 
     total: float
     views: tuple[float, ...]
+    typical: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -112,14 +115,20 @@ def measure_unexplained(
     measured = both.measured.expand(both.stretched.shape)
     start = both.stretched.clone()
     start[:, :rows] -= measured[:, :rows] * operator.A(empty)
-    left = unexplained(operator, start, measured).double().square().sum(dim=2).numpy()
+    left = unexplained(operator, start, measured).double().numpy()
+    squares = np.square(left).sum(axis=2)
     there = float(start[:, rows:].double().square().sum())
-    if not float(left[:, rows:].sum()) > _LEAST_LEFT * there:
+    if not float(squares[:, rows:].sum()) > _LEAST_LEFT * there:
         return None
-    ours, white = left[:, :rows], left[:, rows:]
+    ours, white = squares[:, :rows], squares[:, rows:]
+    seen, sizes = measured[:, :rows].numpy() > 0, np.abs(left)
+    halves = [
+        (a[ok], b[ok]) for a, b, ok in zip(sizes[:, :rows], sizes[:, rows:], seen, strict=True)
+    ]
     return Unexplained(
         _ratio(ours.sum(axis=0), white.sum(axis=0)) * intensity.std,
         tuple(_ratio(a, b) * intensity.std for a, b in zip(ours, white, strict=True)),
+        tuple(_typical(a, b) * intensity.std for a, b in halves),
     )
 
 
@@ -129,6 +138,11 @@ def _ratio(data: NDArray[np.float64], noise: NDArray[np.float64]) -> float:
     if not seen.any():
         return 0.0
     return math.sqrt(float(np.median(data[seen] / noise[seen])))
+
+
+def _typical(data: NDArray[np.float64], noise: NDArray[np.float64]) -> float:
+    """Ratio of the medians of what is left; 0 where nothing was measured."""
+    return float(np.median(data) / np.median(noise)) if noise.size and np.median(noise) else 0.0
 
 
 def _part(geometry: Geometry) -> _Part:

@@ -49,7 +49,7 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class ViewRecord:
-    """What was done to one view of the series.
+    """Record of what was done to one view of the series.
 
     Attributes
     ----------
@@ -100,6 +100,20 @@ class Provenance:
     def skip(self, name: str, why: str) -> None:
         """Add something that was not used."""
         self.unused.append(Unused(name, why))
+
+    def left_out_together(self) -> list[tuple[str, str]]:
+        """Views that were left out for the same reason, as text, and the reason."""
+        together = dict[str, list[LeftOut]]()
+        for view in self.left_out:
+            together.setdefault(view.why, []).append(view)
+        found = list[tuple[str, str]]()
+        for why, views in together.items():
+            if len(views) == 1:
+                name = f"view {views[0].view} ({degrees(views[0].angle_deg)})"
+            else:
+                name = f"views {ranges(sorted(view.view for view in views))}"
+            found.append((name, why))
+        return found
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values."""

@@ -12,6 +12,7 @@ from zarr.codecs import ZstdCodec
 
 from ddgm_dist.errors import InputError, StorageError
 from ddgm_dist.paths.array_io import BulkArray
+from ddgm_dist.paths.files import delete_folder
 from ddgm_dist.paths.free_space import write_error
 from ddgm_dist.paths.place import Place
 from ddgm_dist.paths.store_name import check_store_name
@@ -28,7 +29,7 @@ from ddgm_dist.tilts.metadata import (
     parse_meta,
 )
 from ddgm_dist.tilts.reader import TiltSeries
-from ddgm_dist.tilts.record import save_record
+from ddgm_dist.tilts.record import folder_of, save_record
 from ddgm_dist.tilts.survey import Survey, survey
 
 __all__ = ["TiltSeriesWriter", "create_tilt_series"]
@@ -181,6 +182,7 @@ class TiltSeriesWriter:
         meta = parse_meta(dump_meta(self._meta), self.path)
         series = TiltSeries(self.work, self.work, self._array, meta)
         record = make_record(series, seen or survey(series, digests.pieces))
+        delete_folder(folder_of(self.work))  # a writer that was interrupted may have begun it
         seal = save_record(self.work, record, digests.pieces, digests.chunks)
         self._group.attrs[ATTRIBUTE] = {
             **dump_meta(self._meta),

@@ -52,7 +52,16 @@ def phantom_projections(rows):
 
 
 def write_serialem(
-    folder, truth, projections, axis_deg, *, seed=0, name="ts", shift=8.0, companions=True
+    folder,
+    truth,
+    projections,
+    axis_deg,
+    *,
+    seed=0,
+    name="ts",
+    shift=8.0,
+    companions=True,
+    height=DETECTOR,
 ):
     """Write all files of a series into a folder.
 
@@ -62,6 +71,8 @@ def write_serialem(
         As `phantom_projections` gives them, all rows.
     axis_deg
         Angle of the tilt axis from the vertical, degrees.
+    height
+        Rows of the detector.
     """
     r = np.random.default_rng(seed)
     folder = Path(folder)
@@ -72,8 +83,10 @@ def write_serialem(
     c, s = np.cos(np.deg2rad(axis_deg)), np.sin(np.deg2rad(axis_deg))
     turn = np.array([[c, s], [-s, c]])  # raw -> aligned, coordinates (x, y) from the centres
     images, transforms = [], []
-    middle_in, middle_out = (DETECTOR - 1) / 2, (WIDTH - 1) / 2
-    y, x = np.mgrid[:DETECTOR, :DETECTOR] - middle_in
+    size = (height, DETECTOR)
+    middle_out = (np.array(projections.shape[1:])[:, None] - 1) / 2
+    y, x = np.mgrid[:height, :DETECTOR].astype(float)
+    y, x = y - (height - 1) / 2, x - (DETECTOR - 1) / 2
     for i in order:
         aligned_xy = turn @ np.stack([x.ravel(), y.ravel()]) + shifts[i][:, None]
         line = ndi.map_coordinates(
@@ -82,13 +95,14 @@ def write_serialem(
             order=5,
             mode="nearest",
         )
-        counts = r.poisson(BEAM * np.exp(-line)).reshape(DETECTOR, DETECTOR).astype(np.int32)
+        counts = r.poisson(BEAM * np.exp(-line)).reshape(size).astype(np.int32)
         images.append(counts)
         transforms.append([*turn.ravel(), *shifts[i]])
     images = np.array(images)
     for image in images:  # X-rays and hot pixels
-        at = r.integers(0, DETECTOR, size=(2, 18))
-        image[at[0], at[1]] = r.integers(9000, 32000, size=18)
+        hot = height * DETECTOR // 900
+        at = r.integers(0, height, size=hot), r.integers(0, DETECTOR, size=hot)
+        image[at] = r.integers(9000, 32000, size=hot)
     bad = (tilts // 3, tilts // 2)
     images[bad[0] - 1] = r.poisson(3.0, size=images[0].shape)  # the shutter was closed
     images[bad[1] - 1] = 32767  # saturated
@@ -98,15 +112,18 @@ def write_serialem(
         mrc.voxel_size = PIXEL_NM * 10
     angles = [float(ANGLES[i]) for i in order]
     if companions:
-        _write_companions(folder, name, axis_deg, angles, transforms)
-    size = truth.shape[1]
-    low = (size - DETECTOR) // 2
+        _write_companions(folder, name, axis_deg, angles, transforms, height)
+    low, left = (truth.shape[1] - height) // 2, (truth.shape[2] - DETECTOR) // 2
     return Recorded(
-        stack, truth[:, low : low + DETECTOR, low : low + DETECTOR], slice(0, DETECTOR), bad, angles
+        stack,
+        truth[:, low : low + height, left : left + DETECTOR],
+        slice(0, height),
+        bad,
+        angles,
     )
 
 
-def _write_companions(folder, name, axis_deg, angles, transforms):
+def _write_companions(folder, name, axis_deg, angles, transforms, height):
     (folder / f"{name}.rawtlt").write_text("".join(f"{a:9.2f}\n" for a in angles))
     (folder / f"{name}.tlt").write_text("".join(f"{a:9.2f}\n" for a in angles))
     (folder / f"{name}.xf").write_text(
@@ -114,7 +131,7 @@ def _write_companions(folder, name, axis_deg, angles, transforms):
     )
     head = (
         f"PixelSpacing = {PIXEL_NM * 10}\nVoltage = 300\nImageFile = {name}.mrc\n"
-        f"ImageSize = {DETECTOR} {DETECTOR}\nDataMode = 1\n\n"
+        f"ImageSize = {DETECTOR} {height}\nDataMode = 1\n\n"
         "[T = SerialEM: Acquired on a microscope                   01-Feb-24  12:00:00    ]\n\n"
         f"[T =     Tilt axis angle = {axis_deg:.1f}, binning = 1  spot = 8  camera = 0]\n\n"
     )
@@ -132,11 +149,11 @@ def _write_companions(folder, name, axis_deg, angles, transforms):
         f"$tilt -StandardInput\nInputProjections {name}_ali.mrc\nOutputFile {name}_full_rec.mrc\n"
         f"IMAGEBINNED 1\nTILTFILE {name}.tlt\nTHICKNESS {THICKNESS}\nRADIAL 0.35 0.035\nXAXISTILT 0.0\n"
         "LOG 0.0\nSCALE 0.0 1000.0\nPERPENDICULAR\nMODE 1\nSHIFT 0.0 0.0\nOFFSET 0.0\n"
-        f"FULLIMAGE {DETECTOR} {DETECTOR}\nSUBSETSTART 0 0\n$if (-e ./savework) ./savework\n"
+        f"FULLIMAGE {DETECTOR} {height}\nSUBSETSTART 0 0\n$if (-e ./savework) ./savework\n"
     )
     (folder / "newst.com").write_text(
         "$newstack -StandardInput\nAntialiasFilter -1\n"
         f"InputFile {name}.mrc\nOutputFile {name}_ali.mrc\nTransformFile {name}.xf\n"
-        f"TaperAtFill 1,1\nAdjustOrigin\nSizeToOutputInXandY {DETECTOR},{DETECTOR}\n"
+        f"TaperAtFill 1,1\nAdjustOrigin\nSizeToOutputInXandY {DETECTOR},{height}\n"
         "OffsetsInXandY 0.0,0.0\nBinByFactor 1\n$if (-e ./savework) ./savework\n"
     )

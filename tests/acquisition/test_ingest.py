@@ -44,8 +44,8 @@ def as_mrc(path):
 
 def as_images(path):
     (path / "s").mkdir()
-    for i, image in enumerate(DATA):
-        io.imsave(path / f"s/tilt_{i}.tif", image, check_contrast=False)
+    for i, image in enumerate(DATA):  # the top row first
+        io.imsave(path / f"s/tilt_{i}.tif", image[::-1], check_contrast=False)
     (path / "angles.txt").write_text("\n".join(map(str, ANGLES)))
     return path / "s", {"angles": path / "angles.txt"}
 
@@ -261,7 +261,7 @@ def test_a_table_with_decimal_commas_is_refused(tmp_path):
 def test_images_named_by_signed_angles_go_with_ascending_angles(tmp_path, caplog):
     (tmp_path / "s").mkdir()
     for angle, image in zip(ANGLES, DATA, strict=True):
-        io.imsave(tmp_path / f"s/s_{angle:+.0f}.tif", image, check_contrast=False)
+        io.imsave(tmp_path / f"s/s_{angle:+.0f}.tif", image[::-1], check_contrast=False)
     (tmp_path / "s/._s_-50.tif").write_bytes(b"hidden")
     series = ingest(tmp_path / "s", tmp_path / "t.zarr", angles=ANGLES)
     np.testing.assert_array_equal(series.read(ALL), DATA)

@@ -15,12 +15,18 @@ from ddgm_dist.errors import InputError
 class ArrayViews:
     """Views from a file; what is read is noted in another, by all processes.
 
-    With ``at`` something happens at that read of all, counted from zero: ``kill`` ends the process that
-    reads, ``parent`` the one that started it, ``refuse`` raises an error.
+    Something happens where a box that is read starts at ``at``: ``kill`` ends the process that reads,
+    ``parent`` the one that started it; the others raise an error.
     """
 
     def __init__(
-        self, data: np.ndarray, folder: Path, *, by_view: bool, at: int = -1, what: str = ""
+        self,
+        data: np.ndarray,
+        folder: Path,
+        *,
+        by_view: bool,
+        at: tuple[int, int, int] | None = None,
+        what: str = "",
     ) -> None:
         folder.mkdir(exist_ok=True)
         self.file, self.notes, self.by_view = folder / "data.npy", folder / "read.txt", by_view
@@ -28,11 +34,9 @@ class ArrayViews:
         np.save(self.file, data)
 
     def read(self, box: Box) -> Any:
-        with self.notes.open("a+") as notes:
-            notes.seek(0)
-            count = len(notes.readlines())
+        with self.notes.open("a") as notes:
             notes.write(f"{box.start} {box.stop}\n")
-        if count == self.at:
+        if box.start == self.at:
             self.happen()
         return np.load(self.file, mmap_mode="r")[box.slices()].astype(np.float32)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 from typer.main import get_command
@@ -18,11 +19,13 @@ from ddgm_dist.cli.app import create_app
 from ddgm_dist.cli.exit_codes import NOT_EXPLAINED
 from ddgm_dist.errors import DdgmError, InputError, PlanError, StorageError
 from ddgm_dist.tilts.metadata import TiltSeriesMeta
+from ddgm_dist.tilts.provenance import LeftOut, Provenance
 
 COMMANDS = (
     "demo",
     "simulate",
     "ingest",
+    "check",
     "plan",
     "tune",
     "reconstruct",
@@ -125,39 +128,66 @@ def test_simulate_takes_the_angles_of_a_file(replace: Replace, tmp_path: Path) -
 
 
 def test_ingest(replace: Replace, capsys: pytest.CaptureFixture[str]) -> None:
-    meta = TiltSeriesMeta((-60.0, 0.0, 60.0), pixel_size_nm=0.8)
+    record = Provenance()
+    record.say("tilt angles", "-60 to 60 degrees", "needle.tlt")
+    record.skip("needle.rawtlt", "needle.tlt is newer")
+    record.left_out = [LeftOut(view, None, "--exclude") for view in (2, 6, 7, 8)]
+    meta = TiltSeriesMeta((-60.0, 0.0, 60.0), pixel_size_nm=0.8, provenance=record)
     got = replace("acquisition.ingest", "ingest", SimpleNamespace(shape=(61, 8, 400), meta=meta))
     words = "ingest needle.npz t.zarr --thickness 96 --tilt-axis columns --impute-nonfinite"
-    words += " --rows 8: --columns 4:252 --dark 860"
+    words += " --rows 8: --columns 4:252 --dark 860 --exclude 2,6-8 --counts auto --no-despike"
     assert main([*words.split(), "--angles", "-60,0,60", "--description", "a needle"]) == 0
     assert got == {
         "source": Path("needle.npz"),
         "out": Path("t.zarr"),
         "angles": (-60.0, 0.0, 60.0),
+        "xf": None,
+        "tilt_axis": "columns",
+        "tilt_axis_angle": None,
+        "axis_column": None,
+        "angle_offset": None,
         "thickness": 96,
         "pixel_size_nm": None,
-        "tilt_axis": "columns",
         "rows": slice(8, None),
         "columns": slice(4, 252),
+        "bin": 1,
+        "counts": "auto",
         "dark": 860.0,
+        "flat": None,
+        "log": False,
+        "polarity": None,
+        "exclude": (2, 6, 7, 8),
+        "max_angle": None,
+        "dataset": None,
+        "strict": False,
+        "despike": False,
         "impute_nonfinite": True,
+        "workers": None,
         "description": "a needle",
         "overwrite": False,
+        "progress": True,
     }
     shown = capsys.readouterr().out
-    assert "angles -60 to 60 degrees, pixel size 0.8 nm, thickness not given" in shown
+    lines = [" ".join(line.split()) for line in shown.splitlines()]
+    assert "tilt angles -60 to 60 degrees needle.tlt" in lines
+    assert "needle.rawtlt needle.tlt is newer" in lines
+    assert "views 2,6-8 --exclude" in lines
+    assert lines[-1] == "t.zarr: 61 tilts of 8 x 400 pixels"
 
 
 def test_ingest_of_a_folder_shows_which_image_has_which_angle(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("COLUMNS", "300")
     (tmp_path / "s").mkdir()
+    noise = np.random.default_rng(0)
     for angle in (-60, -30, 0, 30, 60):
-        Image.new("L", (16, 8)).save(tmp_path / f"s/s_{angle:+d}.png")
+        pixels = noise.integers(90, 110, (8, 16), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"s/s_{angle:+d}.png")
     words = ["ingest", str(tmp_path / "s"), str(tmp_path / "t.zarr"), "--angles=-60:60:30"]
     assert main(words) == 0
-    shown = capsys.readouterr().out.splitlines()[0]
-    assert shown == "images and angles: s_-60.png -> -60, s_+0.png -> 0, s_+60.png -> 60"
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "s_-60.png -> -60, s_+0.png -> 0, s_+60.png -> 60" in shown
 
 
 def test_plan(replace: Replace, capsys: pytest.CaptureFixture[str]) -> None:

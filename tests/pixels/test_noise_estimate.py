@@ -44,7 +44,7 @@ def test_neighbours_give_the_noise_that_they_gave() -> None:
 def test_white_noise_is_the_same_at_all_distances() -> None:
     for view in strides(white()):
         assert view == pytest.approx([1.0] * len(STRIDES), rel=0.08)
-    assert correlated_noise(strides(white()), (math.inf,) * 3, math.inf) is None
+    assert correlated_noise(strides(white()), (math.inf,) * 3) is None
 
 
 @pytest.mark.parametrize("share", [0.3, 0.5, 0.7])
@@ -54,7 +54,7 @@ def test_noise_that_was_interpolated_is_found_whole(share: float) -> None:
     data = smoothed(share)
     assert float(data.std()) == pytest.approx(true, rel=0.03)
     assert estimate_noise(data) < 0.75 * true
-    found = correlated_noise(strides(data), (10.0,) * 3, 10.0)
+    found = correlated_noise(strides(data), (10.0,) * 3)
     assert found is not None
     assert found == pytest.approx([true] * 3, rel=0.12)
 
@@ -62,7 +62,7 @@ def test_noise_that_was_interpolated_is_found_whole(share: float) -> None:
 def test_each_view_has_its_own() -> None:
     data = smoothed(0.5)
     data[1] = white()[1]
-    found = correlated_noise(strides(data), (10.0,) * 3, 10.0)
+    found = correlated_noise(strides(data), (10.0,) * 3)
     assert found is not None
     assert found == pytest.approx([0.5, 1.0, 0.5], rel=0.12)
 
@@ -70,8 +70,10 @@ def test_each_view_has_its_own() -> None:
 def test_texture_that_the_views_agree_on_is_no_noise() -> None:
     """The differences grow with the distance, but no more than so much can be noise."""
     texture = [(1.0, 3.0, 6.0)] * 3
-    assert correlated_noise(texture, (1.1,) * 3, 1.1) is None
-    assert correlated_noise(texture, (2.0, 0.5, 9.0), 2.0) == (2.0, 1.0, 3.0)
+    assert correlated_noise(texture, (1.1,) * 3) is None
+    assert correlated_noise(texture, (2.0, 1.5, 9.0)) == (2.0, 1.5, 3.0)
+    # Faults of some views are no noise of all.
+    assert correlated_noise(texture, (1.0, 1.0, 9.0)) is None
 
 
 def test_views_that_were_not_measured_have_none() -> None:

@@ -98,6 +98,9 @@ def test_a_key_like_no_other_gets_no_guess() -> None:
         ("data_weight_cap", 0),
         ("step_size", 0),
         ("sigma_y", -1),
+        ("discrepancy", -1),
+        ("discrepancy", "on"),
+        ("discrepancy", True),
         ("std", 0),
         ("mean", float("nan")),
         ("seed", -1),
@@ -133,6 +136,14 @@ def test_a_value_out_of_bounds_is_named_in_one_line(key: str, value: Any) -> Non
 def test_planes_are_a_list_or_words_between_commas(value: Any) -> None:
     assert parse_config({"planes": value}).planes == ("zx", "zy", "yx")
     assert parse_config({"planes": "yx"}).problem().planes == ("yx",)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("off", "off"), ("'off'", "off"), ("auto", "auto"), ("3", 3.0), ("0", 0.0)]
+)
+def test_a_discrepancy_is_a_word_or_a_number(text: str, value: object) -> None:
+    """YAML reads ``off`` as false."""
+    assert parse_config(yaml.safe_load(f"discrepancy: {text}")).discrepancy == value
 
 
 def test_values_cannot_be_changed_behind_the_back_of_the_hash() -> None:

@@ -1,5 +1,8 @@
 """Values that HDF5 would make up are looked for: missing files, gaps and chunks never written."""
 
+import subprocess
+import sys
+
 import h5py
 import hdf5plugin
 import numpy as np
@@ -173,3 +176,40 @@ def test_what_is_not_used_may_be_missing(tmp_path):
         ("z_", "a broken link"),
     ):
         assert any(name in note and why in note for note in notes)
+
+
+def test_sources_may_be_numbered(tmp_path):
+    """One name with ``%b`` stands for as many files as there are; the first must be there."""
+    for i in range(3):
+        raw(tmp_path / f"part_{i}.h5", PROJECTIONS[2 * i : 2 * i + 2])
+    endless, (rows, columns) = h5py.h5s.UNLIMITED, PROJECTIONS.shape[1:]
+    with h5py.File(tmp_path / "a.h5", "w", libver="latest") as file:
+        space = h5py.h5s.create_simple((6, rows, columns), (endless, rows, columns))
+        space.select_hyperslab((0, 0, 0), (endless, 1, 1), (2, 1, 1), (2, rows, columns))
+        layout = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        inner = h5py.h5s.create_simple((2, rows, columns))
+        layout.set_virtual(space, b"part_%b.h5", b"data", inner)
+        whole = h5py.h5s.create_simple((6, rows, columns), (endless, rows, columns))
+        h5py.h5d.create(file.id, b"data", h5py.h5t.NATIVE_UINT16, whole, layout)
+    box = Box((0, 0, 0), (6, 4, 6))
+    np.testing.assert_array_equal(open_hdf5(tmp_path / "a.h5").stack.read(box), PROJECTIONS[:6])
+    (tmp_path / "part_1.h5").unlink()
+    refused(r"its source part_1\.h5 is missing", tmp_path / "a.h5")
+    (tmp_path / "part_2.h5").unlink()
+    assert open_hdf5(tmp_path / "a.h5").stack.shape == (2, 4, 6)
+    (tmp_path / "part_0.h5").unlink()
+    refused(r"its source part_0\.h5 is missing", tmp_path / "a.h5")
+
+
+def test_what_no_filter_needs_is_not_imported(tmp_path):
+    for name in ("gzip", "zstd"):
+        with h5py.File(tmp_path / f"{name}.h5", "w") as file:
+            file.create_dataset("data", data=PROJECTIONS, **FILTERS[name])
+        code = (
+            "import sys, pathlib, ddgm_dist.readers.hdf5 as hdf5\n"
+            "hdf5.open_hdf5(pathlib.Path(sys.argv[1]))\n"
+            "print('hdf5plugin' in sys.modules)"
+        )
+        words = [sys.executable, "-c", code, str(tmp_path / f"{name}.h5")]
+        done = subprocess.run(words, check=True, timeout=300, capture_output=True, text=True)
+        assert done.stdout == f"{name == 'zstd'}\n"

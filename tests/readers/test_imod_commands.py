@@ -142,7 +142,7 @@ def test_geometry_that_is_not_read_is_named(tilt, newst, caplog):
     [
         ("", "does not run IMOD's tilt"),
         ("$newstack -StandardInput\nInputFile a\n", "does not run IMOD's tilt"),
-        ("#!/bin/sh\ntilt << EOF\na\nTHICKNESS 5\nEOF\n", "does not run IMOD's tilt"),
+        ("#!/bin/sh\ntilt << EOF\nts.ali\nTHICKNESS 5\nEOF\n", "does not run IMOD's tilt"),
         (
             "$tilt -StandardInput\n$tilt -StandardInput\n",
             r"runs IMOD's tilt 2 times \(lines 1, 2\)",

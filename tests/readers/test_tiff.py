@@ -129,6 +129,20 @@ def test_hyperstacks_have_one_axis(tmp_path):
     refused(path, "'Z': 3")
 
 
+def test_a_description_of_more_images_than_there_are_is_refused(tmp_path):
+    # One of several files that belong together, or a file that lost its end.
+    path = tmp_path / "a.tif"
+    ome = '<OME><Image><Pixels SizeC="1" SizeT="9" SizeZ="1"/></Image></OME>'
+    for text in (ome, "ImageJ=1.53t\nimages=9\nslices=9\n"):
+        tifffile.imwrite(
+            path, values("u2"), photometric="minisblack", description=text, metadata=None
+        )
+        refused(path, "describes 9 images, but holds 5")
+        whole = path.read_bytes()
+        path.write_bytes(whole.replace(text.encode(), text.replace("9", "5").encode()))
+        agrees(open_tiff(path), values("u2"))
+
+
 def test_pages_of_large_files_of_imagej_have_one_directory(tmp_path):
     # ImageJ writes no more directories where a file is beyond 4 GiB.
     path = tmp_path / "a.tif"

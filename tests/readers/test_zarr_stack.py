@@ -400,7 +400,7 @@ def two_versions(tmp_path_factory):
     return documents
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150)
 @given(st.data())
 def test_damaged_metadata_are_an_error_or_an_answer(two_versions, data):
     file = data.draw(st.sampled_from(sorted(two_versions)))

@@ -48,7 +48,7 @@ def test_the_figures() -> None:
     assert found.bad == ()
 
 
-@pytest.mark.parametrize("noise", [0.0, 0.01, 0.4, 0.5, 0.7, 5.0])
+@pytest.mark.parametrize("noise", [0.0, 0.01, 0.4, 0.5, 0.7, 1.4])
 def test_noise_is_explained_whatever_its_level(noise: float) -> None:
     found = verdict(noise)
     assert found.explained
@@ -71,10 +71,34 @@ def test_structure_is_not_explained(noise: float) -> None:
 
 def test_a_little_structure_is_explained() -> None:
     """A model is never exact: one part in a hundred of the contrast is no reason to warn."""
-    assert verdict(0.001, 0.02).explained
-    assert not verdict(0.001, 0.2).explained
+    quiet = Intensity(10.0, 4.0, 0.04)
+    assert verdict(0.01, 0.02, intensity=quiet).explained
+    assert not verdict(0.01, 0.2, intensity=quiet).explained
     # Images that were resampled have correlated noise.
     assert verdict(0.0, 1.0, correlation=0.06).explained
+
+
+def test_a_residual_far_above_the_noise_is_not_explained() -> None:
+    """Whether pixels share it or not: they share no misfit of the finest detail."""
+    assert not verdict(0.5, 2.0, correlation=0.0).explained
+    assert not verdict(0.5, 2.0, correlation=-0.4).explained
+    assert verdict(0.5, 0.5, correlation=0.0).explained
+    # Against a large contrast it is little: the estimate of the noise is too small.
+    assert verdict(0.5, 2.0, correlation=0.0, contrast=40.0).explained
+    large = verdict(0.5, 2.0, contrast=60.0)
+    assert large.text().startswith(
+        "data explained but for 3.4 % of their contrast: the residual is 4.12 "
+    )
+
+
+def test_a_residual_below_the_noise_is_explained() -> None:
+    """Such an estimate has followed the noise, and what it leaves may be correlated."""
+    assert verdict(0.2, 0.2).explained
+    assert not verdict(0.4, 0.4).explained
+
+
+def test_structure_of_either_sign_counts() -> None:
+    assert not verdict(0.1, 0.6, correlation=-0.5).explained
 
 
 def test_few_bad_views_are_named_first() -> None:

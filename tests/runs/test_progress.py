@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from ddgm_dist.core.intensity import Intensity
 from ddgm_dist.engine.tally import Tally
 from ddgm_dist.ray_engine.metrics import METRICS
 from ddgm_dist.records.run_record import RunRecord
@@ -25,7 +26,7 @@ def test_bar_event_log_metrics_and_result_show_the_same(
         return StepEvent("t", n, 3.0 - n, 8.0, 2.0, 100, seconds, "w")
 
     problem: Any = SimpleNamespace(
-        intensity=SimpleNamespace(std=10.0, sigma_y=4.0),
+        intensity=Intensity(mean=0.0, std=10.0, sigma_y=4.0),
         schedule=SimpleNamespace(sigma=[3.0, 2.0, 1.0], steps=[5.0, 4.0, 3.0]),
     )
     lost = FaultEvent("worker-lost", "w", "t", "replace the worker", "gone", 6.0)
@@ -54,3 +55,17 @@ def test_bar_event_log_metrics_and_result_show_the_same(
     assert (found["losses"], found["workers"], found["repeated"]) == (1, 3, 100)
     assert (read["ddgm_workers"], read["ddgm_voxels_total"]) == (3, 300)
     assert read["ddgm_phase_seconds_total"] == tally.seconds == {"gradient": 3.0, "denoise": 9.0}
+
+
+def test_a_residual_is_held_against_the_misfit_where_that_is_more_than_the_noise() -> None:
+    problem: Any = SimpleNamespace(
+        intensity=Intensity(mean=0.0, std=10.0, sigma_y=0.1, misfit=8.0),
+        schedule=SimpleNamespace(sigma=[3.0], steps=[5.0]),
+    )
+    tally = Tally(problem, total=2000, before=0, tiles=5, tiles_done=0)
+    bar = Bar(tally, shown=True, every=0)
+    bar.console = Console(file=io.StringIO(), width=200)
+    event = StepEvent("t", 0, 3.0, 8.0, 2.0, 100, {"gradient": 1.0}, "w")
+    tally.add(event)
+    bar(event)
+    assert "residual 2.5 misfit" in bar.console.file.getvalue()  # type: ignore[attr-defined]

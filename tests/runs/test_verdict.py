@@ -113,7 +113,7 @@ def test_a_cut_does_not_change_it(tilts: Path, denoisers: Path, tmp_path: Path) 
     # Tiles of another cut that are there already, and overlap with those of this one.
     with pytest.raises(RuntimeError, match="planted"):
         run(tilts, tmp_path / "v.zarr", Dying(3), tile_rows=2)
-    found = fit_of(run(tilts, tmp_path / "v.zarr", tile_rows=4))
+    found = fit_of(run(tilts, tmp_path / "v.zarr", tile_rows=8))
     assert found.coverage == 1
     assert found.views == pytest.approx(fits[1].views, rel=1e-6)
 

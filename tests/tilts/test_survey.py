@@ -208,7 +208,7 @@ def test_how_far_a_series_is_read_is_shown(
     foreign(tmp_path / "t.zarr", pixels(64, 300), (5, 8, 300))
     for name, value in SMALL.items():
         monkeypatch.setattr(f"ddgm_dist.tilts.{name}", value)
-    monkeypatch.setattr("ddgm_dist.runs.progress._QUICK", 0.0)
+    monkeypatch.setattr("ddgm_dist.tilts.progress._QUICK", 0.0)
     monkeypatch.chdir(tmp_path)
     for command in (["plan", "t.zarr"], ["reconstruct", "t.zarr", "v.zarr", "--engine", "local"]):
         assert main([*command, "--set", "denoiser=same_record:same", "--set", "N=1"]) == 0

@@ -1,0 +1,164 @@
+"""From counts to line integrals, or a word that says that it may be wanted."""
+
+import mrcfile
+import numpy as np
+import pytest
+import scipy.ndimage as ndi
+
+from ddgm_dist.acquisition.ingest import ingest
+from ddgm_dist.errors import InputError
+from tests.acquisition.series_files import facts, mdoc_file, tilt_command
+
+ALL = slice(None)
+ANGLES = tuple(float(a) for a in range(-60, 61, 5))
+BEAM = 2000.0
+
+
+def counts(folder, beam=BEAM, dark=0.0):
+    """A slab whose density varies, seen in transmission; returns path and line integrals."""
+    r = np.random.default_rng(3)
+    texture = ndi.gaussian_filter(r.standard_normal((len(ANGLES), 40, 48)), (0, 3, 3))
+    texture = 1 + 0.15 * (texture - texture.mean(axis=(1, 2), keepdims=True)) / texture.std()
+    lines = 0.7 * texture / np.cos(np.deg2rad(ANGLES))[:, None, None]
+    data = r.poisson(beam * np.exp(-lines)) + dark
+    with mrcfile.new(folder / "ts.mrc") as mrc:
+        mrc.set_data(data.astype(np.int16))
+    (folder / "ts.tlt").write_text("".join(f"{a}\n" for a in ANGLES))
+    return folder / "ts.mrc", lines
+
+
+def apart(series, lines):
+    """Root mean square of the difference, and that of what the counts' noise alone makes."""
+    return float(np.sqrt(np.nanmean((series.read(ALL) - lines) ** 2)))
+
+
+def test_values_that_look_like_counts_are_warned_of_in_one_line(tmp_path, caplog):
+    path, _ = counts(tmp_path)
+    series = ingest(path, tmp_path / "t.zarr")
+    assert series.dtype == np.int16
+    (line,) = (r.getMessage() for r in caplog.records if "counts" in r.getMessage())
+    assert "look like counts" in line
+    assert "--counts auto" in line
+    caplog.clear()
+    ingest(path, tmp_path / "u.zarr", counts="none")
+    assert not any("counts" in r.getMessage() for r in caplog.records)
+
+
+def test_line_integrals_are_not_taken_for_counts(tmp_path, caplog):
+    _path, lines = counts(tmp_path)
+    np.save(tmp_path / "s.npy", lines)
+    ingest(tmp_path / "s.npy", tmp_path / "t.zarr", angles=ANGLES, thickness=9)
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("witness", ["mdoc", "log"])
+def test_they_are_converted_where_a_file_says_so_too(tmp_path, witness):
+    path, lines = counts(tmp_path)
+    if witness == "mdoc":
+        mdoc_file(tmp_path, axis=0.0, order=range(25), angles=ANGLES)
+    else:
+        tilt_command(tmp_path, "THICKNESS 30", "LOG 0.0")
+    series = ingest(path, tmp_path / "t.zarr")
+    assert apart(series, lines) < 0.08
+    value, origin = facts(series)["counts of the beam"]
+    levels = [view.level for view in series.meta.provenance.views]
+    assert max(abs(np.array(levels) / BEAM - 1)) < 0.05, (value, origin)
+
+
+def test_the_beam_is_given_as_a_number_or_per_view(tmp_path):
+    path, lines = counts(tmp_path)
+    series = ingest(path, tmp_path / "t.zarr", counts=BEAM)
+    assert apart(series, lines) < 0.06
+    (tmp_path / "beam.txt").write_text("".join(f"{2 * BEAM}\n" for _ in ANGLES))
+    doubled = ingest(path, tmp_path / "u.zarr", counts=tmp_path / "beam.txt")
+    np.testing.assert_allclose(doubled.read(ALL), series.read(ALL) + np.log(2), atol=1e-5)
+    for text, says in (
+        ("1\n2\n", "has 2 numbers"),
+        ("a\n" * 25, "line 1"),
+        ("0\n" * 25, "positive"),
+    ):
+        (tmp_path / "beam.txt").write_text(text)
+        with pytest.raises(InputError, match=says):
+            ingest(path, tmp_path / "v.zarr", counts=tmp_path / "beam.txt")
+
+
+def test_the_noise_of_the_counts_is_kept_by_view(tmp_path):
+    path, lines = counts(tmp_path)
+    series = ingest(path, tmp_path / "t.zarr", counts=BEAM)
+    expected = 1 / np.sqrt(BEAM * np.exp(-lines).mean(axis=(1, 2)))
+    np.testing.assert_allclose(series.meta.sigma_y, expected, rtol=0.15)
+
+
+def test_dark_and_flat_fields_from_files(tmp_path):
+    path, lines = counts(tmp_path, dark=100.0)
+    flat = BEAM * np.linspace(0.5, 1.5, 48)[None] * np.ones((40, 1))
+    with mrcfile.mmap(path, "r+") as mrc:
+        shaded = (np.asarray(mrc.data, dtype=np.float64) - 100) * flat / BEAM + 100
+        mrc.data[:] = np.round(shaded).astype(np.int16)
+        mrc.update_header_stats()
+    np.save(tmp_path / "flat.npy", np.repeat(flat[None] + 100, 3, axis=0))
+    np.save(tmp_path / "dark.npy", np.full((2, 40, 48), 100.0))
+    fields = {"dark": tmp_path / "dark.npy", "flat": tmp_path / "flat.npy"}
+    series = ingest(path, tmp_path / "t.zarr", **fields)
+    assert apart(series, lines) < 0.08
+    assert "flat.npy" in facts(series)["flat field"][1]
+    np.save(tmp_path / "flat.npy", np.ones((2, 40, 40)))
+    with pytest.raises(InputError, match=r"\(40, 40\), the source of \(40, 48\)"):
+        ingest(path, tmp_path / "u.zarr", **fields)
+
+
+def test_the_beam_cannot_be_estimated_from_line_integrals(tmp_path):
+    _, lines = counts(tmp_path)
+    np.save(tmp_path / "s.npy", lines)
+    with pytest.raises(InputError, match="counts = auto"):
+        ingest(tmp_path / "s.npy", tmp_path / "t.zarr", angles=ANGLES, counts="auto")
+
+
+def test_a_logarithm_alone(tmp_path):
+    _, lines = counts(tmp_path)
+    np.save(tmp_path / "s.npy", np.exp(-lines))
+    series = ingest(tmp_path / "s.npy", tmp_path / "t.zarr", angles=ANGLES, log=True)
+    np.testing.assert_allclose(series.read(ALL), lines, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("options", "argument"),
+    [
+        ({"counts": -1.0}, "counts"),
+        ({"counts": float("nan")}, "counts"),
+        ({"counts": "sometimes.txt"}, "counts"),
+        ({"log": True, "counts": "auto"}, "log"),
+        ({"polarity": "bright", "counts": 5.0}, "polarity"),
+        ({"polarity": "up"}, "polarity"),
+        ({"bin": 0}, "bin"),
+        ({"bin": 65}, "bin"),
+        ({"exclude": [0]}, "exclude"),
+        ({"exclude": [26]}, "exclude"),
+        ({"max_angle": 0.0}, "max_angle"),
+        ({"max_angle": 91.0}, "max_angle"),
+        ({"tilt_axis_angle": float("inf")}, "tilt_axis_angle"),
+        ({"tilt_axis_angle": 3.0, "tilt_axis": "columns"}, "tilt_axis_angle"),
+        ({"xf": "nowhere.xf"}, "xf"),
+        ({"dataset": "a"}, "dataset"),
+    ],
+)
+def test_bad_options_are_refused_by_name(tmp_path, options, argument):
+    path, _ = counts(tmp_path)
+    with pytest.raises(InputError) as refused:
+        ingest(path, tmp_path / "t.zarr", **options)
+    assert refused.value.argument == argument
+    assert not (tmp_path / "t.zarr").exists()
+
+
+def test_binned_sizes_are_those_of_the_store(tmp_path):
+    _path, lines = counts(tmp_path)
+    shifts = np.full((25, 2), 4.0)
+    np.savez(tmp_path / "s.npz", projections=lines, angles_deg=ANGLES, shifts_px=shifts)
+    options = {"bin": 2, "thickness": 30, "pixel_size_nm": 1.5}
+    series = ingest(tmp_path / "s.npz", tmp_path / "t.zarr", **options)
+    assert series.shape == (25, 20, 24)
+    meta = series.meta
+    assert (meta.thickness_px, meta.pixel_size_nm, meta.shifts_px[0]) == (15, 3.0, (2.0, 2.0))
+    # 40 rows are 13 of three and one that is left over: the middle lies a sixth of a pixel farther.
+    odd = ingest(tmp_path / "s.npz", tmp_path / "u.zarr", bin=3)
+    np.testing.assert_allclose(odd.meta.shifts_px[0], (4 / 3 + 1 / 6, 4 / 3))

@@ -1,0 +1,124 @@
+"""A quick fit of a few rows tells data that a volume can explain from data that none can."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ddgm_dist.cli import main
+from ddgm_dist.paths.locate import locate
+from ddgm_dist.planning.config import parse_config
+from ddgm_dist.records.fit import Fit
+from ddgm_dist.runs import expected_fit
+from ddgm_dist.runs.build_problem import build_problem
+from ddgm_dist.runs.expected_fit import expect_fit
+from ddgm_dist.runs.plan import plan
+from ddgm_dist.tilts.series import TiltSeriesMeta, write_tilt_series
+from tests.small_runs import ANGLES, project, specimen
+
+NOISE, FIELD = 5.0, 200
+SHIFTS = tuple((0.0, 1.3 * t - 6.4) for t in range(len(ANGLES)))
+
+
+def record(path: Path, angles: Any = ANGLES, *, shifted: bool = False) -> Path:
+    """Write views of a slab, each of which is as far off as its shift says."""
+    data = project(specimen(12, 8, FIELD + 80), FIELD + 40, ANGLES)
+    if shifted:
+        # Linear interpolation of a smooth image, at the place of each detector column.
+        column = np.arange(FIELD + 40, dtype=float)
+        for view, (_, dx) in zip(data, SHIFTS, strict=True):
+            view[:] = [np.interp(column - dx, column, row) for row in view]
+    data = data[:, :, 20:-20]
+    data = data + NOISE * np.random.default_rng(1).standard_normal(data.shape).astype(np.float32)
+    meta = TiltSeriesMeta(tuple(angles), SHIFTS if shifted else None, thickness_px=12)
+    write_tilt_series(path, data.astype(np.float32), meta)
+    return path
+
+
+def expected(path: Path, **keys: Any) -> Fit | None:
+    config = parse_config({"sigma_y": NOISE, "rows_per_call": 2, **keys})
+    built = build_problem(locate(path, "tilts"), config.problem())
+    return expect_fit(built.problem, built.series)
+
+
+@pytest.mark.parametrize("columns", [512, 96], ids=["whole", "cropped"])
+@pytest.mark.parametrize("shifted", [False, True], ids=["aligned", "shifted"])
+def test_good_data_and_bad(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, columns: int, shifted: bool
+) -> None:
+    monkeypatch.setattr(expected_fit, "_COLUMNS", columns)
+    found = expected(record(tmp_path / "good.zarr", shifted=shifted))
+    assert found is not None
+    assert found.explained
+    assert found.misfit < 0.1
+    assert found.ratio < 1.5
+    assert found.coverage == 6 / 8
+    assert "nothing that speaks against" in found.outlook()
+    wrong = np.random.default_rng(2).permutation(ANGLES).tolist()
+    worse = expected(record(tmp_path / "bad.zarr", wrong, shifted=shifted))
+    assert worse is not None
+    assert not worse.explained
+    assert worse.ratio > 4 * found.ratio
+    assert "does NOT explain" in worse.outlook()
+    assert "aligned" in worse.outlook()
+
+
+def test_the_columns_that_are_cut_out_are_those_of_the_middle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A crop that ignored the shifts would see another misalignment in each view."""
+    monkeypatch.setattr(expected_fit, "_COLUMNS", 96)
+    path = record(tmp_path / "t.zarr", shifted=True)
+    found = expected(path)
+    unshifted = build_problem(locate(path, "tilts"), parse_config({}).problem()).series
+    data = unshifted.read(slice(0, 8), slice(0, FIELD))
+    meta = TiltSeriesMeta(tuple(ANGLES), None, thickness_px=12)
+    write_tilt_series(tmp_path / "u.zarr", data, meta)
+    ignored = expected(tmp_path / "u.zarr")
+    assert found is not None
+    assert ignored is not None
+    assert found.ratio < 1
+    assert ignored.ratio > 4
+    assert found.explained
+    assert not ignored.explained
+
+
+def test_what_would_take_long_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = record(tmp_path / "t.zarr")
+    monkeypatch.setattr(expected_fit, "_MOST", 100)
+    assert expected(path) is None
+    found = plan(path, {"sigma_y": NOISE})
+    assert found.expected_fit is None
+    assert "a quick fit" not in found.describe()
+    assert "noise           sigma_y 5 per pixel" in found.describe()
+
+
+def test_a_plan_has_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = record(tmp_path / "t.zarr")
+    found = plan(path, {"sigma_y": NOISE})
+    assert found.intensity is not None
+    assert found.intensity.sigma_y == NOISE
+    assert found.expected_fit is not None
+    assert found.expected_fit.outlook() in found.describe()
+    assert main(["plan", str(path), "--json", f"--set=sigma_y={NOISE}"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert Fit.from_dict(printed["expected_fit"]) == found.expected_fit
+    assert printed["intensity"]["sigma_y"] == NOISE
+    assert plan(path, check_fit=False).expected_fit is None
+
+
+def test_a_specimen_in_vacuum_is_taken_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(expected_fit, "_COLUMNS", 48)
+    volume = specimen(12, 8, FIELD)
+    volume[:, :, :40] = volume[:, :, -40:] = 0
+    data = project(volume, FIELD, ANGLES)
+    data += NOISE * np.random.default_rng(1).standard_normal(data.shape).astype(np.float32)
+    write_tilt_series(tmp_path / "t.zarr", data, TiltSeriesMeta(ANGLES, None, thickness_px=12))
+    found = expected(tmp_path / "t.zarr", boundary="vacuum")
+    assert found is not None
+    assert found.explained
+    assert found.misfit < 0.05
