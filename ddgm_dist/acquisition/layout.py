@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ddgm_dist.acquisition.alignment_files import Alignment, find_alignment
+from ddgm_dist.acquisition.alignment import Alignment
+from ddgm_dist.acquisition.alignment_files import find_alignment
 from ddgm_dist.acquisition.options import IngestOptions
 from ddgm_dist.acquisition.sources import Source
 from ddgm_dist.acquisition.tilt_angles import find_angles
@@ -107,12 +108,23 @@ def lay_out(source: Source, options: IngestOptions, record: Provenance) -> Layou
     )
     found = find_alignment(source, options, record)
     excluded = _excluded(found, options, views, record)
-    angles = find_angles(
-        source, options.angles, found.aln, found.aln_name, [v for v, _ in excluded], record
-    )
+    angles = find_angles(source, options.angles, found, [v for v, _ in excluded], record)
     offset = _offset(found.tilt, options, record)
     nominal = [None if a is None else a + offset for a in angles.degrees]
     kept, mirrored = _kept(nominal, excluded, options, record, angles.origin)
+    if options.axis_column is not None:
+        if not 0 <= options.axis_column <= found.size[1] - 1:
+            raise InputError(
+                "axis_column",
+                options.axis_column,
+                f"must be a column of the images, from 0 to {found.size[1] - 1}",
+            )
+        middle = (found.size[1] - 1) / 2
+        record.say(
+            "axis",
+            f"column {options.axis_column:g}, {options.axis_column - middle:+g} off the middle",
+            "--axis-column",
+        )
     b = options.bin
     size = (found.size[0] // b, found.size[1] // b)
     if min(size) < 1 or min(height, width) < b:
@@ -182,7 +194,9 @@ def _offset(tilt: TiltCommand | None, options: IngestOptions, record: Provenance
     if options.angle_offset is not None:
         record.say("angle offset", degrees(options.angle_offset), "--angle-offset")
         return options.angle_offset
-    if tilt is not None and tilt.angle_offset_deg:
+    if tilt is not None and tilt.angle_offset_deg and options.angles is not None:
+        record.skip("OFFSET of the tilt command", "angles are given: see --angle-offset")
+    elif tilt is not None and tilt.angle_offset_deg:
         record.say("angle offset", degrees(tilt.angle_offset_deg), "OFFSET of the tilt command")
         return tilt.angle_offset_deg
     return 0.0
@@ -244,7 +258,9 @@ def _binned(
         # Rows and columns that are left over at the end move the centre.
         height, width = before
         return affine, (height % factor / (2 * factor), width % factor / (2 * factor))
-    return binned_affine(affine, before, after, factor), (0.0, 0.0)
+    # Of whole blocks, so that the axis stays in the middle of the binned image.
+    whole = (after[0] // factor * factor, after[1] // factor * factor)
+    return binned_affine(affine, before, whole, factor), (0.0, 0.0)
 
 
 def _shift(
@@ -258,14 +274,17 @@ def _shift(
 ) -> Pair:
     """Shift of a view that the operator takes into account, pixels of the aligned image."""
     dy, dx = source.shifts_px[index] if source.shifts_px is not None else (0.0, 0.0)
-    if mirrored:
-        dx = -dx
+    sign = -1.0 if mirrored else 1.0
+    cos, sin = math.cos(math.radians(angle)), math.sin(math.radians(angle))
+    dx *= sign
     if options.axis_column is not None:
-        middle = options.axis_column - (found.size[1] - 1) / 2
-        dx += -middle if mirrored else middle
-    radians = math.radians(angle)
-    # IMOD moves the slab up by SHIFT's z, and turns it about an axis that OFFSET moves along x.
-    dx += found.shift_z * math.sin(radians) + found.axis_offset * (1 - math.cos(radians))
+        dx += sign * (options.axis_column - (found.size[1] - 1) / 2)
+    dx += sign * found.axis_moved
+    # Images whose middle lies beside the axis show the specimen there, as cropped columns do.
+    dx += sign * found.centre_x * (sign * cos - 1)
+    # IMOD moves the slab up by SHIFT's z, and turns it about an axis that OFFSET moves along x. At the
+    # angle of a mirrored view cosine and sine have the opposite sign, and so has u.
+    dx += found.shift_z * sin + sign * found.axis_offset * (1 - sign * cos)
     return dy, dx
 
 
