@@ -19,10 +19,16 @@ from ddgm_dist.tilts.provenance import LeftOut, Provenance, degrees, ranges
 from ddgm_dist.views.affine import Affine
 from ddgm_dist.views.angles_range import fold, full_range_hint, too_steep
 from ddgm_dist.views.binning import binned_affine
+from ddgm_dist.views.resample import share_inside
 
 __all__ = ["Layout", "PlacedView", "lay_out"]
 
 Pair = tuple[float, float]
+
+# Images are binned by so much at most before they are given.
+_MOST_BINNED = 16
+# Share of the usual view below which something is wrong with the alignment.
+_LITTLE = 0.5
 
 
 @dataclass(frozen=True)
@@ -142,17 +148,53 @@ def lay_out(source: Source, options: IngestOptions, record: Provenance) -> Layou
         placed.append(
             PlacedView(index, angle, affine, (shift[0] / b + rest[0], shift[1] / b + rest[1]))
         )
+    y, u = _part("rows", options.rows, size[0]), _part("columns", options.columns, size[1])
+    placed = _seen(placed, (height // b, width // b), size, y, u, record)
     if b > 1:
         record.say("binning", f"{b} x {b} pixels", "--bin")
     return Layout(
         tuple(placed),
         size,
-        _part("rows", options.rows, size[0]),
-        _part("columns", options.columns, size[1]),
+        y,
+        u,
         _pixel_size(source, options, record),
         _thickness(source, found, options, record),
         _counts_by(source, found),
     )
+
+
+def _seen(
+    placed: Sequence[PlacedView],
+    before: tuple[int, int],
+    size: tuple[int, int],
+    y: range,
+    u: range,
+    record: Provenance,
+) -> list[PlacedView]:
+    """The views of which a part lies within the stored images; warns where little of them does."""
+    part = slice(y.start, y.stop), slice(u.start, u.stop)
+    shares = [share_inside(view.affine, before, size, part) for view in placed]
+    kept = [view for view, share in zip(placed, shares, strict=True) if share > 0]
+    for view, share in zip(placed, shares, strict=True):
+        if share == 0:
+            why = "its aligned image lies beyond the part that is stored"
+            record.left_out.append(LeftOut(view.index + 1, view.angle_deg, why))
+    if len(kept) < len(placed):
+        record.warnings.append(f"{len(placed) - len(kept)} views lie beyond the stored images")
+    if not kept:
+        raise InputError(
+            "source",
+            f"{len(placed)} views",
+            "no aligned image shows a part of what is to be stored",
+            "check the shifts of the .xf or .aln, --rows and --columns",
+        )
+    usual = sorted(shares)[len(shares) // 2]
+    if usual < _LITTLE:
+        record.warnings.append(
+            f"only {100 * usual:.0f} % of the pixels of the usual view are measured: the alignment may "
+            "be that of other images"
+        )
+    return kept
 
 
 def _counts_by(source: Source, found: Alignment) -> str:
@@ -303,10 +345,16 @@ def _pixel_size(source: Source, options: IngestOptions, record: Provenance) -> f
     binned = size * options.bin
     record.say("pixel size", f"{binned:.4g} nm ({10 * binned:.4g} angstrom)", origin)
     for other, name in candidates:
-        if other is not None and abs(other - size) > 0.02 * size:
+        if other is not None and not _same_size(other, size):
             line = f"pixel size: {name} says {other:.4g} nm, {origin} {size:.4g} nm, which is used"
             record.warnings.append(line)
     return binned
+
+
+def _same_size(one: float, other: float) -> bool:
+    """Return whether two pixel sizes are those of one image, which may have been binned since."""
+    ratio = max(one, other) / min(one, other)
+    return abs(ratio - round(ratio)) <= 0.02 * ratio and round(ratio) <= _MOST_BINNED
 
 
 def _thickness(
