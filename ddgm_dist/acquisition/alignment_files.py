@@ -5,60 +5,26 @@ Nothing that changes geometry is passed over in silence: it is used, named as no
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ddgm_dist.acquisition.alignment import Alignment
 from ddgm_dist.acquisition.companions import Companions
 from ddgm_dist.acquisition.options import IngestOptions
 from ddgm_dist.acquisition.sources import Source
+from ddgm_dist.acquisition.tilt_command import LEVEL_DEG, with_tilt_command
 from ddgm_dist.errors import InputError
 from ddgm_dist.readers.aretomo import Aln, read_aln
 from ddgm_dist.readers.imod_commands import (
     NewstackCommand,
-    TiltCommand,
     read_newstack_command,
-    read_tilt_command,
 )
 from ddgm_dist.readers.imod_transforms import read_axis_tilts, read_xf
 from ddgm_dist.tilts.provenance import Provenance
 from ddgm_dist.views.affine import Affine
 
-__all__ = ["Alignment", "find_alignment"]
+__all__ = ["find_alignment"]
 
-# X-axis tilts below this are none.
-_LEVEL_DEG = 0.005
 _ALN = ".aln"
-
-
-@dataclass(frozen=True)
-class Alignment:
-    """Alignment of all stored views.
-
-    Attributes
-    ----------
-    affines
-        Map of each stored image to the aligned one, pixels of the source.
-    size
-        Rows and columns of the aligned images, pixels of the source.
-    aln, aln_name
-        AreTomo's alignment, if the images are aligned by it, and its name.
-    tilt, tilt_name
-        IMOD's command for the reconstruction, and its name; None and empty without one.
-    thickness
-        Thickness by that command, pixels of the source.
-    shift_z, axis_offset
-        Its shift of the slab along z and of the axis along x, pixels of the source.
-    """
-
-    affines: tuple[Affine, ...]
-    size: tuple[int, int]
-    aln: Aln | None = None
-    aln_name: str = ""
-    tilt: TiltCommand | None = None
-    tilt_name: str = ""
-    thickness: int | None = None
-    shift_z: float = 0.0
-    axis_offset: float = 0.0
 
 
 def find_alignment(source: Source, options: IngestOptions, record: Provenance) -> Alignment:
@@ -83,8 +49,8 @@ def find_alignment(source: Source, options: IngestOptions, record: Provenance) -
     beside = source.companions
     if beside is None:
         return found
-    found = _with_tilt_command(found, source, beside, record)
-    _name_unused(beside, record)
+    found = with_tilt_command(found, source, beside, record)
+    _name_unused(beside, source, options, record)
     return found
 
 
@@ -123,6 +89,13 @@ def _chosen_file(source: Source, options: IngestOptions, record: Provenance) -> 
     """
     beside, given = source.companions, options.xf
     near = [] if beside is None else [p for p in (beside.xf, beside.aln) if p is not None]
+    if given is None and source.images and near:
+        raise InputError(
+            "xf",
+            near[0].name,
+            "lies with single images, and which of its lines belongs to which image is not certain",
+            "give --xf FILE if its lines are in the order of the views (see --angles), or --xf none",
+        )
     if isinstance(given, Path):
         why = "--xf names another file"
     elif given == "none":
@@ -207,6 +180,7 @@ def _by_xf(path: Path, source: Source, record: Provenance) -> Alignment:
             "handedness of the specimen",
         )
     size, origin = _turned_size(affines[views // 2], (height, width)), path.name
+    centre_x = 0.0
     newstack = _newstack(path, source.companions, record)
     if newstack is not None and newstack.size_out is not None:
         binned = newstack.bin_by
@@ -215,10 +189,11 @@ def _by_xf(path: Path, source: Source, record: Provenance) -> Alignment:
     if newstack is not None and any(newstack.offsets):
         x, y = newstack.offsets
         affines = tuple(a.then(Affine(dx=-x, dy=-y)) for a in affines)
+        centre_x = x
         record.say("offset of the images", f"{x:g}, {y:g} pixels", "the newstack command")
     record.say("alignment", f"{views} transforms", path.name)
     record.say("aligned images", f"{size[0]} x {size[1]}", origin)
-    return Alignment(affines, size)
+    return Alignment(affines, size, centre_x=centre_x)
 
 
 def _newstack(xf: Path, beside: Companions | None, record: Provenance) -> NewstackCommand | None:
@@ -262,10 +237,15 @@ def _by_aln(path: Path, source: Source, record: Provenance, *, chosen: bool) -> 
             f"is about a stack of {count} views, and {Path(source.path).name} has {views}",
             "give the file that belongs to the stack, or --xf none if the images are aligned",
         )
+    binned = _binned_by(aln, path, (height, width))
     affines = [Affine()] * views
     for view in aln.views:
-        affines[view.stored_index] = view.transform()
-    middle = aln.views[len(aln.views) // 2].transform()
+        affines[view.stored_index] = view.transform().binned(binned)
+    middle = affines[aln.views[len(aln.views) // 2].stored_index]
+    if binned != 1:
+        record.say("scale of the alignment", f"1 / {binned}", f"size of the images in {path.name}")
+    if aln.beta_offset_deg:
+        record.warnings.append(f"{path.name}: BetaOffset {aln.beta_offset_deg:g} is not used")
     record.say("alignment", f"{len(aln.views)} views, AreTomo", path.name)
     if aln.angle_offset_deg:
         record.say(
@@ -278,8 +258,30 @@ def _by_aln(path: Path, source: Source, record: Provenance, *, chosen: bool) -> 
         _turned_size(middle, (height, width)),
         aln=aln,
         aln_name=path.name,
-        thickness=aln.thickness,
+        thickness=None if aln.thickness is None else max(1, round(aln.thickness / binned)),
     )
+
+
+def _binned_by(aln: Aln, path: Path, size: tuple[int, int]) -> int:
+    """Factor by which the stack is smaller than the one that was aligned.
+
+    Raises
+    ------
+    InputError
+        It is no whole number.
+    """
+    if aln.raw_size is None:
+        return 1
+    width, height = aln.raw_size[:2]
+    factor = max(1, round(width / size[1]))
+    if (height // factor, width // factor) != size:
+        raise InputError(
+            "xf",
+            str(path),
+            f"is about images of {height} x {width} pixels, and the stack has {size[0]} x {size[1]}",
+            "give the file that belongs to the stack, or --xf none if the images are aligned",
+        )
+    return factor
 
 
 def _turned_size(affine: Affine, size: tuple[int, int]) -> tuple[int, int]:
@@ -288,66 +290,22 @@ def _turned_size(affine: Affine, size: tuple[int, int]) -> tuple[int, int]:
     return (width, height) if abs(affine.a12) > abs(affine.a11) else (height, width)
 
 
-def _with_tilt_command(
-    found: Alignment, source: Source, beside: Companions, record: Provenance
-) -> Alignment:
-    """The alignment with what IMOD's command for the reconstruction says."""
-    path = beside.tilt_command
-    if path is None:
-        return found
-    command = read_tilt_command(path)
-    named = command.input_projections
-    if named is not None and not _belongs(named, beside.base):
-        record.skip(path.name, f"it is about {named}")
-        return found
-    scale = 1 / command.image_binned if beside.aligned else 1.0
-    thickness = found.thickness
-    if command.thickness is not None:
-        thickness = max(1, round(command.thickness * scale))
-    if abs(command.x_axis_tilt_deg) > _LEVEL_DEG:
+def _name_unused(
+    beside: Companions, source: Source, options: IngestOptions, record: Provenance
+) -> None:
+    newstack = beside.newstack_command
+    if newstack is not None and (_is_aligned(source) or options.xf == "none"):
+        record.skip(newstack.name, "the images are taken as they are")
+    mdoc = source.mdoc
+    if mdoc is not None and mdoc.tilt_axis_deg is None and mdoc.rotation_deg is not None:
         record.skip(
-            path.name,
-            f"XAXISTILT {command.x_axis_tilt_deg:g}: it turns the volume; the specimen is inclined by "
-            "so much along y, which the thickness must leave room for",
+            mdoc.path.name,
+            f"its RotationAngle {mdoc.rotation_deg:g}: it gives the tilt axis only up to 90 degrees; "
+            "see --tilt-axis-angle",
         )
-    if command.shift_x:
-        record.skip(
-            path.name, f"SHIFT {command.shift_x:g} along x: the whole field is reconstructed"
-        )
-    if command.shift_z:
-        record.say("shift of the slab", f"{command.shift_z * scale:g} pixels along z", path.name)
-    if command.axis_offset_px:
-        record.say("offset of the axis", f"{command.axis_offset_px * scale:g} pixels", path.name)
-    for name, what in (
-        (command.local_file, "local alignments"),
-        (command.zfactor_file, "Z factors"),
-    ):
-        if name:
-            record.warnings.append(f"{path.name}: the {what} of {name} are not used")
-    if command.geometry_not_read:
-        record.warnings.append(f"{path.name}: {', '.join(command.geometry_not_read)} are not used")
-    if command.angles:
-        record.skip(path.name, "its own list of angles: files with one angle per view count")
-    return replace(
-        found,
-        tilt=command,
-        tilt_name=path.name,
-        thickness=thickness,
-        shift_z=command.shift_z * scale,
-        axis_offset=command.axis_offset_px * scale,
-    )
-
-
-def _belongs(named: str, base: str) -> bool:
-    """Return whether a name in a command file is that of this stack, or of one made of it."""
-    stem = Path(named.replace("\\", "/")).stem
-    return stem == base or stem.startswith(f"{base}_")
-
-
-def _name_unused(beside: Companions, record: Provenance) -> None:
     if beside.xtilt is not None:
         tilts = read_axis_tilts(beside.xtilt)
-        if max((abs(t) for t in tilts), default=0.0) > _LEVEL_DEG:
+        if max((abs(t) for t in tilts), default=0.0) > LEVEL_DEG:
             record.warnings.append(
                 f"{beside.xtilt.name}: tilts about the x axis of up to "
                 f"{max(abs(t) for t in tilts):g} degrees are not used"

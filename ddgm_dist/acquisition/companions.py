@@ -85,7 +85,17 @@ def find_companions(stack: Path) -> Companions:
     tilt = first(f"tilt{axis}.com", "tilt.com")
     newstack = first(f"newst{axis}.com", "newst.com")
     near = [f"{base}.xtilt", f"{base}local.xf", f"{base}.zfac", f"{base}.prexf", f"{base}.prexg"]
+    near += [
+        f"{base}_st.xf",
+        f"{base}.tltxf",
+        f"{base}_nonfid.xf",
+        f"{base}.seed",
+        f"{base}.fid.xyz",
+    ]
     other = [first(name) for name in near[1:]]
+    xf, fine = first(f"{base}.xf"), first(f"{base}_fid.xf")
+    other.append(fine if xf is not None else None)
+    xf = xf or fine
     return Companions(
         base=base,
         aligned=aligned,
@@ -93,7 +103,7 @@ def find_companions(stack: Path) -> Companions:
         tlt=first(f"{base}.tlt", f"{stack.name}.tlt"),
         rawtlt=first(f"{base}.rawtlt", f"{stack.name}.rawtlt"),
         xtilt=first(near[0]),
-        xf=first(f"{base}.xf", f"{base}_fid.xf"),
+        xf=xf,
         aln=first(f"{base}.aln", f"{stack.name}.aln", f"{base}.mrc.aln", f"{base}.st.aln"),
         mdoc=first(f"{stack.name}.mdoc", f"{base}.mdoc", f"{base}.mrc.mdoc", f"{base}.st.mdoc"),
         tilt_command=tilt,

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ddgm_dist.acquisition.check_pixels import find_nonfinite, refuse_lost_contrast
-from ddgm_dist.acquisition.intensities import Intensities, decide_intensities
+from ddgm_dist.acquisition.intensities import Intensities, dark_level, decide_intensities
 from ddgm_dist.acquisition.layout import Layout, lay_out
 from ddgm_dist.acquisition.options import (
     Angles,
@@ -31,7 +31,7 @@ from ddgm_dist.acquisition.writing import write_series
 from ddgm_dist.errors import InputError
 from ddgm_dist.paths.locate import locate, place_of
 from ddgm_dist.paths.overlap import refuse_overlap
-from ddgm_dist.paths.place import Place
+from ddgm_dist.paths.place import Place, is_url
 from ddgm_dist.paths.store_name import check_store_name
 from ddgm_dist.readers.image_names import disagreement, pairing
 from ddgm_dist.tilts.findings import findings
@@ -198,6 +198,9 @@ def ingest(
     refuse_overlap(place, "out", [("source", origin)])
     given = [(n, getattr(options, n)) for n in ("angles", "xf", "counts", "dark", "flat")]
     refuse_overlap(place, "out", [(n, f) for n, f in given if isinstance(f, Path)])
+    if isinstance(origin, Path) and not is_url(str(source)):
+        # Files beside a link belong to it, not those beside what it points to.
+        origin = Path.cwd() / Path(source)  # not resolved
     found = open_source(origin, dataset, angles=angles is None)
     refuse_overlap(place, "out", [("source", file) for file in _files(found)])
     return _Ingest(found, place, options, progress=progress).run(
@@ -230,6 +233,7 @@ class _Ingest:
                     source.stack,
                     [view.index for view in layout.views],
                     despike=options.despike,
+                    dark=dark_level(source, options),
                     run=run,
                     report=report,
                 )
@@ -326,6 +330,7 @@ class _Ingest:
             bin=self.options.bin,
             dark=intensities.dark,
             flat=intensities.flat,
+            gain=intensities.gain,
         )
         turned = any(abs(view.affine.a12) > 0 for view in layout.views)
         prepared = replace(prepared, by_view=self.source.by_view or turned or prepared.is_resampled)
@@ -352,7 +357,9 @@ class _Ingest:
             self.record.say("hot pixels", f"{sum(hot)} imputed, in {where}", "their neighbours")
         if sum(intensities.floored):
             self.record.say(
-                "pixels without a count", f"{sum(intensities.floored)}", "set to the smallest count"
+                "pixels without a count",
+                f"{sum(intensities.floored)}",
+                "of the source; taken for half a quantum",
             )
         left = len(self.record.left_out)
         self.record.say(

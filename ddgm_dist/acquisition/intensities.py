@@ -26,12 +26,16 @@ from ddgm_dist.views.levels import Levels, estimate_levels
 from ddgm_dist.views.poisson import estimate_gain, poisson_sigma
 from ddgm_dist.views.statistics import ViewStatistics
 
-__all__ = ["Intensities", "decide_intensities"]
+__all__ = ["Intensities", "dark_level", "decide_intensities"]
 
+# Transmissions that no specimen in a beam has, and share of pixels without a count that is worth a word.
+_BRIGHTEST, _DIMMEST, _MANY_FLOORED = 1.1, 1e-3, 0.01
+# Views whose beam stands out are named if they are at most this share.
+_FEW_OUTLIERS = 0.15
 # Edge of the boxes, and number of the views, that the gain is estimated from.
 _BOX, _SAMPLES = 512, 8
 
-_NOT_CONVERTED = "kept, though they look like counts"
+_NOT_CONVERTED = "nothing was asked for"
 
 Floats = NDArray[np.float64]
 
@@ -53,6 +57,8 @@ class Intensities:
         Constant that is subtracted where no logarithm is taken.
     sigma_y
         Noise of each view's line integrals by the counts; None where it is unknown.
+    gain
+        Counts of one quantum; 0 where it is unknown, or no logarithm is taken.
     may_have_offset
         A constant in all pixels would be one to be subtracted. It is none where a logarithm is taken, or
         where counts are kept as they are.
@@ -64,6 +70,7 @@ class Intensities:
     flat: Reference | None = None
     dark_level: float = 0.0
     sigma_y: tuple[float, ...] | None = None
+    gain: float = 0.0
     may_have_offset: bool = False
 
 
@@ -93,6 +100,12 @@ def decide_intensities(
     return _Decision(source, layout, statistics, options, record).made()
 
 
+def dark_level(source: Source, options: IngestOptions) -> float:
+    """Value without a beam, on average over the pixels."""
+    found = _dark_field(source, options)[0]
+    return 0.0 if found is None else float(np.mean(found.value))
+
+
 class _Decision:
     """Everything that decides on the conversion."""
 
@@ -106,7 +119,7 @@ class _Decision:
     ) -> None:
         self.source, self.layout, self.statistics = source, layout, statistics
         self.options, self.record = options, record
-        self.dark, self.dark_from = self._dark()
+        self.dark, self.dark_from = _dark_field(source, options)
         self.flat, self.flat_from = self._flat()
         self.angles = [view.angle_deg for view in layout.views]
 
@@ -118,7 +131,11 @@ class _Decision:
             level = self.dark.value if self.dark is not None else 0.0
             if self.dark is not None and not (isinstance(level, float) and level == 0):
                 record.say("vacuum", _value(self.dark), self.dark_from)
-            record.say("values", "line integrals as they are", why)
+            counts = why == _NOT_CONVERTED
+            what = "NOT converted, though they look like counts" if counts else "taken as they are"
+            record.say("values", what, why)
+            if self.source.flat is not None and self.flat is None:
+                record.skip("flat frames of the source", f"values are taken as they are ({why})")
             count = len(self.layout.views)
             return Intensities(
                 (None,) * count,
@@ -137,13 +154,41 @@ class _Decision:
         shown = f"{low:.5g}" if low == high else f"{low:.5g} to {high:.5g}, by view"
         record.say(what, shown, origin)
         record.say("values", "-log(counts / beam)", why)
-        return Intensities(
-            levels,
-            tuple(s.zeros for s in self.statistics),
-            self.dark,
-            self.flat,
-            sigma_y=None if options.log else self._sigma(),
-        )
+        self._warn_of_levels(levels)
+        gain, sigma_y = (None, None) if options.log else self._noise()
+        if gain is None and not options.log and self.source.stack.dtype.kind in "iu":
+            gain = 1.0  # whole numbers are counts of something
+        floored = tuple(s.zeros for s in self.statistics)
+        self._warn_of_floored(floored)
+        return Intensities(levels, floored, self.dark, self.flat, sigma_y=sigma_y, gain=gain or 0.0)
+
+    def _warn_of_levels(self, levels: Sequence[float]) -> None:
+        """Warn of a beam that the values contradict."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # views without a pixel
+            through = [
+                float(np.nanmedian(self._thumbnail(s))) / level
+                for s, level in zip(self.statistics, levels, strict=True)
+            ]
+        usual = float(np.nanmedian(through))
+        if usual > _BRIGHTEST:
+            self.record.warnings.append(
+                f"most pixels are brighter than the beam (a transmission of {usual:.3g}), so line "
+                "integrals are negative: see --counts, --dark and --flat"
+            )
+        elif usual < _DIMMEST:
+            self.record.warnings.append(
+                f"hardly anything of the beam is left (a transmission of {usual:.2g}): see --counts"
+            )
+
+    def _warn_of_floored(self, floored: Sequence[int]) -> None:
+        _, height, width = self.source.stack.shape
+        share = sum(floored) / (len(floored) * height * width)
+        if share > _MANY_FLOORED:
+            self.record.warnings.append(
+                f"{100 * share:.2g} % of the pixels have no count, which no logarithm measures: add "
+                "pixels up with --bin"
+            )
 
     def _logarithm(self) -> tuple[bool, str]:
         """Return whether the logarithm is taken, and why."""
@@ -194,13 +239,16 @@ class _Decision:
         if self.flat is not None and options.counts is None:
             return (1.0,) * count, "the flat field"
         found = self._estimated()
-        how = "vacuum beside the specimen" if found.how == "vacuum" else "mean against 1/cos"
-        if found.outliers:
+        vacuum = found.how == "vacuum"
+        how = "vacuum beside the specimen"
+        if not vacuum:
+            how = "mean against 1/cos, good to some 10 %; better give --counts I0"
+        if 0 < len(found.outliers) <= _FEW_OUTLIERS * len(found.per_view):
             views = ", ".join(str(self.layout.views[i].index + 1) for i in found.outliers[:5])
             self.record.warnings.append(
                 f"the beam of views {views} does not fit that of the others; that of the others is used"
             )
-        return tuple(found.per_view), f"estimated: {how}, within {100 * found.error:.2g} %"
+        return tuple(found.per_view), f"estimated: {how}"
 
     def _estimated(self) -> Levels:
         images = [self._thumbnail(s) for s in self.statistics]
@@ -249,8 +297,8 @@ class _Decision:
             doses.append(section.exposure_dose)
         return doses
 
-    def _sigma(self) -> tuple[float, ...] | None:
-        """Noise of each view by its counts; None where they are not those of quanta."""
+    def _noise(self) -> tuple[float | None, tuple[float, ...] | None]:
+        """Counts of one quantum, and the noise of each view by them; None where there are no quanta."""
         stack, views = self.source.stack, self.layout.views
         _, height, width = stack.shape
         top, left = max(0, (height - _BOX) // 2), max(0, (width - _BOX) // 2)
@@ -263,34 +311,55 @@ class _Decision:
         dark = 0.0 if self.dark is None else float(np.mean(self.dark.part(*part)))
         gain = estimate_gain(images, dark)
         if gain is None:
-            return None
+            return None, None
         self.record.say("counts of one quantum", f"{gain.value:.3g}", "variance against mean")
         means = [max(mean, 0.0) for mean in self._means()]
-        return tuple(s / self.options.bin for s in poisson_sigma(means, gain.value))
+        noise = tuple(s / self.options.bin for s in poisson_sigma(means, gain.value))
+        return gain.value, noise
 
-    def _dark(self) -> tuple[Reference | None, str]:
-        given, size = self.options.dark, self.source.stack.shape[1:]
-        if isinstance(given, Path):
-            return read_reference(given, size, "dark"), given.name
-        if given is not None:
-            return _number("dark", given), "--dark"
-        if self.source.dark is not None and self.options.counts != "none":
-            count = self.source.dark.shape[0]
-            return Reference(mean_frame(self.source.dark)), f"mean of {count} dark frames"
-        if self.source.dark_level:
-            return _number("dark", self.source.dark_level), Path(self.source.path).name
-        return None, ""
+    def _above_dark(self, flat: Reference) -> Reference:
+        """The flat field, which must be above the dark one somewhere."""
+        dark = 0.0 if self.dark is None else self.dark.value
+        if not np.any(np.asarray(flat.value) > np.asarray(dark)):
+            raise InputError(
+                "flat",
+                _value(flat),
+                "is nowhere above the dark field, so it says nothing of a beam",
+            )
+        return flat
 
     def _flat(self) -> tuple[Reference | None, str]:
         given, size = self.options.flat, self.source.stack.shape[1:]
-        if isinstance(given, Path):
-            return read_reference(given, size, "flat"), given.name
+        if given is not None and isinstance(self.options.counts, int | float | Path):
+            raise InputError(
+                "flat", str(given), "is what the beam makes, and so is --counts: give one of them"
+            )
         if given is not None:
-            return _number("flat", given), "--flat"
+            if isinstance(given, Path):
+                return self._above_dark(read_reference(given, size, "flat")), given.name
+            return self._above_dark(_number("flat", given)), "--flat"
+        if isinstance(self.options.counts, int | float | Path):
+            if self.source.flat is not None:
+                self.record.skip("flat frames of the source", "--counts says what the beam is")
+            return None, ""
         if self.source.flat is not None and self.options.counts in (None, "auto"):
             count = self.source.flat.shape[0]
             return Reference(mean_frame(self.source.flat)), f"mean of {count} flat frames"
         return None, ""
+
+
+def _dark_field(source: Source, options: IngestOptions) -> tuple[Reference | None, str]:
+    """The dark field, and where it comes from."""
+    given, size = options.dark, source.stack.shape[1:]
+    if isinstance(given, Path):
+        return read_reference(given, size, "dark"), given.name
+    if given is not None:
+        return _number("dark", given), "--dark"
+    if source.dark is not None and options.counts != "none":
+        return Reference(mean_frame(source.dark)), f"mean of {source.dark.shape[0]} dark frames"
+    if source.dark_level:
+        return _number("dark", source.dark_level), Path(source.path).name
+    return None, ""
 
 
 def _number(argument: str, value: float) -> Reference:

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ddgm_dist.acquisition.alignment_files import Alignment, find_alignment
+from ddgm_dist.acquisition.alignment import Alignment
+from ddgm_dist.acquisition.alignment_files import find_alignment
 from ddgm_dist.acquisition.options import IngestOptions
 from ddgm_dist.acquisition.sources import Source
 from ddgm_dist.acquisition.tilt_angles import find_angles
@@ -18,10 +19,16 @@ from ddgm_dist.tilts.provenance import LeftOut, Provenance, degrees, ranges
 from ddgm_dist.views.affine import Affine
 from ddgm_dist.views.angles_range import fold, full_range_hint, too_steep
 from ddgm_dist.views.binning import binned_affine
+from ddgm_dist.views.resample import share_inside
 
 __all__ = ["Layout", "PlacedView", "lay_out"]
 
 Pair = tuple[float, float]
+
+# Images are binned by so much at most before they are given.
+_MOST_BINNED = 16
+# Share of the usual view below which something is wrong with the alignment.
+_LITTLE = 0.5
 
 
 @dataclass(frozen=True)
@@ -107,12 +114,23 @@ def lay_out(source: Source, options: IngestOptions, record: Provenance) -> Layou
     )
     found = find_alignment(source, options, record)
     excluded = _excluded(found, options, views, record)
-    angles = find_angles(
-        source, options.angles, found.aln, found.aln_name, [v for v, _ in excluded], record
-    )
+    angles = find_angles(source, options.angles, found, [v for v, _ in excluded], record)
     offset = _offset(found.tilt, options, record)
     nominal = [None if a is None else a + offset for a in angles.degrees]
     kept, mirrored = _kept(nominal, excluded, options, record, angles.origin)
+    if options.axis_column is not None:
+        if not 0 <= options.axis_column <= found.size[1] - 1:
+            raise InputError(
+                "axis_column",
+                options.axis_column,
+                f"must be a column of the images, from 0 to {found.size[1] - 1}",
+            )
+        middle = (found.size[1] - 1) / 2
+        record.say(
+            "axis",
+            f"column {options.axis_column:g}, {options.axis_column - middle:+g} off the middle",
+            "--axis-column",
+        )
     b = options.bin
     size = (found.size[0] // b, found.size[1] // b)
     if min(size) < 1 or min(height, width) < b:
@@ -130,17 +148,53 @@ def lay_out(source: Source, options: IngestOptions, record: Provenance) -> Layou
         placed.append(
             PlacedView(index, angle, affine, (shift[0] / b + rest[0], shift[1] / b + rest[1]))
         )
+    y, u = _part("rows", options.rows, size[0]), _part("columns", options.columns, size[1])
+    placed = _seen(placed, (height // b, width // b), size, y, u, record)
     if b > 1:
         record.say("binning", f"{b} x {b} pixels", "--bin")
     return Layout(
         tuple(placed),
         size,
-        _part("rows", options.rows, size[0]),
-        _part("columns", options.columns, size[1]),
+        y,
+        u,
         _pixel_size(source, options, record),
         _thickness(source, found, options, record),
         _counts_by(source, found),
     )
+
+
+def _seen(
+    placed: Sequence[PlacedView],
+    before: tuple[int, int],
+    size: tuple[int, int],
+    y: range,
+    u: range,
+    record: Provenance,
+) -> list[PlacedView]:
+    """The views of which a part lies within the stored images; warns where little of them does."""
+    part = slice(y.start, y.stop), slice(u.start, u.stop)
+    shares = [share_inside(view.affine, before, size, part) for view in placed]
+    kept = [view for view, share in zip(placed, shares, strict=True) if share > 0]
+    for view, share in zip(placed, shares, strict=True):
+        if share == 0:
+            why = "its aligned image lies beyond the part that is stored"
+            record.left_out.append(LeftOut(view.index + 1, view.angle_deg, why))
+    if len(kept) < len(placed):
+        record.warnings.append(f"{len(placed) - len(kept)} views lie beyond the stored images")
+    if not kept:
+        raise InputError(
+            "source",
+            f"{len(placed)} views",
+            "no aligned image shows a part of what is to be stored",
+            "check the shifts of the .xf or .aln, --rows and --columns",
+        )
+    usual = sorted(shares)[len(shares) // 2]
+    if usual < _LITTLE:
+        record.warnings.append(
+            f"only {100 * usual:.0f} % of the pixels of the usual view are measured: the alignment may "
+            "be that of other images"
+        )
+    return kept
 
 
 def _counts_by(source: Source, found: Alignment) -> str:
@@ -182,7 +236,9 @@ def _offset(tilt: TiltCommand | None, options: IngestOptions, record: Provenance
     if options.angle_offset is not None:
         record.say("angle offset", degrees(options.angle_offset), "--angle-offset")
         return options.angle_offset
-    if tilt is not None and tilt.angle_offset_deg:
+    if tilt is not None and tilt.angle_offset_deg and options.angles is not None:
+        record.skip("OFFSET of the tilt command", "angles are given: see --angle-offset")
+    elif tilt is not None and tilt.angle_offset_deg:
         record.say("angle offset", degrees(tilt.angle_offset_deg), "OFFSET of the tilt command")
         return tilt.angle_offset_deg
     return 0.0
@@ -244,7 +300,9 @@ def _binned(
         # Rows and columns that are left over at the end move the centre.
         height, width = before
         return affine, (height % factor / (2 * factor), width % factor / (2 * factor))
-    return binned_affine(affine, before, after, factor), (0.0, 0.0)
+    # Of whole blocks, so that the axis stays in the middle of the binned image.
+    whole = (after[0] // factor * factor, after[1] // factor * factor)
+    return binned_affine(affine, before, whole, factor), (0.0, 0.0)
 
 
 def _shift(
@@ -258,14 +316,17 @@ def _shift(
 ) -> Pair:
     """Shift of a view that the operator takes into account, pixels of the aligned image."""
     dy, dx = source.shifts_px[index] if source.shifts_px is not None else (0.0, 0.0)
-    if mirrored:
-        dx = -dx
+    sign = -1.0 if mirrored else 1.0
+    cos, sin = math.cos(math.radians(angle)), math.sin(math.radians(angle))
+    dx *= sign
     if options.axis_column is not None:
-        middle = options.axis_column - (found.size[1] - 1) / 2
-        dx += -middle if mirrored else middle
-    radians = math.radians(angle)
-    # IMOD moves the slab up by SHIFT's z, and turns it about an axis that OFFSET moves along x.
-    dx += found.shift_z * math.sin(radians) + found.axis_offset * (1 - math.cos(radians))
+        dx += sign * (options.axis_column - (found.size[1] - 1) / 2)
+    dx += sign * found.axis_moved
+    # Images whose middle lies beside the axis show the specimen there, as cropped columns do.
+    dx += sign * found.centre_x * (sign * cos - 1)
+    # IMOD moves the slab up by SHIFT's z, and turns it about an axis that OFFSET moves along x. At the
+    # angle of a mirrored view cosine and sine have the opposite sign, and so has u.
+    dx += found.shift_z * sin + sign * found.axis_offset * (1 - sign * cos)
     return dy, dx
 
 
@@ -284,10 +345,16 @@ def _pixel_size(source: Source, options: IngestOptions, record: Provenance) -> f
     binned = size * options.bin
     record.say("pixel size", f"{binned:.4g} nm ({10 * binned:.4g} angstrom)", origin)
     for other, name in candidates:
-        if other is not None and abs(other - size) > 0.02 * size:
+        if other is not None and not _same_size(other, size):
             line = f"pixel size: {name} says {other:.4g} nm, {origin} {size:.4g} nm, which is used"
             record.warnings.append(line)
     return binned
+
+
+def _same_size(one: float, other: float) -> bool:
+    """Return whether two pixel sizes are those of one image, which may have been binned since."""
+    ratio = max(one, other) / min(one, other)
+    return abs(ratio - round(ratio)) <= 0.02 * ratio and round(ratio) <= _MOST_BINNED
 
 
 def _thickness(

@@ -77,6 +77,8 @@ class PreparedViews:
         Pixels of the source along an edge of a pixel of the series.
     dark, flat
         Images or numbers to subtract from and to divide counts by; None for none.
+    gain
+        Counts of one quantum; 0 where it is unknown. Pixels without a count are taken for half of one.
     by_view
         It is better read view by view than row by row.
     """
@@ -89,6 +91,7 @@ class PreparedViews:
     bin: int = 1
     dark: Reference | None = None
     flat: Reference | None = None
+    gain: float = 0.0
     by_view: bool = False
 
     @property
@@ -162,13 +165,13 @@ class PreparedViews:
             if dark is not None:
                 values -= np.float32(dark) if isinstance(dark, float) else dark
             counts = bin_view(values, self.bin, "sum")
-            return line_integrals(counts, view.level * self.bin**2)[0]
+            return line_integrals(counts, view.level * self.bin**2, gain=self.gain)[0]
         flat = self.flat.part(rows, columns)
         bright = np.broadcast_to(np.asarray(flat, np.float32), values.shape)
         empty = np.zeros_like(values) if dark is None else np.broadcast_to(dark, values.shape)
         counts = bin_view(values - empty, self.bin, "sum")
         beam = bin_view(bright - empty, self.bin, "sum")
-        return line_integrals(counts, view.level, flat=beam)[0]
+        return line_integrals(counts, view.level, flat=beam, gain=self.gain)[0]
 
     def _stored(self, view: PreparedView, rows: slice, columns: slice) -> Floats:
         """A part of an image as it is in the source, without hot pixels; NaN where not finite."""

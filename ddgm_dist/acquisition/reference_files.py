@@ -9,7 +9,10 @@ import numpy as np
 from ddgm_dist.acquisition.prepared import Reference
 from ddgm_dist.acquisition.sources import open_source
 from ddgm_dist.acquisition.survey import mean_frame
+from ddgm_dist.acquisition.upright import FromBottom
 from ddgm_dist.errors import InputError
+from ddgm_dist.readers.base import ArrayVolume, VolumeSource
+from ddgm_dist.readers.images import open_image_files
 from ddgm_dist.readers.text import number, read_text, shown
 
 __all__ = ["read_levels", "read_reference"]
@@ -32,12 +35,29 @@ def read_reference(path: Path, size: tuple[int, int], argument: str) -> Referenc
     InputError
         It cannot be read, or it is of another size.
     """
-    stack = open_source(path, angles=False).stack
+    stack = _images(path, argument)
     if stack.shape[1:] != size:
         raise InputError(
             argument, str(path), f"holds images of {stack.shape[1:]}, the source of {size} pixels"
         )
     return Reference(mean_frame(stack))
+
+
+def _images(path: Path, argument: str) -> VolumeSource:
+    """The image or images of a file; errors name the option that it was given to."""
+    suffix = path.suffix.lower()
+    try:
+        if suffix == ".npy":
+            image = np.load(path, mmap_mode="r", allow_pickle=False)
+            if image.ndim == 2:
+                return ArrayVolume(np.asarray(image)[None], str(path))
+        if suffix == ".png":
+            return FromBottom(open_image_files([path]))
+        return open_source(path, angles=False).stack
+    except InputError as error:
+        raise InputError(argument, str(path), error.why, error.hint) from error
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(argument, str(path), f"cannot be read as an image ({error})") from error
 
 
 def read_levels(path: Path, views: int) -> tuple[float, ...]:

@@ -25,6 +25,7 @@ _BAND_BYTES = 32 * 2**20
 class _Task:
     stack: VolumeSource
     despike: bool
+    dark: float
 
 
 def measure_views(
@@ -32,6 +33,7 @@ def measure_views(
     views: Sequence[int],
     *,
     despike: bool,
+    dark: float = 0.0,
     run: Runner | None = None,
     report: Callable[[float], None] | None = None,
 ) -> list[ViewStatistics]:
@@ -45,12 +47,14 @@ def measure_views(
         Indices of the views.
     despike
         Look for hot pixels.
+    dark
+        Value without a beam.
     run
         Where they are read; several threads of this process when None.
     report
         Called with the share of the views that has been read.
     """
-    task, found = _Task(stack, despike), list[ViewStatistics]()
+    task, found = _Task(stack, despike, dark), list[ViewStatistics]()
     results: Iterator[ViewStatistics]
     if run is None:
         results = map_in_threads(_measure, task, views, threads())
@@ -71,7 +75,7 @@ def _measure(task: _Task, view: int) -> ViewStatistics:
         image: NDArray[np.float32] = stack.read(box)[0]
         return image
 
-    return measure_view(read, stack.shape[1:], despike=task.despike)
+    return measure_view(read, stack.shape[1:], despike=task.despike, dark=task.dark)
 
 
 def mean_frame(frames: VolumeSource) -> NDArray[np.float32]:

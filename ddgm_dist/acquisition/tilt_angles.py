@@ -8,17 +8,19 @@ from pathlib import Path
 
 import numpy as np
 
+from ddgm_dist.acquisition.alignment import Alignment
 from ddgm_dist.acquisition.options import Angles
 from ddgm_dist.acquisition.sources import FRAMES, Source
 from ddgm_dist.errors import InputError
 from ddgm_dist.readers.angles import as_angles, check_angles, read_angles
-from ddgm_dist.readers.aretomo import Aln
 from ddgm_dist.tilts.provenance import Provenance
 
 __all__ = ["TiltAngles", "find_angles"]
 
 # Refined angles differ from nominal ones by less, but for a common offset.
 _SAME_DEG = 1.5
+# Smaller differences are those of rounding.
+_SHOWN_DEG = 0.005
 
 
 @dataclass(frozen=True)
@@ -40,8 +42,7 @@ class TiltAngles:
 def find_angles(
     source: Source,
     given: Angles | None,
-    aln: Aln | None,
-    aln_name: str,
+    found: Alignment,
     excluded: Sequence[int],
     record: Provenance,
 ) -> TiltAngles:
@@ -56,8 +57,8 @@ def find_angles(
         The open source.
     given
         Angles given by the user.
-    aln, aln_name
-        AreTomo's alignment, if the images are aligned by it, and its name.
+    found
+        Alignment of the images, which may have angles of its own.
     excluded
         Views that are left out, from 0. Given angles may leave them out, too.
     record
@@ -69,8 +70,8 @@ def find_angles(
         There are none, or as many as there are views of no kind.
     """
     views = source.stack.shape[0]
-    found = _candidates(source, given, aln, aln_name, views)
-    if not found:
+    candidates = _candidates(source, given, found, views)
+    if not candidates:
         raise InputError(
             "angles",
             "none",
@@ -78,7 +79,7 @@ def find_angles(
             "file beside it)",
             "give --angles FILE, one angle in degrees per line",
         )
-    chosen = _fitted(found[0], views, excluded)
+    chosen = _fitted(candidates[0], views, excluded)
     check_angles([a for a in chosen.degrees if a is not None], chosen.origin)
     known = [a for a in chosen.degrees if a is not None]
     span = f"{min(known):.4g} to {max(known):.4g} degrees" if known else "none"
@@ -87,24 +88,27 @@ def find_angles(
         for path in (source.companions.tlt, source.companions.rawtlt):
             if path is not None:
                 record.skip(path.name, "angles are given")
-    for other in found[1:]:
+    for other in candidates[1:]:
         _compare(chosen, other, views, record)
     return chosen
 
 
 def _candidates(
-    source: Source, given: Angles | None, aln: Aln | None, aln_name: str, views: int
+    source: Source, given: Angles | None, alignment: Alignment, views: int
 ) -> list[TiltAngles]:
     found = list[TiltAngles]()
     if isinstance(given, str | Path):
         found.append(TiltAngles(read_angles(given), f"{Path(given).name} (--angles)"))
     elif given is not None:
         found.append(TiltAngles(as_angles(list(given), "as given"), "as given"))
-    if aln is not None:
+    if alignment.aln is not None:
         by_view: list[float | None] = [None] * views
-        for view in aln.views:
+        for view in alignment.aln.views:
             by_view[view.stored_index] = view.tilt_deg
-        found.append(TiltAngles(tuple(by_view), aln_name))
+        found.append(TiltAngles(tuple(by_view), alignment.aln_name))
+    named = alignment.tilt_file
+    if named is not None and given is None:
+        found.append(TiltAngles(read_angles(named), f"{named.name}, by {alignment.tilt_name}"))
     beside = source.companions
     for path in (beside.tlt, beside.rawtlt) if beside is not None else ():
         # A damaged file that is not used must be no obstacle.
@@ -162,9 +166,13 @@ def _compare(chosen: TiltAngles, other: TiltAngles, views: int, record: Provenan
     apart = mine - theirs
     worst = float(np.abs(apart - np.median(apart)).max())
     if worst <= _SAME_DEG:
-        record.skip(
-            other.origin, f"angles: as those of {chosen.origin}, within {worst:.2g} degrees"
-        )
+        more = float(np.median(theirs - mine))
+        same = f"as those of {chosen.origin}"
+        if abs(more) >= _SHOWN_DEG:
+            same += f", but {more:+.4g} degrees"
+        if worst >= _SHOWN_DEG:
+            same += f", within {worst:.2g}"
+        record.skip(other.origin, f"angles: {same}")
         return
     reverse = np.sort(theirs)
     same = np.abs(np.sort(mine) - reverse).max() <= _SAME_DEG

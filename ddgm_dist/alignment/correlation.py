@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft, ndimage
 
-__all__ = ["Match", "match", "prepare"]
+__all__ = ["Match", "despike", "match", "prepare"]
 
 Floats = NDArray[np.float64]
 
@@ -21,17 +21,27 @@ _FARTHEST = 0.3
 Match = tuple[float, float, float]
 
 
-def prepare(image: Floats) -> Floats:
-    """A view without slow changes of brightness, faded out at its edges; zero where unmeasured."""
+def despike(image: Floats) -> tuple[Floats, NDArray[np.bool_]]:
+    """A view without hot pixels, which would decide alone; and which pixels are measured.
+
+    What is not measured has the median of the others.
+    """
     known = np.isfinite(image)
     if not known.any():
-        return np.zeros_like(image)
+        return np.zeros_like(image), known
     filled = np.where(known, image, float(np.median(image[known])))
-    # Hot pixels would decide alone.
-    around = ndimage.median_filter(filled, 5)
+    around = _around(filled)
     apart = filled - around
     usual = 1.4826 * float(np.median(np.abs(apart[known])))
-    filled = np.where(np.abs(apart) > _MOST * usual, around, filled) * known
+    return np.where(np.abs(apart) > _MOST * usual, around, filled), known
+
+
+def prepare(image: Floats) -> Floats:
+    """A view without slow changes of brightness, faded out at its edges; zero where unmeasured."""
+    filled, known = despike(image)
+    if not known.any():
+        return filled
+    filled = filled * known
     weight = known.astype(np.float64)
 
     def smooth(width: float) -> Floats:
@@ -40,7 +50,7 @@ def prepare(image: Floats) -> Floats:
         return np.asarray(found / np.maximum(share, 1e-6))
 
     band = (smooth(_FINE) - smooth(_COARSE)) * known
-    # So would beads of gold.
+    # Beads of gold would decide alone, too.
     usual = 1.4826 * float(np.median(np.abs(band[known])))
     band = band.clip(-_MOST * usual, _MOST * usual)
     rows, columns = image.shape
@@ -48,6 +58,14 @@ def prepare(image: Floats) -> Floats:
     band = band * np.sqrt(taper)
     norm = float(np.sqrt(np.square(band).sum()))
     return band / norm if norm > 0 else band
+
+
+def _around(image: Floats) -> Floats:
+    """Mean of the middle two of each pixel's four neighbours, which is their median."""
+    padded = np.pad(image, 1, mode="edge")
+    four = (padded[:-2, 1:-1], padded[2:, 1:-1], padded[1:-1, :-2], padded[1:-1, 2:])
+    low, high = (np.minimum.reduce(four), np.maximum.reduce(four))
+    return np.asarray((sum(four) - low - high) / 2)
 
 
 def match(one: Floats, other: Floats) -> Match:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -13,8 +14,8 @@ from ddgm_dist.tilts.reader import TiltSeries
 
 __all__ = ["SmallViews", "read_small_views"]
 
-# Largest edge of a small view, pixels; larger ones show no more of a shift of a pixel or two.
-_EDGE = 320
+# Edge of a square of as many pixels as a small view has at most.
+_EDGE = 256
 _BLOCK_BYTES = 64 * 2**20
 
 
@@ -50,7 +51,7 @@ def read_small_views(
         Called with the share that has been read.
     """
     tilts, height, width = series.shape
-    block = max(1, -(-max(height, width) // _EDGE))
+    block = max(1, math.ceil(math.sqrt(height * width) / _EDGE))
     rows, columns = max(1, height // block), max(1, width // block)
     tall, wide = min(block, height), min(block, width)
     top, left = (height - rows * tall) // 2, (width - columns * wide) // 2

@@ -19,13 +19,15 @@ __all__ = ["AxisEstimate", "estimate_axis"]
 
 Floats = NDArray[np.float64]
 
-# Angles between the views of a pair, degrees, and number of pairs. Views that are closer agree in all
-# directions, those farther apart in none.
-_APART, _PAIRS = (8.0, 30.0), 240
+# Angles between the views of a pair, degrees, and number of pairs and of views. Views that are
+# closer agree in all directions, those farther apart in none.
+_APART, _PAIRS, _VIEWS = (8.0, 30.0), 160, 60
 # Frequencies that count, cycles per pixel: where tissue has contrast and moves enough.
 _BAND = (0.02, 0.15)
 _STEP_DEG, _NEAR_DEG = 0.5, 12.0
 _LEAST_VIEWS, _LEAST_PAIRS = 7, 6
+# Least edge of the images, pixels: of tissue, smaller ones show rather the directions of its structures.
+_LEAST_EDGE = 112
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,10 @@ class AxisEstimate:
     @property
     def is_clear(self) -> bool:
         """True if the direction stands out from the others."""
-        return self.coherence - self.elsewhere > 0.08 and self.coherence > 1.15 * self.elsewhere
+        above = self.coherence - self.elsewhere
+        # Simple specimens agree in all directions, and along the axis to what the noise leaves.
+        perfect = 4 * (1 - self.coherence) < 1 - self.elsewhere
+        return above > 0.1 and (self.coherence > 1.3 * self.elsewhere or perfect)
 
 
 def estimate_axis(images: Sequence[Floats], angles_deg: Sequence[float]) -> AxisEstimate | None:
@@ -66,9 +71,11 @@ def estimate_axis(images: Sequence[Floats], angles_deg: Sequence[float]) -> Axis
     Returns
     -------
     AxisEstimate
-        None where there are too few views, or too few that are some way apart in angle.
+        None where the images are small, or too few views are some way apart in angle.
     """
     pairs = _pairs(angles_deg)
+    if not images or min(images[0].shape) < _LEAST_EDGE:
+        return None
     if len(images) < _LEAST_VIEWS or len(pairs) < _LEAST_PAIRS:
         return None
     coherence = _coherence(images, pairs)
@@ -91,6 +98,7 @@ def estimate_axis(images: Sequence[Floats], angles_deg: Sequence[float]) -> Axis
 def _pairs(angles_deg: Sequence[float]) -> list[tuple[int, int]]:
     """Pairs of views to be compared, spread evenly over the series."""
     order = sorted(range(len(angles_deg)), key=lambda i: angles_deg[i])
+    order = order[:: -(-len(order) // _VIEWS)]
     found = [
         (i, j)
         for a, i in enumerate(order)
@@ -104,30 +112,36 @@ def _pairs(angles_deg: Sequence[float]) -> list[tuple[int, int]]:
 
 def _coherence(images: Sequence[Floats], pairs: Sequence[tuple[int, int]]) -> Floats:
     """Coherence of the pairs by frequency, zero frequency in the middle."""
-    squares = {i: _disk(images[i]) for i in {k for pair in pairs for k in pair}}
-    size = fft.next_fast_len(2 * len(next(iter(squares.values()))))
+    squares = {i: _disks(images[i]) for i in {k for pair in pairs for k in pair}}
+    size = fft.next_fast_len(2 * next(iter(squares.values())).shape[1])
     spectra = {i: fft.fft2(square, (size, size)) for i, square in squares.items()}
     ky, kx = fft.fftfreq(size)[:, None], fft.fftfreq(size)[None, :]
     common: Floats = np.zeros((size, size))
     power: Floats = np.zeros((size, size))
     for i, j in pairs:
-        cross = spectra[i] * np.conj(spectra[j])
-        found = fft.ifft2(cross).real
-        dy, dx = np.unravel_index(int(found.argmax()), found.shape)
-        common += (cross * np.exp(2j * np.pi * (ky * dy + kx * dx))).real
-        power += np.abs(spectra[i]) * np.abs(spectra[j])
+        for one, other in zip(spectra[i], spectra[j], strict=True):
+            cross = one * np.conj(other)
+            found = fft.ifft2(cross).real
+            dy, dx = np.unravel_index(int(found.argmax()), found.shape)
+            common += (cross * np.exp(2j * np.pi * (ky * dy + kx * dx))).real
+            power += np.abs(one) * np.abs(other)
     smooth, scale = (ndimage.gaussian_filter(a, 2, mode="wrap") for a in (common, power))
     return np.asarray(fft.fftshift(smooth / np.maximum(scale, 1e-12 * max(scale.max(), 1e-300))))
 
 
-def _disk(image: Floats) -> Floats:
-    """The square middle of a view, faded out towards a circle, so that all directions see the same."""
+def _disks(image: Floats) -> NDArray[np.float32]:
+    """Squares along the middle of a view, ``(square, y, x)``.
+
+    They are faded out towards a circle, so that all directions see the same.
+    """
     size = min(image.shape)
-    top, left = ((n - size) // 2 for n in image.shape)
-    square = image[top : top + size, left : left + size]
     y, x = np.mgrid[:size, :size] - (size - 1) / 2
-    faded: Floats = square * np.clip(2 * (1 - np.hypot(x, y) / (size / 2)), 0, 1)
-    return faded
+    fade = np.clip(2 * (1 - np.hypot(x, y) / (size / 2)), 0, 1)
+    count = max(image.shape) // size
+    top, left = ((n - size * (count if n > size else 1)) // 2 for n in image.shape)
+    down, right = ((size if n > size else 0) for n in image.shape)
+    starts = [(top + k * down, left + k * right) for k in range(count)]
+    return np.array([image[r : r + size, c : c + size] * fade for r, c in starts], np.float32)
 
 
 def _mean_along(coherence: Floats, radius: Floats, degrees: float) -> float:

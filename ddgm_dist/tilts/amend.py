@@ -34,7 +34,8 @@ def amend_series(series: TiltSeries, meta: TiltSeriesMeta) -> None:
     Raises
     ------
     InputError
-        The metadata cannot be those of the series, or another process writes to it.
+        The metadata cannot be those of the series, it was replaced meanwhile, or another process writes
+        to it.
     StorageError
         The attribute cannot be written; then it is as it was.
     """
@@ -46,6 +47,10 @@ def amend_series(series: TiltSeries, meta: TiltSeriesMeta) -> None:
         attribute: Any = group.attrs.asdict().get(ATTRIBUTE)
         if not isinstance(attribute, dict):
             raise InputError("tilts", series.path, f"has lost its attribute {ATTRIBUTE!r}")
+        if str(attribute.get("id", "")) != series.identity:
+            raise InputError(
+                "tilts", series.path, "has been replaced by another series", "run it again"
+            )
         values = dump_meta(meta)
         changed = {key: values[key] for key in _GEOMETRY if key in values}
         lease.check()

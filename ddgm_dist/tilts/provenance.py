@@ -60,7 +60,7 @@ class ViewRecord:
     hot
         Hot pixels that were imputed.
     floored
-        Pixels without a count, which were set to the smallest one before the logarithm.
+        Pixels of the source without a count, which are taken for half a quantum in the logarithm.
     level
         Counts of the beam without a specimen; None where no logarithm was taken.
     sigma_y

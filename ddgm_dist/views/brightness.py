@@ -71,9 +71,12 @@ class Levels:
         return bool(even and self.image[view] < 0.1 * self.usual_image[view])
 
     def brighter(self, view: int) -> float:
-        """Factor by which the level exceeds the usual one; 0 where levels are no brightness."""
+        """Factor by which the level exceeds the usual one; 0 where levels are no brightness.
+
+        Levels that are small beside how much the views vary, as those of normalised views, are none.
+        """
         usual = float(self.usual_level[view])
-        return float(self.level[view]) / usual if usual > 0 else 0.0
+        return float(self.level[view]) / usual if usual > 0.5 * self.usual_spread[view] else 0.0
 
 
 def is_constant(view: ViewStatistics) -> bool:

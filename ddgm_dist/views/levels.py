@@ -31,6 +31,10 @@ _VARIES, _STEADY = 0.25, 0.02
 _SURE = 2.0
 # A drift counts if it leaves so small a share of the scatter.
 _BETTER = 0.6
+# Means scatter by this much where the beam is steady: each view shows another part of the specimen.
+_UNSTEADY = 0.02
+# Degrees of the polynomial that follows what the specimen does to the mean.
+_MOST_DEGREE, _VIEWS_A_DEGREE = 5, 6
 
 
 @dataclass(frozen=True)
@@ -194,12 +198,30 @@ def _cosine(log_mean: Floats, angles: Floats, log_exposure: Floats, rank: Floats
             "no vacuum is seen, and the mean does not fall with the tilt as that of a slab",
             hint + "; do these views hold line integrals already?",
         )
-    gains, scatter, outliers = _gains(law.residuals)
+    gains, scatter, outliers = _gains(law.residuals - _smooth(law.residuals, angles))
+    if scatter < _UNSTEADY:
+        gains = np.zeros_like(gains)
     common, thickness, error = law.log_level, law.thickness, law.error
     gains = gains + drift
     return _levels(
         common, gains, log_exposure, "cosine", thickness, error, scatter, outliers, law.offset_deg
     )
+
+
+def _smooth(residuals: Floats, angles: Floats) -> Floats:
+    """The part of the residuals that changes slowly with the tilt.
+
+    It is the specimen's, whose density is not the same everywhere: a beam does not know the angle. A
+    polynomial has one degree for each `_VIEWS_A_DEGREE` views, and five at most.
+    """
+    known = np.isfinite(residuals)
+    degree = min(_MOST_DEGREE, int(known.sum()) // _VIEWS_A_DEGREE)
+    if degree < 1:
+        return np.zeros_like(residuals)
+    at = angles / max(1.0, float(np.abs(angles).max()))
+    basis = np.stack([at**k for k in range(degree + 1)], axis=1)
+    found, _ = robust_fit(basis[known], residuals[known])
+    return np.asarray(basis @ found, dtype=np.float64)
 
 
 def _without_drift(

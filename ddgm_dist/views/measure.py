@@ -29,7 +29,9 @@ Floats = NDArray[np.float32]
 Read = Callable[[slice, slice], Floats]
 
 
-def measure_view(read: Read, shape: tuple[int, int], *, despike: bool = True) -> ViewStatistics:
+def measure_view(
+    read: Read, shape: tuple[int, int], *, despike: bool = True, dark: float = 0.0
+) -> ViewStatistics:
     """Measure one view.
 
     At most 16 M pixels of the view (and some rows more) are held at a time. A view of at most that size
@@ -43,6 +45,8 @@ def measure_view(read: Read, shape: tuple[int, int], *, despike: bool = True) ->
         Rows and columns of the view.
     despike
         Whether hot pixels are searched for.
+    dark
+        Value without a beam; pixels that are not above it have no count.
 
     Returns
     -------
@@ -70,7 +74,7 @@ def measure_view(read: Read, shape: tuple[int, int], *, despike: bool = True) ->
     threshold = None
     if despike:
         threshold = estimate_threshold([rows_of(rows) for rows in _strips(height)])
-    found = _Pass(shape, threshold)
+    found = _Pass(shape, threshold, dark)
     reach = MARGIN if threshold is not None else 0
     for band in _runs(0, height, found.block, max(1, _BAND // width)):
         first, stop = max(0, band.start - reach), min(height, band.stop + reach)
@@ -111,7 +115,8 @@ def _runs(start: int, stop: int, multiple: int, most: int) -> Iterator[slice]:
 class _Pass:
     """One pass over a view's rows, from top to bottom in parts that begin at multiples of ``block``."""
 
-    def __init__(self, shape: tuple[int, int], threshold: float | None) -> None:
+    def __init__(self, shape: tuple[int, int], threshold: float | None, dark: float) -> None:
+        self._dark = dark
         height, width = shape
         self._shape, self._threshold = shape, threshold
         self.block = max(1, math.ceil(max(shape) / THUMBNAIL))
@@ -160,7 +165,7 @@ class _Pass:
         if high == self._high:
             self._at_high += int((values == np.float32(high)).sum())
         self._low = min(self._low, float(values.min()))
-        self._zeros += int((values <= 0).sum())
+        self._zeros += int((values <= self._dark).sum())
 
     def _add_sample(self, start: int, part: Floats) -> None:
         every = self._every

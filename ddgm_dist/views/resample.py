@@ -21,7 +21,7 @@ from scipy import ndimage
 from ddgm_dist.errors import InputError
 from ddgm_dist.views.affine import Affine
 
-__all__ = ["TILE", "Read", "covers", "moves_pixels", "resample"]
+__all__ = ["TILE", "Read", "covers", "moves_pixels", "resample", "share_inside"]
 
 # Edge of the output's tiles, pixels; callers that cut at its multiples compute nothing twice.
 TILE = 512
@@ -147,6 +147,21 @@ def covers(affine: Affine, in_shape: tuple[int, int], out_shape: tuple[int, int]
     corners = _Inverse.of(affine, in_shape, out_shape).corners(*whole)
     last = np.array(in_shape)[:, None] - 1
     return bool((corners >= -_SAME).all() and (corners <= last + _SAME).all())
+
+
+def share_inside(
+    affine: Affine,
+    in_shape: tuple[int, int],
+    out_shape: tuple[int, int],
+    part: tuple[slice, slice],
+) -> float:
+    """Share of a part of the output that lies within the input, from a grid of 33 by 33 points."""
+    rows, columns = (np.linspace(p.start, p.stop - 1, 33) for p in part)
+    points = np.stack([a.ravel() for a in np.meshgrid(rows, columns, indexing="ij")])
+    inverse = _Inverse.of(affine, in_shape, out_shape)
+    at = inverse.matrix @ points + inverse.offset[:, None]
+    last = np.array(in_shape)[:, None] - 1
+    return float(((at >= -_SAME) & (at <= last + _SAME)).all(axis=0).mean())
 
 
 def _checked(part: slice, size: int) -> slice:

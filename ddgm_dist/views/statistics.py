@@ -29,7 +29,7 @@ class ViewStatistics:
     nonfinite
         Pixels that are NaN or infinite.
     zeros
-        Pixels that are exactly 0 or below.
+        Pixels that are not above the value without a beam.
     at_high
         Share of the pixels that have the largest value.
     threshold

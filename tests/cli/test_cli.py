@@ -13,8 +13,10 @@ import pytest
 from PIL import Image
 from typer.main import get_command
 
+from ddgm_dist.alignment.judge import Check
 from ddgm_dist.cli import main
 from ddgm_dist.cli.app import create_app
+from ddgm_dist.cli.exit_codes import NOT_EXPLAINED
 from ddgm_dist.errors import DdgmError, InputError, PlanError, StorageError
 from ddgm_dist.tilts.metadata import TiltSeriesMeta
 from ddgm_dist.tilts.provenance import LeftOut, Provenance
@@ -396,3 +398,34 @@ def test_a_wrong_command_line_is_one_line(
     line = one_line(capsys)
     assert line.startswith("error: ")
     assert named in line
+
+
+GOOD = Check(axis_deg=0.4, shifts_px=((0.0, 0.1),), shift_rms_px=0.07, alike=0.9)
+BAD = Check(findings=("views are shifted",), shifts_found=True, applied=True)
+
+
+def test_check(replace: Replace, capsys: pytest.CaptureFixture[str]) -> None:
+    got = replace("alignment.check", "check", GOOD)
+    assert call("check t.zarr") == 0
+    assert got == {"tilts": Path("t.zarr"), "apply": False, "progress": True}
+    shown = capsys.readouterr().out
+    assert "0.4 degrees from the vertical" in shown
+    assert "axis offset     not clear" in shown
+    assert "nothing looks wrong" in shown
+    assert call("check t.zarr --strict --apply") == 0
+    assert got["apply"] is True
+    assert "nothing is written" in capsys.readouterr().out
+
+
+def test_check_warns(replace: Replace, capsys: pytest.CaptureFixture[str]) -> None:
+    replace("alignment.check", "check", BAD)
+    assert call("check t.zarr --apply") == 0
+    shown = capsys.readouterr().out
+    assert "warning: views are shifted" in shown
+    assert "are written" in shown
+    assert call("check t.zarr --strict") == NOT_EXPLAINED
+    capsys.readouterr()
+    assert call("check t.zarr --json") == 0
+    values = json.loads(capsys.readouterr().out)
+    assert values["good"] is False
+    assert values["findings"] == ["views are shifted"]
