@@ -71,11 +71,13 @@ def expect(problem: Problem, series: TiltSeries) -> tuple[Fit | None, str | None
     StorageError
         Pixels that are read are damaged or missing.
     """
-    found = _look(problem, series, [_FEW_STEPS, _STEPS])
+    found = _look(problem, series)
     if found is None:
         return None, None
     fit = Fit.judge(found.sums, problem.intensity, found.rows / problem.geometry.rows, _LIMITS)
-    return fit, _compare(problem, found.volumes)
+    # What contradicts the geometry is smeared, and has no detail of the specimen.
+    sound = fit is not None and fit.explained
+    return fit, _compare(problem, found.volumes) if sound else None
 
 
 def warn_of_prior(problem: Problem, series: TiltSeries) -> None:
@@ -83,8 +85,7 @@ def warn_of_prior(problem: Problem, series: TiltSeries) -> None:
     if _trained(problem) is None:
         return
     with contextlib.suppress(StorageError):  # the run reads the same, and says more
-        found = _look(problem, series, [_FEW_STEPS])
-        unlike = None if found is None else _compare(problem, found.volumes)
+        unlike = expect(problem, series)[1]
         if unlike is not None:
             log.warning("%s: %s", series.path, unlike)
 
@@ -114,8 +115,8 @@ class _Look:
     rows: int
 
 
-def _look(problem: Problem, series: TiltSeries, steps: list[int]) -> _Look | None:
-    """Fit a few rows by so many steps each; None where that would take more than seconds."""
+def _look(problem: Problem, series: TiltSeries) -> _Look | None:
+    """Fit a few rows by few and by more steps; None where that would take more than seconds."""
     geometry, part = _cropped(problem.geometry)
     width = geometry.domain[1] - geometry.domain[0]
     if (period(geometry, width) // 2 + 1) * geometry.tilts * geometry.thickness > _MOST:
@@ -130,11 +131,11 @@ def _look(problem: Problem, series: TiltSeries, steps: list[int]) -> _Look | Non
             series, problem.geometry, problem.intensity, row, stop, part, screen=problem.screen
         )
         data = operator.prepare(projections, valid)
-        for count, (_, estimate) in enumerate(cgls(operator, data, steps, start=vacuum), 1):
-            if count == 1:
-                first = -operator.columns[0]
+        first = -operator.columns[0]
+        for count, estimate in cgls(operator, data, [_FEW_STEPS, _STEPS], start=vacuum):
+            if count == _FEW_STEPS:
                 volumes.append(estimate[:, :, first : first + geometry.field].numpy().copy())
-            if count == len(steps):
+            else:
                 sums += sums_of_block(operator, estimate, data)
         seen += stop - row
     return _Look(sums, volumes, seen)
