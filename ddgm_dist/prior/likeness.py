@@ -1,8 +1,8 @@
 """Polarity and pixel size of an image, against those of the images that a denoiser was trained on.
 
-Skewness of the grey levels says little of polarity, for large structures dominate it. Membranes are thin.
-So the skewness of fine detail is used, which is negative where they are dark. The pixel size shows in the
-power of fine detail against that of coarse detail, in octaves of width (differences of Gaussians).
+Skewness of the grey levels says little of polarity, for large structures dominate it. Membranes are
+thin. So the skewness of fine detail is used, which is negative where they are dark. The pixel size shows
+in the power of fine detail against that of coarse detail, by octaves of width.
 """
 
 from __future__ import annotations
