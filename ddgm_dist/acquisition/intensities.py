@@ -381,6 +381,7 @@ def _small(reference: Reference | None, block: int, shape: tuple[int, ...]) -> f
         return 0.0
     if not isinstance(reference.value, np.ndarray):
         return reference.value
-    rows, columns = shape
-    cut = reference.value[: rows * block, : columns * block].astype(np.float64)
-    return np.asarray(cut.reshape(rows, block, columns, block).mean(axis=(1, 3)))
+    (height, width), (rows, columns) = reference.value.shape, shape
+    tall, wide = min(block, height), min(block, width)
+    cut = reference.value[: rows * tall, : columns * wide].astype(np.float64)
+    return np.asarray(cut.reshape(rows, tall, columns, wide).mean(axis=(1, 3)))

@@ -162,3 +162,50 @@ def test_binned_sizes_are_those_of_the_store(tmp_path):
     # 40 rows are 13 of three and one that is left over: the middle lies a sixth of a pixel farther.
     odd = ingest(tmp_path / "s.npz", tmp_path / "u.zarr", bin=3)
     np.testing.assert_allclose(odd.meta.shifts_px[0], (4 / 3 + 1 / 6, 4 / 3))
+
+
+def test_fields_of_images_that_are_lower_than_a_block(tmp_path):
+    """A detector of two rows and many columns, as some beamlines keep."""
+    r = np.random.default_rng(0)
+    angles = np.arange(-60.0, 61, 6)
+    lines = 0.5 / np.cos(np.deg2rad(angles))[:, None, None] * np.ones((1, 2, 640))
+    np.save(tmp_path / "s.npy", (r.poisson(5000 * np.exp(-lines)) + 100).astype(np.uint16))
+    np.save(tmp_path / "dark.npy", np.full((2, 640), 100.0))
+    np.save(tmp_path / "flat.npy", np.full((2, 640), 5100.0))
+    fields = {"dark": tmp_path / "dark.npy", "flat": tmp_path / "flat.npy"}
+    series = ingest(tmp_path / "s.npy", tmp_path / "t.zarr", angles=angles.tolist(), **fields)
+    assert apart(series, lines) < 0.06
+
+
+def test_pixels_without_a_count_are_half_of_one_and_named(tmp_path, caplog):
+    r = np.random.default_rng(0)
+    angles = np.arange(-60.0, 61, 6)
+    lines = 0.5 / np.cos(np.deg2rad(angles))[:, None, None] * np.ones((1, 64, 64))
+    np.save(tmp_path / "s.npy", r.poisson(4 * np.exp(-lines)).astype(np.int16) + 50)
+    options = {"angles": angles.tolist(), "counts": 4.0, "dark": 50.0}
+    series = ingest(tmp_path / "s.npy", tmp_path / "t.zarr", **options)
+    assert "have no count" in caplog.text
+    assert "--bin" in caplog.text
+    floored = [view.floored for view in series.meta.provenance.views]
+    empty = [(image == 50).sum() for image in np.load(tmp_path / "s.npy")]
+    assert floored == empty
+    assert float(np.nanmax(series.read(ALL))) == pytest.approx(np.log(4 / 0.5), rel=0.2)
+    binned = ingest(tmp_path / "s.npy", tmp_path / "b.zarr", bin=8, **options)
+    assert abs(float(np.nanmean(binned.read(ALL))) - lines.mean()) < 0.05
+
+
+@pytest.mark.parametrize(
+    ("level", "says"), [(100.0, "brighter than the beam"), (1e8, "hardly any")]
+)
+def test_a_beam_that_the_values_contradict_is_warned_of(tmp_path, caplog, level, says):
+    path, _ = counts(tmp_path)
+    ingest(path, tmp_path / "t.zarr", counts=level)
+    assert says in caplog.text
+
+
+def test_a_flat_field_must_be_above_the_dark_one(tmp_path):
+    path, _ = counts(tmp_path)
+    with pytest.raises(InputError, match="nowhere above the dark field"):
+        ingest(path, tmp_path / "t.zarr", flat=0.0)
+    with pytest.raises(InputError, match="give one of them"):
+        ingest(path, tmp_path / "t.zarr", flat=500.0, counts=BEAM)
