@@ -383,4 +383,6 @@ def _small(reference: Reference | None, block: int, shape: tuple[int, ...]) -> f
         return reference.value
     rows, columns = shape
     cut = reference.value[: rows * block, : columns * block].astype(np.float64)
-    return np.asarray(cut.reshape(rows, block, columns, block).mean(axis=(1, 3)))
+    # A view may be smaller than a block.
+    high, wide = min(block, cut.shape[0]), min(block, cut.shape[1])
+    return np.asarray(cut.reshape(rows, high, columns, wide).mean(axis=(1, 3)))
