@@ -218,8 +218,38 @@ def _mdoc(path: Path) -> Source:
         pixel_size_nm=mdoc.pixel_size_nm,
         pixel_from=path.name,
         mdoc=mdoc,
+        companions=_of_single_images(find_companions(_stack_of(path))),
         files=(path, *files),
         images=tuple(files),
+    )
+
+
+def _stack_of(mdoc: Path) -> Path:
+    """The stack that an mdoc would describe."""
+    name = mdoc.name.removesuffix(mdoc.suffix)
+    return mdoc.with_name(name if Path(name).suffix in STACK_SUFFIXES else f"{name}.mrc")
+
+
+def _of_single_images(found: Companions) -> Companions:
+    """Files beside single images: what goes by the order of a stack is of no use."""
+    ordered = (found.tlt, found.rawtlt, found.xtilt, found.tilt_command, found.newstack_command)
+    other = tuple(path for path in ordered if path is not None)
+    return Companions(found.base, xf=found.xf, aln=found.aln, other=(*other, *found.other))
+
+
+def _within(folder: Path) -> Companions:
+    """Files about geometry in a folder of images."""
+
+    def all_of(*suffixes: str) -> list[Path]:
+        return [f for f in sorted(folder.iterdir()) if f.suffix.lower() in suffixes]
+
+    xf, aln = all_of(".xf"), all_of(".aln")
+    other = [*xf[1:], *aln[1:], *all_of(".tlt", ".rawtlt", ".xtilt", ".mdoc", ".com")]
+    return Companions(
+        folder.name,
+        xf=xf[0] if xf else None,
+        aln=aln[0] if aln else None,
+        other=tuple(other),
     )
 
 
@@ -232,6 +262,7 @@ def _images(folder: Path) -> Source:
         by_view=True,
         angles_deg=angles_in_names(stack.files),
         angles_from="names of the images",
+        companions=_within(folder),
         files=tuple(stack.files),
         images=tuple(stack.files),
     )
@@ -257,6 +288,13 @@ def _with_companions(source: Source, path: Path) -> Source:
     companions = find_companions(path)
     mdoc = None if companions.mdoc is None else read_mdoc(companions.mdoc)
     return replace(source, companions=companions, mdoc=mdoc)
+
+
+def _beside(path: Path) -> tuple[tuple[str, str], ...]:
+    """Files that would align a stack of this name, and why they do not."""
+    found = find_companions(path)
+    why = "it is read beside MRC, TIFF and .npy stacks only: see --xf and --angles"
+    return tuple((file.name, why) for file in found.files if file.stem.startswith(path.stem))
 
 
 def _npz(path: Path, dataset: str | None) -> Source:
@@ -297,6 +335,7 @@ def _hdf5(path: Path, dataset: str | None, *, angles: bool) -> Source:
         flat=found.flats,
         files=(path,),
         notes=found.notes,
+        unused=_beside(path),
     )
 
 

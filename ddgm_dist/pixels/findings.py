@@ -18,7 +18,9 @@ __all__ = [
     "left_out",
 ]
 
-Kind = Literal["hot-pixels", "blank-views", "blank-rows", "filled-edges", "constant", "left-out"]
+Kind = Literal[
+    "hot-pixels", "blank-views", "blank-rows", "filled-edges", "constant", "left-out", "prior"
+]
 # Places that a line names.
 _SHOWN = 3
 

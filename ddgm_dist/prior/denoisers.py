@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from ddgm_dist.errors import InputError
+from ddgm_dist.prior.likeness import Likeness
 from ddgm_dist.prior.precision import Precision, arithmetic
 from ddgm_dist.prior.unet import UNet
 from ddgm_dist.prior.users_code import passes, raised
@@ -152,6 +153,8 @@ class LoadedDenoiser:
     activation
         Bytes per voxel that a call holds. That of a user's function is unknown, and taken as that of
         a few float32 images.
+    likeness
+        Statistics of the images that it was trained on; None where its recipe has none.
     """
 
     denoiser: UNetDenoiser | FunctionDenoiser
@@ -159,6 +162,7 @@ class LoadedDenoiser:
     sigma_range: tuple[float, float]
     reach: int
     activation: float = 64.0
+    likeness: Likeness | None = None
 
 
 # Networks that `shared_denoiser` keeps; the last two used: one on the CPU and one on a GPU.
@@ -248,6 +252,7 @@ def _network(path: Path, device: torch.device | str, precision: Precision) -> Lo
         weights.sigma_range,
         weights.net.reach,
         weights.net.spec.activation(arithmetic(precision, device).itemsize),
+        Likeness.from_dict(weights.recipe.get("statistics")),
     )
 
 

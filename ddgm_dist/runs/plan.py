@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -10,6 +11,7 @@ from typing import Any
 
 from ddgm_dist.operators.slab.basis import period
 from ddgm_dist.paths.locate import locate
+from ddgm_dist.pixels.findings import Finding
 from ddgm_dist.planning.config import Config, PlanConfig, parse_config
 from ddgm_dist.planning.make_plan import make_plan
 from ddgm_dist.planning.plan import Plan
@@ -18,11 +20,13 @@ from ddgm_dist.planning.tiling import widest_read
 from ddgm_dist.prior.denoisers import shared_denoiser
 from ddgm_dist.runs.build_problem import build_problem
 from ddgm_dist.runs.calibrate import estimate_runtime
-from ddgm_dist.runs.expected_fit import expect_fit
+from ddgm_dist.runs.expected_fit import expect
 from ddgm_dist.tile.host import available_memory
 from ddgm_dist.tilts.series import TiltSeries
 
 __all__ = ["plan", "plan_problem"]
+
+log = logging.getLogger("ddgm_dist")
 
 
 def plan(
@@ -77,11 +81,16 @@ def plan(
     if calibrate and memory is None and (free := available_memory()) is not None:
         memory = free // (workers or 1)  # as a run here would have it
     found = plan_problem(problem, series, resolved, memory, workers=workers)
+    fit, unlike = expect(problem, series) if check_fit else (None, None)
+    findings = built.findings
+    if unlike is not None:
+        log.warning("%s: %s", series.path, unlike)
+        findings = (*findings, Finding("prior", 1, (), unlike))
     found = replace(
         found,
-        findings=built.findings,
+        findings=findings,
         intensity=problem.intensity,
-        expected_fit=expect_fit(problem, series) if check_fit else None,
+        expected_fit=fit,
     )
     if not calibrate:
         return found

@@ -29,6 +29,7 @@ from ddgm_dist.records.result import What, open_result
 from ddgm_dist.runs.build_problem import build_problem, keep_record
 from ddgm_dist.runs.choose_engine import check_engine, choose_engine, goes_to_ray, joined
 from ddgm_dist.runs.event_log import EventLog
+from ddgm_dist.runs.expected_fit import warn_of_prior
 from ddgm_dist.runs.output import Output
 from ddgm_dist.runs.plan import plan_problem
 from ddgm_dist.runs.progress import Bar
@@ -235,6 +236,7 @@ def reconstruct(
             tally, left = Tally.begin(problem, how, done), how.units - len(done)
             if left:
                 _announce(why + runner.announce(left), progress)
+                warn_of_prior(problem, series)
                 output.reopen()
                 _compute(runner, job, done, output, tally, progress)
             result = Result(

@@ -20,6 +20,8 @@ __all__ = ["PLANES", "PatchSampler", "drawable_planes"]
 PLANES = {"yx": 0, "zx": 1, "zy": 2}
 
 _ZOOM = 1.6
+# Sections and rows of a part that statistics are taken from, and parts of each volume.
+_PART, _PARTS = (32, 32), 5
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,15 @@ class PatchSampler:
         """Mean and standard deviation of each volume, in its own unit."""
         moments: list[tuple[float, float]] = self.__dict__["_moments"]
         return moments
+
+    def parts(self) -> list[NDArray[np.generic]]:
+        """Some sections of each volume, of a few million voxels."""
+        found = []
+        for volume in self.volumes:
+            thick, rows = min(_PART[0], volume.shape[0]), max(1, volume.shape[1] // _PART[1])
+            starts = np.unique(np.linspace(0, volume.shape[0] - thick, _PARTS).astype(int))
+            found += [volume[int(z) : int(z) + thick, ::rows] for z in starts]
+        return found
 
     def _drawable(self, volume: NDArray[np.generic]) -> list[int]:
         if volume.ndim != 3:

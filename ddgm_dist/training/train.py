@@ -16,6 +16,7 @@ from ddgm_dist.errors import InputError
 from ddgm_dist.paths.locate import locate, place_of
 from ddgm_dist.paths.overlap import refuse_overlap
 from ddgm_dist.paths.place import Place
+from ddgm_dist.prior.likeness import Likeness, measure_likeness
 from ddgm_dist.prior.unet import UNet, UNetSpec
 from ddgm_dist.prior.weights import load_weights, save_weights
 from ddgm_dist.training.curve import draw_curve
@@ -179,7 +180,15 @@ def train(
             on_step=on_step,
         )
     result = write_trained(
-        target, net, history, options, data, attribution, patch=patch, validation_description=judged
+        target,
+        net,
+        history,
+        options,
+        data,
+        attribution,
+        patch=patch,
+        validation_description=judged,
+        likeness=measure_likeness(sampler.parts()),
     )
     checkpoint.unlink()
     sidecar_of(checkpoint).unlink()
@@ -196,6 +205,7 @@ def write_trained(
     *,
     patch: int = 128,
     validation_description: Sequence[dict[str, Any]] = (),
+    likeness: Likeness | None = None,
 ) -> TrainingResult:
     """Write weights, recipe and training curve of a trained network.
 
@@ -207,6 +217,8 @@ def write_trained(
         The network (the average that training keeps), its history and options, edge of a patch.
     data_description, validation_description
         Results of `describe_data`.
+    likeness
+        Statistics of the images, by which a run is warned of data that are unlike them.
     attribution
         Source of the images.
 
@@ -229,6 +241,7 @@ def write_trained(
         "normalisation": "each volume to zero mean and unit standard deviation",
         "attribution": attribution,
         **training_request(net.spec, options, patch, data, judged),
+        "statistics": None if likeness is None else likeness.to_dict(),
         "training": {
             "parameters": sum(p.numel() for p in net.parameters()),
             "steps": history.step,

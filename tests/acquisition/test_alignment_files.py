@@ -238,3 +238,97 @@ def test_a_folder_that_etomo_works_in(tmp_path):
     tilt_command(tmp_path, "THICKNESS 40")
     series = ingest(tmp_path, tmp_path.with_name(f"{tmp_path.name}.zarr"))
     assert series.meta.thickness_px == 40
+
+
+def test_files_beside_a_link_belong_to_it(tmp_path):
+    (tmp_path / "archive").mkdir()
+    (tmp_path / "work").mkdir()
+    path, data = stack(tmp_path / "archive", "20240101.mrc")
+    angles_file(tmp_path / "archive", "20240101.tlt", ANGLES[::-1])
+    (tmp_path / "work/ts.mrc").symlink_to(path)
+    angles_file(tmp_path / "work")
+    xf_file(tmp_path / "work", [QUARTER] * 7)
+    series = ingest(tmp_path / "work/ts.mrc", tmp_path / "t.zarr")
+    assert series.meta.angles_deg == ANGLES
+    np.testing.assert_array_equal(series.read(ALL), data.transpose(0, 2, 1)[:, ::-1])
+
+
+def test_the_command_of_another_stack_with_a_longer_name_is_not_used(tmp_path):
+    path, _ = stack(tmp_path)
+    angles_file(tmp_path)
+    tilt_command(tmp_path, "THICKNESS 40", "EXCLUDELIST 1")
+    text = (tmp_path / "tilt.com").read_text().replace("ts_ali", "ts_2_ali")
+    (tmp_path / "tilt.com").write_text(text)
+    assert ingest(path, tmp_path / "t.zarr").shape == SHAPE
+
+
+def test_aretomo_and_the_tilt_command_do_not_add_up(tmp_path):
+    path, _ = stack(tmp_path)
+    aln_file(tmp_path)
+    tilt_command(tmp_path, "OFFSET 1.0", "EXCLUDELIST 1")
+    series = ingest(path, tmp_path / "t.zarr", thickness=9)
+    assert series.meta.angles_deg == tuple(a + 1 for i, a in enumerate(ANGLES) if i != 2)
+    assert "ts.aln" in unused(series)["tilt.com"]
+
+
+def test_an_alignment_of_larger_images_is_scaled_or_refused(tmp_path):
+    path, _ = stack(tmp_path)
+    aln_file(tmp_path)
+    text = (tmp_path / "ts.aln").read_text()
+    (tmp_path / "ts.aln").write_text(text.replace("RawSize = 24 20", "RawSize = 48 40"))
+    halved = ingest(path, tmp_path / "h.zarr").read(ALL)
+    rows = [
+        line.replace(" 2.000 ", " 1.000 ").replace(" -1.000 ", " -0.500 ")
+        for line in text.split("\n")
+    ]
+    (tmp_path / "ts.aln").write_text("\n".join(rows))
+    np.testing.assert_array_equal(halved, ingest(path, tmp_path / "s.zarr").read(ALL))
+    (tmp_path / "ts.aln").write_text(text.replace("RawSize = 24 20", "RawSize = 30 20"))
+    with pytest.raises(InputError, match="about images of 20 x 30 pixels"):
+        ingest(path, tmp_path / "t.zarr")
+
+
+def test_the_tilt_command_names_its_file_of_angles(tmp_path):
+    path, _ = stack(tmp_path)
+    angles_file(tmp_path)
+    angles_file(tmp_path, "other.tlt", tuple(a + 1 for a in ANGLES))
+    tilt_command(tmp_path, "TILTFILE other.tlt", "XTILTFILE other.xtilt")
+    series = ingest(path, tmp_path / "t.zarr")
+    assert series.meta.angles_deg == tuple(a + 1 for a in ANGLES)
+    assert any("other.xtilt" in line for line in series.meta.provenance.warnings)
+
+
+def test_an_aligned_part_of_the_images_has_its_axis_off_the_middle(tmp_path):
+    path, _ = stack(tmp_path, "ts_ali.mrc")
+    angles_file(tmp_path)
+    tilt_command(tmp_path, "FULLIMAGE 64 20", "SUBSETSTART 10 0")
+    series = ingest(path, tmp_path / "t.zarr")
+    # The axis is at column 32 - 10 of the part, whose middle is at 12.
+    assert series.meta.shifts_px == ((0.0, 10.0),) * 7
+
+
+def test_transforms_beside_single_images_are_not_guessed_at(tmp_path):
+    frames = []
+    for i, a in enumerate(ANGLES):
+        stack(tmp_path, f"f_{i}.mrc", shape=(1, 20, 24), seed=i)
+        frames.append(f"[FrameSet = {i}]\nTiltAngle = {a}\nSubFramePath = X:\\day\\f_{i}.mrc\n\n")
+    (tmp_path / "ts.mdoc").write_text("PixelSpacing = 12.0\n\n" + "".join(frames))
+    xf_file(tmp_path, [QUARTER] * 7)
+    with pytest.raises(InputError, match=r"ts\.xf: lies with single images"):
+        ingest(tmp_path / "ts.mdoc", tmp_path / "t.zarr")
+    assert ingest(tmp_path / "ts.mdoc", tmp_path / "t.zarr", xf="none").shape == SHAPE
+    given = ingest(tmp_path / "ts.mdoc", tmp_path / "u.zarr", xf=tmp_path / "ts.xf")
+    assert given.shape == (7, 24, 20)
+
+
+def test_views_beyond_the_stored_images_are_left_out(tmp_path):
+    path, _ = stack(tmp_path)
+    angles_file(tmp_path)
+    far = (1.0, 0.0, 0.0, 1.0, 500.0, 0.0)
+    still = (1.0, 0.0, 0.0, 1.0, 0.0, 0.0)
+    xf_file(tmp_path, [still] * 6 + [far])
+    series = ingest(path, tmp_path / "t.zarr")
+    assert [v.view for v in series.meta.provenance.left_out] == [7]
+    xf_file(tmp_path, [far] * 7)
+    with pytest.raises(InputError, match="no aligned image shows"):
+        ingest(path, tmp_path / "u.zarr")

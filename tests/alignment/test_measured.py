@@ -30,7 +30,7 @@ def test_an_aligned_needle_is_quiet(whole_needle):
 
 def test_the_shifts_of_a_raw_needle_are_found(whole_needle):
     views = whole_needle["raw"].transpose(0, 2, 1).astype(float) - 860
-    found = judged(views[:, 96:160], whole_needle["angles_deg"])
+    found = judged(views[:, 64:192], whole_needle["angles_deg"])
     assert found.shifts_found
     # The source's alignment moves views back, by (u, y).
     stated = -whole_needle["shifts_yx_px"][:, ::-1]

@@ -8,13 +8,15 @@ import numpy as np
 import pytest
 
 from ddgm_dist.cli import main
+from ddgm_dist.core.box import Box
 from ddgm_dist.paths.locate import locate
 from ddgm_dist.planning.config import parse_config
 from ddgm_dist.records.fit import Fit
 from ddgm_dist.runs import expected_fit
 from ddgm_dist.runs.build_problem import build_problem
-from ddgm_dist.runs.expected_fit import expect_fit
+from ddgm_dist.runs.expected_fit import expect_fit, warn_of_prior
 from ddgm_dist.runs.plan import plan
+from ddgm_dist.simulation.phantom import TissuePhantom
 from ddgm_dist.tilts.series import TiltSeriesMeta, write_tilt_series
 from tests.small_runs import ANGLES, project, specimen
 
@@ -122,3 +124,35 @@ def test_a_specimen_in_vacuum_is_taken_whole(
     assert found is not None
     assert found.explained
     assert found.misfit < 0.05
+
+
+@pytest.mark.parametrize("inverted", [False, True])
+def test_inverted_contrast_is_warned_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, inverted: bool
+) -> None:
+    wide, angles = 440, tuple(range(-60, 61, 5))
+    volume = TissuePhantom((24, 16, wide)).read(Box((0, 0, 0), (24, 16, wide))) / 255
+    if inverted:
+        volume = 1 - volume
+    data = project(volume.astype(np.float32), 240, angles)
+    data += np.float32(0.03 * data.std()) * np.random.default_rng(0).standard_normal(
+        data.shape
+    ).astype(np.float32)
+    path = tmp_path / "t.zarr"
+    write_tilt_series(path, data, TiltSeriesMeta(angles, thickness_px=24))
+    found = plan(path, {})
+    assert found.expected_fit is not None
+    assert found.expected_fit.explained
+    said = [f.text for f in found.findings if f.kind == "prior"]
+    assert bool(said) == inverted
+    assert ("contrast is inverted" in caplog.text) == inverted
+    caplog.clear()
+    built = build_problem(locate(path, "tilts"), parse_config({}).problem())
+    warn_of_prior(built.problem, built.series)
+    assert ("contrast is inverted" in caplog.text) == inverted
+    if inverted:
+        assert said[0] in found.describe()
+        # Views that contradict each other are the verdict's matter.
+        wrong = TiltSeriesMeta(angles[::-1][5:] + angles[::-1][:5], thickness_px=24)
+        write_tilt_series(path, data, wrong, overwrite=True)
+        assert not [f for f in plan(path, {}).findings if f.kind == "prior"]

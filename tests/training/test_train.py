@@ -70,6 +70,7 @@ def test_what_is_written(folder: Path, tmp_path: Path) -> None:
     assert data["mean"] == pytest.approx(tissue()[2:18].mean())
     assert (judged["name"], judged["dtype"], judged["shape"][0]) == ("judge.npy", "uint16", 20)
     assert recipe["attribution"] == "me"
+    assert "statistics" in recipe  # null for images that are too small
     assert recipe["options"]["patch"] == 16
     figures = recipe["training"]
     assert (figures["steps"], figures["torch"]) == (2, torch.__version__)
