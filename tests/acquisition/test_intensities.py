@@ -107,6 +107,22 @@ def test_dark_and_flat_fields_from_files(tmp_path):
         ingest(path, tmp_path / "u.zarr", **fields)
 
 
+def test_fields_of_views_that_are_lower_than_a_block(tmp_path):
+    """The small images that levels are found by have blocks of 3 x 3 pixels, and these views 2 rows."""
+    lines = np.full((5, 2, 640), 0.7)
+    lines[:, :, :100] = 0
+    lines[:, :, 300:] += 0.2 * np.sin(np.arange(340) / 9)
+    flat = BEAM * np.linspace(0.5, 1.5, 640) * np.ones((2, 1))
+    values = np.random.default_rng(0).poisson(flat * np.exp(-lines)) + 100
+    np.save(tmp_path / "s.npy", values.astype(np.float32))
+    np.save(tmp_path / "flat.npy", flat + 100)
+    np.save(tmp_path / "dark.npy", np.full((2, 640), 100.0))
+    fields = {"dark": tmp_path / "dark.npy", "flat": tmp_path / "flat.npy"}
+    angles = [-4, -2, 0, 2, 4]
+    series = ingest(tmp_path / "s.npy", tmp_path / "t.zarr", angles=angles, **fields)
+    assert np.abs(series.read(slice(None)) - lines).mean() < 0.05
+
+
 def test_the_beam_cannot_be_estimated_from_line_integrals(tmp_path):
     _, lines = counts(tmp_path)
     np.save(tmp_path / "s.npy", lines)
