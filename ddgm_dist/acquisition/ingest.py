@@ -25,10 +25,12 @@ from ddgm_dist.acquisition.options import (
 from ddgm_dist.acquisition.prepared import PreparedView, PreparedViews
 from ddgm_dist.acquisition.processes import runner
 from ddgm_dist.acquisition.select import without_faulty
+from ddgm_dist.acquisition.source_state import source_states
 from ddgm_dist.acquisition.sources import Source, open_source
 from ddgm_dist.acquisition.survey import measure_views
 from ddgm_dist.acquisition.writing import write_series
 from ddgm_dist.errors import InputError
+from ddgm_dist.paths.claim import prepare_output
 from ddgm_dist.paths.locate import locate, place_of
 from ddgm_dist.paths.overlap import refuse_overlap
 from ddgm_dist.paths.place import Place, is_url
@@ -169,6 +171,8 @@ def ingest(
         The store cannot be written.
     """
     check_store_name(out)
+    if workers is not None and not (isinstance(workers, int) and workers >= 1):
+        raise InputError("workers", workers, "must be a whole number of processes, at least 1")
     options = IngestOptions(
         angles=_file_or_numbers(angles),
         xf=_alignment_file(xf, source),
@@ -203,6 +207,8 @@ def ingest(
         origin = Path.cwd() / Path(source)  # not resolved
     found = open_source(origin, dataset, angles=angles is None)
     refuse_overlap(place, "out", [("source", file) for file in _files(found)])
+    # Writing checks it again, but only after all views have been read.
+    prepare_output(place, "out", overwrite=overwrite)
     return _Ingest(found, place, options, progress=progress).run(
         workers=workers, overwrite=overwrite
     )
@@ -216,6 +222,8 @@ class _Ingest:
     ) -> None:
         self.source, self.place, self.options = source, place, options
         self.record, self.progress = Provenance(), progress
+        # Before anything is read: a source that changes later is not mixed with what it was.
+        self._states = source_states(_read_by(source, options), source.path)
 
     def run(self, *, workers: int | None, overwrite: bool) -> TiltSeries:
         """Do all of it."""
@@ -376,14 +384,32 @@ class _Ingest:
         if wrong := disagreement(files, degrees):
             self.record.warnings.append(wrong)
 
-    def _recipe(self, layout: Layout) -> str:
-        """Digest of the source's files and of all that decides what is written."""
-        given = (self.options.angles, self.options.xf, self.options.counts)
-        fields = (self.options.dark, self.options.flat)
-        paths = [*_files(self.source), *(f for f in (*given, *fields) if isinstance(f, Path))]
-        files = [(str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in paths]
-        values = [files, self.source.path, repr(self.options), repr(layout), _VERSION]
+    def _recipe(self, layout: Layout) -> str | None:
+        """Digest of the source's files and of all that decides what is written; None if unknown.
+
+        Raises
+        ------
+        InputError
+            The source was changed meanwhile.
+        """
+        if self._states is None:
+            return None
+        states = source_states(_read_by(self.source, self.options), self.source.path)
+        if states != self._states:
+            raise InputError(
+                "source",
+                self.source.path,
+                "was changed while it was being read",
+                "wait until it is whole, then run the same command again",
+            )
+        values = [states, self.source.path, repr(self.options), repr(layout), _VERSION]
         return hashlib.sha256(json.dumps(values).encode()).hexdigest()
+
+
+def _read_by(source: Source, options: IngestOptions) -> list[Path]:
+    """All files and folders that an ingest reads; empty for an object store alone."""
+    given = (options.angles, options.xf, options.counts, options.dark, options.flat)
+    return [*_files(source), *(f for f in given if isinstance(f, Path))]
 
 
 def _files(source: Source) -> list[Path]:

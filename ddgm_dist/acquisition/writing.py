@@ -66,7 +66,7 @@ def write_series(
     *,
     dtype: DTypeLike,
     overwrite: bool,
-    recipe: str,
+    recipe: str | None,
     workers: int = 1,
     run: Runner | None = None,
     report: Report | None = None,
@@ -87,7 +87,8 @@ def write_series(
         Replace a store that is there, when the new one is whole.
     recipe
         Text that says where the pixels come from and how they are computed. An unfinished store of the
-        same text is resumed, one of another text is deleted.
+        same text is resumed, one of another text is deleted. None if that is unknown: then nothing
+        is resumed, and an interrupted writer leaves nothing.
     workers
         Number of processes, each of which uses one core; 1 for this process.
     run
@@ -137,7 +138,12 @@ class _Series:
     """The series that is to be written, divided into blocks."""
 
     def __init__(
-        self, place: Place, views: Views, meta: TiltSeriesMeta, dtype: np.dtype[Any], recipe: str
+        self,
+        place: Place,
+        views: Views,
+        meta: TiltSeriesMeta,
+        dtype: np.dtype[Any],
+        recipe: str | None,
     ) -> None:
         self.place, self.views, self.meta, self.dtype = place, views, meta, dtype
         tilts, height, width = (int(extent) for extent in views.shape)
@@ -150,17 +156,19 @@ class _Series:
         self.by_view = views.by_view and len(self.strips) > 1
         rows = self.strips[0][0][1]
         self._rows = rows.stop - rows.start
+        self._known = recipe is not None
         details = [_VERSION, self.shape, str(dtype), self.by_view, self._rows]
         self._recipe = json.dumps([recipe, *details])
 
     def begin(self, *, overwrite: bool) -> tuple[TiltSeriesWriter, Receipts]:
         """Make the store, or open the one that an interrupted writer left."""
         local = isinstance(self.place, Path)
+        kept = local and self._known
         resumed = False
 
         def resume(left: Place) -> bool:
             nonlocal resumed
-            found = Receipts(left, self._recipe, local).are_of(self._recipe)
+            found = Receipts(left, self._recipe, kept).are_of(self._recipe)
             if found is False:
                 _log.warning(
                     "%s: what an interrupted writer left is of another source or of other options, "
@@ -176,16 +184,17 @@ class _Series:
             self.meta,
             dtype=self.dtype,
             overwrite=overwrite,
-            resume=resume if local else None,
+            resume=resume if kept else None,
         )
         if not local:
             _log.info(
                 "%s: in an object store a writer that is interrupted cannot be resumed", self.place
             )
-        receipts = Receipts(writer.work, self._recipe, local)
+        receipts = Receipts(writer.work, self._recipe, kept)
         try:
             if local and not resumed:
                 self._refuse_full()
+            if kept and not resumed:
                 receipts.begin()
         except BaseException:
             writer.discard()

@@ -74,6 +74,7 @@ def _globals(
     """
     if isinstance(context.obj, Settings):
         context.obj.traceback = traceback
+        context.obj.command = context.invoked_subcommand
     context.call_on_close(set_up_logging(log_level, as_json=log_json))
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())

@@ -18,6 +18,10 @@ from ddgm_dist.errors import DdgmError
 
 __all__ = ["main"]
 
+# Commands that go on from what an interrupted run of the same command has kept.
+_RESUMED = ("ingest", "reconstruct")
+_RESUMES = "; run the same command again: it goes on from what was kept"
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status.
@@ -60,7 +64,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         else:
             return _unforeseen(error, settings)
     if status in (INTERRUPTED, TERMINATED):
-        return _fail("interrupted" if status == INTERRUPTED else "terminated", status)
+        why = "interrupted" if status == INTERRUPTED else "terminated"
+        return _fail(f"{why}{_RESUMES if settings.command in _RESUMED else ''}", status)
     return status if isinstance(status, int) else 0
 
 

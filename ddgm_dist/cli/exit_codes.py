@@ -14,6 +14,7 @@ INTERRUPTED, TERMINATED = 130, 143  # 128 + the signal, as shells have it
 
 @dataclass
 class Settings:
-    """Global options; they precede the command."""
+    """Global options, which precede the command, and the command's name."""
 
     traceback: bool = False
+    command: str | None = None

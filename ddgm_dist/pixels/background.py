@@ -87,12 +87,14 @@ def is_flat(views: NDArray[np.float32]) -> bool:
 
     The difference is held against how the lines vary, and lines that vary more count more.
     """
-    columns = views.shape[2]
+    tilts, rows, columns = views.shape
     edge, inner = max(1, columns // 8), columns // 4
-    ends = np.concatenate([views[..., :edge], views[..., -edge:]], axis=2)
-    middle = views[..., inner : columns - inner]
-    step = middle.mean(axis=2, dtype=np.float64) - ends.mean(axis=2, dtype=np.float64)
-    scale = views.std(axis=2, dtype=np.float64)
+    step, scale = np.empty((tilts, rows)), np.empty((tilts, rows))
+    for tilt, view in enumerate(views):  # in float64 all of them would be large
+        ends = np.concatenate([view[:, :edge], view[:, -edge:]], axis=1)
+        middle = view[:, inner : columns - inner]
+        step[tilt] = middle.mean(axis=1, dtype=np.float64) - ends.mean(axis=1, dtype=np.float64)
+        scale[tilt] = view.std(axis=1, dtype=np.float64)
     varying = np.square(scale).sum(axis=1)
     apart = np.abs((step * scale).sum(axis=1)) / np.where(varying > 0, varying, np.inf)
     return bool(np.median(apart) < _APART)

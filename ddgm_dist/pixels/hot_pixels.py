@@ -151,21 +151,24 @@ class HotThreshold:
     ----------
     parts
         Number of parts to come.
+    tilts
+        Number of tilts; those of the first part when None.
     """
 
-    def __init__(self, parts: int) -> None:
-        self._parts = max(1, parts)
+    def __init__(self, parts: int, tilts: int | None = None) -> None:
+        self._parts, self._tilts = max(1, parts), tilts
         self._values: list[list[Floats]] = []
         self._far: list[list[Wide]] = []
 
-    def add(self, part: Floats) -> None:
-        """One part, ``(tilt, rows, columns)``, of all tilts."""
+    def add(self, part: Floats, first: int = 0) -> None:
+        """One part, ``(tilt, rows, columns)``, of all tilts, or of some from ``first`` on."""
+        tilts = len(part) if self._tilts is None else self._tilts
         if not self._values:
-            self._values, self._far = [[] for _ in part], [[] for _ in part]
-        view_probes = min(_PROBES, max(_LEAST_PROBES, _ALL_PROBES // len(part)))
+            self._values = [[] for _ in range(tilts)]
+            self._far = [[] for _ in range(tilts)]
+        view_probes = min(_PROBES, max(_LEAST_PROBES, _ALL_PROBES // tilts))
         each = max(16, view_probes // self._parts)
-        for tilt in range(len(part)):
-            view = part[tilt : tilt + 1]
+        for tilt, view in enumerate((part[k : k + 1] for k in range(len(part))), first):
             chosen = np.unique(np.linspace(0, view.size - 1, each).astype(np.int64))
             chosen = chosen[np.isfinite(view.ravel()[chosen])]
             _, row, column = np.unravel_index(chosen, view.shape)

@@ -71,6 +71,7 @@ def estimate(
         if known is not None:
             assert given is not None, "one of the three is estimated"
             noise.append(given)
+            del sample  # it is large, and the next one is read while this name lives
             continue
         lines = omitted_lines(sample.values, sample.geometry, sample.good)
         omitted.update((t, y + sample.row) for t, y in lines)
@@ -80,6 +81,7 @@ def estimate(
             )
         except InputError as error:  # a hole in the specimen says nothing about it
             empty = error
+        del sample
     if known is not None:
         own = Intensity(*known, _rms(noise))
     elif empty is not None and not found:

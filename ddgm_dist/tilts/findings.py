@@ -46,11 +46,14 @@ def _constant(series: TiltSeries, screen: Screen) -> tuple[float, float] | None:
     tilts, height, field = series.shape
     count = max(1, min(_LINES, _LINES_BYTES // (4 * tilts * field)))
     rows = np.unique(np.linspace(0, height - 1, count).astype(int)).tolist()
-    lines = np.concatenate([series.read(slice(row, row + 1)) for row in rows], axis=1)
-    good = np.isfinite(lines)
+    lines = np.empty((tilts, len(rows), field), dtype=np.float32)
+    good = np.empty(lines.shape, dtype=bool)
     for k, row in enumerate(rows):
+        here = slice(k, k + 1)
+        lines[:, here] = series.read(slice(row, row + 1))
         # A row by itself: its neighbours are not here.
-        good[:, k : k + 1] &= screen.good(lines[:, k : k + 1], row, (0,) * tilts)
+        good[:, here] = np.isfinite(lines[:, here])
+        good[:, here] &= screen.good(lines[:, here], row, (0,) * tilts)
     if not good.any():
         return None
     if not good.all():

@@ -93,22 +93,27 @@ def measure_unexplained(
     """
     part = _part(geometry)
     spread = np.unique((2 * np.arange(_ROWS) + 1) * geometry.rows // (2 * _ROWS))
-    read = [
-        read_rows(series, geometry, intensity, int(y), int(y) + 1, part.columns, screen=screen)
-        for y in spread
-    ]
-    rows = len(read)
-    data = torch.cat([values for values, _ in read], dim=1)
-    valid = torch.cat([torch.ones_like(v) if ok is None else ok for v, ok in read], dim=1)
-    noise = torch.randn(data.shape, generator=torch.Generator().manual_seed(0))
+    rows, size = len(spread), part.bin
+    shape = (geometry.tilts, rows, part.columns.width)
+    noise = _binned(torch.randn(shape, generator=torch.Generator().manual_seed(0)), size)
+    read = list[Tensor]()
+    valid = list[Tensor]()
+    for y in spread:  # binned at once, as rows of many views are large
+        values, ok = read_rows(
+            series, geometry, intensity, int(y), int(y) + 1, part.columns, screen=screen
+        )
+        read.append(_binned(values, size))
+        known = torch.ones_like(read[-1]) if ok is None else _binned(ok, size).eq(1).float()
+        valid.append(known)
+        del values, ok
 
     isolated = geometry.boundary == "vacuum"
     # The same in fewer, thicker layers.
     vacuum = intensity.vacuum * geometry.thickness / part.geometry.thickness if isolated else 0.0
     operator = SlabOperator(part.geometry, background=vacuum)
     both = operator.prepare(
-        torch.cat((_binned(data, part.bin), _binned(noise, part.bin)), dim=1),
-        _binned(valid, part.bin).eq(1).float().repeat(1, 2, 1),
+        torch.cat((*read, noise), dim=1),
+        torch.cat(valid, dim=1).repeat(1, 2, 1),
     )
     first, last = operator.columns
     empty = torch.full((part.geometry.thickness, rows, last - first), vacuum)

@@ -15,6 +15,7 @@ from ddgm_dist.core.intensity import Intensity
 from ddgm_dist.operators.slab.stretch import DetectorPart, interpolate_rows
 from ddgm_dist.pixels.hot_pixels import MARGIN
 from ddgm_dist.pixels.screen import Screen
+from ddgm_dist.tilts.digests import CHUNK_COLUMNS
 from ddgm_dist.tilts.reader import TiltSeries
 
 __all__ = ["BRIDGE", "read_rows", "read_screened", "repair"]
@@ -24,6 +25,8 @@ _Kind = TypeVar("_Kind", bound=np.generic)
 ROW_SUPPORT = 4
 # Bad pixels are bridged over at most so many columns; a repaired value depends on nothing farther.
 BRIDGE = 64
+# Pixels that are screened at a time, as float32, and at least a chunk's columns.
+_SCREENED_BYTES = 64 * 2**20
 
 
 def read_rows(
@@ -106,9 +109,27 @@ def read_screened(
     if screen is None:
         raw = tilts.read_lines(rows, part.first, part.width)
         return raw, np.isfinite(raw)
-    _, height, field = tilts.shape
+    count, height, _ = tilts.shape
     lines = screen.around(rows.start, rows.stop, height)
-    wide = part if screen.hot is None else part.widened(MARGIN, field)
+    step = _SCREENED_BYTES // (4 * count * (lines.stop - lines.start))
+    step = max(CHUNK_COLUMNS, step // CHUNK_COLUMNS * CHUNK_COLUMNS)
+    if part.width <= step:
+        return _screened(tilts, rows, lines, part, screen)
+    # Any part is screened as the whole is, and less is held at a time.
+    raw = np.empty((count, rows.stop - rows.start, part.width), dtype=np.float32)
+    good = np.empty(raw.shape, dtype=bool)
+    for start in range(0, part.width, step):
+        stop = min(start + step, part.width)
+        narrow = DetectorPart(tuple(first + start for first in part.first), stop - start)
+        raw[..., start:stop], good[..., start:stop] = _screened(tilts, rows, lines, narrow, screen)
+    return raw, good
+
+
+def _screened(
+    tilts: TiltSeries, rows: slice, lines: slice, part: DetectorPart, screen: Screen
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """As `read_screened`; ``lines`` are the rows with those around them."""
+    wide = part if screen.hot is None else part.widened(MARGIN, tilts.shape[2])
     raw = tilts.read_lines(lines, wide.first, wide.width)
     good = np.isfinite(raw) & screen.good(raw, lines.start, wide.first)
     inner = slice(rows.start - lines.start, rows.stop - lines.start)

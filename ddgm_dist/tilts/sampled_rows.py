@@ -28,6 +28,8 @@ SAMPLE_GROUPS, SAMPLE_ROWS = 8, 8
 WHOLE_SAMPLE = 16384
 SAMPLE_PLACES, SAMPLE_COLUMNS = 8, 4096
 _SAMPLE_BYTES = 256 * 2**20
+# What is read at a time to find a threshold.
+_PROBED_BYTES = 64 * 2**20
 
 
 @dataclass(frozen=True)
@@ -71,10 +73,14 @@ def samples(
                 continue  # there are measured pixels elsewhere
             whole = bool(good.all())
             if not whole:
-                raw = repair(raw, good, _typical(raw, good))
+                typical = _typical(raw, good)
+                for tilt in range(len(raw)):  # view by view, as samples are large
+                    one = slice(tilt, tilt + 1)
+                    raw[one] = repair(raw[one], good[one], typical[one])
             found = True
             measured = None if whole else torch.from_numpy(good)
             yield Sample(torch.from_numpy(raw), measured, seen, rows.start)
+            del raw, good, measured
     if not found:
         raise InputError(
             "tilts",
@@ -93,17 +99,26 @@ def probe(series: Pixels) -> HotThreshold:
         starts = np.linspace(0, field - width, SAMPLE_PLACES).astype(int)
         columns = [slice(int(s), int(s) + width) for s in starts]
     places = [(y, u) for y in _sample_rows(series.shape, SAMPLE_COLUMNS) for u in columns]
-    found = HotThreshold(len(places))
+    tilts = series.shape[0]
+    found = HotThreshold(len(places), tilts)
     for y, u in places:
-        found.add(series.read(y, u))
+        size = 4 * (y.stop - y.start) * (u.stop - u.start)
+        together = max(1, _PROBED_BYTES // size)
+        for first in range(0, tilts, together):
+            some = slice(first, min(first + together, tilts))
+            found.add(series.read(y, u, some), first)
     return found
 
 
 def _typical(raw: NDArray[np.float32], good: NDArray[np.bool_]) -> NDArray[np.float32]:
     """Median of each tilt's good pixels; of all good ones where a tilt has none."""
-    values = [lines[ok] for lines, ok in zip(raw, good, strict=True)]
-    rest = float(np.median(raw[good]))
-    return np.array([np.median(v) if len(v) else rest for v in values], dtype=np.float32)
+    typical = np.empty(len(raw), dtype=np.float32)
+    seen = good.any(axis=(1, 2))
+    if not seen.all():
+        typical[~seen] = np.median(raw[good])
+    for tilt in np.flatnonzero(seen):
+        typical[tilt] = np.median(raw[tilt][good[tilt]])
+    return typical
 
 
 def _sample_rows(shape: tuple[int, int, int], columns: int) -> list[slice]:

@@ -221,6 +221,8 @@ def test_a_refused_source_does_not_cost_the_old_store(tmp_path):
         ({"columns": slice(0, 24)}, "columns"),
         ({"columns": slice(0, 8, 2)}, "columns"),
         ({"dark": float("nan")}, "dark"),
+        ({"workers": 0}, "workers"),
+        ({"workers": -1}, "workers"),
     ],
 )
 def test_bad_options_are_refused_by_name(tmp_path, options, argument):

@@ -361,6 +361,16 @@ def test_a_defect_keeps_its_stack(replace: Replace, capsys: pytest.CaptureFixtur
 def test_ctrl_c_is_one_line(replace: Replace, capsys: pytest.CaptureFixture[str]) -> None:
     replace("runs.reconstruct", "reconstruct", KeyboardInterrupt())
     assert main(["reconstruct", "t.zarr", "o.zarr"]) == 130
+    assert one_line(capsys) == (
+        "interrupted; run the same command again: it goes on from what was kept\n"
+    )
+
+
+def test_a_command_that_keeps_nothing_promises_nothing(
+    replace: Replace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    replace("evaluation.evaluate", "evaluate", KeyboardInterrupt())
+    assert main(["evaluate", "a.zarr", "b.zarr"]) == 130
     assert one_line(capsys) == "interrupted\n"
 
 

@@ -54,7 +54,8 @@ def test_a_run_gives_its_output_back(number: signal.Signals, code: int, tmp_path
         run.send_signal(number)
         _, said = run.communicate()
     assert run.returncode == code, said
-    assert said == f"ddgm-dist: {'terminated' if code == 143 else 'interrupted'}\n"
+    why = "terminated" if code == 143 else "interrupted"
+    assert said == f"ddgm-dist: {why}; run the same command again: it goes on from what was kept\n"
     assert not record.has(LEASE)
     assert status(out).state == "interrupted"
 

@@ -27,6 +27,8 @@ __all__ = ["ITERATIONS", "unexplained"]
 
 # From here on the residual of simulated series changes by less than their noise.
 ITERATIONS = 80
+# Bytes of the products of views that are in memory at a time.
+_PRODUCT_BYTES = 16 * 2**20
 
 
 def unexplained(
@@ -51,7 +53,7 @@ def unexplained(
         ``S (b - A x)`` of the last volume, shape of ``residual``.
     """
     matrix, rows = operator.matrix, residual.shape[1]
-    bound = (matrix @ matrix.mT).abs().sum(dim=2).amax(dim=1)
+    bound = _bound(matrix)
     step = torch.where(bound > 0, 1 / bound.clamp(min=1e-30), 0.0)[:, None, None]
     x = previous = torch.zeros((matrix.shape[0], matrix.shape[2], 2 * rows), device=matrix.device)
     left = residual
@@ -60,6 +62,14 @@ def unexplained(
         left = _residual(operator, ahead, residual, measured)
         x, previous = ahead + step * (matrix.mT @ to_fourier(left)), x
     return _residual(operator, x, residual, measured)
+
+
+def _bound(matrix: Tensor) -> Tensor:
+    """Bound of the squared norm at each frequency; some at a time, for views by views are many."""
+    frequencies, tilts, _ = matrix.shape
+    together = max(1, _PRODUCT_BYTES // (4 * tilts * tilts))
+    parts = [matrix[k : k + together] for k in range(0, frequencies, together)]
+    return torch.cat([(part @ part.mT).abs().sum(dim=2).amax(dim=1) for part in parts])
 
 
 def _residual(operator: SlabOperator, x: Tensor, data: Tensor, measured: Tensor) -> Tensor:
