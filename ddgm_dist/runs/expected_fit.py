@@ -57,7 +57,14 @@ def expect_fit(problem: Problem, series: TiltSeries) -> Fit | None:
         ((_, estimate),) = cgls(operator, data, [_STEPS], start=vacuum)
         sums += sums_of_block(operator, estimate, data)
         seen += stop - row
-    return Fit.judge(sums, problem.intensity, seen / geometry.rows, _LIMITS)
+    return Fit.judge(
+        sums,
+        problem.intensity,
+        seen / geometry.rows,
+        _LIMITS,
+        names=series.meta.views,
+        beam=series.meta.beam_origin,
+    )
 
 
 def _rows(rows: int, together: int) -> list[int]:

@@ -69,6 +69,11 @@ class TiltSeriesMeta:
         known = views and len(views) == len(self.angles_deg)
         return ViewNames(self.angles_deg, tuple(v.view for v in views) if known else None)
 
+    @property
+    def beam_origin(self) -> Literal["estimated", "given", "unknown"]:
+        """Origin of the beam that the projections are a logarithm of; see `Provenance`."""
+        return "unknown" if self.provenance is None else self.provenance.beam_origin
+
     def view_name(self, index: int) -> str:
         """Name of a view for people: ``view 31 (-45 degrees)``, its number in the source from 1.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from ddgm_dist.core.view_names import degrees
 
@@ -109,6 +109,13 @@ class Provenance:
     def beam(self) -> Fact | None:
         """The beam that the logarithm was taken of; None where none was taken."""
         return next((f for f in reversed(self.facts) if f.what in _BEAM), None)
+
+    @property
+    def beam_origin(self) -> Literal["estimated", "given", "unknown"]:
+        """Origin of that beam: the mean of the views, or something that is known; if there is one."""
+        if self.beam is None:
+            return "unknown"
+        return "estimated" if self.beam.origin.startswith("estimated: mean") else "given"
 
     def left_out_together(self) -> list[tuple[str, str]]:
         """Views that were left out for the same reason, as text, and the reason."""
