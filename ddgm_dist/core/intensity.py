@@ -50,7 +50,8 @@ class Intensity:
     def describe_noise(self) -> str:
         """Noise and misfit, for people."""
         more = " (more than the noise: see discrepancy)" if self.misfit > self.sigma_y else ""
-        return f"sigma_y {self.sigma_y:.4g} per pixel; misfit {self.misfit:.3g}{more}"
+        misfit = f"{self.misfit:.3g}{more}" if self.misfit else "below it, or not estimated"
+        return f"sigma_y {self.sigma_y:.4g} per pixel; misfit {misfit}"
 
     def normalise(self, projections: Tensor, geometry: Geometry) -> Tensor:
         """Projections of the normalised volume, from the volume's own ``(tilt, rows, field)``."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from ddgm_dist.core.lines import labelled
 from ddgm_dist.core.units import format_duration
 from ddgm_dist.records.fit import Fit
 
@@ -114,8 +115,11 @@ class Status:
         if self.replaces:
             rows.append(("replaces", "the former result, which can be read until then"))
         several = f", of {self.samples} samples, mean and deviation" if self.samples > 1 else ""
+        finished = f"{self.tiles_done} of {self.tiles} finished{several}"
+        if not self.tiles:
+            finished = "none yet; nothing is written yet"
         rows += [
-            ("tiles", f"{self.tiles_done} of {self.tiles} finished{several}"),
+            ("tiles", finished),
             ("work", f"{100 * self.fraction:.1f} % done"),
         ]
         if self.state != "complete":
@@ -132,7 +136,7 @@ class Status:
             rows.append(("last sign", f"{_duration(self.updated)} ago"))
         if self.last_event is not None and self.state == "running":
             rows.append(("last event", f"{_duration(self.last_event)} ago"))
-        lines = [f"{name:<12}  {value}" for name, value in rows]
+        lines = [labelled(name, value, 14) for name, value in rows]
         if self.state == "interrupted" and self.replaces:
             lines.append(
                 "the former result is complete and can be read; run reconstruct again with the settings "

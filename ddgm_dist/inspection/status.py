@@ -14,6 +14,7 @@ from typing import Any
 
 from ddgm_dist.errors import InputError, StorageError
 from ddgm_dist.inspection.run_status import CheckpointStatus, Status
+from ddgm_dist.paths.claim import is_claim
 from ddgm_dist.paths.files import exists
 from ddgm_dist.paths.locate import locate
 from ddgm_dist.records.checkpoint import COMMITS
@@ -47,8 +48,16 @@ def status(out: str | Path) -> Status:
     problem, state = record.read_problem(), record.read_state()
     if problem is None and not alive:
         if not exists(place):
-            raise InputError("out", str(out), "does not exist", "correct the path")
-        raise InputError("out", str(out), "holds no record of a reconstruction")
+            raise InputError(
+                "out",
+                str(out),
+                "does not exist",
+                "correct the path; a run that was interrupted before it had written anything leaves "
+                "nothing there, so start it again",
+            )
+        # A driver that was killed as it began leaves its lease, and nothing else.
+        if not (lease and is_claim(place)):
+            raise InputError("out", str(out), "holds no record of a reconstruction")
     complete = state is not None and state["state"] == COMPLETE
     plan, progress = _table(record, "plan"), _table(record, "progress")
     digest = "" if state is None else state["problem"]

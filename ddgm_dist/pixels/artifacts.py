@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ddgm_dist.pixels.findings import Finding, blank_rows, blank_views, filled_edges, hot_pixels
+from ddgm_dist.core.view_names import ViewNames
+from ddgm_dist.pixels.findings import (
+    Finding,
+    blank_rows,
+    blank_views,
+    filled_edges,
+    hot_pixels,
+    with_note,
+)
 from ddgm_dist.pixels.screen import Patch, Screen
 
 __all__ = ["Artifacts", "Places", "runs_of"]
@@ -86,33 +93,37 @@ class Artifacts:
         return Screen(self.threshold, tuple(patches), self.spared)
 
     def findings(
-        self, angles_deg: Sequence[float], *, masked: str, kept: str = "left as they are"
+        self, names: ViewNames, *, masked: str, kept: str = "left as they are"
     ) -> tuple[Finding, ...]:
         """A line for each kind that was found.
 
         Parameters
         ----------
-        angles_deg
-            Angles of the tilts.
+        names
+            Names of the views.
         masked, kept
             Outcome for pixels that the screen masks, and for those that it does not.
         """
         found = list[Finding]()
         if self.threshold is not None:
             if self.hot.count:
-                found.append(hot_pixels(self.hot.count, self.hot.first, self.threshold, masked))
+                found.append(
+                    hot_pixels(self.hot.count, self.hot.first, names, self.threshold, masked)
+                )
             if self.kept.count:
                 why = "other views show them too, as small points of a specimen"
                 if self.crowded:
                     why = "or more; so many are no faults but what the data are"
                 outcome = f"{kept} ({why})"
-                found.append(hot_pixels(self.kept.count, self.kept.first, self.threshold, outcome))
+                found.append(
+                    hot_pixels(self.kept.count, self.kept.first, names, self.threshold, outcome)
+                )
         screen = self.screen()
         patches = set() if screen is None else set(screen.patches)
         _, height, field = self.shape
         if self.blank:
             whole = (self.blank[0], self.blank[0] + 1, 0, height, 0, field)
-            found.append(blank_views(self.blank, angles_deg, masked if whole in patches else kept))
+            found.append(blank_views(self.blank, names, masked if whole in patches else kept))
         if self.rows:
             some = [p for p in patches if p[3] - p[2] < height and p[5] - p[4] == field]
             whole_count = sum(y1 - y0 for _, _, y0, y1, _, _ in self.rows)
@@ -120,7 +131,7 @@ class Artifacts:
             outcome = masked if count == whole_count else kept
             if 0 < count < whole_count:
                 outcome = f"{count} of them {masked}, the others, which few views measure, {kept}"
-            found.append(blank_rows(self.rows, outcome))
+            found.append(blank_rows(self.rows, names, outcome))
         if self.edges:
             some_edges = len(patches.intersection(self.edges))
             outcome = masked if some_edges == len(self.edges) else kept
@@ -128,8 +139,8 @@ class Artifacts:
                 outcome = f"{kept}, for they may be vacuum beside the specimen"
             if 0 < some_edges < len(self.edges):
                 outcome = f"{some_edges} of them {masked}, the others {outcome}"
-            found.append(filled_edges(self.edges, self.edge_value, outcome))
-        return tuple(found)
+            found.append(filled_edges(self.edges, names, self.edge_value, outcome))
+        return with_note(found, names)
 
 
 def runs_of(mask: NDArray[np.bool_], start: int, stop: int) -> list[tuple[int, int]]:

@@ -16,6 +16,9 @@ __all__ = ["LevelCheck"]
 # An uneven slab's means grow with the tilt by at least this share of the mean at zero tilt. A constant
 # in it counts from this share on (without any, shares of up to 0.09 were seen).
 _GROWS, _SHARE_OF_UNEVEN = 0.1, 0.3
+# Views whose means are so small against their pixels' deviation had their means removed, as some
+# programs do: what is left of them, in the part of the field that all views show, is no constant.
+_ZERO_MEAN = 0.25
 
 
 class LevelCheck:
@@ -33,6 +36,7 @@ class LevelCheck:
         self._means = list[list[float]]()
         self._flat = list[bool]()
         self._edges = list[Background]()
+        self._levels, self._spreads = list[list[float]](), list[float]()
         self._angles: tuple[float, ...] = ()
 
     def add(self, projections: Tensor, geometry: Geometry, good: Tensor | None = None) -> None:
@@ -44,6 +48,8 @@ class LevelCheck:
         self._means.append(view_means(projections, geometry, good).tolist())
         self._flat.append(is_flat(projections.numpy()))
         self._edges.append(edge_level(projections.numpy()))
+        self._levels.append(projections.double().mean(dim=(1, 2)).tolist())
+        self._spreads.append(float(projections.double().var(dim=(1, 2), correction=0).mean()))
 
     def constant(self) -> tuple[float, float] | None:
         """The constant and the specimen's own mean at zero tilt, if there is a constant."""
@@ -68,6 +74,9 @@ class LevelCheck:
 
     def _slab(self, *, flat: bool) -> Background | None:
         """Fit the means of the views, if they are those of a slab."""
+        levels = np.mean(self._levels, axis=0)
+        if np.square(levels).mean() < _ZERO_MEAN**2 * np.mean(self._spreads):
+            return None
         means = np.array(self._means)
         seen = np.isfinite(means).any(axis=0)
         middle = np.full(means.shape[1], np.nan)

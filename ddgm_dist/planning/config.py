@@ -33,6 +33,16 @@ _WORDS = {
     "model": "denoiser",
     "weights": "denoiser",
 }
+# Keys whose names are symbols.
+_MEANINGS = {
+    "N": "the number of iterations",
+    "K": "the number of gradient steps",
+    "s_1": "the first denoising step",
+    "s_N": "the last denoising step",
+    "sigma_1": "the noise level of the first iteration",
+    "sigma_N": "the noise level of the last iteration",
+    "sigma_y": "the noise of the projections",
+}
 
 
 # New names of keys and values of former versions, for hints.
@@ -221,8 +231,9 @@ def parse_config(values: Config | Mapping[str, Any] | None) -> Config:
             near = difflib.get_close_matches(word, known, n=1, cutoff=0.4)
             guess = known.get(word) or (known[near[0]] if near else None)
             if guess:
+                meant = f"{guess}, {_MEANINGS[guess]}" if guess in _MEANINGS else guess
                 raise InputError(
-                    str(key), value, "is not a configuration key", f"did you mean {guess}?"
+                    str(key), value, "is not a configuration key", f"did you mean {meant}?"
                 )
             keys = ", ".join(Config.model_fields)
             raise InputError(str(key), value, f"is not a configuration key; there are {keys}")

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from ddgm_dist.core.box import Box, Triple
 from ddgm_dist.core.intensity import Intensity
+from ddgm_dist.core.lines import labelled
 from ddgm_dist.core.units import format_bytes
 from ddgm_dist.pixels.findings import Finding
 from ddgm_dist.planning.memory import CUDA_CONTEXT, LEAST_CACHED, MemoryModel
@@ -207,8 +208,8 @@ def _describe(plan: Plan) -> str:
         lines |= plan.expected.describe()
     if plan.expected_fit is not None:
         lines["data"] = plan.expected_fit.outlook()
-    noticed = [f"{'noticed':16}{finding.text}" for finding in plan.findings]
-    return "\n".join([*(f"{name:16}{text}" for name, text in lines.items()), *noticed])
+    noticed = [labelled("noticed", finding.text, 16) for finding in plan.findings]
+    return "\n".join([*(labelled(name, text, 16) for name, text in lines.items()), *noticed])
 
 
 def _summary(plan: Plan) -> dict[str, Any]:

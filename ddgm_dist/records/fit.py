@@ -18,12 +18,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from statistics import median
 from typing import Any
 
 from ddgm_dist.core.intensity import Intensity
+from ddgm_dist.core.view_names import ViewNames
 from ddgm_dist.core.view_sums import ViewSums
+from ddgm_dist.records.fit_causes import Beam, likely_causes
 
 __all__ = ["Fit", "Limits"]
 
@@ -32,7 +34,8 @@ __all__ = ["Fit", "Limits"]
 VIEW_STRUCTURE, VIEW_MISFIT, VIEW_FACTOR = 0.3, 0.2, 1.5
 # Views that stand out are the cause as long as they are few.
 _FEW = 0.25
-_SHOWN = 5
+# Views that are named, and causes in a warning.
+_SHOWN, _WARNED = 5, 3
 
 
 @dataclass(frozen=True)
@@ -60,15 +63,6 @@ class Limits:
     excess: float = 0.1
 
 
-_CAUSES = (
-    "the views are not aligned, or the tilt axis is wrong",
-    "the values are counts, or their contrast is inverted, where line integrals are needed",
-    "angles have wrong signs, or another order than the views",
-    "the thickness is too small",
-    "single views are bad",
-)
-
-
 @dataclass(frozen=True)
 class Fit:
     """The verdict on a run: how well the final estimate explains the data.
@@ -80,7 +74,7 @@ class Fit:
     ratio
         Root-mean-square residual of all measured samples over sigma_y; infinite if sigma_y is 0.
     views
-        The same of each view; NaN where a view has no measured sample.
+        The same of each view, in the order of the array; NaN where a view has no measured sample.
     residual, sigma_y
         Root-mean-square residual and noise per detector pixel, in the data's unit.
     structure
@@ -88,12 +82,16 @@ class Fit:
         changes its sign in between.
     misfit
         That part as a fraction of the data's contrast without noise, root mean square.
-    worst
-        Views, numbered from 1, that have the largest ratio, worst first.
-    bad
-        Those that fit far worse than the others, numbered from 1, if they are few.
+    worst_indices
+        Array indices, from 0, of the views with a measured sample; largest ratio first.
+    bad_indices
+        Array indices of those that fit far worse than the others, if they are few.
     coverage
         Fraction of the volume that the figures are of; below 1 if former versions wrote parts of it.
+    names
+        Names of the views.
+    beam
+        Origin of the beam that the data are a logarithm of.
     """
 
     explained: bool
@@ -103,9 +101,26 @@ class Fit:
     sigma_y: float
     structure: float
     misfit: float
-    worst: tuple[int, ...]
-    bad: tuple[int, ...] = ()
+    worst_indices: tuple[int, ...]
+    bad_indices: tuple[int, ...] = ()
     coverage: float = 1.0
+    names: ViewNames = field(default_factory=ViewNames)
+    beam: Beam = "unknown"
+
+    @property
+    def worst(self) -> tuple[int, ...]:
+        """Numbers of the views in their source, from 1; largest ratio first."""
+        return tuple(map(self.names.number, self.worst_indices))
+
+    @property
+    def bad(self) -> tuple[int, ...]:
+        """Numbers, in their source, of the views that fit far worse than the others."""
+        return tuple(map(self.names.number, self.bad_indices))
+
+    @property
+    def causes(self) -> tuple[str, ...]:
+        """Likely causes, the likeliest first; none if the data are explained."""
+        return () if self.explained else likely_causes(self.misfit, self.beam, bad=bool(self.bad))
 
     @classmethod
     def judge(
@@ -114,6 +129,9 @@ class Fit:
         intensity: Intensity,
         coverage: float = 1.0,
         limits: Limits | None = None,
+        *,
+        names: ViewNames | None = None,
+        beam: Beam = "unknown",
     ) -> Fit | None:
         """The verdict on sums over all tiles; None if nothing was measured.
 
@@ -127,6 +145,10 @@ class Fit:
             Fraction of the volume that the sums are over.
         limits
             Limits of what is explained; those of a run when None.
+        names
+            Names of the views; those of the array when None.
+        beam
+            Origin of the beam that the data are a logarithm of.
         """
         limits = limits or Limits()
         each = [_View(*parts) for parts in zip(*asdict(sums).values(), strict=True)]
@@ -135,11 +157,11 @@ class Fit:
             return None
         noise = intensity.relative_noise
         ratios = tuple(view.ratio(noise) for view in each)
-        order = sorted((-view.rms, t + 1) for t, view in enumerate(each) if view.samples > 0)
+        order = sorted((-view.rms, t) for t, view in enumerate(each) if view.samples > 0)
         usual = median(view.rms for view in each if view.samples > 0)
-        bad = tuple(t for _, t in order if each[t - 1].stands_out(usual))
+        bad = tuple(t for _, t in order if each[t].stands_out(usual))
         # Where all views fit badly, some do so more than others: those are not to blame.
-        rest = _total([view for t, view in enumerate(each, start=1) if t not in bad])
+        rest = _total([view for t, view in enumerate(each) if t not in bad])
         far_worse = not rest.exceeds(limits, noise) or rest.misfit < whole.misfit / 2
         if len(bad) > _FEW * len(each) or not far_worse:
             bad = ()
@@ -151,9 +173,11 @@ class Fit:
             sigma_y=intensity.sigma_y,
             structure=whole.structure,
             misfit=whole.misfit,
-            worst=tuple(t for _, t in order),
-            bad=bad,
+            worst_indices=tuple(t for _, t in order),
+            bad_indices=bad,
             coverage=coverage,
+            names=names or ViewNames(),
+            beam=beam,
         )
 
     @classmethod
@@ -163,18 +187,42 @@ class Fit:
             values: dict[str, Any] = {**found} if isinstance(found, Mapping) else {}
             values["views"] = tuple(math.nan if v is None else float(v) for v in values["views"])
             values["ratio"] = math.inf if values["ratio"] is None else float(values["ratio"])
-            values["worst"], values["bad"] = tuple(values["worst"]), tuple(values["bad"])
+            numbers, angles = values.pop("view_numbers", None), values.pop("angles_deg", ())
+            values["names"] = ViewNames(
+                tuple(map(float, angles)), None if numbers is None else tuple(map(int, numbers))
+            )
+            values.pop("causes", None)
+            for key in ("worst", "bad"):
+                # Former versions numbered the stored views from 1.
+                stored = [number - 1 for number in values.pop(key)]
+                values[f"{key}_indices"] = tuple(values.get(f"{key}_indices", stored))
             return cls(**values)
         except (KeyError, TypeError, ValueError):
             return None
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values; None where a view has no ratio, or sigma_y is 0."""
-        finite = {"ratio": _finite(self.ratio), "views": [_finite(v) for v in self.views]}
-        return {**asdict(self), **finite, "worst": list(self.worst), "bad": list(self.bad)}
+        """Plain JSON values; None where a view has no ratio, or sigma_y is 0.
 
-    def text(self) -> str:
-        """The verdict in a line or two."""
+        ``worst`` and ``bad`` are numbers in the source, as ``--exclude`` takes them. ``view_numbers``
+        has that of each stored view, and is None where they are unknown.
+        """
+        values = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "names"}
+        numbers = self.names.numbers
+        return {
+            **values,
+            "ratio": _finite(self.ratio),
+            "views": [_finite(v) for v in self.views],
+            "worst": list(self.worst),
+            "bad": list(self.bad),
+            "worst_indices": list(self.worst_indices),
+            "bad_indices": list(self.bad_indices),
+            "view_numbers": None if numbers is None else list(numbers),
+            "angles_deg": list(self.names.angles_deg),
+            "causes": list(self.causes),
+        }
+
+    def summary(self) -> str:
+        """The verdict in a clause, without views and causes."""
         if math.isfinite(self.ratio):
             size = f"the residual is {self.ratio:.3g} times the noise (sigma_y {self.sigma_y:.4g})"
         else:
@@ -186,34 +234,39 @@ class Fit:
         if self.explained:
             return f"data explained: {size}{part}"
         shared = f", and {100 * abs(self.structure):.0f} % of its square is structure"
-        return f"data NOT explained: {size}{'' if self.bad else shared}{part}; {self._worst()}"
+        return f"data NOT explained: {size}{'' if self.bad else shared}{part}"
+
+    def text(self) -> str:
+        """The verdict in lines: the figures, and where data are not explained views and causes."""
+        return "\n".join([self.summary(), *self._blame()])
 
     def outlook(self) -> str:
-        """The verdict on a quick fit of a few rows, in a line."""
+        """The verdict on a quick fit of a few rows, in lines."""
         if self.explained:
             return "a quick fit of a few rows finds nothing that speaks against the data"
         left = (
             f"{100 * self.misfit:.2g} % of their contrast is left, {self.ratio:.3g} times the noise"
         )
-        why = f"{self._worst()}; {self._causes()}"
-        return f"a quick fit of a few rows does NOT explain the data: {left}; {why}"
+        what = f"a quick fit of a few rows does NOT explain the data: {left}"
+        return "\n".join([what, *self._blame()])
 
     def warning(self) -> str | None:
-        """One line with the likely causes in order; None if the data are explained."""
+        """One sentence with the likeliest causes; None if the data are explained."""
         if self.explained:
             return None
-        return f"{self.text()}; {self._causes()}"
+        first = enumerate(self.causes[:_WARNED], start=1)
+        listed = "; ".join(f"({n}) {cause}" for n, cause in first)
+        return f"{self.summary()}; likely causes: {listed}"
 
-    def _causes(self) -> str:
-        causes = (_CAUSES[-1], *_CAUSES[:-1]) if self.bad else _CAUSES
-        listed = "; ".join(f"({n}) {cause}" for n, cause in enumerate(causes, start=1))
-        return f"likely causes, the likeliest first: {listed}"
-
-    def _worst(self) -> str:
-        shown = self.bad or self.worst
-        listed = ", ".join(map(str, shown[:_SHOWN])) + (", ..." if len(shown) > _SHOWN else "")
+    def _blame(self) -> list[str]:
+        """Worst views and likely causes, a line each."""
+        if self.explained:
+            return []
         which = "views that do not fit" if self.bad else "worst views"
-        return f"{which} (numbered from 1): {listed}"
+        shown = self.names.listed(self.bad_indices or self.worst_indices, _SHOWN)
+        note = f"; {self.names.note}" if self.names.note else ""
+        causes = [f"  {n}. {cause}" for n, cause in enumerate(self.causes, start=1)]
+        return [f"{which}: {shown}{note}", "likely causes, the likeliest first:", *causes]
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from ddgm_dist.core.intensity import Intensity
 from ddgm_dist.core.parallel import Runner
 from ddgm_dist.errors import InputError
 from ddgm_dist.paths.place import Place
-from ddgm_dist.pixels.findings import Finding, constant, left_out
+from ddgm_dist.pixels.findings import Finding, constant, left_out, with_note
 from ddgm_dist.planning.config import ProblemConfig
 from ddgm_dist.planning.problem import Problem, differences
 from ddgm_dist.prior.denoisers import LoadedDenoiser, shared_denoiser
@@ -21,6 +21,7 @@ from ddgm_dist.ray_engine.reachable import is_connected
 from ddgm_dist.records.damage import log_damage
 from ddgm_dist.records.run_record import RunRecord
 from ddgm_dist.tilts.estimate import estimate
+from ddgm_dist.tilts.findings import advice_on_constant
 from ddgm_dist.tilts.progress import show_reading
 from ddgm_dist.tilts.record import Estimate, Kept, Record, save_record
 from ddgm_dist.tilts.series import BadPixels, TiltSeries, open_series_at
@@ -114,7 +115,7 @@ def build_problem(
     artifacts = seen.observations.judge(geometry)
     kept = "left as they are"
     masked = "masked (--no-despike keeps them)" if config.despike else kept
-    findings = _warn(series, artifacts.findings(series.meta.angles_deg, masked=masked, kept=kept))
+    findings = _warn(series, artifacts.findings(series.meta.views, masked=masked, kept=kept))
     screen = artifacts.screen()
     recorded: Estimate | None = None
     given = (config.mean, config.std, config.sigma_y)
@@ -153,10 +154,14 @@ def build_problem(
     mean, std, sigma_y = given
     found = recorded or estimate(series, geometry, screen, mean=mean, std=std, sigma_y=sigma_y)
     if found.omitted:
-        findings += _warn(series, (left_out(found.omitted),))
+        names = series.meta.views
+        line = (left_out(found.omitted, names),)
+        findings += _warn(series, line if findings else with_note(line, names))
     problem = derive(_with_discrepancy(found.intensity, config))
     if found.constant is not None:
-        outcome = _CONSTANT.format(found.constant[0])
+        outcome = advice_on_constant(
+            series.meta, found.constant[0], _CONSTANT.format(found.constant[0])
+        )
         findings += _warn(series, (constant(*found.constant, outcome),))
     return BuiltProblem(problem, series, findings, surveyed, found)
 
@@ -292,7 +297,7 @@ def _check_pixels(series: TiltSeries, bad: BadPixels, config: ProblemConfig) -> 
         raise InputError(
             "tilts",
             series.path,
-            f"holds {bad.describe()}",
+            f"holds {bad.describe(series.meta.views)}",
             "repair the data, or have those pixels imputed with --impute-nonfinite",
         )
     tilts, rows, field = series.shape

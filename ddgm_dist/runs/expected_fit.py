@@ -74,7 +74,14 @@ def expect(problem: Problem, series: TiltSeries) -> tuple[Fit | None, str | None
     found = _look(problem, series)
     if found is None:
         return None, None
-    fit = Fit.judge(found.sums, problem.intensity, found.rows / problem.geometry.rows, _LIMITS)
+    fit = Fit.judge(
+        found.sums,
+        problem.intensity,
+        found.rows / problem.geometry.rows,
+        _LIMITS,
+        names=series.meta.views,
+        beam=series.meta.beam_origin,
+    )
     # What contradicts the geometry is smeared, and has no detail of the specimen.
     sound = fit is not None and fit.explained
     return fit, _compare(problem, found.volumes) if sound else None

@@ -13,9 +13,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ddgm_dist.core.lines import labelled
 from ddgm_dist.core.units import format_duration
 from ddgm_dist.engine.protocol import Engine
 from ddgm_dist.engine.tally import Tally
+from ddgm_dist.paths.files import exists
 from ddgm_dist.paths.locate import locate
 from ddgm_dist.paths.overlap import refuse_overlap
 from ddgm_dist.paths.store_name import check_store_name
@@ -125,7 +127,7 @@ class Result:
         else:
             lines.append("nothing was left to do: every tile had been finished before")
         if self.fit is not None:
-            lines.append(f"fit             {self.fit.text()}")
+            lines.append(labelled("fit", self.fit.text(), 16))
         return "\n".join(lines)
 
 
@@ -196,7 +198,8 @@ def reconstruct(
         Output.claim(place, overwrite=overwrite) as output,
         contextlib.ExitStack() as stack,
     ):
-        if progress:  # of interest only to who waits for it
+        # Of interest only to who waits for it; and not where there is nothing to open.
+        if progress and exists(source):
             _announce(f"opening {source}", progress)
         on_ray = goes_to_ray(engine, address, workers)
         built = build_problem(
@@ -247,7 +250,7 @@ def reconstruct(
                 seconds=tally.seconds,
                 wall_seconds=time.monotonic() - started,
                 gradient_share=tally.gradient_share,
-                fit=judge_volume(output.record, output.store.layout, problem),
+                fit=judge_volume(output.record, output.store.layout, problem, series.meta),
             )
             # A run may have ended between its last tile and this.
             todo = left or output.record.read_json("provenance") is None

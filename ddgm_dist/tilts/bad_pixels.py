@@ -9,6 +9,8 @@ from operator import itemgetter
 import numpy as np
 from numpy.typing import NDArray
 
+from ddgm_dist.core.view_names import ViewNames
+
 __all__ = ["BadPixels", "Origin", "find_bad"]
 
 Origin = tuple[int, int, int]
@@ -38,12 +40,24 @@ class BadPixels:
         first = sorted((place for part in known for place in part.first), key=itemgetter(1, 0, 2))
         return BadPixels(sum(part.count for part in known), tuple(first[:show]))
 
-    def describe(self) -> str:
-        """The count and the first coordinates, as a clause."""
+    def describe(self, names: ViewNames | None = None) -> str:
+        """The count and the first coordinates, as a clause.
+
+        Parameters
+        ----------
+        names
+            Names of the views; with them the clause names the view of each pixel.
+        """
         if not self.count:
             return "no NaN or infinite pixels"
-        where = ", ".join(str(c) for c in self.first)
         more = ", ..." if self.count > len(self.first) else ""
+        if names is not None:
+            where = "; ".join(f"{names.name(t)}, row {y}, column {u}" for t, y, u in self.first)
+            return (
+                f"{self.count} NaN or infinite pixels, first in {where} "
+                f"(rows and columns from 0){more}"
+            )
+        where = ", ".join(str(c) for c in self.first)
         return f"{self.count} NaN or infinite pixels, first at (tilt, y, u) = {where}{more}"
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 
@@ -9,15 +11,18 @@ from ddgm_dist.core.geometry import Geometry
 from ddgm_dist.pixels.findings import Finding, constant
 from ddgm_dist.pixels.level import LevelCheck
 from ddgm_dist.pixels.screen import Screen
+from ddgm_dist.tilts.metadata import TiltSeriesMeta
 from ddgm_dist.tilts.reader import TiltSeries
 from ddgm_dist.tilts.rows import repair
 
-__all__ = ["findings"]
+__all__ = ["advice_on_constant", "findings"]
 
 _OUTCOME = "kept; reconstruct masks what is no measurement"
 # Rows in which a constant is looked for, and the bytes that they may take. A field is taken to be so
 # many times wider than thick where the thickness is unknown.
 _LINES, _LINES_BYTES, _THICK = 16, 64 * 2**20, 8
+# Logarithm of a factor that no beam is wrong by.
+_MOST_LOG = 20
 
 
 def findings(series: TiltSeries, *, dark: float) -> tuple[Finding, ...]:
@@ -33,12 +38,37 @@ def findings(series: TiltSeries, *, dark: float) -> tuple[Finding, ...]:
     assert series.record is not None, "our writer leaves one"
     height = series.shape[1]
     seen = series.record.observations.judge(_geometry(series, height), known=False)
-    found = seen.findings(series.meta.angles_deg, masked=_OUTCOME, kept="kept")
+    found = seen.findings(series.meta.views, masked=_OUTCOME, kept="kept")
     level = _constant(series, seen.screen() or Screen())
     if level is None:
         return found
     outcome = f"give --dark {dark + level[0]:.4g} if it is no signal"
-    return (*found, constant(*level, outcome))
+    return (*found, constant(*level, advice_on_constant(series.meta, level[0], outcome)))
+
+
+def advice_on_constant(meta: TiltSeriesMeta, level: float, otherwise: str) -> str:
+    """Advice on a constant in every pixel, as a clause.
+
+    Line integrals ``-log(counts / beam)`` all have ``log f`` too much if the beam is f times too high.
+
+    Parameters
+    ----------
+    meta
+        Metadata of the series, whose provenance says whether the logarithm was taken.
+    level
+        The constant, projection units.
+    otherwise
+        Advice where no logarithm was taken.
+    """
+    beam = None if meta.provenance is None else meta.provenance.beam
+    if beam is None:
+        return otherwise
+    text = (
+        f"the logarithm was taken of a beam of {beam.value} ({beam.origin}): check ingest --counts"
+    )
+    if abs(level) > _MOST_LOG:
+        return text
+    return f"{text}; a beam of {math.exp(-level):.3g} times as much would leave no constant"
 
 
 def _constant(series: TiltSeries, screen: Screen) -> tuple[float, float] | None:

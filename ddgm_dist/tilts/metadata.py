@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from ddgm_dist.core.view_names import ViewNames
 from ddgm_dist.errors import InputError
 from ddgm_dist.tilts.provenance import Provenance
 
@@ -61,6 +62,30 @@ class TiltSeriesMeta:
     provenance: Provenance | None = None
     sigma_y: tuple[float, ...] | None = None
 
+    @property
+    def views(self) -> ViewNames:
+        """Names of the views, by their numbers in the source where the provenance says them."""
+        views = [] if self.provenance is None else self.provenance.views
+        known = views and len(views) == len(self.angles_deg)
+        return ViewNames(self.angles_deg, tuple(v.view for v in views) if known else None)
+
+    @property
+    def beam_origin(self) -> Literal["estimated", "given", "unknown"]:
+        """Origin of the beam that the projections are a logarithm of; see `Provenance`."""
+        return "unknown" if self.provenance is None else self.provenance.beam_origin
+
+    def view_name(self, index: int) -> str:
+        """Name of a view for people: ``view 31 (-45 degrees)``, its number in the source from 1.
+
+        Where the source is unknown, it is the number of the stored view.
+
+        Parameters
+        ----------
+        index
+            Index of the view in the array.
+        """
+        return self.views.name(index)
+
 
 def check_meta(meta: TiltSeriesMeta, tilts: int, where: str) -> None:
     """Refuse metadata that cannot belong to ``tilts`` projections.
@@ -82,14 +107,16 @@ def check_meta(meta: TiltSeriesMeta, tilts: int, where: str) -> None:
     bad = [i for i, a in enumerate(angles) if not math.isfinite(a)]
     if bad:
         raise InputError(
-            "angles_deg", angles[bad[0]], f"the angle of tilt {bad[0]} of {where} is not a number"
+            "angles_deg",
+            angles[bad[0]],
+            f"the angle of tilt {bad[0]} (from 0) of {where} is not a number",
         )
     steep = max(range(tilts), key=lambda i: abs(angles[i]))
     if abs(angles[steep]) >= MAX_ANGLE_DEG:
         raise InputError(
             "angles_deg",
             angles[steep],
-            f"tilt {steep} of {where} must be below {MAX_ANGLE_DEG:g} degrees either way "
+            f"tilt {steep} (from 0) of {where} must be below {MAX_ANGLE_DEG:g} degrees either way "
             "(a ray along the slab never leaves it)",
             "angles are in degrees; leave out the steepest tilts",
         )
@@ -116,7 +143,9 @@ def _check_shifts(shifts: Sequence[tuple[float, float]], tilts: int, where: str)
     for i, shift in enumerate(shifts):
         if not all(math.isfinite(s) for s in shift):
             raise InputError(
-                "shifts_px", shift, f"the shift of tilt {i} of {where} is not two finite numbers"
+                "shifts_px",
+                shift,
+                f"the shift of tilt {i} (from 0) of {where} is not two finite numbers",
             )
 
 
@@ -128,7 +157,9 @@ def _check_noise(noise: Sequence[float], tilts: int, where: str) -> None:
     for i, value in enumerate(noise):
         if not 0 <= value < math.inf:
             raise InputError(
-                "sigma_y", value, f"the noise of tilt {i} of {where} must be a number from 0 on"
+                "sigma_y",
+                value,
+                f"the noise of tilt {i} (from 0) of {where} must be a number from 0 on",
             )
 
 

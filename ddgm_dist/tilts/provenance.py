@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Literal
+
+from ddgm_dist.core.view_names import degrees
 
 __all__ = ["Fact", "LeftOut", "Provenance", "Unused", "ViewRecord", "degrees", "ranges"]
+
+# Names of the beam in facts: counts, or a share where there is a flat field.
+_BEAM = ("counts of the beam", "transmission of the beam")
 
 
 @dataclass(frozen=True)
@@ -101,6 +105,18 @@ class Provenance:
         """Add something that was not used."""
         self.unused.append(Unused(name, why))
 
+    @property
+    def beam(self) -> Fact | None:
+        """The beam that the logarithm was taken of; None where none was taken."""
+        return next((f for f in reversed(self.facts) if f.what in _BEAM), None)
+
+    @property
+    def beam_origin(self) -> Literal["estimated", "given", "unknown"]:
+        """Origin of that beam: the mean of the views, or something that is known; if there is one."""
+        if self.beam is None:
+            return "unknown"
+        return "estimated" if self.beam.origin.startswith("estimated: mean") else "given"
+
     def left_out_together(self) -> list[tuple[str, str]]:
         """Views that were left out for the same reason, as text, and the reason."""
         together = dict[str, list[LeftOut]]()
@@ -148,10 +164,3 @@ def ranges(numbers: Sequence[int]) -> str:
         parts.append(str(first) if first == last else f"{first}-{last}")
         start = i
     return ",".join(parts)
-
-
-def degrees(angle: float | None) -> str:
-    """An angle with its sign, for tables."""
-    if angle is None or not math.isfinite(angle):
-        return "unknown angle"
-    return f"{angle:+.4g} degrees"

@@ -181,10 +181,12 @@ def test_what_is_the_matter_with_the_pixels_is_told(tmp_path, dtype, caplog):
     assert "view 8 (+10 degrees) is blank" in view
     assert "it is left out" in view
     assert "1 pixel stands out" in hot
-    assert "(3, 4, 5)" in hot
-    assert "tilt 2, row 11" in row
+    assert "view 4 (-30 degrees), row 4, column 5" in hot
+    assert "view 3 (-40 degrees), row 11" in row
     assert "7 edges of views are filled" in edges
-    assert "tilt 5, rows 0 to 29, columns 56 to 59" in edges
+    assert "view 6 (-10 degrees), rows 0 to 29, columns 56 to 59; view 7 (+0 degrees)" in edges
+    assert "view 9 (+20 degrees), rows 0" in edges  # as --exclude counts, the eighth is left out
+    assert not any("as they are stored" in line for line in told)
     assert 1900 < float(constant.split("--dark ")[1].split()[0]) < 2100
     # With that subtracted as well as 500 before, the whole is named.
     caplog.clear()
@@ -366,4 +368,4 @@ def test_the_first_rows_do_not_tell_for_all(tmp_path, monkeypatch, caplog):
     ingest(tmp_path / "s.npy", tmp_path / "t.zarr", angles=angles.tolist())
     (hot,) = (r.getMessage() for r in caplog.records if "stand" in r.getMessage())
     assert "1 pixel stands out" in hot
-    assert "(4, 200, 50)" in hot
+    assert "view 5 (-20 degrees), row 200, column 50" in hot

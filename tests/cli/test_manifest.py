@@ -103,7 +103,10 @@ def test_standard_input_is_linted(capsys: Said, monkeypatch: pytest.MonkeyPatch)
         (["rayjob", *WHAT, "--plan", str(PLAN), "--name", "A"], "small letters"),
         (["rayjob", "/mnt/t.zarr", *WHAT[1:], "--plan", str(PLAN)], "none of the site's volumes"),
         (["raycluster", "/mnt/t.zarr", *WHAT[2:], "--plan", str(PLAN)], "none of the site's"),
-        (["rayjob", *WHAT, "--plan", str(PLAN), "--set", "iteratons=3"], "did you mean N?"),
+        (
+            ["rayjob", *WHAT, "--plan", str(PLAN), "--set", "iteratons=3"],
+            "did you mean N, the number of iterations?",
+        ),
         (["rayjob", *WHAT, "--plan", str(PLAN), "--set", "N=0"], "N = 0"),
         (["raycluster", WHAT[0], *WHAT[2:], "--plan", str(PLAN), "--set", "Q=0"], "not a conf"),
         (["slurm", *WHAT[:3], str(SLURM), "--plan", str(PLAN), "--set", "N=0"], "N = 0"),

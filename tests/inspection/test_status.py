@@ -265,6 +265,24 @@ def test_a_run_that_has_only_just_begun(tmp_path: Path) -> None:
     assert "running" in found.describe()
 
 
+def test_a_run_that_was_killed_as_it_began(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It has left its lease and nothing else; what else has no record is no run."""
+    out = tmp_path / "out.zarr"
+    RunRecord(out).write_json(LEASE, {**ELSEWHERE, "expires": 1.0})
+    assert main(["status", str(out)]) == 3
+    page = capsys.readouterr().out
+    assert "interrupted" in page
+    assert "nothing is written yet" in page
+    assert "run reconstruct again" in page
+    (out / "data").write_bytes(b"x")
+    with pytest.raises(InputError, match="holds no record"):
+        status(out)
+    with pytest.raises(InputError, match="interrupted before it had written anything"):
+        status(tmp_path / "none.zarr")
+
+
 def test_nothing_is_written(record: RunRecord) -> None:
     def files() -> dict[Path, tuple[int, bytes]]:
         every = [p for p in record.folder.parent.rglob("*") if p.is_file()]

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ddgm_dist.core.geometry import Geometry
+from ddgm_dist.core.view_names import ViewNames
 from ddgm_dist.pixels.artifacts import Artifacts
 from ddgm_dist.pixels.hot_pixels import HotThreshold
 from ddgm_dist.pixels.observations import Observations
@@ -17,6 +18,8 @@ from ddgm_dist.simulation.projector import project
 
 TILTS, ROWS, FIELD = 9, 20, 50
 ANGLES = tuple(float(a) for a in range(-40, 41, 10))
+# The source's first view was left out.
+NAMES = ViewNames(ANGLES, tuple(range(2, TILTS + 2)))
 
 
 def series(seed: int = 0) -> np.ndarray:
@@ -47,7 +50,7 @@ def judged(scan: Scan, probes: HotThreshold, geometry: Geometry, known: bool = T
 
 
 def kinds(seen: Artifacts) -> dict[str, int]:
-    return {f.kind: f.count for f in seen.findings(ANGLES, masked="masked")}
+    return {f.kind: f.count for f in seen.findings(NAMES, masked="masked")}
 
 
 def test_nothing_is_said_of_clean_data() -> None:
@@ -62,7 +65,7 @@ def test_every_fault_is_named_and_placed() -> None:
     data[:, :, :3] = 7
     data[4] = data[5, 11:13] = 0
     seen = look(data)
-    found = {f.kind: f for f in seen.findings(ANGLES, masked="masked")}
+    found = {f.kind: f for f in seen.findings(NAMES, masked="masked")}
     assert kinds(seen) == {
         "hot-pixels": 1,
         "blank-views": 1,
@@ -70,10 +73,20 @@ def test_every_fault_is_named_and_placed() -> None:
         "filled-edges": TILTS - 1,
     }
     assert found["hot-pixels"].places == ((2, 7, 9),)
-    assert "(tilt, y, u) = (2, 7, 9): masked" in found["hot-pixels"].text
-    assert "tilt 4 (0 degrees): masked" in found["blank-views"].text
-    assert "tilt 5, rows 11 to 12: masked" in found["blank-rows"].text
-    assert "(7): tilt 0, rows 0 to 19, columns 0 to 2; " in found["filled-edges"].text
+    assert "view 4 (-20 degrees), row 7, column 9 (rows and columns from 0): masked" in (
+        found["hot-pixels"].text
+    )
+    assert "view 6 (+0 degrees): masked" in found["blank-views"].text
+    assert "view 7 (+10 degrees), rows 11 to 12 (rows from 0): masked" in found["blank-rows"].text
+    edges = found["filled-edges"].text
+    assert "(7): view 2 (-40 degrees), rows 0 to 19, columns 0 to 2; view 3 " in edges
+    assert found["hot-pixels"].to_dict()["array_indices"] == ((2, 7, 9),)
+    assert [found[k].views for k in ("hot-pixels", "blank-views", "blank-rows")] == [
+        (4,),
+        (6,),
+        (7,),
+    ]
+    assert found["filled-edges"].to_dict()["views"] == (2, 3, 4)
     assert all("\n" not in f.text for f in found.values())
     screen = seen.screen()
     assert screen is not None
@@ -121,15 +134,26 @@ def test_a_view_without_a_beam_is_blank_although_it_is_noisy() -> None:
     assert look(data).blank == ()
 
 
+def test_how_views_are_numbered_is_said_once_where_the_source_does_not_say_it() -> None:
+    data = series()
+    data[2, 7, 9] = 1e5
+    data[4] = 0
+    found = look(data).findings(ViewNames(ANGLES), masked="masked")
+    assert [f.views for f in found] == [(3,), (5,)]
+    assert ["numbered from 1 as they are stored" in f.text for f in found] == [True, False]
+    known = look(data).findings(NAMES, masked="masked")
+    assert not any("numbered" in f.text for f in known)
+
+
 def test_what_few_views_tell_of_is_left() -> None:
     """Rows that most of the views lack, and most of the views themselves: nothing is made up."""
     data = series()
     data[:6, 3] = 0
     seen = look(data)
     assert seen.screen() is None
-    assert "left as they are" in seen.findings(ANGLES, masked="masked")[0].text
+    assert "left as they are" in seen.findings(NAMES, masked="masked")[0].text
     data[0, 5] = 0
-    text = look(data).findings(ANGLES, masked="masked")[0].text
+    text = look(data).findings(NAMES, masked="masked")[0].text
     assert "1 of them masked" in text
     data[:5] = 0
     seen = look(data)
@@ -140,7 +164,7 @@ def test_what_few_views_tell_of_is_left() -> None:
 def test_words_are_few_however_much_there_is() -> None:
     data = series()
     data[np.random.default_rng(0).random(data.shape) < 0.004] = 1e5
-    (finding,) = look(data).findings(ANGLES, masked="masked")
+    (finding,) = look(data).findings(NAMES, masked="masked")
     assert finding.count > 20
     assert len(finding.places) == 3
     assert len(finding.text) < 250
@@ -175,7 +199,7 @@ def test_vacuum_beside_a_slab_is_not_masked(empty: int, counts: float | None, kn
     data, geometry = slab_with_margins(empty, counts)
     seen = seen_in(data, geometry, known)
     assert seen.screen() is None
-    for finding in seen.findings(geometry.angles_deg, masked="masked"):
+    for finding in seen.findings(ViewNames(geometry.angles_deg), masked="masked"):
         assert "may be vacuum beside the specimen" in finding.text
 
 
@@ -229,7 +253,7 @@ def test_points_of_a_specimen_are_told_not_masked() -> None:
     data, geometry = points_in_a_vacuum()
     seen = seen_in(data, geometry)
     assert seen.screen() is None
-    (finding,) = seen.findings(geometry.angles_deg, masked="masked")
+    (finding,) = seen.findings(ViewNames(geometry.angles_deg), masked="masked")
     assert finding.kind == "hot-pixels"
     assert "left as they are" in finding.text
     assert "small points of a specimen" in finding.text
@@ -251,7 +275,7 @@ def test_more_than_faults_could_be_are_what_the_data_are() -> None:
     geometry = Geometry(tuple(np.linspace(-60, 60, TILTS * 10).tolist()), 6, ROWS, FIELD)
     seen = scan.observations(probes.probes * 10).judge(geometry)
     assert seen.screen() is None
-    (finding,) = seen.findings(geometry.angles_deg, masked="masked")
+    (finding,) = seen.findings(ViewNames(geometry.angles_deg), masked="masked")
     assert "no faults but what the data are" in finding.text
 
 

@@ -6,8 +6,10 @@ import math
 import pytest
 
 from ddgm_dist.core.intensity import Intensity
+from ddgm_dist.core.view_names import ViewNames
 from ddgm_dist.core.view_sums import ViewSums
 from ddgm_dist.records.fit import Fit
+from ddgm_dist.records.fit_causes import Beam
 
 UNIT = Intensity(mean=10.0, std=4.0, sigma_y=2.0)  # 0.5 in normalised units
 VIEWS, SAMPLES = 20, 1000.0
@@ -22,6 +24,8 @@ def verdict(
     bad: dict[int, float] | None = None,
     intensity: Intensity = UNIT,
     coverage: float = 1.0,
+    names: ViewNames | None = None,
+    beam: Beam = "unknown",
 ) -> Fit:
     """Views with white noise and a misfit that correlates; some views have another misfit."""
     each = [(bad or {}).get(view, misfit) for view in range(1, VIEWS + 1)]
@@ -31,7 +35,7 @@ def verdict(
         ((contrast**2 + noise**2) * SAMPLES,) * VIEWS,
         tuple(correlation * m**2 * SAMPLES for m in each),
     )
-    found = Fit.judge(sums, intensity, coverage)
+    found = Fit.judge(sums, intensity, coverage, names=names, beam=beam)
     assert found is not None
     return found
 
@@ -61,12 +65,67 @@ def test_noise_is_explained_whatever_its_level(noise: float) -> None:
 def test_structure_is_not_explained(noise: float) -> None:
     found = verdict(noise, 1.0)
     assert not found.explained
-    warning = found.warning() or ""
     order = ["aligned", "counts", "signs", "thickness", "bad"]
-    places = [warning.index(word) for word in order]
+    assert [word in cause for word, cause in zip(order, found.causes, strict=True)] == [True] * 5
+    text = found.text()
+    places = [text.index(cause) for cause in found.causes]
     assert places == sorted(places)
-    assert "worst views (numbered from 1): 1, 2, 3, 4, 5, ...;" in warning
+    assert (
+        "\nworst views: 1, 2, 3, 4, 5, ...; views are numbered from 1 as they are stored\n" in text
+    )
+
+
+@pytest.mark.parametrize("bad", [{}, {4: 1.5}], ids=["all", "few"])
+def test_a_warning_is_one_sentence_with_three_causes(bad: dict[int, float]) -> None:
+    found = verdict(misfit=0.0 if bad else 1.2, bad=bad)
+    warning = found.warning() or ""
     assert "\n" not in warning
+    assert warning.startswith(found.summary())
+    assert len(warning) < 400
+    assert [f"({n}) {cause}" in warning for n, cause in enumerate(found.causes, start=1)] == (
+        [True] * 3 + [False] * (len(found.causes) - 3)
+    )
+
+
+def test_the_values_come_first_where_nothing_of_the_contrast_is_explained() -> None:
+    """Counts, inverted contrast and a wrong beam leave half of the contrast and more."""
+    ours = "the values are counts, their contrast is inverted, or the beam was estimated wrongly"
+    assert verdict(misfit=1.2, contrast=6.0).causes[1].startswith(ours)
+    assert verdict(misfit=1.8).causes[0].startswith(ours)
+    assert "ingest --counts I0" in verdict(misfit=1.8).causes[0]
+
+
+def test_a_beam_that_was_estimated_is_doubted_early() -> None:
+    little = verdict(misfit=1.2, contrast=6.0, beam="estimated")
+    assert little.causes[1].startswith("the beam was estimated wrongly")
+    assert verdict(misfit=1.8, beam="estimated").causes[0].startswith("the beam was estimated")
+    assert "ingest --counts I0" in (little.warning() or "")
+    given = verdict(misfit=1.2, beam="given").causes
+    assert not any("estimated" in cause for cause in given)
+    assert any("the beam is not that of ingest --counts" in cause for cause in given)
+    assert verdict(beam="estimated").causes == ()
+
+
+def test_views_are_named_as_in_their_source() -> None:
+    names = ViewNames(tuple(float(a) for a in range(-20, 20, 2)), tuple(range(31, 51)))
+    found = verdict(bad={4: 1.5, 11: 2.0}, names=names)
+    assert found.bad == (41, 34)
+    assert found.bad_indices == (10, 3)
+    assert "views that do not fit: 41 (+0 degrees), 34 (-14 degrees)\n" in found.text()
+    assert "numbered" not in found.text()
+    kept = json.loads(json.dumps(found.to_dict(), allow_nan=False))
+    assert kept["bad"] == [41, 34]
+    assert kept["bad_indices"] == [10, 3]
+    assert kept["view_numbers"] == list(range(31, 51))
+    assert Fit.from_dict(kept) == found
+
+
+def test_a_file_of_a_former_version() -> None:
+    """It numbered the stored views from 1, and knew of no source."""
+    kept = verdict(bad={4: 1.5}).to_dict()
+    for key in ("worst_indices", "bad_indices", "view_numbers", "angles_deg", "causes", "beam"):
+        del kept[key]
+    assert Fit.from_dict(kept) == verdict(bad={4: 1.5})
 
 
 def test_a_little_structure_is_explained() -> None:
@@ -106,11 +165,9 @@ def test_few_bad_views_are_named_first() -> None:
     assert found.bad == (11, 4)
     assert found.worst[:2] == (11, 4)
     assert not found.explained
-    warning = found.warning() or ""
-    assert "views that do not fit (numbered from 1): 11, 4;" in warning
-    assert warning.index("(1) single views are bad") < warning.index(
-        "(2) the views are not aligned"
-    )
+    assert "views that do not fit: 11, 4;" in found.text()
+    assert "(1) single views are bad" in (found.warning() or "")
+    assert "(2) the views are not aligned" in (found.warning() or "")
 
 
 def test_a_view_that_is_only_noisier_is_not_bad() -> None:

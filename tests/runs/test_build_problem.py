@@ -22,6 +22,7 @@ from ddgm_dist.runs.build_problem import build_problem
 from ddgm_dist.simulation.phantom import TissuePhantom
 from ddgm_dist.simulation.projector import project
 from ddgm_dist.simulation.simulate import simulate
+from ddgm_dist.tilts.provenance import Provenance
 from ddgm_dist.tilts.sampled_rows import _sample_columns
 from ddgm_dist.tilts.series import TiltSeriesMeta, write_tilt_series
 from tests.small_runs import forget_record
@@ -128,7 +129,8 @@ def test_bad_pixels_are_counted_or_masked(tmp_path: Path) -> None:
     path = write(tmp_path, data)
     error = refused(path)
     assert error.argument == "tilts"
-    assert "4 NaN or infinite pixels, first at (tilt, y, u) = (1, 2, 3)" in str(error)
+    assert "4 NaN or infinite pixels, first in view 2 (" in str(error)
+    assert "degrees), row 2, column 3; view 3 (" in str(error)
     assert "--impute-nonfinite" in str(error)
     found = built(path, impute_nonfinite=True).intensity
     assert (found.mean, found.std) == pytest.approx((clean.mean, clean.std), rel=0.02)
@@ -366,7 +368,8 @@ def test_hot_pixels_are_told_and_masked_unless_refused(
     told = [r.getMessage() for r in caplog.records if "stand" in r.getMessage()]
     assert len(told) == 1
     assert "2 pixels stand out" in told[0]
-    assert "(tilt, y, u) = (1, 2, 30), (4, 7, 3): masked (--no-despike keeps them)" in told[0]
+    assert "degrees), row 2, column 30; view 5 (" in told[0]
+    assert "row 7, column 3 (rows and columns from 0): masked (--no-despike" in told[0]
     caplog.clear()
     assert built(path, despike=False).screen is None
     assert any("left as they are" in r.getMessage() for r in caplog.records)
@@ -388,6 +391,43 @@ def test_a_constant_is_told_and_kept(tmp_path: Path, caplog: pytest.LogCaptureFi
     assert "a constant of about" in words
 
 
+def test_a_constant_after_a_logarithm_is_that_of_a_wrong_beam(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What cures it is another beam, not a dark field; so it says what the beam is wrong by."""
+    clean = np.asarray(zarr.open_array(str(tissue_tilts(tmp_path, 200) / "projections"))[:])
+    record = Provenance()
+    record.say("counts of the beam", "700", "estimated: mean against 1/cos, within 9 %")
+    data = clean / clean.mean() + np.float32(np.log(0.2))
+    caplog.clear()
+    built(write(tmp_path, data.astype(np.float32), provenance=record))
+    (words,) = (m for m in caplog.messages if "a constant of about" in m)
+    assert "--dark" not in words
+    assert (
+        "a beam of 700 (estimated: mean against 1/cos, within 9 %): check ingest --count" in words
+    )
+    times = float(words.split("; a beam of ")[1].split()[0])
+    assert times == pytest.approx(5, rel=0.1)
+
+
+@pytest.mark.parametrize("scale", [False, True], ids=["mean", "deviation"])
+def test_views_of_zero_mean_have_no_constant(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, scale: bool
+) -> None:
+    simulate(
+        TissuePhantom((32, 32, 512), seed=1), tmp_path / "c.zarr", noise="gaussian:0.1", field=144
+    )
+    data = np.asarray(zarr.open_array(str(tmp_path / "c.zarr" / "projections"))[:])
+    data = data - data.mean(axis=(1, 2), keepdims=True)
+    if scale:
+        data /= data.std(axis=(1, 2), keepdims=True)
+    angles = tuple(np.linspace(-60, 60, len(data)).tolist())
+    write_tilt_series(tmp_path / "t.zarr", data, TiltSeriesMeta(angles, thickness_px=32))
+    caplog.clear()
+    built(tmp_path / "t.zarr")
+    assert not caplog.messages
+
+
 def test_a_store_that_says_its_bad_pixels_are_unmeasured_needs_no_flag(tmp_path: Path) -> None:
     data = noisy_data()
     data[1, 2, 3] = np.nan
@@ -407,7 +447,8 @@ def test_lines_that_the_estimates_leave_out_are_told(
     (finding,) = (f for f in found if f.kind == "left-out")
     assert finding.count == 4
     assert finding.places == ((2, 0), (2, 1), (2, 2))
-    assert "tilt 2, row 0" in finding.text
+    assert "view 3 (-10 degrees), row 0;" in finding.text
+    assert finding.views == (3, 3, 3)
     assert any("left out of the estimates" in r.getMessage() for r in caplog.records)
 
 

@@ -104,6 +104,14 @@ def test_one_line_tells_where_it_is_computed(
     assert capfd.readouterr().err == ""
 
 
+def test_a_series_that_is_missing_is_not_opened(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(InputError, match=r"none\.zarr"):
+        reconstruct(tmp_path / "none.zarr", tmp_path / "a.zarr", KEYS, progress=True)
+    assert "opening" not in capfd.readouterr().err
+
+
 class StartedError(Exception):
     """Ray was started."""
 

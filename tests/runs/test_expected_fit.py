@@ -103,7 +103,9 @@ def test_a_plan_has_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert found.intensity is not None
     assert found.intensity.sigma_y == NOISE
     assert found.expected_fit is not None
-    assert found.expected_fit.outlook() in found.describe()
+    assert found.expected_fit.outlook() in " ".join(found.describe().split())
+    assert found.expected_fit.names.angles_deg == ANGLES
+    assert all(len(line) <= 80 for line in found.describe().splitlines())
     assert main(["plan", str(path), "--json", f"--set=sigma_y={NOISE}"]) == 0
     printed = json.loads(capsys.readouterr().out)
     assert Fit.from_dict(printed["expected_fit"]) == found.expected_fit

@@ -253,7 +253,8 @@ def test_a_plan_tells_what_was_noticed(data: np.ndarray, tmp_path: Path) -> None
     found = plan(write(tmp_path, faulty), KEYS)
     (finding,) = found.to_dict()["findings"]
     assert finding["kind"] == "hot-pixels"
-    assert (finding["count"], finding["places"]) == (1, ((2, 3, 20),))
+    assert (finding["count"], finding["array_indices"]) == (1, ((2, 3, 20),))
+    assert finding["views"] == (3,)
     assert "\nnoticed         1 pixel stands out" in found.describe()
     clean = plan(write(tmp_path, data), KEYS)
     assert clean.to_dict()["findings"] == []

@@ -16,9 +16,11 @@ from ddgm_dist.paths.locate import locate
 from ddgm_dist.records.fit import Fit
 from ddgm_dist.records.receipts import RECEIPTS
 from ddgm_dist.records.run_record import RunRecord
+from ddgm_dist.runs.plan import plan
 from ddgm_dist.runs.reconstruct import Result, reconstruct
 from ddgm_dist.tile.events import Event, Receipt, Report
 from ddgm_dist.tile.job import Job
+from ddgm_dist.tilts.provenance import Provenance, ViewRecord, degrees
 from ddgm_dist.tilts.series import TiltSeriesMeta, write_tilt_series
 from tests.small_runs import ANGLES, project, specimen
 
@@ -53,12 +55,14 @@ class Dying(LocalEngine):
 
 @pytest.fixture(scope="module")
 def disordered(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A series whose angles have another order than its views."""
+    """A series whose angles have another order than its views, of which four were left out."""
     data = project(specimen(12, 8, 180), 100, ANGLES)
     data += NOISE * np.random.default_rng(1).standard_normal(data.shape)
     wrong = tuple(np.random.default_rng(2).permutation(ANGLES).tolist())
     path = tmp_path_factory.mktemp("disordered") / "t.zarr"
-    write_tilt_series(path, data, TiltSeriesMeta(wrong, thickness_px=12))
+    record = Provenance(views=[ViewRecord(t + 5, angle) for t, angle in enumerate(wrong)])
+    record.say("counts of the beam", "900", "estimated: mean against 1/cos, within 3 %")
+    write_tilt_series(path, data, TiltSeriesMeta(wrong, thickness_px=12, provenance=record))
     return path
 
 
@@ -72,14 +76,14 @@ def test_a_good_series_is_explained(
     assert len(found.views) == len(ANGLES)
     assert found.residual == pytest.approx(found.ratio * NOISE)
     assert found.coverage == 1
-    assert found.text() in result.describe()
+    assert " ".join(found.text().split()) in " ".join(result.describe().split())
     assert not [r for r in caplog.records if "explained" in r.getMessage()]
     written = RunRecord(locate(tmp_path / "v.zarr", "out")).read_json("provenance")
     assert Fit.from_dict((written or {})["fit"]) == found
     seen = status(tmp_path / "v.zarr")
     assert seen.fit == found
     assert seen.to_dict()["fit"]["views"] == list(found.views)
-    assert found.text() in seen.describe()
+    assert " ".join(found.text().split()) in " ".join(seen.describe().split())
 
 
 def test_a_bad_series_is_warned_of_once(
@@ -90,6 +94,20 @@ def test_a_bad_series_is_warned_of_once(
     (warning,) = (r.getMessage() for r in caplog.records if "explained" in r.getMessage())
     assert warning.endswith(found.warning() or "")
     assert warning.startswith(str(tmp_path / "v.zarr"))
+    page = status(tmp_path / "v.zarr").describe()
+    shown = page[page.index("\nfit") :].splitlines()
+    assert all(len(line) <= 80 for line in shown)
+    assert all(line.startswith(" " * 14) for line in shown[2:-1])
+    assert " ".join(found.text().split()) in " ".join(page.split())
+    worst = found.worst_indices[0]
+    assert found.worst[0] == worst + 5  # as --exclude counts them
+    assert f": {worst + 5} ({degrees(found.names.angles_deg[worst])})" in found.text()
+    assert any(cause.startswith("the beam was estimated") for cause in found.causes[:2])
+    seen = status(tmp_path / "v.zarr").fit
+    assert seen == found
+    looked = plan(disordered, {**KEYS, "sigma_y": NOISE}).expected_fit
+    assert looked is not None
+    assert (looked.names, looked.beam) == (found.names, "estimated")
 
 
 @pytest.mark.parametrize("keys", [{}, {"samples": 2}], ids=["one", "samples"])
