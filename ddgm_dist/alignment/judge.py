@@ -15,6 +15,7 @@ from ddgm_dist.alignment.correlation import prepare
 from ddgm_dist.alignment.shifts import ShiftEstimate, estimate_shifts
 from ddgm_dist.alignment.small_views import SmallViews
 from ddgm_dist.alignment.tilt_axis import AxisEstimate, estimate_axis
+from ddgm_dist.core.view_names import ViewNames
 from ddgm_dist.tilts.metadata import TiltSeriesMeta
 from ddgm_dist.views.counts_evidence import looks_like_counts
 
@@ -106,7 +107,8 @@ def judge(small: SmallViews, meta: TiltSeriesMeta) -> Check:
     found = _axis(Check(), axis)
     if found.axis_deg is None or abs(found.axis_deg) <= _WRONG_AXIS_DEG:
         # Otherwise shifts across the axis would be those along it.
-        found = _shifts(found, _refined(list(small.images), images, stated, angles), small.block)
+        shifts = _refined(list(small.images), images, stated, angles)
+        found = _shifts(found, shifts, small.block, meta.views)
     found = _offset(found, estimate_offset(means, angles))
     evidence = looks_like_counts(means, angles)
     if evidence is None:
@@ -174,7 +176,7 @@ def _axis(found: Check, axis: AxisEstimate | None) -> Check:
     )
 
 
-def _shifts(found: Check, shifts: ShiftEstimate | None, block: int) -> Check:
+def _shifts(found: Check, shifts: ShiftEstimate | None, block: int, names: ViewNames) -> Check:
     if shifts is None:
         return found
     found = replace(found, alike=float(np.median(shifts.quality)))
@@ -196,7 +198,7 @@ def _shifts(found: Check, shifts: ShiftEstimate | None, block: int) -> Check:
         found, shifts_px=tuple((float(dy), float(dx)) for dy, dx in scaled), shift_rms_px=rms
     )
     if rms > _SHIFT_PX * block:
-        found = replace(_with(found, _shift_text(scaled, rms)), shifts_found=True)
+        found = replace(_with(found, _shift_text(scaled, rms, names)), shifts_found=True)
     if shifts.axis_offset is None:
         return found
     found = replace(found, axis_offset_px=shifts.axis_offset * block)
@@ -225,11 +227,11 @@ def _with(found: Check, text: str) -> Check:
     return replace(found, findings=(*found.findings, text))
 
 
-def _shift_text(shifts: NDArray[np.float64], rms: float) -> str:
+def _shift_text(shifts: NDArray[np.float64], rms: float, names: ViewNames) -> str:
     size = np.hypot(shifts[:, 0], shifts[:, 1])
     worst = np.argsort(size)[::-1][:_SHOWN]
-    views = ", ".join(f"{i + 1} ({shifts[i, 0]:+.1f}, {shifts[i, 1]:+.1f})" for i in worst)
+    views = ", ".join(f"{names.name(i)} by {shifts[i, 0]:+.1f}, {shifts[i, 1]:+.1f}" for i in worst)
     return (
-        f"views are shifted by {rms:.1f} pixels (root mean square), most of all {views} as (dy, dx): "
+        f"views are shifted by {rms:.1f} pixels (root mean square), most of all {views} (dy, dx): "
         "align them, or add these with check --apply"
     )
