@@ -110,6 +110,13 @@ def _chosen_file(source: Source, options: IngestOptions, record: Provenance) -> 
                 "both say how the images are aligned",
                 "name one of them with --xf FILE, or give --xf none if they are aligned",
             )
+        if not near and source.beyond:
+            raise InputError(
+                "xf",
+                str(source.beyond[0]),
+                "lies beside the target of the link that is the source, and not beside the link",
+                "give --xf FILE, or --xf none if the images are aligned",
+            )
         return near[0] if near else None
     for path in near:
         if path != given:
@@ -198,13 +205,17 @@ def _by_xf(path: Path, source: Source, record: Provenance) -> Alignment:
 
 def _newstack(xf: Path, beside: Companions | None, record: Provenance) -> NewstackCommand | None:
     """IMOD's command that applies the transforms, if it is about this file."""
-    path = None if beside is None else beside.newstack_command
-    if path is None:
+    if beside is None or beside.newstack_command is None:
         return None
+    path = beside.newstack_command
     command = read_newstack_command(path)
     named = command.transform_file
     if named is not None and Path(named.replace("\\", "/")).name != xf.name:
         record.skip(path.name, f"it is about {named}")
+        return None
+    stack = command.input_file
+    if named is None and stack is not None and Path(stack.replace("\\", "/")).stem != beside.base:
+        record.skip(path.name, f"it is about {stack}")
         return None
     for name in (command.distortion_file, command.gradient_file):
         if name:

@@ -76,7 +76,9 @@ def find_companions(stack: Path) -> Companions:
             base = base.removesuffix(ending)
             break
     folder = stack.parent
-    names = {path.name.lower(): path for path in sorted(folder.iterdir()) if path.is_file()}
+    names = {
+        f.name.lower(): f for f in sorted(folder.iterdir()) if f.is_file() and f.name[0] != "."
+    }
 
     def first(*candidates: str) -> Path | None:
         return next((names[c.lower()] for c in candidates if c.lower() in names), None)

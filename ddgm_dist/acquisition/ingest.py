@@ -204,7 +204,7 @@ def ingest(
     refuse_overlap(place, "out", [(n, f) for n, f in given if isinstance(f, Path)])
     if isinstance(origin, Path) and not is_url(str(source)):
         # Files beside a link belong to it, not those beside what it points to.
-        origin = Path.cwd() / Path(source)  # not resolved
+        origin = Path.cwd() / Path(source).expanduser()  # not resolved
     found = open_source(origin, dataset, angles=angles is None)
     refuse_overlap(place, "out", [("source", file) for file in _files(found)])
     # Writing checks it again, but only after all views have been read.
@@ -289,7 +289,7 @@ class _Ingest:
             self.record.say("NaN and infinite pixels", f"{nonfinite}", "unmeasured")
         self._say_views(layout, intensities, [0 if views.is_plain else s.hot for s in statistics])
         meta = replace(self._meta(layout), provenance=self.record, sigma_y=intensities.sigma_y)
-        if nonfinite or views.has_outside:
+        if nonfinite or views.has_outside or intensities.dead:
             meta = replace(meta, bad_pixels="unmeasured")
         return views, meta
 

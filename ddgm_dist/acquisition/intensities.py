@@ -51,6 +51,8 @@ class Intensities:
         flat field it is the transmission without a specimen.
     floored
         Pixels of each view without a count.
+    dead
+        Pixels of the fields that say nothing of a beam; they are unmeasured in all views.
     dark, flat
         To be subtracted, and to be divided by; None for none.
     dark_level
@@ -71,6 +73,7 @@ class Intensities:
     dark_level: float = 0.0
     sigma_y: tuple[float, ...] | None = None
     gain: float = 0.0
+    dead: int = 0
     may_have_offset: bool = False
 
 
@@ -103,7 +106,7 @@ def decide_intensities(
 def dark_level(source: Source, options: IngestOptions) -> float:
     """Value without a beam, on average over the pixels."""
     found = _dark_field(source, options)[0]
-    return 0.0 if found is None else float(np.mean(found.value))
+    return 0.0 if found is None else float(np.nanmean(found.value))
 
 
 class _Decision:
@@ -128,6 +131,12 @@ class _Decision:
         options, record = self.options, self.record
         wanted, why = self._logarithm()
         if not wanted:
+            if options.flat is not None:
+                raise InputError(
+                    "flat",
+                    str(options.flat),
+                    f"is of no use where values are taken as they are ({why})",
+                )
             level = self.dark.value if self.dark is not None else 0.0
             if self.dark is not None and not (isinstance(level, float) and level == 0):
                 record.say("vacuum", _value(self.dark), self.dark_from)
@@ -160,7 +169,27 @@ class _Decision:
             gain = 1.0  # whole numbers are counts of something
         floored = tuple(s.zeros for s in self.statistics)
         self._warn_of_floored(floored)
-        return Intensities(levels, floored, self.dark, self.flat, sigma_y=sigma_y, gain=gain or 0.0)
+        return Intensities(
+            levels,
+            floored,
+            self.dark,
+            self.flat,
+            sigma_y=sigma_y,
+            gain=gain or 0.0,
+            dead=self._dead(),
+        )
+
+    def _dead(self) -> int:
+        """Number of pixels of the fields that say nothing of a beam."""
+        dark = np.zeros(()) if self.dark is None else np.asarray(self.dark.value)
+        good = np.isfinite(dark)
+        if self.flat is not None:
+            flat = np.asarray(self.flat.value)
+            good = good & np.isfinite(flat) & (flat > dark)
+        count = int(good.size - np.count_nonzero(good))
+        if count:
+            self.record.say("dead pixels of the fields", f"{count}, unmeasured", "dark and flat")
+        return count
 
     def _warn_of_levels(self, levels: Sequence[float]) -> None:
         """Warn of a beam that the values contradict."""
@@ -184,9 +213,9 @@ class _Decision:
     def _warn_of_floored(self, floored: Sequence[int]) -> None:
         _, height, width = self.source.stack.shape
         share = sum(floored) / (len(floored) * height * width)
-        if share > _MANY_FLOORED:
+        if share > _MANY_FLOORED and self.options.bin == 1:
             self.record.warnings.append(
-                f"{100 * share:.2g} % of the pixels have no count, which no logarithm measures: add "
+                f"{100 * share:.3g} % of the pixels have no count, which no logarithm measures: add "
                 "pixels up with --bin"
             )
 
@@ -274,7 +303,7 @@ class _Decision:
         return (small - dark) / np.maximum(_small(self.flat, block, small.shape) - dark, 1e-9)
 
     def _means(self) -> list[float]:
-        dark = 0.0 if self.dark is None else float(np.mean(self.dark.value))
+        dark = 0.0 if self.dark is None else float(np.nanmean(self.dark.value))
         return [s.mean - dark for s in self.statistics]
 
     def _order(self) -> list[int] | None:
@@ -308,7 +337,7 @@ class _Decision:
             stack.read(Box((i, top, left), (i + 1, bottom, right)))[0] for i in sorted(chosen)
         ]
         part = slice(top, bottom), slice(left, right)
-        dark = 0.0 if self.dark is None else float(np.mean(self.dark.part(*part)))
+        dark = 0.0 if self.dark is None else float(np.nanmean(self.dark.part(*part)))
         gain = estimate_gain(images, dark)
         if gain is None:
             return None, None
@@ -371,7 +400,7 @@ def _number(argument: str, value: float) -> Reference:
 def _value(reference: Reference) -> str:
     """A reference for the table."""
     if isinstance(reference.value, np.ndarray):
-        return f"image, mean {float(np.mean(reference.value)):.5g}"
+        return f"image, mean {float(np.nanmean(reference.value)):.5g}"
     return f"{reference.value:.5g}"
 
 

@@ -131,6 +131,8 @@ def lay_out(source: Source, options: IngestOptions, record: Provenance) -> Layou
             f"column {options.axis_column:g}, {options.axis_column - middle:+g} off the middle",
             "--axis-column",
         )
+        if found.axis_moved or found.axis_offset or found.centre_x:
+            record.skip("the axis by IMOD's command files", "--axis-column counts")
     b = options.bin
     size = (found.size[0] // b, found.size[1] // b)
     if min(size) < 1 or min(height, width) < b:
@@ -234,6 +236,8 @@ def _excluded(
 def _offset(tilt: TiltCommand | None, options: IngestOptions, record: Provenance) -> float:
     """Degrees to be added to all angles."""
     if options.angle_offset is not None:
+        if tilt is not None and tilt.angle_offset_deg:
+            record.skip("OFFSET of the tilt command", "--angle-offset counts")
         record.say("angle offset", degrees(options.angle_offset), "--angle-offset")
         return options.angle_offset
     if tilt is not None and tilt.angle_offset_deg and options.angles is not None:
@@ -319,14 +323,16 @@ def _shift(
     sign = -1.0 if mirrored else 1.0
     cos, sin = math.cos(math.radians(angle)), math.sin(math.radians(angle))
     dx *= sign
-    if options.axis_column is not None:
-        dx += sign * (options.axis_column - (found.size[1] - 1) / 2)
+    # IMOD moves the slab up by SHIFT's z. At the angle of a mirrored view cosine and sine have the
+    # opposite sign, and so has u.
+    dx += found.shift_z * sin
+    if options.axis_column is not None:  # in place of what files say of the axis
+        return dy, dx + sign * (options.axis_column - (found.size[1] - 1) / 2)
     dx += sign * found.axis_moved
     # Images whose middle lies beside the axis show the specimen there, as cropped columns do.
     dx += sign * found.centre_x * (sign * cos - 1)
-    # IMOD moves the slab up by SHIFT's z, and turns it about an axis that OFFSET moves along x. At the
-    # angle of a mirrored view cosine and sine have the opposite sign, and so has u.
-    dx += found.shift_z * sin + sign * found.axis_offset * (1 - sign * cos)
+    # It turns the slab about an axis that OFFSET moves along x.
+    dx += sign * found.axis_offset * (1 - sign * cos)
     return dy, dx
 
 
@@ -345,16 +351,21 @@ def _pixel_size(source: Source, options: IngestOptions, record: Provenance) -> f
     binned = size * options.bin
     record.say("pixel size", f"{binned:.4g} nm ({10 * binned:.4g} angstrom)", origin)
     for other, name in candidates:
-        if other is not None and not _same_size(other, size):
+        if other is not None and not _same_size(other, size, exact=origin == "--pixel-size"):
             line = f"pixel size: {name} says {other:.4g} nm, {origin} {size:.4g} nm, which is used"
             record.warnings.append(line)
     return binned
 
 
-def _same_size(one: float, other: float) -> bool:
-    """Return whether two pixel sizes are those of one image, which may have been binned since."""
+def _same_size(one: float, other: float, *, exact: bool) -> bool:
+    """Return whether two pixel sizes are those of one image, which may have been binned since.
+
+    A factor of ten is one of angstrom and nanometres.
+    """
     ratio = max(one, other) / min(one, other)
-    return abs(ratio - round(ratio)) <= 0.02 * ratio and round(ratio) <= _MOST_BINNED
+    whole = round(ratio)
+    binned = whole == 1 if exact else whole <= _MOST_BINNED and whole != 10
+    return binned and abs(ratio - whole) <= 0.02 * ratio
 
 
 def _thickness(

@@ -74,6 +74,8 @@ class Source:
         Remarks of the reader: what it decided, and what it did not use.
     unused
         Names of what lies in the source and was not used, and why.
+    beyond
+        Alignments that lie beside the target of a link, and not beside the link.
     """
 
     path: str
@@ -97,6 +99,7 @@ class Source:
     images: tuple[Path, ...] = ()
     notes: tuple[str, ...] = ()
     unused: tuple[tuple[str, str], ...] = ()
+    beyond: tuple[Path, ...] = ()
 
 
 def open_source(place: Place, dataset: str | None = None, *, angles: bool = True) -> Source:
@@ -138,7 +141,7 @@ def open_source(place: Place, dataset: str | None = None, *, angles: bool = True
 
 
 def _by_suffix(path: Path, dataset: str | None, *, angles: bool) -> Source:
-    suffix = path.suffix.lower()
+    suffix = path.suffix.lower() or path.resolve().suffix.lower()
     if suffix == ".npz":
         return _npz(path, dataset)
     if suffix in _HDF5:
@@ -241,7 +244,8 @@ def _within(folder: Path) -> Companions:
     """Files about geometry in a folder of images."""
 
     def all_of(*suffixes: str) -> list[Path]:
-        return [f for f in sorted(folder.iterdir()) if f.suffix.lower() in suffixes]
+        files = [f for f in sorted(folder.iterdir()) if f.name[0] != "."]
+        return [f for f in files if f.suffix.lower() in suffixes]
 
     xf, aln = all_of(".xf"), all_of(".aln")
     other = [*xf[1:], *aln[1:], *all_of(".tlt", ".rawtlt", ".xtilt", ".mdoc", ".com")]
@@ -284,8 +288,18 @@ def _npy(path: Path) -> Source:
 
 
 def _with_companions(source: Source, path: Path) -> Source:
-    """The source with the files beside it."""
+    """The source with the files beside it; those beside the target of a link are only named."""
     companions = find_companions(path)
+    if path.is_symlink():
+        mine = {file.resolve() for file in companions.files}
+        there = find_companions(path.resolve())
+        other = [file for file in there.files if file.resolve() not in mine]
+        why = "it lies beside the target of the link, and files beside the link count"
+        source = replace(
+            source,
+            unused=(*source.unused, *((str(file), why) for file in other)),
+            beyond=tuple(file for file in (there.xf, there.aln) if file in other),
+        )
     mdoc = None if companions.mdoc is None else read_mdoc(companions.mdoc)
     return replace(source, companions=companions, mdoc=mdoc)
 
@@ -311,8 +325,9 @@ def _npz(path: Path, dataset: str | None) -> Source:
         shifts_px=npz.shifts_px,
         dark_level=npz.dark_level,
         files=(path,),
-        unused=tuple(
-            (f"{path.name}[{name}]", "not the array that was chosen") for name in npz.others
+        unused=(
+            *((f"{path.name}[{name}]", "not the array that was chosen") for name in npz.others),
+            *_beside(path),
         ),
     )
 
@@ -363,4 +378,5 @@ def _zarr(place: Place, dataset: str | None, *, angles: bool) -> Source:
         flat=found.flats,
         files=(place,) if isinstance(place, Path) else (),
         notes=found.notes,
+        unused=_beside(place) if isinstance(place, Path) else (),
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 from ddgm_dist.acquisition.alignment import Alignment
 from ddgm_dist.acquisition.companions import Companions
 from ddgm_dist.acquisition.sources import Source
+from ddgm_dist.errors import InputError
 from ddgm_dist.readers.imod_commands import TiltCommand, read_tilt_command
 from ddgm_dist.tilts.provenance import Provenance
 
@@ -38,7 +39,10 @@ def with_tilt_command(
     if path is None:
         return found
     if found.aln is not None:
-        record.skip(path.name, f"{found.aln_name} aligns the images, and has the angles")
+        record.skip(
+            path.name,
+            f"{found.aln_name} aligns the images; its sizes and views left out do not count",
+        )
         return found
     command = read_tilt_command(path)
     named = command.input_projections
@@ -73,8 +77,16 @@ def _subset(command: TiltCommand, source: Source, record: Provenance, name: str)
     binned = command.image_binned
     left = (command.subset_start or (0, 0))[0]
     moved = (command.full_image[0] / 2 - left) / binned - source.stack.shape[2] / 2
-    if abs(moved) < 1:  # sizes are rounded where images are binned
+    if abs(moved) < (0.25 if binned == 1 else 1):  # sizes are rounded where images are binned
         return 0.0
+    if abs(moved) >= source.stack.shape[2]:
+        raise InputError(
+            "source",
+            source.path,
+            f"has its axis {moved:+g} pixels off the middle by FULLIMAGE and SUBSETSTART of {name}, "
+            "beyond the images",
+            "correct these entries, or take them out",
+        )
     record.say("axis", f"{moved:+g} pixels off the middle", f"FULLIMAGE and SUBSETSTART of {name}")
     return moved
 
@@ -86,7 +98,8 @@ def _tilt_file(
     if command.tilt_file is None:
         return None
     name = _name(command.tilt_file)
-    if any(known is not None and known.name == name for known in (beside.tlt, beside.rawtlt)):
+    own = beside.tlt or beside.rawtlt
+    if own is not None and own.name == name:
         return None
     named = path.parent / name
     if named.is_file():
