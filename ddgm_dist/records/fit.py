@@ -230,7 +230,7 @@ class Fit:
         part = "" if self.coverage >= 1 else f", in {100 * self.coverage:.0f} % of the volume"
         if self.explained and Limits.excess_ratio < self.ratio < math.inf and self.structure:
             left = self.misfit / math.sqrt(abs(self.structure))
-            return f"data explained but for {100 * left:.2g} % of their contrast: {size}{part}"
+            return f"data explained but for {_percent(left)} of their contrast: {size}{part}"
         if self.explained:
             return f"data explained: {size}{part}"
         shared = f", and {100 * abs(self.structure):.0f} % of its square is structure"
@@ -245,7 +245,7 @@ class Fit:
         if self.explained:
             return "a quick fit of a few rows finds nothing that speaks against the data"
         left = (
-            f"{100 * self.misfit:.2g} % of their contrast is left, {self.ratio:.3g} times the noise"
+            f"{_percent(self.misfit)} of their contrast is left, {self.ratio:.3g} times the noise"
         )
         what = f"a quick fit of a few rows does NOT explain the data: {left}"
         return "\n".join([what, *self._blame()])
@@ -322,6 +322,11 @@ class _View:
 def _total(views: Sequence[_View]) -> _View:
     """Sums of several views."""
     return _View(*(sum(getattr(view, f.name) for view in views) for f in fields(_View)))
+
+
+def _percent(share: float) -> str:
+    """A share to two digits, or to the whole percent from 100 on."""
+    return f"{100 * share:.2g} %" if share < 0.995 else f"{100 * share:.0f} %"
 
 
 def _finite(value: float) -> float | None:
