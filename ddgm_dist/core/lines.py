@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 
 __all__ = ["WIDTH", "labelled", "wrapped"]
@@ -24,12 +25,13 @@ def wrapped(text: str, indent: int = 0) -> str:
     lines = list[str]()
     for line in text.split("\n"):
         # Items of a list continue beneath their text.
-        inner = before + " " * (len(line) - len(line.lstrip()))
+        first = before + " " * (len(line) - len(line.lstrip()))
+        number = re.match(r"\d+\. ", line.lstrip())
         lines += textwrap.wrap(
             line.lstrip(),
             WIDTH,
-            initial_indent=inner,
-            subsequent_indent=inner,
+            initial_indent=first,
+            subsequent_indent=first + " " * len(number[0] if number else ""),
             break_long_words=False,
             break_on_hyphens=False,
         )

@@ -17,7 +17,7 @@ docs/verdict.md has the measurements behind the limits.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from statistics import median
 from typing import Any
@@ -26,41 +26,15 @@ from ddgm_dist.core.intensity import Intensity
 from ddgm_dist.core.view_names import ViewNames
 from ddgm_dist.core.view_sums import ViewSums
 from ddgm_dist.records.fit_causes import Beam, likely_causes
+from ddgm_dist.records.view_residual import Limits, ViewResidual, total
 
 __all__ = ["Fit", "Limits"]
 
 
-# Limits as below for a single view, whose residual is also larger than usual by a factor.
-VIEW_STRUCTURE, VIEW_MISFIT, VIEW_FACTOR = 0.3, 0.2, 1.5
 # Views that stand out are the cause as long as they are few.
 _FEW = 0.25
 # Views that are named, and causes in a warning.
 _SHOWN, _WARNED = 5, 3
-
-
-@dataclass(frozen=True)
-class Limits:
-    """Limits of what is explained.
-
-    Data are not explained if the first three are exceeded, or the last two.
-
-    Attributes
-    ----------
-    structure
-        Magnitude of the structure.
-    misfit
-        Misfit.
-    ratio
-        Ratio: a residual that is far below the noise follows it, and what is left says little.
-    excess_ratio, excess
-        Ratio; what is left besides noise as a fraction of the contrast, root mean square.
-    """
-
-    structure: float = 0.1
-    misfit: float = 0.03
-    ratio: float = 0.7
-    excess_ratio: float = 3.0
-    excess: float = 0.1
 
 
 @dataclass(frozen=True)
@@ -151,8 +125,8 @@ class Fit:
             Origin of the beam that the data are a logarithm of.
         """
         limits = limits or Limits()
-        each = [_View(*parts) for parts in zip(*asdict(sums).values(), strict=True)]
-        whole = _total(each)
+        each = [ViewResidual(*parts) for parts in zip(*asdict(sums).values(), strict=True)]
+        whole = total(each)
         if not whole.samples > 0:
             return None
         noise = intensity.relative_noise
@@ -161,7 +135,7 @@ class Fit:
         usual = median(view.rms for view in each if view.samples > 0)
         bad = tuple(t for _, t in order if each[t].stands_out(usual))
         # Where all views fit badly, some do so more than others: those are not to blame.
-        rest = _total([view for t, view in enumerate(each) if t not in bad])
+        rest = total([view for t, view in enumerate(each) if t not in bad])
         far_worse = not rest.exceeds(limits, noise) or rest.misfit < whole.misfit / 2
         if len(bad) > _FEW * len(each) or not far_worse:
             bad = ()
@@ -230,7 +204,7 @@ class Fit:
         part = "" if self.coverage >= 1 else f", in {100 * self.coverage:.0f} % of the volume"
         if self.explained and Limits.excess_ratio < self.ratio < math.inf and self.structure:
             left = self.misfit / math.sqrt(abs(self.structure))
-            return f"data explained but for {100 * left:.2g} % of their contrast: {size}{part}"
+            return f"data explained but for {_percent(left)} of their contrast: {size}{part}"
         if self.explained:
             return f"data explained: {size}{part}"
         shared = f", and {100 * abs(self.structure):.0f} % of its square is structure"
@@ -245,7 +219,7 @@ class Fit:
         if self.explained:
             return "a quick fit of a few rows finds nothing that speaks against the data"
         left = (
-            f"{100 * self.misfit:.2g} % of their contrast is left, {self.ratio:.3g} times the noise"
+            f"{_percent(self.misfit)} of their contrast is left, {self.ratio:.3g} times the noise"
         )
         what = f"a quick fit of a few rows does NOT explain the data: {left}"
         return "\n".join([what, *self._blame()])
@@ -269,59 +243,9 @@ class Fit:
         return [f"{which}: {shown}{note}", "likely causes, the likeliest first:", *causes]
 
 
-@dataclass(frozen=True)
-class _View:
-    """Sums of one view, or of all."""
-
-    squared: float
-    samples: float
-    spread: float
-    shared: float
-
-    @property
-    def rms(self) -> float:
-        """Root mean square of the residual per detector pixel."""
-        return math.sqrt(self.squared / self.samples) if self.samples > 0 else math.nan
-
-    @property
-    def structure(self) -> float:
-        """Share of the squared residual that pixels have in common."""
-        return self.shared / self.squared if self.squared > 0 else 0.0
-
-    @property
-    def misfit(self) -> float:
-        """The shared part against the data without what pixels do not share; 0 to 1."""
-        shared = abs(self.shared)
-        contrast = max(self.spread - self.squared + shared, shared)
-        return math.sqrt(shared / contrast) if contrast > 0 else 0.0
-
-    def ratio(self, noise: float) -> float:
-        """The residual over the noise."""
-        if noise > 0 or not self.samples > 0:
-            return self.rms / noise if noise > 0 else math.nan
-        return math.inf
-
-    def exceeds(self, limits: Limits, noise: float) -> bool:
-        """Return whether the data are not explained; without a noise, by the structure alone."""
-        ratio, white = self.ratio(noise), self.samples * noise * noise
-        contrast = self.spread - white
-        excess = math.sqrt(max(self.squared - white, 0) / contrast) if contrast > 0 else math.inf
-        shared = abs(self.structure) > limits.structure and self.misfit > limits.misfit
-        above = noise > 0 and ratio > limits.excess_ratio and excess > limits.excess
-        return (shared and ratio > limits.ratio) or above
-
-    def stands_out(self, usual: float) -> bool:
-        """Return whether it fits worse than views usually do, and not because of its noise."""
-        return (
-            self.rms > VIEW_FACTOR * usual
-            and abs(self.structure) > VIEW_STRUCTURE
-            and self.misfit > VIEW_MISFIT
-        )
-
-
-def _total(views: Sequence[_View]) -> _View:
-    """Sums of several views."""
-    return _View(*(sum(getattr(view, f.name) for view in views) for f in fields(_View)))
+def _percent(share: float) -> str:
+    """A share to two digits, or to the whole percent from 100 on."""
+    return f"{100 * share:.2g} %" if share < 0.995 else f"{100 * share:.0f} %"
 
 
 def _finite(value: float) -> float | None:

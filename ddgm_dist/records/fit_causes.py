@@ -47,4 +47,7 @@ def likely_causes(misfit: float, beam: Beam, *, bad: bool) -> tuple[str, ...]:
         causes = [_ALIGNMENT, values, _ORDER, _THICKNESS]
     if beam == "estimated":
         causes.append(_INVERTED)
+        if bad:  # right after the views
+            causes.remove(values)
+            causes.insert(0, values)
     return (_SINGLE, *causes) if bad else (*causes, _SINGLE)

@@ -113,7 +113,7 @@ class Result:
         lines = [
             f"written         {self.path}",
             f"intensity       mean {intensity.mean:.5g}, std {intensity.std:.5g} per voxel",
-            f"noise           {intensity.describe_noise()}",
+            labelled("noise", intensity.describe_noise(), 16),
             f"wall time       {format_duration(self.wall_seconds)}",
         ]
         if self.residuals:
@@ -121,7 +121,7 @@ class Result:
             spent = ", ".join(f"{k} {v:.1f}" for k, v in sorted(self.seconds.items()) if v >= 0.05)
             lines += [
                 f"residual        {last['residual']:.4g} per pixel (root mean square)",
-                f"worker seconds  {spent}",
+                labelled("worker seconds", spent, 16),
                 f"gradient phase  {100 * self.gradient_share:.1f} % of the iteration time",
             ]
         else:

@@ -26,3 +26,5 @@ def test_items_of_a_list_continue_beneath_their_text() -> None:
     assert lines[0] == "causes:"
     assert all(line.startswith("      word") for line in lines[1:])
     assert len(lines) == 4
+    numbered = wrapped(f"  12. {'word ' * 40}", 4).split("\n")
+    assert all(line.startswith(" " * 10 + "word") for line in numbered[1:])

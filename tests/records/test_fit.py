@@ -100,6 +100,7 @@ def test_a_beam_that_was_estimated_is_doubted_early() -> None:
     assert little.causes[1].startswith("the beam was estimated wrongly")
     assert verdict(misfit=1.8, beam="estimated").causes[0].startswith("the beam was estimated")
     assert "ingest --counts I0" in (little.warning() or "")
+    assert verdict(bad={4: 1.5}, beam="estimated").causes[1].startswith("the beam was estimated")
     given = verdict(misfit=1.2, beam="given").causes
     assert not any("estimated" in cause for cause in given)
     assert any("the beam is not that of ingest --counts" in cause for cause in given)
