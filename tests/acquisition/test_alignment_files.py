@@ -332,3 +332,25 @@ def test_views_beyond_the_stored_images_are_left_out(tmp_path):
     xf_file(tmp_path, [far] * 7)
     with pytest.raises(InputError, match="no aligned image shows"):
         ingest(path, tmp_path / "u.zarr")
+
+
+def test_an_alignment_beside_the_target_of_a_link_is_not_passed_over(tmp_path):
+    (tmp_path / "sub").mkdir()
+    path, _ = stack(tmp_path)
+    xf_file(tmp_path, [QUARTER] * 7)
+    link = tmp_path / "sub/ts.mrc"
+    link.symlink_to(path)
+    angles_file(tmp_path / "sub")
+    with pytest.raises(InputError, match=r"ts\.xf: lies beside the target of the link"):
+        ingest(link, tmp_path / "t.zarr")
+    series = ingest(link, tmp_path / "t.zarr", xf="none")
+    assert any("target of the link" in why for why in unused(series).values())
+
+
+def test_a_column_that_is_given_replaces_what_files_say_of_the_axis(tmp_path):
+    path, _ = stack(tmp_path, "ts_ali.mrc")
+    angles_file(tmp_path)
+    tilt_command(tmp_path, "FULLIMAGE 64 20", "SUBSETSTART 10 0", "OFFSET 0.0 3.0")
+    series = ingest(path, tmp_path / "t.zarr", axis_column=14.5)
+    assert series.meta.shifts_px == ((0.0, 3.0),) * 7
+    assert "--axis-column counts" in unused(series)["the axis by IMOD's command files"]

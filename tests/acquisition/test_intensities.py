@@ -225,3 +225,18 @@ def test_a_flat_field_must_be_above_the_dark_one(tmp_path):
         ingest(path, tmp_path / "t.zarr", flat=0.0)
     with pytest.raises(InputError, match="give one of them"):
         ingest(path, tmp_path / "t.zarr", flat=500.0, counts=BEAM)
+
+
+def test_dead_pixels_of_a_flat_field_are_unmeasured(tmp_path):
+    path, _ = counts(tmp_path, dark=100.0)
+    flat = np.full((40, 48), BEAM + 100)
+    flat[5, 7] = 0
+    np.save(tmp_path / "flat.npy", flat)
+    series = ingest(path, tmp_path / "t.zarr", dark=100.0, flat=tmp_path / "flat.npy")
+    read = series.read(ALL)
+    assert np.isnan(read[:, 5, 7]).all()
+    assert np.isnan(read).sum() == len(ANGLES)
+    assert series.meta.bad_pixels == "unmeasured"
+    assert facts(series)["dead pixels of the fields"][0] == "1, unmeasured"
+    with pytest.raises(InputError, match="of no use where values are taken as they are"):
+        ingest(path, tmp_path / "u.zarr", flat=tmp_path / "flat.npy", counts="none")
