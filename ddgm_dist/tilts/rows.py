@@ -26,7 +26,7 @@ ROW_SUPPORT = 4
 # Bad pixels are bridged over at most so many columns; a repaired value depends on nothing farther.
 BRIDGE = 64
 # Pixels that are screened at a time, as float32, and at least a chunk's columns.
-_SCREENED_BYTES = 64 * 2**20
+_SCREENED_BYTES = 32 * 2**20
 
 
 def read_rows(
