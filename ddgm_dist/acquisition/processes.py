@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from ddgm_dist.core.parallel import Runner
 from ddgm_dist.core.processes import Processes
 from ddgm_dist.readers.base import VolumeSource
+from ddgm_dist.tile.host import ALLOCATION
 
 __all__ = ["runner"]
 
@@ -36,5 +37,5 @@ def runner(stack: VolumeSource, workers: int | None) -> Iterator[tuple[Runner | 
     if workers == 1:
         yield None, 1
         return
-    with Processes(workers) as run:
+    with Processes(workers, ALLOCATION) as run:
         yield run, workers

@@ -22,6 +22,7 @@ from ddgm_dist.errors import InputError
 from ddgm_dist.paths.array_io import BulkArray
 from ddgm_dist.paths.place import Place
 from ddgm_dist.paths.zarr_store import zarr_store
+from ddgm_dist.tile.host import give_back_memory
 from ddgm_dist.tilts.digests import CHUNK_COLUMNS, CHUNK_ROWS, cut, digest_of_chunk
 from ddgm_dist.tilts.metadata import ARRAY
 from ddgm_dist.tilts.strips import Slices, StripSlices, Task, read_strip
@@ -223,6 +224,7 @@ def write_block(target: Target, block: Block) -> Written:
         strip = read_strip(target, few, task)
     written = Written(block.number, strip, writing.chunks)
     target.receipts.add(written)
+    give_back_memory()
     return written
 
 
@@ -311,6 +313,7 @@ def keep_view(common: Keeping, tilt: int) -> None:
         stored = target.stored(Box((tilt, rows.start, 0), (tilt + 1, rows.stop, width)))
         views.array.write((slice(tilt, tilt + 1), rows, slice(0, width)), stored)
     target.receipts.add_view(tilt)
+    give_back_memory()
 
 
 def _open(place: Place, *, writable: bool) -> BulkArray:

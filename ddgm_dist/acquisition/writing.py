@@ -39,6 +39,7 @@ from ddgm_dist.errors import InputError, StorageError
 from ddgm_dist.paths.files import is_zarr
 from ddgm_dist.paths.place import Place
 from ddgm_dist.paths.zarr_store import zarr_store
+from ddgm_dist.tile.host import ALLOCATION, give_back_memory
 from ddgm_dist.tilts.digests import CHUNK_COLUMNS, CHUNK_ROWS, cut
 from ddgm_dist.tilts.metadata import ARRAY, TiltSeriesMeta, dump_meta, parse_meta
 from ddgm_dist.tilts.strips import StripSlices, blocks_of, strips_of
@@ -113,7 +114,9 @@ def write_series(
             share = _Share(report)
             with _runner(run, workers, series) as runner:
                 seen = series.fill(writer, receipts, runner, share)
+        give_back_memory()
         writer.close(seen, tidy=receipts.tidy)
+        give_back_memory()
     except BaseException as error:
         _end(writer, receipts, error)
         raise
@@ -337,7 +340,7 @@ def _runner(run: Runner | None, workers: int, series: _Series) -> AbstractContex
         return nullcontext(run)
     most = max(len(series.strips), series.shape[0] if series.by_view else 1)
     count = min(workers, most)
-    return Processes(count) if count > 1 else nullcontext(_one_by_one)
+    return Processes(count, ALLOCATION) if count > 1 else nullcontext(_one_by_one)
 
 
 def _one_by_one(

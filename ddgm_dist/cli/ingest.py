@@ -138,6 +138,9 @@ def ingest(
     part_u = None if columns is None else parse_slice(columns, "--columns")
     from ddgm_dist.acquisition.ingest import ingest as run
     from ddgm_dist.readers.imod_lists import parse_views
+    from ddgm_dist.tile.host import allocate_as_workers
+
+    allocate_as_workers()
 
     series = run(
         source,

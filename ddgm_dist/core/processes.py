@@ -16,7 +16,7 @@ import socket
 import subprocess
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from multiprocessing.connection import Connection, wait
 from typing import Any, TypeVar
 
@@ -45,15 +45,18 @@ class Processes:
     ----------
     count
         Number of processes.
+    environment
+        Variables of their environment, beside those of this process, which have precedence.
     """
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, environment: Mapping[str, str] | None = None) -> None:
         self._count, self._workers = count, list[_Worker]()
+        self._environment = dict(environment or {})
 
     def __enter__(self) -> Processes:
         try:
             for _ in range(self._count):
-                self._workers.append(_Worker())
+                self._workers.append(_Worker(self._environment))
         except BaseException:
             self._end()
             raise
@@ -114,7 +117,7 @@ class Processes:
 class _Worker:
     """One process, and the connection to it."""
 
-    def __init__(self) -> None:
+    def __init__(self, environment: Mapping[str, str]) -> None:
         ours, theirs = socket.socketpair()
         with theirs:
             code = (
@@ -129,7 +132,7 @@ class _Worker:
                     pass_fds=[theirs.fileno()],
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
-                    env={**dict.fromkeys(_ONE_THREAD, "1"), **os.environ},
+                    env={**environment, **dict.fromkeys(_ONE_THREAD, "1"), **os.environ},
                 )
             except BaseException:
                 ours.close()

@@ -26,7 +26,7 @@ ROW_SUPPORT = 4
 # Bad pixels are bridged over at most so many columns; a repaired value depends on nothing farther.
 BRIDGE = 64
 # Pixels that are screened at a time, as float32, and at least a chunk's columns.
-_SCREENED_BYTES = 64 * 2**20
+_SCREENED_BYTES = 32 * 2**20
 
 
 def read_rows(
@@ -106,11 +106,8 @@ def read_screened(
     The surroundings that decide whether a pixel is hot are read as well, so any part is screened as the
     whole is.
     """
-    if screen is None:
-        raw = tilts.read_lines(rows, part.first, part.width)
-        return raw, np.isfinite(raw)
     count, height, _ = tilts.shape
-    lines = screen.around(rows.start, rows.stop, height)
+    lines = rows if screen is None else screen.around(rows.start, rows.stop, height)
     step = _SCREENED_BYTES // (4 * count * (lines.stop - lines.start))
     step = max(CHUNK_COLUMNS, step // CHUNK_COLUMNS * CHUNK_COLUMNS)
     if part.width <= step:
@@ -126,9 +123,12 @@ def read_screened(
 
 
 def _screened(
-    tilts: TiltSeries, rows: slice, lines: slice, part: DetectorPart, screen: Screen
+    tilts: TiltSeries, rows: slice, lines: slice, part: DetectorPart, screen: Screen | None
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """As `read_screened`; ``lines`` are the rows with those around them."""
+    if screen is None:
+        raw = tilts.read_lines(rows, part.first, part.width)
+        return raw, np.isfinite(raw)
     wide = part if screen.hot is None else part.widened(MARGIN, tilts.shape[2])
     raw = tilts.read_lines(lines, wide.first, wide.width)
     good = np.isfinite(raw) & screen.good(raw, lines.start, wide.first)

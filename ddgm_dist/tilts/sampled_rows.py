@@ -124,7 +124,10 @@ def _typical(raw: NDArray[np.float32], good: NDArray[np.bool_]) -> NDArray[np.fl
 def _sample_rows(shape: tuple[int, int, int], columns: int) -> list[slice]:
     """Groups of rows; shorter ones where many ``columns`` of a wide field are needed."""
     tilts, rows, field = shape
-    together = rows if rows <= SAMPLE_GROUPS * SAMPLE_ROWS else SAMPLE_ROWS
+    few = rows <= SAMPLE_GROUPS * SAMPLE_ROWS
+    if field <= WHOLE_SAMPLE:
+        few = few and 4 * tilts * rows * field <= _SAMPLE_BYTES
+    together = rows if few else min(rows, SAMPLE_ROWS)
     if field > WHOLE_SAMPLE:
         together = min(together, max(1, _SAMPLE_BYTES // (4 * tilts * columns)))
     if together == rows:
