@@ -26,6 +26,7 @@ from ddgm_dist.readers.mrc import open_mrc
 from ddgm_dist.readers.mrc_extended import extended_angles
 from ddgm_dist.readers.mrc_header import read_header
 from ddgm_dist.readers.mrc_labels import axis_in_labels
+from ddgm_dist.readers.tilt_stack import TiltStack
 
 __all__ = ["FRAMES", "Source", "open_source"]
 
@@ -335,40 +336,22 @@ def _npz(path: Path, dataset: str | None) -> Source:
 def _hdf5(path: Path, dataset: str | None, *, angles: bool) -> Source:
     from ddgm_dist.readers.hdf5 import open_hdf5  # h5py is loaded only where it is needed
 
-    found = open_hdf5(path, dataset, angles=angles)
-    origins = {name: f"{path.name}:{where}" for name, where in found.origins.items()}
-    return Source(
-        str(path),
-        found.stack,
-        "HDF5",
-        by_view=_is_by_view(found.stack),
-        angles_deg=found.angles_deg,
-        angles_from=origins.get("angles_deg", ""),
-        pixel_size_nm=found.pixel_size_nm,
-        pixel_from=origins.get("pixel_size_nm", ""),
-        dark=found.darks,
-        flat=found.flats,
-        files=(path,),
-        notes=found.notes,
-        unused=_beside(path),
-    )
-
-
-def _is_by_view(stack: VolumeSource) -> bool:
-    """Return whether rows of all views cost about as much as the views do, by the stored pieces."""
-    chunk: Triple | None = getattr(stack, "chunk", None)
-    return chunk is not None and chunk[1] > _FEW_ROWS and 4 * chunk[0] < stack.shape[0]
+    return _container(path, "HDF5", open_hdf5(path, dataset, angles=angles))
 
 
 def _zarr(place: Place, dataset: str | None, *, angles: bool) -> Source:
     from ddgm_dist.readers.zarr_stack import open_zarr_stack
 
-    found = open_zarr_stack(place, dataset, angles=angles)
+    return _container(place, "Zarr", open_zarr_stack(place, dataset, angles=angles))
+
+
+def _container(place: Place, kind: str, found: TiltStack) -> Source:
+    """A source from what a file or a store says of it."""
     origins = {name: f"{place.name}:{where}" for name, where in found.origins.items()}
     return Source(
         str(place),
         found.stack,
-        "Zarr",
+        kind,
         by_view=_is_by_view(found.stack),
         angles_deg=found.angles_deg,
         angles_from=origins.get("angles_deg", ""),
@@ -380,3 +363,9 @@ def _zarr(place: Place, dataset: str | None, *, angles: bool) -> Source:
         notes=found.notes,
         unused=_beside(place) if isinstance(place, Path) else (),
     )
+
+
+def _is_by_view(stack: VolumeSource) -> bool:
+    """Return whether rows of all views cost about as much as the views do, by the stored pieces."""
+    chunk: Triple | None = getattr(stack, "chunk", None)
+    return chunk is not None and chunk[1] > _FEW_ROWS and 4 * chunk[0] < stack.shape[0]

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ddgm_dist.errors import DdgmError, InputError
-from ddgm_dist.readers.base import VolumeSource
 from ddgm_dist.readers.hdf5_file import Hdf5File, open_h5, stamp_of
 from ddgm_dist.readers.hdf5_numbers import Context, image_kinds, read_pixel_size, read_tilt_angles
 from ddgm_dist.readers.hdf5_search import find_beside, find_projections
@@ -20,11 +18,12 @@ from ddgm_dist.readers.hdf5_tree import Node, as_text, read_tree, unique
 from ddgm_dist.readers.hdf5_volume import Hdf5Volume
 from ddgm_dist.readers.stack_axes import StackAxes, find_axes, split_names
 from ddgm_dist.readers.stack_names import DARK_NAMES, FLAT_NAMES
+from ddgm_dist.readers.tilt_stack import TiltStack
 
 if TYPE_CHECKING:
     import h5py
 
-__all__ = ["HDF5_SUFFIXES", "Hdf5Stack", "open_hdf5"]
+__all__ = ["HDF5_SUFFIXES", "open_hdf5"]
 
 HDF5_SUFFIXES = (".h5", ".hdf5", ".hdf", ".nxs", ".nx", ".he5")
 _SHOWN = 8
@@ -44,37 +43,7 @@ _GEOMETRY = (
 )
 
 
-@dataclass(frozen=True)
-class Hdf5Stack:
-    """A tilt series in an HDF5 file.
-
-    Attributes
-    ----------
-    stack
-        The projections alone, ``(tilt, row, column)``, in the order of the file.
-    flats, darks
-        Images without a specimen, and without a beam, ``(image, row, column)``; None where there
-        are none.
-    angles_deg
-        One per projection, degrees; None where the file has none.
-    pixel_size_nm
-        Edge of a pixel; None where the file does not give it with a unit.
-    origins
-        For each of the above that was found, by its name: where in the file it is.
-    notes
-        What was decided, and what is there and not used.
-    """
-
-    stack: VolumeSource
-    flats: VolumeSource | None
-    darks: VolumeSource | None
-    angles_deg: tuple[float, ...] | None
-    pixel_size_nm: float | None
-    origins: Mapping[str, str]
-    notes: tuple[str, ...]
-
-
-def open_hdf5(path: Path, dataset: str | None = None, *, angles: bool = True) -> Hdf5Stack:
+def open_hdf5(path: Path, dataset: str | None = None, *, angles: bool = True) -> TiltStack:
     """Open a tilt series in an HDF5 file; of its images nothing is read.
 
     Parameters
@@ -106,7 +75,7 @@ def open_hdf5(path: Path, dataset: str | None = None, *, angles: bool = True) ->
         raise InputError("source", str(path), why, "copy it again") from error
 
 
-def _open_stack(context: Context, path: Path, *, chosen: bool, angles: bool) -> Hdf5Stack:
+def _open_stack(context: Context, path: Path, *, chosen: bool, angles: bool) -> TiltStack:
     tree, node, notes = context.tree, context.stack, context.notes
     if not tree.is_whole:
         notes.append("the file holds more groups than were looked at")
@@ -143,7 +112,7 @@ def _open_stack(context: Context, path: Path, *, chosen: bool, angles: bool) -> 
         origins["angles_deg"] = found[1]
     if pixel is not None:
         origins["pixel_size_nm"] = pixel[1]
-    return Hdf5Stack(
+    return TiltStack(
         stack=volumes["stack"],
         flats=volumes.get("flats"),
         darks=volumes.get("darks"),

@@ -15,7 +15,6 @@ __all__ = [
     "list_images",
     "numbers_in_names",
     "pairing",
-    "pairing_table",
 ]
 
 IMAGE_SUFFIXES = (".png", ".tif", ".tiff")
@@ -152,14 +151,6 @@ def pairing(files: Sequence[Path], angles: Sequence[float]) -> str:
     """Pairs of image and angle in degrees, as text: the first, the middle and the last one."""
     shown = sorted({0, len(files) // 2, len(files) - 1})
     return ", ".join(f"{files[i].name} -> {angles[i]:g}" for i in shown)
-
-
-def pairing_table(files: Sequence[Path], angles: Sequence[float]) -> str:
-    """All pairs of image and angle in degrees, as text of one line each, numbered from 1."""
-    pairs = zip(files, angles, strict=True)
-    return "\n".join(
-        f"{i:4d} {angle:9.3f}  {file.name}" for i, (file, angle) in enumerate(pairs, 1)
-    )
 
 
 def disagreement(files: Sequence[Path], angles: Sequence[float]) -> str:

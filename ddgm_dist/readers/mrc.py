@@ -27,7 +27,7 @@ from ddgm_dist.readers.mrc_sign import byte_reading, word_reading
 from ddgm_dist.readers.mrc_statistics import warn_of_strange_values
 from ddgm_dist.readers.stored_array import Stored, StoredArray, file_state
 
-__all__ = ["MRC_SUFFIXES", "MrcVolume", "angles_beside", "open_mrc"]
+__all__ = ["MRC_SUFFIXES", "MrcVolume", "open_mrc"]
 
 MRC_SUFFIXES = (".mrc", ".mrcs", ".st", ".ali", ".rec", ".map")
 _ANGLE_SUFFIXES = (".tlt", ".rawtlt")  # refined angles first
@@ -160,15 +160,6 @@ def open_mrc(path: Path, *, tilt_series: bool = False) -> MrcVolume:
         upside_down=upside_down,
         added=added,
     )
-
-
-def angles_beside(path: Path) -> Path | None:
-    """The ``.tlt`` (refined) or ``.rawtlt`` (nominal) file beside a stack, or None."""
-    for suffix in _ANGLE_SUFFIXES:
-        for candidate in (path.with_suffix(suffix), Path(f"{path}{suffix}")):
-            if candidate.is_file():
-                return candidate
-    return None
 
 
 def _as_meant(header: MrcHeader, stored: Stored, name: str) -> tuple[Stored, int]:

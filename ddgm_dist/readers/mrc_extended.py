@@ -19,7 +19,9 @@ from ddgm_dist.errors import InputError
 from ddgm_dist.readers.mrc_fields import HEADER_BYTES
 from ddgm_dist.readers.mrc_header import MrcHeader
 
-__all__ = ["extended_angles", "extended_pixel_size_nm"]
+__all__ = [
+    "extended_angles",
+]
 
 _log = logging.getLogger("ddgm_dist")
 
@@ -80,24 +82,6 @@ def extended_angles(path: Path, header: MrcHeader) -> tuple[float, ...] | None:
         _log.warning("%s: the tilt angles in its extended header are none: not used", path)
         return None
     return tuple(angles)
-
-
-def extended_pixel_size_nm(path: Path, header: MrcHeader) -> float | None:
-    """Size of a pixel, nanometres, that Thermo Fisher's FEI1 or FEI2 header states; else None.
-
-    Raises
-    ------
-    InputError
-        The file ends within its extended header, or cannot be read.
-    """
-    extended = _read(path, header)
-    if extended is None or extended.kind != "FEI":
-        return None
-    block = next(_blocks(extended), None)
-    if block is None or not int(extended.value("u4", block + _MASK)) & _HAS_PIXEL:
-        return None
-    size = extended.value("f8", block + _PIXEL) * 1e9
-    return size if math.isfinite(size) and size > 0 else None
 
 
 def _read(path: Path, header: MrcHeader) -> _Extended | None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import zarr
 
@@ -14,46 +13,17 @@ from ddgm_dist.paths.place import Place
 from ddgm_dist.readers.base import VolumeSource
 from ddgm_dist.readers.stack_axes import StackAxes, find_axes
 from ddgm_dist.readers.stack_names import DARK_NAMES, FLAT_NAMES
+from ddgm_dist.readers.tilt_stack import TiltStack
 from ddgm_dist.readers.zarr_numbers import missing_files, read_angles_beside
 from ddgm_dist.readers.zarr_search import Found, child, find_array
 from ddgm_dist.readers.zarr_volume import Node, ZarrVolume, open_node
 
-__all__ = ["ZarrStack", "open_zarr_stack"]
+__all__ = ["open_zarr_stack"]
 
 _SQUARE = 0.01
 
 
-@dataclass(frozen=True)
-class ZarrStack:
-    """A tilt series in a Zarr store.
-
-    Attributes
-    ----------
-    stack
-        The projections, ``(tilt, row, column)``.
-    flats, darks
-        Images without a specimen, and without a beam, ``(image, row, column)``; None where there
-        are none.
-    angles_deg
-        One per projection, degrees; None where the store has none.
-    pixel_size_nm
-        Edge of a pixel; None where the store does not give it with a unit.
-    origins
-        For each of the above that was found, by its name: where in the store it is.
-    notes
-        What was decided, and what is there and not used.
-    """
-
-    stack: VolumeSource
-    flats: VolumeSource | None
-    darks: VolumeSource | None
-    angles_deg: tuple[float, ...] | None
-    pixel_size_nm: float | None
-    origins: Mapping[str, str]
-    notes: tuple[str, ...]
-
-
-def open_zarr_stack(place: Place, dataset: str | None = None, *, angles: bool = True) -> ZarrStack:
+def open_zarr_stack(place: Place, dataset: str | None = None, *, angles: bool = True) -> TiltStack:
     """Open a tilt series in a Zarr store; of its images nothing is read.
 
     Parameters
@@ -82,7 +52,7 @@ def open_zarr_stack(place: Place, dataset: str | None = None, *, angles: bool = 
         raise InputError("source", str(place), why, "put a good copy in its place") from error
 
 
-def _open_stack(node: Node, place: Place, dataset: str | None, *, angles: bool) -> ZarrStack:
+def _open_stack(node: Node, place: Place, dataset: str | None, *, angles: bool) -> TiltStack:
     _refuse_ours(node, place)
     found = find_array(node, place, dataset)
     # A group is false where it is empty, and has to be listed for that.
@@ -105,7 +75,7 @@ def _open_stack(node: Node, place: Place, dataset: str | None, *, angles: bool) 
         if reference is not None:
             origins[kind] = reference[1]
             notes += reference[2]
-    return ZarrStack(
+    return TiltStack(
         stack=stack,
         flats=None if flats is None else flats[0],
         darks=None if darks is None else darks[0],

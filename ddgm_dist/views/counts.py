@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ddgm_dist.errors import InputError
 
-__all__ = ["bright_signal", "line_integrals"]
+__all__ = ["line_integrals"]
 
 # Transmissions below this are no specimen's that lets a measurable beam through.
 _LEAST_TRANSMISSION = 1e-4
@@ -77,19 +77,3 @@ def line_integrals(
     out = -np.log(usable / white)
     out[~measured] = np.nan
     return out.astype(np.float32), int(np.count_nonzero(low))
-
-
-def bright_signal(values: ArrayLike, dark: ArrayLike | None = None) -> NDArray[np.float32]:
-    """Return the signal of views that add it up along the ray already, such as HAADF: minus the dark.
-
-    Parameters
-    ----------
-    values
-        Pixels; NaN and infinity are unmeasured.
-    dark
-        Value where there is no specimen, a number or one for each pixel; None for 0.
-    """
-    signal = np.asarray(values, dtype=np.float64)
-    if dark is not None:
-        signal = signal - np.asarray(dark, dtype=np.float64)
-    return np.where(np.isfinite(signal), signal, np.nan).astype(np.float32)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from ddgm_dist.errors import InputError
-from ddgm_dist.readers.image_names import angles_in_names, list_images, pairing_table
+from ddgm_dist.readers.image_names import angles_in_names, list_images
 
 
 def files(*stems):
@@ -41,11 +41,6 @@ def files(*stems):
 )
 def test_angles_are_read_where_nothing_else_is_meant(stems, angles):
     assert angles_in_names(files(*stems)) == angles
-
-
-def test_the_table_has_every_pair():
-    table = pairing_table(files("s_-60", "s_+60"), (-60.0, 59.25))
-    assert table.splitlines() == ["   1   -60.000  s_-60.tif", "   2    59.250  s_+60.tif"]
 
 
 def test_a_folder_of_two_kinds_is_refused_and_mrc_counts_where_nothing_else_is(tmp_path):

@@ -13,7 +13,7 @@ import pytest
 
 from ddgm_dist.core.box import Box
 from ddgm_dist.errors import InputError
-from ddgm_dist.readers.mrc import angles_beside, open_mrc
+from ddgm_dist.readers.mrc import open_mrc
 
 DATA = np.arange(-12, 12).reshape(2, 3, 4)
 
@@ -551,14 +551,3 @@ def test_bad_files(tmp_path):
         open_mrc(short)
     with pytest.raises(InputError, match="complex"):
         open_mrc(write(tmp_path / "wave.mrc", DATA.astype(np.complex64)))
-
-
-def test_refined_angles_win_over_nominal_ones(tmp_path):
-    stack = tmp_path / "a.st"
-    assert angles_beside(stack) is None
-    (tmp_path / "a.st.rawtlt").write_text("1")
-    assert angles_beside(stack) == tmp_path / "a.st.rawtlt"
-    (tmp_path / "a.rawtlt").write_text("1")
-    assert angles_beside(stack) == tmp_path / "a.rawtlt"
-    (tmp_path / "a.tlt").write_text("1")
-    assert angles_beside(stack) == tmp_path / "a.tlt"

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from mrcfile.dtypes import get_ext_header_dtype
 
 from ddgm_dist.errors import InputError
-from ddgm_dist.readers.mrc_extended import extended_angles, extended_pixel_size_nm
+from ddgm_dist.readers.mrc_extended import extended_angles
 from ddgm_dist.readers.mrc_header import read_header
 
 ANGLES = [-60.0, -3.25, 0.0, 45.5]
@@ -81,17 +81,9 @@ def thermo_fisher(kind, order, mask=(1 << 7) | (1 << 14), version=b"5.1"):
 def test_angles_and_pixels_of_thermo_fisher(tmp_path, kind, order):
     path = write(tmp_path / "a.mrc", kind, thermo_fisher(kind, order), order=order)
     assert read(path) == tuple(ANGLES)
-    header = read_header(path, path.stat().st_size)
-    assert extended_pixel_size_nm(path, header) == pytest.approx(0.135)
     if order == "<":
         with mrcfile.open(path, permissive=True) as file:
             assert read(path) == tuple(file.indexed_extended_header["Alpha tilt"])
-
-
-def test_fields_that_the_mask_leaves_out_are_not_used(tmp_path):
-    path = write(tmp_path / "a.mrc", "FEI1", thermo_fisher("FEI1", "<", mask=1))
-    assert read(path) is None
-    assert extended_pixel_size_nm(path, read_header(path, path.stat().st_size)) is None
 
 
 def test_the_version_that_wrote_degrees_twice_is_corrected(tmp_path):
@@ -150,4 +142,3 @@ def test_any_bytes_give_all_angles_or_none(tmp_path, kind, numbers, extended, or
     path = write(tmp_path / "a.mrc", kind, extended, numbers, order)
     angles = read(path)
     assert angles is None or (len(angles) == len(ANGLES) and np.all(np.abs(angles) <= 180))
-    extended_pixel_size_nm(path, read_header(path, path.stat().st_size))

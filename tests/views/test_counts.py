@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ddgm_dist.errors import InputError
-from ddgm_dist.views.counts import bright_signal, line_integrals
+from ddgm_dist.views.counts import line_integrals
 
 
 def test_absorption_comes_back_from_counts() -> None:
@@ -48,13 +48,6 @@ def test_dead_pixels_are_unmeasured() -> None:
     np.testing.assert_allclose(found[0, 0], -np.log(2 / 5), rtol=1e-6)
     assert np.isnan(found[0, 1:]).all()
     assert low == 0
-
-
-def test_bright_signals_are_kept() -> None:
-    values = np.array([[860, 870, 65_000]], dtype=np.uint16)
-    np.testing.assert_array_equal(bright_signal(values, 860), [[0, 10, 64_140]])
-    np.testing.assert_array_equal(bright_signal(values), values)
-    assert np.isnan(bright_signal([[np.inf, np.nan]], 3)).all()
 
 
 def test_air_beside_a_tooth_absorbs_nothing(shared_data: Path) -> None:
