@@ -23,7 +23,8 @@ from ddgm_dist.records.run_record import RunRecord
 from ddgm_dist.tilts.estimate import estimate
 from ddgm_dist.tilts.findings import advice_on_constant
 from ddgm_dist.tilts.progress import show_reading
-from ddgm_dist.tilts.record import Estimate, Kept, Record, save_record
+from ddgm_dist.tilts.record import Kept, Record, save_record
+from ddgm_dist.tilts.recorded_estimate import Estimate
 from ddgm_dist.tilts.series import BadPixels, TiltSeries, open_series_at
 from ddgm_dist.tilts.survey import Survey, survey, verify
 
@@ -131,9 +132,7 @@ def build_problem(
         if recorded is not None and not recorded.noise:
             recorded = None  # a former version's, which knew of no misfit
     if recorded is not None:
-        own = recorded.intensity
-        mine = (own.mean if config.mean is None else config.mean, config.std or own.std)
-        recorded = replace(recorded, intensity=Intensity(*mine, own.sigma_y, own.misfit))
+        recorded = recorded.with_given(*given[:2])
     if not config.despike:
         screen = None
     digest = series.fingerprint() if surveyed is None else surveyed.fingerprint

@@ -239,7 +239,7 @@ def reconstruct(
             tally, left = Tally.begin(problem, how, done), how.units - len(done)
             if left:
                 _announce(why + runner.announce(left), progress)
-                warn_of_prior(problem, series)
+                warn_of_prior(built)
                 output.reopen()
                 _compute(runner, job, done, output, tally, progress)
             result = Result(

@@ -18,7 +18,7 @@ from ddgm_dist.runs.build_problem import BuiltProblem, build_problem
 from ddgm_dist.runs.plan import plan
 from ddgm_dist.tilts.estimate import estimate
 from ddgm_dist.tilts.misfit import _part, measure_unexplained
-from ddgm_dist.tilts.record import Estimate
+from ddgm_dist.tilts.recorded_estimate import Estimate
 from ddgm_dist.tilts.series import TiltSeries, TiltSeriesMeta, open_tilt_series, write_tilt_series
 from tests.small_runs import forget_record, project, specimen
 
