@@ -54,11 +54,14 @@ class Unexplained:
         their figures are the least certain.
     typical
         The same of each view by medians: of half of its pixels, whatever the others are.
+    left
+        Share of white noise that is left: the more views see the same, the more.
     """
 
     total: float
     views: tuple[float, ...]
     typical: tuple[float, ...]
+    left: float
 
 
 @dataclass(frozen=True)
@@ -189,7 +192,8 @@ def _unexplained(
     """
     rows = left.shape[1] // 2
     squares, sizes = np.square(left).sum(axis=2), np.abs(left)
-    if not float(squares[:, rows:].sum()) > _LEAST_LEFT * there:
+    remaining = float(squares[:, rows:].sum())
+    if not remaining > _LEAST_LEFT * there:
         return None
     ours, white = squares[:, :rows], squares[:, rows:]
     halves = [
@@ -199,6 +203,7 @@ def _unexplained(
         _ratio(ours.sum(axis=0), white.sum(axis=0)) * unit,
         tuple(_ratio(a, b) * unit for a, b in zip(ours, white, strict=True)),
         tuple(_typical(a, b) * unit for a, b in halves),
+        remaining / there,
     )
 
 

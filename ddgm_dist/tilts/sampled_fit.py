@@ -28,6 +28,8 @@ from ddgm_dist.tilts.rows import read_rows
 __all__ = ["SampledFit", "fit_sampled_rows"]
 
 _ROWS = 4
+# So much of white noise must be left, or the views are too few for an image without streaks.
+_LEAST_LEFT = 0.1
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,9 @@ def fit_sampled_rows(
         del read, ok, trusted
     unexplained, sums = fit_rows(columns, intensity, geometry.thickness, values, valid)
     rounded = ViewSums.from_dict(sums.to_dict())
-    likeness = None if image is None else likeness_of(image, seen, known)
+    likeness = None
+    if image is not None and unexplained is not None and unexplained.left > _LEAST_LEFT:
+        likeness = likeness_of(image, seen, known)
     return SampledFit(unexplained, RowsFit(rounded or sums, len(values), intensity.std, likeness))
 
 
