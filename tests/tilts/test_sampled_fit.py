@@ -2,6 +2,7 @@
 
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from ddgm_dist.core.geometry import Geometry
 from ddgm_dist.core.intensity import Intensity
+from ddgm_dist.tilts import first_image
 from ddgm_dist.tilts.first_image import image_columns
 from ddgm_dist.tilts.recorded_estimate import Estimate, RowsFit
 from ddgm_dist.tilts.rows import read_rows
@@ -54,9 +56,12 @@ def test_white_noise_has_no_structure_however_thick_the_slab(
     tmp_path: Path, thickness: int
 ) -> None:
     """A residual of noise alone is correlated, the more the thicker the slab."""
-    fit = fitted(tmp_path / "t.zarr", white(1), thickness, Intensity(0.0, 1.0, 1.0)).rows
-    ratio = (sum(fit.sums.squared) / sum(fit.sums.samples)) ** 0.5
-    assert 0.2 < ratio < 1
+    found = fitted(tmp_path / "t.zarr", white(1), thickness, Intensity(0.0, 1.0, 1.0))
+    fit = found.rows
+    assert found.unexplained is not None
+    assert 0.04 < found.unexplained.left < 1
+    squared = sum(fit.sums.squared) / sum(fit.sums.samples)
+    assert squared == pytest.approx(found.unexplained.left, rel=0.15)
     assert abs(share(fit)) < 0.05
     assert fit.rows == 4
 
@@ -102,6 +107,21 @@ def test_each_place_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert seen == [(2, 5), (8, 11), (14, 17), (20, 23)]
 
 
+def test_the_image_is_made_of_its_own_columns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(first_image, "_COLUMNS", 40)
+    monkeypatch.setattr(first_image, "_REACHES", 0)
+    given = list[Any]()
+    monkeypatch.setattr("ddgm_dist.tilts.sampled_fit.likeness_of", lambda *args: given.extend(args))
+    data = white().astype(np.float32)
+    fitted(tmp_path / "t.zarr", data, 12, Intensity(0.0, 1.0, 1.0))
+    columns, values, valid = given
+    assert (columns.start, columns.stop) == (80, 120)
+    np.testing.assert_array_equal(values[1], data[:, 8:11, 80:120])
+    assert all(v.shape == values[0].shape and v.all() for v in valid)
+
+
 def test_a_fit_comes_back_from_its_values(tmp_path: Path) -> None:
     found = fitted(tmp_path / "t.zarr", white(), 12, Intensity(0.0, 1.0, 1.0)).rows
     assert found.likeness is not None
@@ -134,7 +154,7 @@ def test_a_first_image_is_of_the_middle(field: int) -> None:
     assert found is not None
     width = found.geometry.field
     assert (found.start, found.stop) == (found.start, found.start + width)
-    assert 10 <= found.start
+    assert found.start >= 10
     assert found.stop <= field - 5
     assert width <= 512
     for tilt, (dy, dx) in enumerate(shifts):
