@@ -35,7 +35,7 @@ from ddgm_dist.paths.locate import locate, place_of
 from ddgm_dist.paths.overlap import refuse_overlap
 from ddgm_dist.paths.place import Place, is_url
 from ddgm_dist.paths.store_name import check_store_name
-from ddgm_dist.readers.image_names import disagreement, pairing
+from ddgm_dist.readers.images.names import disagreement, pairing
 from ddgm_dist.tilts.findings import findings
 from ddgm_dist.tilts.progress import show_reading
 from ddgm_dist.tilts.provenance import Provenance, ViewRecord
