@@ -147,7 +147,8 @@ def ingest(
     impute_nonfinite
         Store NaN and infinite pixels as NaN, to be imputed by the reconstruction.
     workers
-        Processes; for small sources one, else one for each core.
+        Processes, each of which uses one core. By default one for each core, or for small sources threads
+        of this process.
     description
         Free text for the store.
     overwrite
