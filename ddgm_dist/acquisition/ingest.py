@@ -147,8 +147,8 @@ def ingest(
     impute_nonfinite
         Store NaN and infinite pixels as NaN, to be imputed by the reconstruction.
     workers
-        Processes, each of which uses one core. By default one for each core, or for small sources threads
-        of this process.
+        Processes, each of which uses one core; by default one for each core. For small sources the
+        default is this process alone, with several threads.
     description
         Free text for the store.
     overwrite
