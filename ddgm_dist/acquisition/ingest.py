@@ -35,7 +35,7 @@ from ddgm_dist.paths.locate import locate, place_of
 from ddgm_dist.paths.overlap import refuse_overlap
 from ddgm_dist.paths.place import Place, is_url
 from ddgm_dist.paths.store_name import check_store_name
-from ddgm_dist.readers.image_names import disagreement, pairing
+from ddgm_dist.readers.images.names import disagreement, pairing
 from ddgm_dist.tilts.findings import findings
 from ddgm_dist.tilts.progress import show_reading
 from ddgm_dist.tilts.provenance import Provenance, ViewRecord
@@ -147,7 +147,8 @@ def ingest(
     impute_nonfinite
         Store NaN and infinite pixels as NaN, to be imputed by the reconstruction.
     workers
-        Processes; for small sources one, else one for each core.
+        Processes, each of which uses one core; by default one for each core. For small sources the
+        default is this process alone, with several threads.
     description
         Free text for the store.
     overwrite

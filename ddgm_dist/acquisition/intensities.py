@@ -18,7 +18,7 @@ from ddgm_dist.acquisition.sources import FRAMES, Source
 from ddgm_dist.acquisition.survey import mean_frame
 from ddgm_dist.core.box import Box
 from ddgm_dist.errors import InputError
-from ddgm_dist.readers.mdoc import MdocSection
+from ddgm_dist.readers.serialem.mdoc import MdocSection
 from ddgm_dist.tilts.provenance import Provenance
 from ddgm_dist.views.brightest import LEVEL_PROBABILITIES
 from ddgm_dist.views.counts_evidence import looks_like_counts
