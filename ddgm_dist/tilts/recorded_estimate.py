@@ -1,4 +1,4 @@
-"""What sampled rows of a series say of it, as its record keeps it."""
+"""Estimates from sampled rows of a series, as its record keeps them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a few rows of a tilt series say before a run: they are read once, for all that asks for them.
+"""A fit of a few rows of a tilt series before a run: they are read once, for all that asks for them.
 
 Four rows that are spread over the field are fitted by a long descent (:mod:`ddgm_dist.tilts.misfit`). It
 says what no volume explains, which the step rule heeds, and gives the sums of the quick verdict. The
