@@ -137,13 +137,14 @@ def test_a_fit_comes_back_from_its_values(tmp_path: Path) -> None:
 
 def test_too_few_views_make_no_image(tmp_path: Path) -> None:
     """Their streaks would be taken for detail."""
-    few = ANGLES[::6]
+    few = ANGLES[::3]
     series = write_tilt_series(
-        tmp_path / "t.zarr", white()[::6].astype(np.float32), TiltSeriesMeta(few)
+        tmp_path / "t.zarr", white()[::3].astype(np.float32), TiltSeriesMeta(few)
     )
-    found = fit_sampled_rows(series, series.geometry(40), Intensity(0.0, 1.0, 1.0))
+    found = fit_sampled_rows(series, series.geometry(64), Intensity(0.0, 1.0, 1.0))
     assert found.rows.likeness is None
-    assert found.unexplained is None or found.unexplained.left < 0.1
+    assert found.unexplained is not None
+    assert found.unexplained.left < 0.1
 
 
 @pytest.mark.parametrize("field", [300, 301, 2000])
