@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ddgm_dist.acquisition.alignment import Alignment
-from ddgm_dist.acquisition.alignment_files import find_alignment
+from ddgm_dist.acquisition.geometry.alignment import Alignment
+from ddgm_dist.acquisition.geometry.find_alignment import find_alignment
+from ddgm_dist.acquisition.geometry.tilt_angles import find_angles
 from ddgm_dist.acquisition.options import IngestOptions
 from ddgm_dist.acquisition.sources import Source
-from ddgm_dist.acquisition.tilt_angles import find_angles
 from ddgm_dist.errors import InputError
 from ddgm_dist.readers.imod.commands import TiltCommand
 from ddgm_dist.tilts.metadata import MAX_ANGLE_DEG

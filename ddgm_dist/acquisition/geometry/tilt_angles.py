@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ddgm_dist.acquisition.alignment import Alignment
+from ddgm_dist.acquisition.geometry.alignment import Alignment
 from ddgm_dist.acquisition.options import Angles
 from ddgm_dist.acquisition.sources import FRAMES, Source
 from ddgm_dist.errors import InputError

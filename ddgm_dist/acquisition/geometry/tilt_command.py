@@ -6,8 +6,8 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from ddgm_dist.acquisition.alignment import Alignment
 from ddgm_dist.acquisition.companions import Companions
+from ddgm_dist.acquisition.geometry.alignment import Alignment
 from ddgm_dist.acquisition.sources import Source
 from ddgm_dist.errors import InputError
 from ddgm_dist.readers.imod.commands import TiltCommand, read_tilt_command
