@@ -12,7 +12,13 @@ from pathlib import Path
 
 from ddgm_dist.errors import InputError
 
-__all__ = ["Companions", "find_companions", "stack_of_folder", "stacks_in"]
+__all__ = [
+    "Companions",
+    "companions_within",
+    "find_companions",
+    "stack_of_folder",
+    "without_order",
+]
 
 STACK_SUFFIXES = (".st", ".mrc", ".mrcs", ".map", ".ali", ".preali", ".rec")
 # Endings of the names that etomo gives to what it makes of a stack.
@@ -114,7 +120,31 @@ def find_companions(stack: Path) -> Companions:
     )
 
 
-def stacks_in(folder: Path) -> list[Path]:
+def without_order(found: Companions) -> Companions:
+    """Files beside single images: those that go by the order of a stack are of no use."""
+    ordered = (found.tlt, found.rawtlt, found.xtilt, found.tilt_command, found.newstack_command)
+    other = tuple(path for path in ordered if path is not None)
+    return Companions(found.base, xf=found.xf, aln=found.aln, other=(*other, *found.other))
+
+
+def companions_within(folder: Path) -> Companions:
+    """Files about geometry in a folder of images."""
+
+    def all_of(*suffixes: str) -> list[Path]:
+        files = [f for f in sorted(folder.iterdir()) if f.name[0] != "."]
+        return [f for f in files if f.suffix.lower() in suffixes]
+
+    xf, aln = all_of(".xf"), all_of(".aln")
+    other = [*xf[1:], *aln[1:], *all_of(".tlt", ".rawtlt", ".xtilt", ".mdoc", ".com")]
+    return Companions(
+        folder.name,
+        xf=xf[0] if xf else None,
+        aln=aln[0] if aln else None,
+        other=tuple(other),
+    )
+
+
+def _stacks_in(folder: Path) -> list[Path]:
     """MRC stacks of a folder that were recorded, not made by etomo of another one."""
     files = [f for f in sorted(folder.iterdir()) if f.is_file() and f.name[0] != "."]
     stacks = [f for f in files if f.suffix.lower() in STACK_SUFFIXES[:4]]
@@ -133,7 +163,7 @@ def stack_of_folder(folder: Path) -> Path | None:
     projects = [n for n in names if n.endswith((".edf", ".mdoc"))]
     if not (projects or "tilt.com" in names or "tilta.com" in names):
         return None
-    stacks = stacks_in(folder)
+    stacks = _stacks_in(folder)
     if len(stacks) == 1:
         return stacks[0]
     named = [s for s in stacks if f"{s.stem}.edf".lower() in names]

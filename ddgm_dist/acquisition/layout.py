@@ -14,7 +14,7 @@ from ddgm_dist.acquisition.geometry.placement import place_binned, shift_of
 from ddgm_dist.acquisition.geometry.scale import find_pixel_size, find_thickness
 from ddgm_dist.acquisition.geometry.tilt_angles import find_angles, find_offset
 from ddgm_dist.acquisition.options import IngestOptions
-from ddgm_dist.acquisition.sources import Source
+from ddgm_dist.acquisition.source import Source
 from ddgm_dist.errors import InputError
 from ddgm_dist.tilts.provenance import LeftOut, Provenance
 from ddgm_dist.views.affine import Affine

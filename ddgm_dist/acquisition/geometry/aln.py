@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ddgm_dist.acquisition.geometry.alignment import Alignment, turned_size
-from ddgm_dist.acquisition.sources import Source
+from ddgm_dist.acquisition.source import Source
 from ddgm_dist.errors import InputError
 from ddgm_dist.readers.aretomo.alignment import Aln, read_aln
 from ddgm_dist.tilts.provenance import Provenance

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ddgm_dist.acquisition.options import IngestOptions
-from ddgm_dist.acquisition.sources import Source
+from ddgm_dist.acquisition.source import Source
 from ddgm_dist.tilts.provenance import Provenance
 
 __all__ = ["find_axis", "is_aligned", "skip_axes"]

@@ -14,7 +14,7 @@ from ddgm_dist.acquisition.geometry.axis import find_axis, is_aligned, skip_axes
 from ddgm_dist.acquisition.geometry.tilt_command import LEVEL_DEG, with_tilt_command
 from ddgm_dist.acquisition.geometry.xf import by_xf
 from ddgm_dist.acquisition.options import IngestOptions
-from ddgm_dist.acquisition.sources import Source
+from ddgm_dist.acquisition.source import Source
 from ddgm_dist.errors import InputError
 from ddgm_dist.readers.imod.transforms import read_axis_tilts
 from ddgm_dist.tilts.provenance import Provenance

@@ -6,7 +6,7 @@ import math
 
 from ddgm_dist.acquisition.geometry.alignment import Alignment
 from ddgm_dist.acquisition.options import IngestOptions
-from ddgm_dist.acquisition.sources import Source
+from ddgm_dist.acquisition.source import Source
 from ddgm_dist.views.affine import Affine
 from ddgm_dist.views.binning import binned_affine
 

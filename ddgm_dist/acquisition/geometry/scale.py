@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ddgm_dist.acquisition.geometry.alignment import Alignment
 from ddgm_dist.acquisition.options import IngestOptions
-from ddgm_dist.acquisition.sources import Source
+from ddgm_dist.acquisition.source import Source
 from ddgm_dist.errors import InputError
 from ddgm_dist.tilts.provenance import Provenance
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from ddgm_dist.acquisition.geometry.alignment import Alignment
 from ddgm_dist.acquisition.options import Angles, IngestOptions
-from ddgm_dist.acquisition.sources import FRAMES, Source
+from ddgm_dist.acquisition.source import FRAMES, Source
 from ddgm_dist.errors import InputError
 from ddgm_dist.readers.angles import as_angles, check_angles, read_angles
 from ddgm_dist.readers.imod.commands import TiltCommand

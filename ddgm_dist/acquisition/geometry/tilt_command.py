@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ddgm_dist.acquisition.companions import Companions
 from ddgm_dist.acquisition.geometry.alignment import Alignment
-from ddgm_dist.acquisition.sources import Source
+from ddgm_dist.acquisition.source import Source
 from ddgm_dist.errors import InputError
 from ddgm_dist.readers.imod.commands import TiltCommand, read_tilt_command
 from ddgm_dist.tilts.provenance import Provenance
