@@ -22,8 +22,8 @@ _FEWEST = 11
 def draw_acquisition(rng: np.random.Generator, thickness: int | None = None) -> Acquisition:
     """Draw a geometry.
 
-    Most are even from minus to plus the same angle. The rest are asymmetric, have steps that fall with the
-    cosine, or lack some views.
+    Most are even from minus to plus the same angle. The rest are asymmetric, have steps that fall
+    with the cosine, or lack some views.
 
     Parameters
     ----------

@@ -76,9 +76,7 @@ class BlockSampler:
         return rows, int(z), int(x)
 
 
-def _cut(
-    rng: np.random.Generator, volume: NDArray[np.generic], shape: tuple[int, ...]
-) -> Floats:
+def _cut(rng: np.random.Generator, volume: NDArray[np.generic], shape: tuple[int, ...]) -> Floats:
     """A random part, turned at random, float32; mirrored beyond the ends of what is smaller."""
     index = []
     for extent, wanted in zip(volume.shape, shape, strict=True):
@@ -102,9 +100,7 @@ def _resampled(block: Floats, shape: tuple[int, int, int]) -> Floats:
     )[:, 0]
     if len(images) != shape[0]:
         lines = images.reshape(1, len(images), -1).mT
-        lines = torch.nn.functional.interpolate(
-            lines, shape[0], mode="linear", align_corners=False
-        )
+        lines = torch.nn.functional.interpolate(lines, shape[0], mode="linear", align_corners=False)
         images = lines.mT.reshape(shape)
     resampled: Floats = images.contiguous().numpy()
     return resampled
@@ -121,5 +117,3 @@ def _empty_surfaces(rng: np.random.Generator, block: Floats) -> None:
             continue
         surface = rng.uniform(0, 0.25) * depth + rng.uniform(-0.08, 0.08) * depth * x
         block[:, sign * (z - end) < surface] = level
-
-

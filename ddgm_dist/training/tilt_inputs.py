@@ -1,18 +1,19 @@
 """Inputs for the training of a restorer: regularized inverses of simulated tilt series.
 
-All is computed per frequency along x, in the operator's real basis (:mod:`ddgm_dist.operators.slab.basis`):
-the projections b = A x, errors of the model, noise, and
+All is computed per frequency along x, in the operator's real basis
+(:mod:`ddgm_dist.operators.slab.basis`): the projections b = A x, errors of the model, noise, and
 
     x_w = (A^H S A + noise^2)^-1 A^H S b.
 
-Where all rays are measured (S = 1, periodic along x) one Cholesky factor per noise level solves it. At the
-ends of a field S is a mask in space, and conjugate gradients with that factor as preconditioner solve it, as
-the reconstruction does.
+Where all rays are measured (S = 1, periodic along x) one Cholesky factor per noise level solves it.
+At the ends of a field S is a mask in space. Then conjugate gradients with that factor as
+preconditioner solve it, as the reconstruction does.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -301,7 +302,7 @@ class _Series:
         field: _Field | None,
     ) -> tuple[Tensor, Tensor]:
         """Regularized inverses ``(z, rows of all blocks, x)``, and the noise of each block."""
-        tilts, lines = self.b.shape[1:]
+        lines = self.b.shape[2]
         data = self.b if errors is None else errors.applied(self.b, self.acquisition, self.k)
         in_band = (self.A.abs().amax(dim=2) > 0).float()
         # Of real samples: the transform is unitary, and a real line has half of its frequencies here.
@@ -372,7 +373,12 @@ class _Closed:
         return out
 
 
-def _conjugate_gradients(apply, precondition, target, lines):  # type: ignore
+def _conjugate_gradients(
+    apply: Callable[[Tensor], Tensor],
+    precondition: Callable[[Tensor], Tensor],
+    target: Tensor,
+    lines: int,
+) -> Tensor:
     """A fixed number of steps from zero; each line is a system of its own."""
 
     def dot(a: Tensor, b: Tensor) -> Tensor:

@@ -20,7 +20,9 @@ from ddgm_dist.prior.likeness import Likeness, measure_likeness
 from ddgm_dist.prior.unet import UNet, UNetSpec
 from ddgm_dist.prior.weights import load_weights, save_weights
 from ddgm_dist.training.curve import draw_curve
+from ddgm_dist.training.denoising import DenoisingTask
 from ddgm_dist.training.images import Data, make_sampler
+from ddgm_dist.training.loop import TrainingHistory, TrainingOptions, run_training
 from ddgm_dist.training.progress import show_progress
 from ddgm_dist.training.resume import (
     check_checkpoint,
@@ -29,7 +31,6 @@ from ddgm_dist.training.resume import (
     sidecar_of,
     training_request,
 )
-from ddgm_dist.training.training import TrainingHistory, TrainingOptions, train_network
 
 __all__ = ["TrainingResult", "train", "write_trained"]
 
@@ -114,7 +115,7 @@ def train(
     patch, batch
         Edge of a patch in pixels; patches per step.
     learning_rate, seed
-        See :class:`ddgm_dist.training.training.TrainingOptions`.
+        See :class:`ddgm_dist.training.loop.TrainingOptions`.
     augment
         Probability, from 0 to 1, that a patch is changed as by another microscope. The changes are
         another pixel size, a bent intensity scale and (half as often) blur. They help with other
@@ -170,11 +171,9 @@ def train(
         _withdrawn_if_refused(sidecar_of(checkpoint), adopted),
         show_progress(batch, Console(stderr=True), enabled=progress) as on_step,
     ):
-        net, history = train_network(
-            sampler,
+        net, history = run_training(
+            DenoisingTask(sampler, judge, spec),
             options,
-            validation=judge,
-            spec=spec,
             checkpoint=checkpoint,
             device=device or ("cuda" if torch.cuda.is_available() else "cpu"),
             on_step=on_step,

@@ -23,9 +23,9 @@ from ddgm_dist.prior.denoisers import load_denoiser
 from ddgm_dist.prior.unet import UNet, UNetSpec
 from ddgm_dist.prior.weights import load_weights
 from ddgm_dist.training.images import read_images
+from ddgm_dist.training.loop import TrainingHistory, TrainingOptions
 from ddgm_dist.training.progress import show_progress
 from ddgm_dist.training.train import TrainingResult, train, write_trained
-from ddgm_dist.training.training import TrainingHistory, TrainingOptions
 
 # The attribute ddgm_dist.training.train is the function, which hides the module of its name.
 MODULE = importlib.import_module("ddgm_dist.training.train")
