@@ -6,16 +6,16 @@ import numpy as np
 
 from ddgm_dist.algorithm.restorer import Acquisition
 
-__all__ = ["NOISES", "RANGES", "draw_acquisition", "draw_noise"]
+__all__ = ["TRAINED_FOR", "draw_acquisition", "draw_noise"]
 
-# What the restorer is trained for: largest angle and step in degrees, thickness in voxels, noise as a
+# What a restorer is trained for: largest angle and step in degrees, thickness in voxels, noise as a
 # fraction of the projections' standard deviation.
-RANGES: dict[str, tuple[float, float]] = {
-    "range_deg": (40.0, 78.0),
+TRAINED_FOR: dict[str, tuple[float, float]] = {
+    "max_angle_deg": (40.0, 78.0),
     "step_deg": (0.8, 6.5),
     "thickness": (32, 256),
+    "noise": (0.01, 2.0),
 }
-NOISES = (0.01, 2.0)
 _FEWEST = 11
 
 
@@ -33,13 +33,13 @@ def draw_acquisition(rng: np.random.Generator, thickness: int | None = None) -> 
         Thickness; random when None.
     """
     if thickness is None:
-        thickness = round(float(np.exp(rng.uniform(*np.log(RANGES["thickness"])))))
-    half = float(rng.uniform(*RANGES["range_deg"]))
+        thickness = round(float(np.exp(rng.uniform(*np.log(TRAINED_FOR["thickness"])))))
+    half = float(rng.uniform(*TRAINED_FOR["max_angle_deg"]))
     low, high = -half, half
     if rng.random() < 0.3:
         middle = rng.uniform(-15, 15)
         low, high = max(low + middle, -80.0), min(high + middle, 80.0)
-    step = float(np.exp(rng.uniform(*np.log(RANGES["step_deg"]))))
+    step = float(np.exp(rng.uniform(*np.log(TRAINED_FOR["step_deg"]))))
     count = max(_FEWEST, round((high - low) / step) + 1)
     angles = np.linspace(low, high, count)
     kind = rng.random()
@@ -58,4 +58,4 @@ def draw_acquisition(rng: np.random.Generator, thickness: int | None = None) -> 
 
 def draw_noise(rng: np.random.Generator) -> float:
     """Draw a noise, as a fraction of the projections' standard deviation."""
-    return float(np.exp(rng.uniform(*np.log(NOISES))))
+    return float(np.exp(rng.uniform(*np.log(TRAINED_FOR["noise"]))))
