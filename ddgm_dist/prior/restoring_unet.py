@@ -72,7 +72,8 @@ class RestoringUNet(LocalUNet):
         self.head = nn.Conv2d(2 * spec.neighbours + 2, spec.channels[0], 3, padding=1)
         self._make_levels(spec)
         self.tail = nn.Conv2d(spec.channels[0], 1, 3, padding=1)
-        nn.init.zeros_(self.tail.weight)
+        for parameter in self.tail.parameters():
+            nn.init.zeros_(parameter)
 
     def forward(self, images: Tensor, features: Tensor, inside: Tensor) -> Tensor:
         """Restored images.

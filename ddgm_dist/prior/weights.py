@@ -169,19 +169,19 @@ def _load(
         )
     try:
         recipe = json.loads(recipe_path.read_text())
-        if not isinstance(recipe, dict) or recipe.get("format") not in _KINDS:
+        kind = _KINDS.get(str(recipe.get("format"))) if isinstance(recipe, dict) else None
+        if kind is None:
             raise ValueError(f"its format is not {format_name!r}")
         if recipe.get("version") != VERSION:
             raise ValueError(f"its version is {recipe.get('version')!r}, known is {VERSION}")
-        kind = _KINDS[recipe["format"]]
-        if kind != argument:
-            raise InputError(
-                argument, str(path), f"holds the weights of a {kind}", f"give it as {kind}"
-            )
-        net = network(recipe)
+        net = network(recipe) if kind == argument else None
     except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
         reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
         raise InputError(argument, str(recipe_path), f"is no recipe of ours: {reason}") from error
+    if net is None:
+        raise InputError(
+            argument, str(path), f"holds the weights of a {kind}", f"give it as {kind}"
+        )
     content = _content(path, recipe.get("sha256"))
     digest = hashlib.sha256(content).hexdigest()
     if digest != recipe.get("sha256"):

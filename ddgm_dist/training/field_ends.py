@@ -37,15 +37,16 @@ class FieldEnds:
         reach = math.ceil(acquisition.thickness / 2 * steepest)
         # One end of the field, or the cut between two tiles: then the field goes on.
         stop = width - min(reach, width // 2) if rng.random() < 0.8 else width
-        wide = float(np.exp(rng.uniform(math.log(200), math.log(4000))))
+        wide = round(float(np.exp(rng.uniform(math.log(200), math.log(4000)))))
         s = torch.arange(width, dtype=torch.float64)
         rows = []
         for t, angle in zip(tan, acquisition.angles_deg, strict=True):
             spread = (acquisition.thickness - 1) / 2 * abs(t)
             hit = (s - spread >= 0) & (s + spread <= width - 1)
-            centre, cos = stop - wide / 2, math.cos(math.radians(angle))
+            # As the operator has it: both axes are centred.
+            centre, cos = stop - (wide + 1) / 2, math.cos(math.radians(angle))
             if stop < width:
-                hit &= (s - centre) * cos <= wide / 2
+                hit &= (s - centre) * cos <= (wide - 1) / 2
             rows.append(hit)
         measured = torch.stack(rows).to(torch.float32)
         first = 0
