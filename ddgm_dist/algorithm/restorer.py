@@ -9,7 +9,7 @@ __all__ = ["Acquisition"]
 
 @dataclass(frozen=True)
 class Acquisition:
-    """What a restorer is told of the geometry.
+    """The geometry that a restorer is given.
 
     Attributes
     ----------

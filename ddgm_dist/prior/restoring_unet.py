@@ -106,7 +106,7 @@ class RestoringUNet(LocalUNet):
 def acquisition_features(
     noise: Tensor, acquisition: Acquisition, device: torch.device | str = "cpu"
 ) -> Tensor:
-    """What the network is told of noise and geometry, float32 ``(batch, features)``.
+    """Noise and geometry as the network is given them, float32 ``(batch, features)``.
 
     Parameters
     ----------

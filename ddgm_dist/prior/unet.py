@@ -36,7 +36,7 @@ class LocalUNetSpec:
     middle_blocks
         Residual blocks at the coarsest level.
     embedding
-        Width of the embedding of what the network is told beside its images.
+        Width of the embedding of what the network is given beside its images.
     """
 
     channels: tuple[int, ...] = (32, 64, 128, 192)

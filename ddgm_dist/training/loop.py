@@ -22,7 +22,7 @@ Network = TypeVar("Network", bound=LocalUNet)
 
 
 class Task(Protocol[Network]):
-    """What a network is trained to do."""
+    """A network, its loss by step, and how it is judged."""
 
     def network(self) -> Network:
         """A network with its initial weights, which torch's random state decides."""

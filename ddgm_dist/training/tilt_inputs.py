@@ -38,7 +38,7 @@ class Inputs:
     weight
         Weights of the pixels in the loss; shape of ``clean``.
     noise
-        Noise that the restorer is told, ``(batch,)``.
+        Noise that the restorer is given, ``(batch,)``.
     acquisition
         The geometry.
     """
