@@ -61,7 +61,7 @@ def has_own_vacuum(
     if len(usual) <= 2 * _BESIDE:
         return found
 
-    def beside(view: int) -> Floats:
+    def beside(view: np.intp) -> Floats:
         """Transmissions of the views beside one."""
         others = usual[usual != view]
         near = others[np.argsort(np.abs(angles[others] - angles[view]), kind="stable")]
@@ -69,7 +69,7 @@ def has_own_vacuum(
 
     ordinary = float(np.median([_rms(shares[view] - beside(view)) for view in usual]))
     for view in np.flatnonzero(known & out):
-        expected = beside(int(view))
+        expected = beside(view)
         allowed = _SHARE * _rms(1 - expected) + _USUAL * ordinary
         found[view] = _rms(shares[view] - expected) <= allowed
     return found
