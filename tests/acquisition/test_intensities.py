@@ -280,6 +280,7 @@ def test_pixels_without_a_count_are_those_that_are_used(tmp_path):
     dark[30, 5:9] = 20000  # dead by the fields
     flat = np.full((40, 48), BEAM + 100, np.float32)
     flat[31, 5:9] = 0
+    values[:, 30:32, 5:9] = 100
     np.save(tmp_path / "s.npy", values)
     np.save(tmp_path / "dark.npy", dark)
     np.save(tmp_path / "flat.npy", flat)
