@@ -12,6 +12,7 @@ from ddgm_dist.acquisition.companions import Companions
 from ddgm_dist.acquisition.options import IngestOptions
 from ddgm_dist.acquisition.sources import Source
 from ddgm_dist.acquisition.tilt_command import LEVEL_DEG, with_tilt_command
+from ddgm_dist.acquisition.written_names import name_of, same_name
 from ddgm_dist.errors import InputError
 from ddgm_dist.readers.aretomo import Aln, read_aln
 from ddgm_dist.readers.imod_commands import (
@@ -210,11 +211,13 @@ def _newstack(xf: Path, beside: Companions | None, record: Provenance) -> Newsta
     path = beside.newstack_command
     command = read_newstack_command(path)
     named = command.transform_file
-    if named is not None and Path(named.replace("\\", "/")).name != xf.name:
+    exact = beside.case_matters
+    if named is not None and not same_name(name_of(named), xf.name, exact=exact):
         record.skip(path.name, f"it is about {named}")
         return None
     stack = command.input_file
-    if named is None and stack is not None and Path(stack.replace("\\", "/")).stem != beside.base:
+    stem = beside.base if stack is None else Path(name_of(stack)).stem
+    if named is None and not same_name(stem, beside.base, exact=exact):
         record.skip(path.name, f"it is about {stack}")
         return None
     for name in (command.distortion_file, command.gradient_file):

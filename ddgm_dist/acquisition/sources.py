@@ -13,6 +13,7 @@ from ddgm_dist.acquisition.companions import (
     stack_of_folder,
 )
 from ddgm_dist.acquisition.upright import FromBottom
+from ddgm_dist.acquisition.written_names import FolderNames, name_of
 from ddgm_dist.core.box import Triple
 from ddgm_dist.errors import InputError
 from ddgm_dist.paths.files import is_zarr
@@ -185,10 +186,11 @@ def _mdoc(path: Path) -> Source:
     name = path.name.removesuffix(path.suffix)
     candidates = [name, *(f"{name}{s}" for s in STACK_SUFFIXES[:2])]
     if mdoc.image_file:
-        candidates.insert(0, mdoc.image_file.replace("\\", "/").rsplit("/", 1)[-1])
-    for candidate in candidates:
-        named = path.parent / candidate
-        if named.is_file() and named.suffix.lower() in STACK_SUFFIXES:
+        candidates.insert(0, name_of(mdoc.image_file))
+    folder = FolderNames(path.parent)
+    # Exact names go first: another series may have a name that differs in case only.
+    for named in (folder.find(c, exact=exact) for exact in (True, False) for c in candidates):
+        if named is not None and named.suffix.lower() in STACK_SUFFIXES:
             found = _mrc(named)
             if found.companions is None or found.companions.mdoc != path:
                 return replace(found, mdoc=mdoc)
@@ -197,8 +199,9 @@ def _mdoc(path: Path) -> Source:
     for section in mdoc.sections:
         name = section.sub_frame_name or section.image or ""
         file = path.parent / name
-        if name and file.is_file():
-            files.append(file)
+        found_by_name = file if name and file.is_file() else folder.find(name_of(name))
+        if found_by_name is not None:
+            files.append(found_by_name)
         else:
             missing.append(name or f"the frame of section {section.z_value}")
     if missing:
@@ -231,7 +234,7 @@ def _mdoc(path: Path) -> Source:
 def _stack_of(mdoc: Path) -> Path:
     """The stack that an mdoc would describe."""
     name = mdoc.name.removesuffix(mdoc.suffix)
-    return mdoc.with_name(name if Path(name).suffix in STACK_SUFFIXES else f"{name}.mrc")
+    return mdoc.with_name(name if Path(name).suffix.lower() in STACK_SUFFIXES else f"{name}.mrc")
 
 
 def _of_single_images(found: Companions) -> Companions:
