@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from ddgm_dist.readers.aretomo import Aln
-from ddgm_dist.readers.imod_commands import TiltCommand
+from ddgm_dist.readers.aretomo.alignment import Aln
+from ddgm_dist.readers.imod.commands import TiltCommand
 from ddgm_dist.views.affine import Affine
 
 __all__ = ["Alignment"]

@@ -14,12 +14,12 @@ from ddgm_dist.acquisition.sources import Source
 from ddgm_dist.acquisition.tilt_command import LEVEL_DEG, with_tilt_command
 from ddgm_dist.acquisition.written_names import name_of, same_name
 from ddgm_dist.errors import InputError
-from ddgm_dist.readers.aretomo import Aln, read_aln
-from ddgm_dist.readers.imod_commands import (
+from ddgm_dist.readers.aretomo.alignment import Aln, read_aln
+from ddgm_dist.readers.imod.commands import (
     NewstackCommand,
     read_newstack_command,
 )
-from ddgm_dist.readers.imod_transforms import read_axis_tilts, read_xf
+from ddgm_dist.readers.imod.transforms import read_axis_tilts, read_xf
 from ddgm_dist.tilts.provenance import Provenance
 from ddgm_dist.views.affine import Affine
 

@@ -123,7 +123,8 @@ def ingest(
     impute_nonfinite
         Store NaN and infinite pixels as NaN, to be imputed by the reconstruction.
     workers
-        Processes; for small sources one, else one for each core.
+        Processes, each of which uses one core; by default one for each core. For small sources the
+        default is this process alone, with several threads.
     description
         Free text for the store.
     overwrite

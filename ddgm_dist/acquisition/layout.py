@@ -13,7 +13,7 @@ from ddgm_dist.acquisition.options import IngestOptions
 from ddgm_dist.acquisition.sources import Source
 from ddgm_dist.acquisition.tilt_angles import find_angles
 from ddgm_dist.errors import InputError
-from ddgm_dist.readers.imod_commands import TiltCommand
+from ddgm_dist.readers.imod.commands import TiltCommand
 from ddgm_dist.tilts.metadata import MAX_ANGLE_DEG
 from ddgm_dist.tilts.provenance import LeftOut, Provenance, degrees, ranges
 from ddgm_dist.views.affine import Affine

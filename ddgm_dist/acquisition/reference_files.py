@@ -16,7 +16,7 @@ from ddgm_dist.acquisition.survey import mean_frame
 from ddgm_dist.acquisition.upright import FromBottom
 from ddgm_dist.errors import InputError
 from ddgm_dist.readers.base import ArrayVolume, VolumeSource
-from ddgm_dist.readers.images import open_image_files
+from ddgm_dist.readers.images.stack import open_image_files
 from ddgm_dist.readers.text import number, read_text, shown
 
 __all__ = ["read_levels", "read_reference"]

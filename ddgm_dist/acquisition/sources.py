@@ -18,16 +18,16 @@ from ddgm_dist.core.box import Triple
 from ddgm_dist.errors import InputError
 from ddgm_dist.paths.files import is_zarr
 from ddgm_dist.paths.place import Place
-from ddgm_dist.readers.arrays import open_npy, open_npz
+from ddgm_dist.readers.arrays.numpy_files import open_npy, open_npz
 from ddgm_dist.readers.base import VolumeSource
-from ddgm_dist.readers.image_names import angles_in_names
-from ddgm_dist.readers.images import ImageStack, open_image_files, open_images, open_tiff
-from ddgm_dist.readers.mdoc import Mdoc, read_mdoc
-from ddgm_dist.readers.mrc import open_mrc
-from ddgm_dist.readers.mrc_extended import extended_angles
-from ddgm_dist.readers.mrc_header import read_header
-from ddgm_dist.readers.mrc_labels import axis_in_labels
-from ddgm_dist.readers.tilt_stack import TiltStack
+from ddgm_dist.readers.images.names import angles_in_names
+from ddgm_dist.readers.images.stack import ImageStack, open_image_files, open_images, open_tiff
+from ddgm_dist.readers.mrc.extended import extended_angles
+from ddgm_dist.readers.mrc.header import read_header
+from ddgm_dist.readers.mrc.labels import axis_in_labels
+from ddgm_dist.readers.mrc.volume import open_mrc
+from ddgm_dist.readers.serialem.mdoc import Mdoc, read_mdoc
+from ddgm_dist.readers.stacks.tilt_stack import TiltStack
 
 __all__ = ["FRAMES", "Source", "open_source"]
 
@@ -337,13 +337,13 @@ def _npz(path: Path, dataset: str | None) -> Source:
 
 
 def _hdf5(path: Path, dataset: str | None, *, angles: bool) -> Source:
-    from ddgm_dist.readers.hdf5 import open_hdf5  # h5py is loaded only where it is needed
+    from ddgm_dist.readers.hdf5.stack import open_hdf5  # h5py is loaded only where it is needed
 
     return _container(path, "HDF5", open_hdf5(path, dataset, angles=angles))
 
 
 def _zarr(place: Place, dataset: str | None, *, angles: bool) -> Source:
-    from ddgm_dist.readers.zarr_stack import open_zarr_stack
+    from ddgm_dist.readers.zarr.stack import open_zarr_stack
 
     return _container(place, "Zarr", open_zarr_stack(place, dataset, angles=angles))
 

@@ -11,7 +11,7 @@ from ddgm_dist.acquisition.companions import Companions
 from ddgm_dist.acquisition.sources import Source
 from ddgm_dist.acquisition.written_names import FolderNames, name_of, same_name
 from ddgm_dist.errors import InputError
-from ddgm_dist.readers.imod_commands import TiltCommand, read_tilt_command
+from ddgm_dist.readers.imod.commands import TiltCommand, read_tilt_command
 from ddgm_dist.tilts.provenance import Provenance
 
 __all__ = ["LEVEL_DEG", "with_tilt_command"]

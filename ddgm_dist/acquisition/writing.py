@@ -34,7 +34,7 @@ from ddgm_dist.acquisition.target import (
     keep_view,
     write_block,
 )
-from ddgm_dist.core.parallel import Runner
+from ddgm_dist.core.parallel import Runner, one_by_one
 from ddgm_dist.core.processes import Processes
 from ddgm_dist.errors import InputError, StorageError
 from ddgm_dist.paths.files import is_zarr
@@ -350,14 +350,7 @@ def _runner(run: Runner | None, workers: int, series: _Series) -> AbstractContex
         return nullcontext(run)
     most = max(len(series.strips), series.shape[0] if series.by_view else 1)
     count = min(workers, most)
-    return Processes(count, ALLOCATION) if count > 1 else nullcontext(_one_by_one)
-
-
-def _one_by_one(
-    function: Callable[[Common, Item], Result], common: Common, items: Iterable[Item]
-) -> Iterator[Result]:
-    """A `Runner` in this thread."""
-    return (function(common, item) for item in items)
+    return Processes(count, ALLOCATION) if count > 1 else nullcontext(one_by_one)
 
 
 def _results(

@@ -14,7 +14,7 @@ from ddgm_dist.acquisition.ingest import ingest
 from ddgm_dist.acquisition.source_state import source_states
 from ddgm_dist.acquisition.target import Target
 from ddgm_dist.errors import InputError
-from ddgm_dist.readers.zarr_volume import ZarrVolume
+from ddgm_dist.readers.zarr.volume import ZarrVolume
 from ddgm_dist.tilts.series import open_tilt_series
 
 ANGLES = (-50.0, -10.0, 20.0, 60.0)
