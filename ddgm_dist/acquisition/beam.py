@@ -16,7 +16,7 @@ from ddgm_dist.acquisition.options import IngestOptions
 from ddgm_dist.acquisition.prepared import Reference
 from ddgm_dist.acquisition.reference_files import read_levels
 from ddgm_dist.acquisition.sources import FRAMES, Source
-from ddgm_dist.readers.mdoc import MdocSection
+from ddgm_dist.readers.serialem.mdoc import MdocSection
 from ddgm_dist.tilts.provenance import Provenance
 from ddgm_dist.views.brightest import LEVEL_PROBABILITIES
 from ddgm_dist.views.levels import Levels, estimate_levels

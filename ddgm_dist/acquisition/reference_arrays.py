@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from ddgm_dist.acquisition.sources import open_source
 from ddgm_dist.errors import InputError
 from ddgm_dist.paths.files import is_zarr
+from ddgm_dist.readers.arrays.npy_header import npy_header
 from ddgm_dist.readers.base import ArrayVolume, VolumeSource
-from ddgm_dist.readers.npy_header import npy_header
-from ddgm_dist.readers.stack_names import DARK_NAMES, FLAT_NAMES
+from ddgm_dist.readers.stacks.names import DARK_NAMES, FLAT_NAMES
 
 __all__ = ["find_reference_array"]
 
@@ -132,7 +132,7 @@ def _arrays(place: Path, argument: str) -> Iterator[list[_Array]]:
         with zipfile.ZipFile(place) as archive:
             yield _in_npz(archive)
     elif place.suffix.lower() in _HDF5:
-        from ddgm_dist.readers.hdf5_file import open_h5  # h5py is loaded only where it is needed
+        from ddgm_dist.readers.hdf5.file import open_h5  # h5py is loaded only where it is needed
 
         with open_h5(place, argument) as file:
             yield _in_hdf5(file, f"{place}")
@@ -158,8 +158,8 @@ def _in_npz(archive: zipfile.ZipFile) -> list[_Array]:
 
 
 def _in_hdf5(file: Any, name: str) -> list[_Array]:
-    from ddgm_dist.readers.hdf5_filters import load_filters
-    from ddgm_dist.readers.hdf5_tree import read_tree, unique
+    from ddgm_dist.readers.hdf5.filters import load_filters
+    from ddgm_dist.readers.hdf5.tree import read_tree, unique
 
     def load(path: str) -> NDArray[Any]:
         load_filters(file[path], f"{name}:{path}")
@@ -175,7 +175,7 @@ def _in_hdf5(file: Any, name: str) -> list[_Array]:
 def _in_zarr(place: Path, argument: str) -> list[_Array]:
     import zarr
 
-    from ddgm_dist.readers.zarr_volume import open_node
+    from ddgm_dist.readers.zarr.volume import open_node
 
     def load(array: zarr.Array[Any]) -> NDArray[Any]:
         try:

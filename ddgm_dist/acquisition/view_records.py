@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from ddgm_dist.acquisition.intensities import Intensities
 from ddgm_dist.acquisition.layout import Layout
 from ddgm_dist.acquisition.sources import Source
-from ddgm_dist.readers.image_names import disagreement, pairing
+from ddgm_dist.readers.images.names import disagreement, pairing
 from ddgm_dist.tilts.provenance import Provenance, ViewRecord
 
 __all__ = ["record_pairs", "record_views"]
