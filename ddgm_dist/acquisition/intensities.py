@@ -12,7 +12,7 @@ from ddgm_dist.acquisition.fields import Fields, describe_field
 from ddgm_dist.acquisition.layout import Layout
 from ddgm_dist.acquisition.options import IngestOptions
 from ddgm_dist.acquisition.prepared import Reference
-from ddgm_dist.acquisition.sources import Source
+from ddgm_dist.acquisition.source import Source
 from ddgm_dist.core.box import Box
 from ddgm_dist.errors import InputError
 from ddgm_dist.tilts.provenance import Provenance
