@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ddgm_dist.acquisition.companions import STACK_SUFFIXES
+from ddgm_dist.acquisition.written_names import FolderNames, name_of
 from ddgm_dist.errors import InputError
 from ddgm_dist.readers.serialem.mdoc import Mdoc
 
@@ -24,10 +25,11 @@ def described_stack(path: Path, mdoc: Mdoc) -> Path | None:
     name = path.name.removesuffix(path.suffix)
     candidates = [name, *(f"{name}{s}" for s in STACK_SUFFIXES[:2])]
     if mdoc.image_file:
-        candidates.insert(0, mdoc.image_file.replace("\\", "/").rsplit("/", 1)[-1])
-    for candidate in candidates:
-        named = path.parent / candidate
-        if named.is_file() and named.suffix.lower() in STACK_SUFFIXES:
+        candidates.insert(0, name_of(mdoc.image_file))
+    folder = FolderNames(path.parent)
+    # Exact names go first: another series may have a name that differs in case only.
+    for named in (folder.find(c, exact=exact) for exact in (True, False) for c in candidates):
+        if named is not None and named.suffix.lower() in STACK_SUFFIXES:
             return named
     return None
 
@@ -48,11 +50,13 @@ def described_images(path: Path, mdoc: Mdoc) -> list[Path]:
         Some of them are not there.
     """
     files, missing = list[Path](), list[str]()
+    folder = FolderNames(path.parent)
     for section in mdoc.sections:
         name = section.sub_frame_name or section.image or ""
         file = path.parent / name
-        if name and file.is_file():
-            files.append(file)
+        found = file if name and file.is_file() else folder.find(name_of(name))
+        if found is not None:
+            files.append(found)
         else:
             missing.append(name or f"the frame of section {section.z_value}")
     if missing:
@@ -69,4 +73,4 @@ def described_images(path: Path, mdoc: Mdoc) -> list[Path]:
 def stack_of_mdoc(mdoc: Path) -> Path:
     """The stack that an mdoc would describe."""
     name = mdoc.name.removesuffix(mdoc.suffix)
-    return mdoc.with_name(name if Path(name).suffix in STACK_SUFFIXES else f"{name}.mrc")
+    return mdoc.with_name(name if Path(name).suffix.lower() in STACK_SUFFIXES else f"{name}.mrc")

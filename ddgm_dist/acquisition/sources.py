@@ -31,7 +31,7 @@ from ddgm_dist.readers.mrc.volume import open_mrc
 from ddgm_dist.readers.serialem.mdoc import read_mdoc
 from ddgm_dist.readers.stacks.tilt_stack import TiltStack
 
-__all__ = ["FRAMES", "Source", "open_source"]
+__all__ = ["open_source"]
 
 
 _HDF5 = (".h5", ".hdf5", ".hdf", ".nxs", ".nx", ".he5")

@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import DTypeLike
 
+from ddgm_dist.acquisition.judging import Judge, judge_written
 from ddgm_dist.acquisition.store.blocks import Block, write_block
 from ddgm_dist.acquisition.store.free_space import refuse_full
 from ddgm_dist.acquisition.store.progress import Report, Share
@@ -62,6 +63,7 @@ def write_series(
     workers: int = 1,
     run: Runner | None = None,
     report: Report | None = None,
+    judge: Judge | None = None,
 ) -> None:
     """Write a tilt-series store: the same bits whoever writes them, however often interrupted.
 
@@ -87,6 +89,9 @@ def write_series(
         Where blocks are written instead; each call uses one core. The place must be reachable there.
     report
         Called with the share that is finished, which never falls.
+    judge
+        Called when all pixels are written, before the store is whole. What it raises leaves the store
+        unfinished; the next writer of the same recipe has only to finish it.
 
     Raises
     ------
@@ -99,6 +104,7 @@ def write_series(
     """
     series = _Series(place, views, meta, np.dtype(dtype).newbyteorder("="), recipe)
     writer, receipts = series.begin(overwrite=overwrite)
+    judging = False
     try:
         seen = None
         if not writer.sealed:
@@ -106,10 +112,14 @@ def write_series(
             with _runner(run, workers, series) as runner:
                 seen = series.fill(writer, receipts, runner, share)
         give_back_memory()
+        if judge is not None:
+            judging = True
+            judge_written(judge, writer, meta, seen, kept=receipts.kept)
+            judging = False
         writer.close(seen, tidy=receipts.tidy)
         give_back_memory()
     except BaseException as error:
-        _end(writer, receipts, error)
+        _end(writer, receipts, error, whole=judging)
         raise
     receipts.end(place)
     if report is not None:
@@ -285,11 +295,20 @@ def _results(
     yield from run(function, common, items)
 
 
-def _end(writer: TiltSeriesWriter, receipts: Receipts, error: BaseException) -> None:
-    """End an unfinished store: what is finished stays, unless it is of a source that cannot be used."""
-    if (receipts.numbers() or receipts.views()) and not isinstance(error, InputError):
+def _end(
+    writer: TiltSeriesWriter, receipts: Receipts, error: BaseException, *, whole: bool
+) -> None:
+    """End an unfinished store: what is finished stays, unless it is of a source that cannot be used.
+
+    Where the ``whole`` is written, an error is no fault of the source.
+    """
+    whole = whole or writer.sealed
+    refused = isinstance(error, InputError)
+    begun = bool(receipts.numbers() or receipts.views())
+    if receipts.kept and (whole or (begun and not refused)):
         writer.keep()
-        _log.warning("%s is unfinished; the same command resumes it", writer.path)
+        if not refused:
+            _log.warning("%s is unfinished; the same command resumes it", writer.path)
         return
     with contextlib.suppress(StorageError, OSError):
         writer.check()

@@ -7,6 +7,7 @@ from pathlib import Path
 from ddgm_dist.acquisition.companions import Companions
 from ddgm_dist.acquisition.geometry.alignment import Alignment, turned_size
 from ddgm_dist.acquisition.source import Source
+from ddgm_dist.acquisition.written_names import name_of, same_name
 from ddgm_dist.errors import InputError
 from ddgm_dist.readers.imod.commands import (
     NewstackCommand,
@@ -77,11 +78,13 @@ def _newstack(xf: Path, beside: Companions | None, record: Provenance) -> Newsta
     path = beside.newstack_command
     command = read_newstack_command(path)
     named = command.transform_file
-    if named is not None and Path(named.replace("\\", "/")).name != xf.name:
+    exact = beside.case_matters
+    if named is not None and not same_name(name_of(named), xf.name, exact=exact):
         record.skip(path.name, f"it is about {named}")
         return None
     stack = command.input_file
-    if named is None and stack is not None and Path(stack.replace("\\", "/")).stem != beside.base:
+    stem = beside.base if stack is None else Path(name_of(stack)).stem
+    if named is None and not same_name(stem, beside.base, exact=exact):
         record.skip(path.name, f"it is about {stack}")
         return None
     for name in (command.distortion_file, command.gradient_file):
