@@ -8,14 +8,15 @@ from pathlib import Path
 
 import numpy as np
 
-from ddgm_dist.acquisition.alignment import Alignment
-from ddgm_dist.acquisition.options import Angles
-from ddgm_dist.acquisition.sources import FRAMES, Source
+from ddgm_dist.acquisition.geometry.alignment import Alignment
+from ddgm_dist.acquisition.options import Angles, IngestOptions
+from ddgm_dist.acquisition.source import FRAMES, Source
 from ddgm_dist.errors import InputError
 from ddgm_dist.readers.angles import as_angles, check_angles, read_angles
-from ddgm_dist.tilts.provenance import Provenance
+from ddgm_dist.readers.imod.commands import TiltCommand
+from ddgm_dist.tilts.provenance import Provenance, degrees
 
-__all__ = ["TiltAngles", "find_angles"]
+__all__ = ["TiltAngles", "find_angles", "find_offset"]
 
 # Refined angles differ from nominal ones by less, but for a common offset.
 _SAME_DEG = 1.5
@@ -184,3 +185,18 @@ def _compare(chosen: TiltAngles, other: TiltAngles, views: int, record: Provenan
         why = f"it has the angles of {chosen.origin} in another order"
     record.skip(other.origin, why)
     record.warnings.append(f"{other.origin}: {why}; {chosen.origin} is used")
+
+
+def find_offset(tilt: TiltCommand | None, options: IngestOptions, record: Provenance) -> float:
+    """Degrees to be added to all angles."""
+    if options.angle_offset is not None:
+        if tilt is not None and tilt.angle_offset_deg:
+            record.skip("OFFSET of the tilt command", "--angle-offset counts")
+        record.say("angle offset", degrees(options.angle_offset), "--angle-offset")
+        return options.angle_offset
+    if tilt is not None and tilt.angle_offset_deg and options.angles is not None:
+        record.skip("OFFSET of the tilt command", "angles are given: see --angle-offset")
+    elif tilt is not None and tilt.angle_offset_deg:
+        record.say("angle offset", degrees(tilt.angle_offset_deg), "OFFSET of the tilt command")
+        return tilt.angle_offset_deg
+    return 0.0

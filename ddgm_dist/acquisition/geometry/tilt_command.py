@@ -6,9 +6,10 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from ddgm_dist.acquisition.alignment import Alignment
 from ddgm_dist.acquisition.companions import Companions
-from ddgm_dist.acquisition.sources import Source
+from ddgm_dist.acquisition.geometry.alignment import Alignment
+from ddgm_dist.acquisition.source import Source
+from ddgm_dist.acquisition.written_names import FolderNames, name_of, same_name
 from ddgm_dist.errors import InputError
 from ddgm_dist.readers.imod.commands import TiltCommand, read_tilt_command
 from ddgm_dist.tilts.provenance import Provenance
@@ -46,7 +47,7 @@ def with_tilt_command(
         return found
     command = read_tilt_command(path)
     named = command.input_projections
-    if named is not None and not _belongs(named, beside.base):
+    if named is not None and not _belongs(named, beside):
         record.skip(path.name, f"it is about {named}")
         return found
     scale = 1 / command.image_binned if beside.aligned else 1.0
@@ -97,26 +98,19 @@ def _tilt_file(
     """The file of angles that the command names, if it is another one than that of the stack."""
     if command.tilt_file is None:
         return None
-    name = _name(command.tilt_file)
-    own = beside.tlt or beside.rawtlt
-    if own is not None and own.name == name:
-        return None
-    named = path.parent / name
-    if named.is_file():
-        return named
+    name = name_of(command.tilt_file)
+    named = FolderNames(path.parent).find(name)
+    if named is not None:
+        return None if named == (beside.tlt or beside.rawtlt) else named
     record.warnings.append(f"{path.name}: its file of angles, {name}, is not here")
     return None
 
 
-def _name(written: str) -> str:
-    """Name of a file without its folders, POSIX or Windows."""
-    return written.replace("\\", "/").rsplit("/", 1)[-1]
-
-
-def _belongs(named: str, base: str) -> bool:
+def _belongs(named: str, beside: Companions) -> bool:
     """Return whether a name in a command file is that of this stack, or of what etomo made of it."""
-    stem = Path(named.replace("\\", "/")).stem
-    return re.fullmatch(f"{re.escape(base)}{_MADE_OF}", stem) is not None
+    stem = Path(name_of(named)).stem
+    case = re.NOFLAG if beside.case_matters else re.IGNORECASE
+    return re.fullmatch(f"{re.escape(beside.base)}{_MADE_OF}", stem, case) is not None
 
 
 def _name_unsupported(
@@ -142,7 +136,8 @@ def _name_unsupported(
     if command.geometry_not_read:
         record.warnings.append(f"{path.name}: {', '.join(command.geometry_not_read)} are not used")
     if command.xtilt_file and (
-        beside.xtilt is None or beside.xtilt.name != _name(command.xtilt_file)
+        beside.xtilt is None
+        or not same_name(beside.xtilt.name, name_of(command.xtilt_file), exact=beside.case_matters)
     ):
         record.warnings.append(
             f"{path.name}: the x-axis tilts of {command.xtilt_file} are not used"

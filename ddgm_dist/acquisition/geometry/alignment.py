@@ -9,7 +9,7 @@ from ddgm_dist.readers.aretomo.alignment import Aln
 from ddgm_dist.readers.imod.commands import TiltCommand
 from ddgm_dist.views.affine import Affine
 
-__all__ = ["Alignment"]
+__all__ = ["Alignment", "turned_size"]
 
 
 @dataclass(frozen=True)
@@ -50,3 +50,9 @@ class Alignment:
     axis_moved: float = 0.0
     centre_x: float = 0.0
     tilt_file: Path | None = None
+
+
+def turned_size(affine: Affine, size: tuple[int, int]) -> tuple[int, int]:
+    """Size of the aligned images: exchanged where they are turned by more than 45 degrees."""
+    height, width = size
+    return (width, height) if abs(affine.a12) > abs(affine.a11) else (height, width)

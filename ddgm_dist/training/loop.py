@@ -1,8 +1,4 @@
-"""Training of the denoiser: resumable and reproducible, with one code for CPU and GPU.
-
-The loss is the mean squared error of the network's output F (see :mod:`ddgm_dist.prior.unet`). It
-weighs every noise level alike (Karras et al. 2022, table 1, "effective training target").
-"""
+"""The training of a network: resumable and reproducible, with one code for CPU and GPU."""
 
 from __future__ import annotations
 
@@ -11,28 +7,31 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
 from ddgm_dist.errors import InputError
 from ddgm_dist.paths.atomic import replace_file
-from ddgm_dist.prior.precision import has_bfloat16
-from ddgm_dist.prior.unet import UNet, UNetSpec
-from ddgm_dist.training.patches import PatchSampler
+from ddgm_dist.prior.unet import LocalUNet
 
-__all__ = ["TrainingHistory", "TrainingOptions", "train_network", "validation_bands"]
+__all__ = ["Task", "TrainingHistory", "TrainingOptions", "run_training"]
 
-SIGMA_BANDS = (
-    (0.01, 0.03),
-    (0.03, 0.1),
-    (0.1, 0.3),
-    (0.3, 1.0),
-    (1.0, 3.0),
-    (3.0, 10.0),
-    (10.0, 30.0),
-)
+Network = TypeVar("Network", bound=LocalUNet)
+
+
+class Task(Protocol[Network]):
+    """A network, its loss by step, and how it is judged."""
+
+    def network(self) -> Network:
+        """A network with its initial weights, which torch's random state decides."""
+
+    def loss(self, net: Network, step: int, options: TrainingOptions) -> Tensor:
+        """Loss of one step's batch, a scalar; the same step always has the same batch."""
+
+    def judge(self, net: Network) -> dict[str, float] | None:
+        """Figures of a network on fixed inputs that it is not trained on; None without any."""
 
 
 @dataclass(frozen=True)
@@ -91,29 +90,27 @@ class TrainingHistory:
     validation: list[tuple[int, dict[str, float]]] = field(default_factory=list)
 
 
-def train_network(
-    sampler: PatchSampler,
+def run_training(
+    task: Task[Network],
     options: TrainingOptions,
     *,
-    validation: PatchSampler | None = None,
-    spec: UNetSpec | None = None,
     checkpoint: Path | None = None,
     device: str = "cpu",
     on_step: Callable[[TrainingHistory, float], None] | None = None,
-) -> tuple[UNet, TrainingHistory]:
-    """Train a denoiser; returns the averaged network and the figures.
+) -> tuple[Network, TrainingHistory]:
+    """Train a network; returns the average of its weights and the figures.
 
     Parameters
     ----------
-    sampler, validation
-        Sources of patches. Validation uses fixed patches and fixed noise.
+    task
+        What it is trained to do.
     options
         Budget, rates and seed.
-    spec
-        Architecture; the default one when None.
     checkpoint
         File to resume from if it exists, and to save to. An interrupted training resumes from the
         last save.
+    device
+        Device of the network.
     on_step
         Called after every step with the figures so far and the fraction of the budget used.
 
@@ -122,20 +119,24 @@ def train_network(
     InputError
         If the checkpoint is of another architecture or damaged.
     """
-    spec = spec or UNetSpec()
-    net = _initial_network(spec, options.seed, device)
-    average = _initial_network(spec, options.seed, device)
+    net = _initial_network(task, options.seed, device)
+    average = _initial_network(task, options.seed, device)
     optimizer = torch.optim.AdamW(net.parameters(), lr=0.0, betas=(0.9, 0.99), weight_decay=1e-4)
     history = TrainingHistory()
     if checkpoint is not None and checkpoint.exists():
-        history = _load(checkpoint, spec, net, average, optimizer)
-    saved, recent = time.monotonic(), []
+        history = _load(checkpoint, net, average, optimizer)
+    saved, recent = time.monotonic(), list[float]()
     while (progress := _progress(history, options)) < 1:
         started = time.monotonic()
         rate = _learning_rate(history.step, progress, options)
         for group in optimizer.param_groups:
             group["lr"] = rate
-        recent.append(_train_step(net, optimizer, sampler, history.step, options, device))
+        loss = task.loss(net, history.step, options)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+        optimizer.step()
+        recent.append(float(loss.detach()))
         decay = min(options.ema, (1 + history.step) / (10 + history.step))
         with torch.no_grad():
             torch._foreach_lerp_(list(average.parameters()), list(net.parameters()), 1 - decay)
@@ -145,23 +146,25 @@ def train_network(
             recent = []
         history.seconds += time.monotonic() - started
         done = _progress(history, options)
-        if validation is not None and (history.step % options.validate_every == 0 or done >= 1):
-            history.validation.append((history.step, validation_bands(average, validation)))
+        if history.step % options.validate_every == 0 or done >= 1:
+            figures = task.judge(average)
+            if figures is not None:
+                history.validation.append((history.step, figures))
         if on_step is not None:
             on_step(history, min(done, 1.0))
         if checkpoint is not None and time.monotonic() - saved > options.checkpoint_every:
-            _save(checkpoint, spec, net, average, optimizer, history)
+            _save(checkpoint, net, average, optimizer, history)
             saved = time.monotonic()
     if checkpoint is not None:
-        _save(checkpoint, spec, net, average, optimizer, history)
+        _save(checkpoint, net, average, optimizer, history)
     return average, history
 
 
-def _initial_network(spec: UNetSpec, seed: int, device: str) -> UNet:
+def _initial_network(task: Task[Network], seed: int, device: str) -> Network:
     with torch.random.fork_rng(devices=()):  # keeps the caller's random state
         torch.manual_seed(seed)
-        net = UNet(spec)
-    laid_out: UNet = net.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        net = task.network()
+    laid_out: Network = net.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return laid_out
 
 
@@ -176,85 +179,15 @@ def _learning_rate(step: int, progress: float, options: TrainingOptions) -> floa
     return options.learning_rate * max(cosine, 0.005) * min(1.0, (step + 1) / options.warmup)
 
 
-def _draw_sigma(generator: torch.Generator, count: int, bounds: tuple[float, float]) -> Tensor:
-    """Noise levels of a batch: one fifth log-uniform, the rest log-normal where DDGM works.
-
-    They are stratified, so that every batch spans the range.
-    """
-    low, high = math.log(bounds[0]), math.log(bounds[1])
-    u = (torch.arange(count) + torch.rand(count, generator=generator)) / count
-    centre = torch.special.ndtri(u.clamp(1e-4, 1 - 1e-4)) * 1.3 - 0.7
-    spread = low + (high - low) * torch.rand(count, generator=generator)
-    chosen = torch.where(torch.rand(count, generator=generator) < 0.2, spread, centre)
-    return chosen.clamp(low, high).exp()
-
-
-def _train_step(
-    net: UNet,
-    optimizer: torch.optim.Optimizer,
-    sampler: PatchSampler,
-    step: int,
-    options: TrainingOptions,
-    device: str,
-) -> float:
-    generator = torch.Generator().manual_seed(options.seed * 1_000_003 + step)
-    image, inside = (t.to(device) for t in sampler.sample(step, options.batch))
-    sigma = _draw_sigma(generator, options.batch, options.sigma_range).to(device)
-    noise = torch.randn(image.shape, generator=generator).to(device)
-    loss = _loss(net, image, inside, sigma, noise).mean()
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
-    torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-    optimizer.step()
-    return float(loss.detach())
-
-
-def _loss(net: UNet, image: Tensor, inside: Tensor, sigma: Tensor, noise: Tensor) -> Tensor:
-    """Mean squared error of F per image, over the inside of the specimen."""
-    s = sigma[:, None, None]
-    scale = torch.rsqrt(1 + s * s)
-    noisy = (image + s * noise) * scale
-    fast = has_bfloat16(image.device)
-    with torch.autocast(image.device.type, dtype=torch.bfloat16, enabled=fast):
-        predicted = net(noisy, sigma, inside)
-    # D = x / (1 + s^2) + s / sqrt(1 + s^2) F solved for the F that makes D the clean image.
-    target = (image * s - noise) * scale
-    error = (predicted.float() - target).square() * inside
-    per_image: Tensor = error.sum(dim=(1, 2)) / inside.sum(dim=(1, 2)).clamp(min=1)
-    return per_image
-
-
-@torch.no_grad()
-def validation_bands(net: UNet, sampler: PatchSampler, count: int = 24) -> dict[str, float]:
-    """Loss of F per band of noise levels, over fixed patches and noise."""
-    device = next(net.parameters()).device
-    image, inside = (t.to(device) for t in sampler.sample(0, count, augment=False))
-    result = {}
-    for index, (low, high) in enumerate(SIGMA_BANDS):
-        generator = torch.Generator().manual_seed(index)
-        u = (torch.arange(count) + 0.5) / count
-        sigma = (low * (high / low) ** u).to(device)
-        noise = torch.randn(image.shape, generator=generator).to(device)
-        losses = torch.cat(
-            [
-                _loss(net, image[i : i + 8], inside[i : i + 8], sigma[i : i + 8], noise[i : i + 8])
-                for i in range(0, count, 8)
-            ]
-        )
-        result[f"{low:g}-{high:g}"] = float(losses.mean())
-    return result
-
-
 def _save(
     path: Path,
-    spec: UNetSpec,
-    net: UNet,
-    average: UNet,
+    net: LocalUNet,
+    average: LocalUNet,
     optimizer: torch.optim.Optimizer,
     history: TrainingHistory,
 ) -> None:
     state = {
-        "spec": asdict(spec),
+        "spec": asdict(net.spec),
         "net": net.state_dict(),
         "average": average.state_dict(),
         "optimizer": optimizer.state_dict(),
@@ -264,18 +197,19 @@ def _save(
 
 
 def _load(
-    path: Path, spec: UNetSpec, net: UNet, average: UNet, optimizer: torch.optim.Optimizer
+    path: Path, net: LocalUNet, average: LocalUNet, optimizer: torch.optim.Optimizer
 ) -> TrainingHistory:
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         found = dict(state["spec"])
     except Exception as error:  # torch raises many types for damaged files
         raise _damaged(path) from error
-    if found != asdict(spec):
+    spec = asdict(net.spec)
+    if found != spec:
         raise InputError(
             "checkpoint",
             str(path),
-            f"is of another architecture: {found}, not {asdict(spec)}",
+            f"is of another architecture: {found}, not {spec}",
             "delete it to start afresh, or train with its architecture",
         )
     try:
