@@ -40,7 +40,15 @@ def dead_columns(data: np.ndarray) -> None:
     data[:, :, -3:] = 0
 
 
-FAULTS = [a_constant, a_hot_pixel, a_dead_row, dead_columns]
+def a_dead_column(data: np.ndarray) -> None:
+    data[:, :, 30] = 0
+
+
+def a_saturated_column(data: np.ndarray) -> None:
+    data[:, :, 30:32] = np.arange(13.0)[:, None, None] + 30000
+
+
+FAULTS = [a_constant, a_hot_pixel, a_dead_row, dead_columns, a_dead_column, a_saturated_column]
 
 
 def saved(folder: Path, data: np.ndarray) -> Path:
