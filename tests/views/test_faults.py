@@ -82,6 +82,14 @@ def test_views_that_are_all_shifted_are_not_displaced_and_aligned_ones_are_not(c
     assert one.shift_px == pytest.approx((0, 30), abs=3)
 
 
+@pytest.mark.parametrize(("shift", "expected"), [(14, []), (40, [(12, "displaced")])])
+def test_a_shift_is_held_against_what_is_usual(counts, shift, expected) -> None:
+    """Views that are off by 4 pixels as a rule: one is no fault at 14, and is one at 40."""
+    shaken = np.stack([np.roll(v, 2 * (-1) ** k, 1) for k, v in enumerate(counts)])
+    shaken[12] = np.roll(counts[12], shift, 1)
+    assert said(shaken) == expected
+
+
 def test_a_jump_and_a_drift_are_no_displaced_views(counts: np.ndarray) -> None:
     jump = counts.copy()
     jump[13:] = np.roll(jump[13:], 30, 2)
