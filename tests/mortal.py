@@ -39,9 +39,7 @@ class Failing:
     def count(self) -> int:
         return len(self.names)
 
-    def operation(
-        self, whole: Callable[[], Any], half: Callable[[], Any], name: str = ""
-    ) -> Any:
+    def operation(self, whole: Callable[[], Any], half: Callable[[], Any], name: str = "") -> Any:
         if self.paused or threading.current_thread() is not threading.main_thread():
             return whole()
         self.names.append(name)
@@ -60,9 +58,7 @@ class Mortal:
     def count(self) -> int:
         return len(self.names)
 
-    def operation(
-        self, whole: Callable[[], Any], half: Callable[[], Any], name: str = ""
-    ) -> Any:
+    def operation(self, whole: Callable[[], Any], half: Callable[[], Any], name: str = "") -> Any:
         if self.dead:
             raise Killed
         self.names.append(name)
@@ -123,6 +119,12 @@ def nothing() -> None:
     """Half of an operation that the system does in one step."""
 
 
+def around_renames(names: list[str]) -> range:
+    """The operations that take the place of the exchange of two names, and those beside them."""
+    renames = [at for at, name in enumerate(names) if name == "rename"]
+    return range(renames[0] - 1, renames[-1] + 3)
+
+
 def strikes(names: list[str], first: int, ways: int) -> list[int]:
     """The operations to strike in one way of several, so that all ways together strike each once.
 
@@ -169,7 +171,11 @@ def mortal_system(
             call = getattr(os, name)
 
             def counted(*args: Any, call: Any = call, name: str = name, **more: Any) -> Any:
-                if name == "mkdir" and not getattr(mortal, "dead", False) and Path(args[0]).is_dir():
+                if (
+                    name == "mkdir"
+                    and not getattr(mortal, "dead", False)
+                    and Path(args[0]).is_dir()
+                ):
                     return call(*args, **more)  # changes nothing
                 return mortal.operation(lambda: call(*args, **more), nothing, name)
 
@@ -199,7 +205,7 @@ def mortal_system(
             BulkArray,
             "write",
             lambda self, *a: mortal.operation(
-                lambda: write(self, *a), lambda: half_write(self, *a)
+                lambda: write(self, *a), lambda: half_write(self, *a), "write"
             ),
         )
         yield

@@ -92,9 +92,7 @@ def test_nothing_is_known_of_what_an_object_store_holds(tmp_path, caplog):
     assert "no ingest is resumed" in caplog.text
 
 
-def test_a_source_in_an_object_store_is_read_and_not_resumed(
-    tmp_path, bucket, monkeypatch, caplog
-):
+def test_a_source_in_an_object_store_is_read_and_not_resumed(tmp_path, bucket, monkeypatch, caplog):
     here, out = tmp_path / "s.zarr", tmp_path / "t.zarr"
     rewrite(here, 1)
     place = locate(f"{bucket}/s.zarr", "source")

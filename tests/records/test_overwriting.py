@@ -36,7 +36,7 @@ from ddgm_dist.tilts.series import (
 from ddgm_dist.tilts.survey import survey
 from ddgm_dist.volumes.layout import VolumeLayout
 from ddgm_dist.volumes.store import create_volume, open_volume_store
-from tests.mortal import WHENS, Failing, Killed, Mortal, mortal_system, strikes
+from tests.mortal import WHENS, Failing, Killed, Mortal, around_renames, mortal_system, strikes
 
 META = TiltSeriesMeta((-20.0, 0.0, 20.0), thickness_px=4)
 KEYS: dict[str, Any] = {
@@ -167,7 +167,10 @@ def test_killed_at_any_write_there_is_the_old_store_or_the_new_one(
     first: int,
     when: str,
 ) -> None:
-    """Each operation is struck in one way of three, and in another for the next kind of old store."""
+    """Each operation is struck in one way of three, and in another for the next kind of old store.
+
+    Where names cannot be exchanged, what is done instead is struck in all ways, and the rest is the same.
+    """
     source, out = tmp_path / "source.npy", tmp_path / "out.zarr"
     np.save(source, stack(2))
     given = source.read_bytes()
@@ -182,7 +185,11 @@ def test_killed_at_any_write_there_is_the_old_store_or_the_new_one(
     assert new != old
     assert whole.count > 8
     seen = set()
-    for at in strikes(whole.names, WHENS.index(when) + first, len(WHENS)):
+    for at in (
+        strikes(whole.names, WHENS.index(when) + first, len(WHENS))
+        if exchanges
+        else around_renames(whole.names)
+    ):
         shutil.rmtree(out)
         shutil.copytree(kept, out)
         try:
@@ -229,7 +236,10 @@ def test_a_pyramid_killed_at_any_write_is_the_old_one_or_the_new_one(
         build_pyramid(out, levels=1, scheduler="sync", overwrite=True)
     assert read() == old[:2]
     assert whole.count > 8
-    for at in range(whole.count):
+    # Half of what is done in one step is nothing, and so as good as before it.
+    for at, name in enumerate(whole.names):
+        if when == "half" and name != "write":
+            continue
         shutil.rmtree(out)
         shutil.copytree(kept, out)
         try:
@@ -417,7 +427,11 @@ def test_a_command_that_fails_at_any_write_leaves_the_old_store_or_the_new_one(
     new = holds(out)
     seen = set()
     # Each operation fails in one way of two.
-    for at in strikes(whole.names, isinstance(error, KeyboardInterrupt), 2):
+    for at in (
+        strikes(whole.names, isinstance(error, KeyboardInterrupt), 2)
+        if exchanges
+        else around_renames(whole.names)
+    ):
         prepare()
         with (
             suppress(Exception, KeyboardInterrupt),
