@@ -169,7 +169,7 @@ def test_killed_at_any_write_there_is_the_old_store_or_the_new_one(
 ) -> None:
     """Each operation is struck in one way of three, and in another for the next kind of old store.
 
-    Where names cannot be exchanged, what is done instead is struck in all ways, and the rest is the same.
+    Where names cannot be exchanged, what is done instead is struck in all ways; the rest is the same.
     """
     source, out = tmp_path / "source.npy", tmp_path / "out.zarr"
     np.save(source, stack(2))
