@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Protocol, TypeVar
 
-__all__ = ["Runner", "map_in_threads"]
+__all__ = ["Runner", "map_in_threads", "one_by_one"]
 
 Common = TypeVar("Common")
 Item = TypeVar("Item")
@@ -30,6 +30,13 @@ class Runner(Protocol):
         there is room for its call.
         """
         ...
+
+
+def one_by_one(
+    function: Callable[[Common, Item], Result], common: Common, items: Iterable[Item]
+) -> Iterator[Result]:
+    """A `Runner` in this thread."""
+    return (function(common, item) for item in items)
 
 
 def map_in_threads(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import KW_ONLY, dataclass, replace
+from dataclasses import dataclass, replace
 
 from ddgm_dist.algorithm.schedule import denoising_steps, noise_levels
 from ddgm_dist.core.geometry import Geometry
@@ -17,15 +17,14 @@ from ddgm_dist.pixels.findings import Finding, constant, left_out, with_note
 from ddgm_dist.planning.config import ProblemConfig
 from ddgm_dist.planning.problem import Problem, differences
 from ddgm_dist.prior.denoisers import LoadedDenoiser, shared_denoiser
-from ddgm_dist.ray_engine.reachable import is_connected
 from ddgm_dist.records.damage import log_damage
 from ddgm_dist.records.run_record import RunRecord
+from ddgm_dist.runs.read_series import SeriesReading, default_readers
 from ddgm_dist.tilts.estimate import estimate
 from ddgm_dist.tilts.findings import advice_on_constant
-from ddgm_dist.tilts.progress import show_reading
 from ddgm_dist.tilts.record import Estimate, Kept, Record, save_record
 from ddgm_dist.tilts.series import BadPixels, TiltSeries, open_series_at
-from ddgm_dist.tilts.survey import Survey, survey, verify
+from ddgm_dist.tilts.survey import Survey
 
 __all__ = ["BuiltProblem", "build_problem", "check_levels", "keep_record"]
 
@@ -103,7 +102,7 @@ def build_problem(
     loaded = shared_denoiser(config.denoiser, precision=config.precision)
     check_levels(config, loaded)
     _use_kept_record(series, earlier)
-    read = _Reading(series, readers or _default_readers, progress=progress)
+    read = SeriesReading(series, readers or default_readers, progress=progress)
     if verify_input:
         read.verify()
     surveyed = read.survey() if series.record is None else None
@@ -236,41 +235,6 @@ def _resumed(
             if saved is not None and not differences(saved, problem.to_dict()):
                 return problem
     return None
-
-
-def _default_readers() -> Runner | None:
-    """On Ray, if this process is connected to it."""
-    if not is_connected():
-        return None
-    from ddgm_dist.ray_engine.parallel_map import on_ray
-
-    return on_ray
-
-
-@dataclass(frozen=True)
-class _Reading:
-    """Reads all pixels of a series, and shows how far it is."""
-
-    series: TiltSeries
-    readers: Callable[[], Runner | None]
-    _: KW_ONLY
-    progress: bool
-
-    def survey(self) -> Survey:
-        """Survey of all pixels."""
-        series = self.series
-        log.info("%s: its writer left no record of its pixels, so all are read", series.path)
-        what = f"reading {series.place.name} (written without digests)"
-        with show_reading(what, shown=self.progress) as report:
-            return survey(series, run=self.readers(), report=report)
-
-    def verify(self) -> None:
-        """Compare all pixels with the record; refuse where it is lost, and warn where none was made."""
-        if self.series.record is None:
-            verify(self.series)
-            return
-        with show_reading(f"verifying {self.series.place.name}", shown=self.progress) as report:
-            verify(self.series, run=self.readers(), report=report)
 
 
 def _warn(series: TiltSeries, findings: tuple[Finding, ...]) -> tuple[Finding, ...]:

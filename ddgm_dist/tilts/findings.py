@@ -10,6 +10,7 @@ import torch
 from ddgm_dist.core.geometry import Geometry
 from ddgm_dist.pixels.findings import Finding, constant
 from ddgm_dist.pixels.level import LevelCheck
+from ddgm_dist.pixels.observations import Observations
 from ddgm_dist.pixels.screen import Screen
 from ddgm_dist.tilts.metadata import TiltSeriesMeta
 from ddgm_dist.tilts.reader import TiltSeries
@@ -25,24 +26,27 @@ _LINES, _LINES_BYTES, _THICK = 16, 64 * 2**20, 8
 _MOST_LOG = 20
 
 
-def findings(series: TiltSeries, *, dark: float) -> tuple[Finding, ...]:
-    """Findings about the pixels, from the record that their writer left.
+def findings(series: TiltSeries, observations: Observations, *, dark: float) -> tuple[Finding, ...]:
+    """Findings about the pixels.
 
     Parameters
     ----------
     series
-        Open store, with a record.
+        Open store; it need have no record.
+    observations
+        Pixels that may be no measurement, as their writer saw them.
     dark
         Constant that was subtracted already.
     """
-    assert series.record is not None, "our writer leaves one"
     height = series.shape[1]
-    seen = series.record.observations.judge(_geometry(series, height), known=False)
+    seen = observations.judge(_geometry(series, height), known=False)
     found = seen.findings(series.meta.views, masked=_OUTCOME, kept="kept")
     level = _constant(series, seen.screen() or Screen())
     if level is None:
         return found
     outcome = f"give --dark {dark + level[0]:.4g} if it is no signal"
+    if series.meta.provenance is not None and series.meta.provenance.values_assumed:
+        outcome += "; or --counts, if these are counts of a dose that rose with the tilt"
     return (*found, constant(*level, advice_on_constant(series.meta, level[0], outcome)))
 
 

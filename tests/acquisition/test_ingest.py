@@ -6,8 +6,8 @@ import pytest
 from skimage import io
 
 from ddgm_dist.acquisition import ingest as module
-from ddgm_dist.acquisition import target
 from ddgm_dist.acquisition.ingest import ingest
+from ddgm_dist.acquisition.store import blocks
 from ddgm_dist.errors import InputError
 from ddgm_dist.samples import sample_path
 from ddgm_dist.tilts.series import TiltSeriesMeta, write_tilt_series
@@ -65,7 +65,7 @@ def test_every_format_makes_the_same_store(tmp_path, kind):
 @pytest.mark.parametrize("kind", [as_npz, as_images])
 def test_small_blocks_make_the_same_store(tmp_path, kind, monkeypatch):
     source, options = kind(tmp_path)
-    monkeypatch.setattr(target, "_MOST_BYTES", 1)
+    monkeypatch.setattr(blocks, "_MOST_BYTES", 1)
     series = ingest(source, tmp_path / "t.zarr", tilt_axis="columns", **options)
     np.testing.assert_array_equal(series.read(ALL), TURNED)
 
@@ -367,7 +367,7 @@ def test_a_zarr_store_needs_no_ingest(tmp_path):
 
 def test_the_first_rows_do_not_tell_for_all(tmp_path, monkeypatch, caplog):
     """A quiet beginning, and contrast further on: none of that is hot, but what stands out of it is."""
-    monkeypatch.setattr(target, "_MOST_BYTES", 1)
+    monkeypatch.setattr(blocks, "_MOST_BYTES", 1)
     angles = np.linspace(-60, 60, 13)
     r = np.random.default_rng(0)
     data = r.normal(100, 0.5, (13, 256, 100)).astype(np.float32)

@@ -138,7 +138,7 @@ def test_many_views_and_wide_fields(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int
 ) -> None:
     """Blocks that are too large for memory are written in columns, and surveyed in views."""
-    monkeypatch.setattr("ddgm_dist.acquisition.target._MOST_BYTES", most)
+    monkeypatch.setattr("ddgm_dist.acquisition.store.blocks._MOST_BYTES", most)
     monkeypatch.setattr(writing, "_BLOCK_BYTES", 1)
     data = pixels((3, 40, 9100))
     views = ArrayViews(data, tmp_path / "source", by_view=False)

@@ -10,7 +10,8 @@ import pytest
 
 from ddgm_dist.engine.local import LocalEngine
 from ddgm_dist.records.run_record import COMPLETE, RUNNING, RunRecord
-from ddgm_dist.runs.reconstruct import Result, reconstruct
+from ddgm_dist.runs.reconstruct import reconstruct
+from ddgm_dist.runs.result import Result
 from ddgm_dist.tile.events import Event, FaultEvent, Receipt, Report, SaveEvent, StepEvent
 from ddgm_dist.tile.job import Job
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ddgm_dist.runs.reconstruct import Result
+from ddgm_dist.runs.result import Result
 
 Solve = Callable[..., tuple[np.ndarray, Result]]
 MakeTilts = Callable[..., Path]
