@@ -1,22 +1,26 @@
-"""Everything that decides on the pixels of an ingest: the source's files, and the options."""
+"""All that decides on the pixels of an ingest: the source's files, the options, and what follows."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
+
+import numpy as np
 
 from ddgm_dist.acquisition.layout import Layout
 from ddgm_dist.acquisition.options import IngestOptions
+from ddgm_dist.acquisition.prepared import PreparedViews, Reference
 from ddgm_dist.acquisition.source import Source
 from ddgm_dist.acquisition.source_state import source_states
 from ddgm_dist.errors import InputError
+from ddgm_dist.tilts.metadata import TiltSeriesMeta
 
 __all__ = ["Recipe", "files_of"]
 
-# Changes whenever the same source and options give other pixels.
-_VERSION = 1
+# Counts up whenever the same source and the same decisions give other pixels.
+_VERSION = 2
 
 
 class Recipe:
@@ -31,8 +35,19 @@ class Recipe:
         """False for an object store, of whose objects nothing is known."""
         return self._states is not None
 
-    def digest(self, layout: Layout) -> str | None:
+    def digest(self, layout: Layout, views: PreparedViews, meta: TiltSeriesMeta) -> str | None:
         """Digest of the source's files and of all that decides what is written; None if unknown.
+
+        What follows from files and options is taken in too. Another release may decide otherwise.
+
+        Parameters
+        ----------
+        layout
+            Where each pixel goes.
+        views
+            Views with their beams, fields and thresholds. Their source is known by its files.
+        meta
+            Metadata of the series; where they come from does not matter.
 
         Raises
         ------
@@ -50,11 +65,25 @@ class Recipe:
             )
         # What is refused with --strict is the same without it.
         options = replace(self._options, strict=False)
-        values = [self._states, self._source.path, repr(options), repr(layout), _VERSION]
+        decided = [repr(layout), *_decided(views), repr(replace(meta, provenance=None))]
+        values = [self._states, self._source.path, repr(options), decided, _VERSION]
         return hashlib.sha256(json.dumps(values).encode()).hexdigest()
 
     def _now(self) -> str | None:
         return source_states(_read_by(self._source, self._options), self._source.path)
+
+
+def _decided(views: PreparedViews) -> list[str]:
+    """All values of the views but the source, as text; images by their digests."""
+    values = ((f.name, getattr(views, f.name)) for f in fields(views) if f.name != "stack")
+    return [f"{name}={_text(value)}" for name, value in values]
+
+
+def _text(value: object) -> str:
+    if isinstance(value, Reference) and isinstance(value.value, np.ndarray):
+        image = np.ascontiguousarray(value.value, dtype="<f4")
+        return f"{image.shape} {hashlib.sha256(image.tobytes()).hexdigest()}"
+    return repr(value)
 
 
 def _read_by(source: Source, options: IngestOptions) -> list[Path]:

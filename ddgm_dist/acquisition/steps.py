@@ -92,7 +92,7 @@ class Steps:
                     meta,
                     dtype=stored_dtype(views, measured=meta.bad_pixels is None),
                     overwrite=overwrite,
-                    recipe=self.recipe.digest(layout),
+                    recipe=self.recipe.digest(layout, views, meta),
                     workers=count,
                     run=run,
                     report=report,
