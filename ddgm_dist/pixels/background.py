@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Background", "edge_level", "fit_background", "is_flat"]
+__all__ = ["Background", "edge_level", "fit_background", "is_flat", "vacuum_beside"]
 
 # Ends of a specimen that stands in a vacuum are so many deviations of its lines darker.
 _APART = 1.0
@@ -25,6 +25,9 @@ _SPAN, _LEAST_VIEWS = 0.3, 5
 # A constant counts that is this share of a view's mean at zero tilt, and so many of its errors. Tissue
 # that is unevenly thick or dense makes shares of up to 0.15; a vacuum shows what it is.
 _SHARE, _SHARE_OF_VACUUM, _ERRORS = 0.25, 0.05, 6.0
+# Ends of the rows are vacuum if they grow with the tilt by at most this share of what is beside them,
+# and scatter by no more; or by so many errors. The specimen at the end of a slab grows as 1 / cos does.
+_STEADY, _NOISE = 0.1, 2.0
 
 
 @dataclass(frozen=True)
@@ -115,3 +118,55 @@ def edge_level(views: NDArray[np.float32]) -> Background:
     scatter = float(np.median(np.abs(levels - constant))) / 0.6745
     rest = float(views.mean(dtype=np.float64)) - constant
     return Background(constant, rest, scatter, _SHARE_OF_VACUUM)
+
+
+def vacuum_beside(
+    views: NDArray[np.float32], angles: Sequence[float], good: NDArray[np.bool_] | None = None
+) -> Background | None:
+    """Level of a vacuum that all views show at one end of their rows at least; None if none does.
+
+    Where both ends do, it is the level of the steadier one.
+
+    Parameters
+    ----------
+    views
+        ``(tilt, rows, columns)``.
+    angles
+        Tilt angles, radians.
+    good
+        Which pixels are measured; all when None. The ends are those of what is measured.
+    """
+    columns = views.shape[2]
+    edge, inner = max(1, columns // 50), columns // 4
+    seen = np.isfinite(views) if good is None else good & np.isfinite(views)
+    part = slice(inner, columns - inner)
+    # Means, as a narrow specimen covers less than half of it, and medians of counts take few values.
+    middle, _ = _means(views[..., part], seen[..., part])
+    found = list[Background]()
+    for step in (1, -1):
+        from_end = np.cumsum(seen[..., ::step], axis=2)[..., ::step]
+        ends, errors = _means(views, seen & (from_end <= edge))
+        known = np.isfinite(middle) & np.isfinite(ends)
+        law = fit_background(ends.tolist(), angles)
+        if law is None or 2 * known.sum() < len(ends):
+            continue
+        specimen = float(np.median((middle - ends)[known]))
+        level = float(np.median(ends[known]))
+        scatter = float(np.median(np.abs(ends[known] - level))) / 0.6745
+        allowed = max(_STEADY * specimen, _NOISE * float(np.median(errors[known])))
+        grows = abs(law.specimen) - _NOISE * law.error
+        if specimen > 0 and grows <= _STEADY * specimen and scatter <= allowed:
+            found.append(Background(level, specimen, scatter, _SHARE_OF_VACUUM))
+    return min(found, key=lambda one: one.error, default=None)
+
+
+def _means(
+    views: NDArray[np.float32], chosen: NDArray[np.bool_]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean of the chosen pixels of each view, and its error; NaN where there is none."""
+    means, errors = np.full(len(views), math.nan), np.full(len(views), math.nan)
+    for k, (view, some) in enumerate(zip(views, chosen, strict=True)):
+        values = view[some].astype(np.float64)
+        if values.size:
+            means[k], errors[k] = values.mean(), values.std() / math.sqrt(values.size)
+    return means, errors

@@ -8,7 +8,13 @@ import numpy as np
 from torch import Tensor
 
 from ddgm_dist.core.geometry import Boundary, Geometry
-from ddgm_dist.pixels.background import Background, edge_level, fit_background, is_flat
+from ddgm_dist.pixels.background import (
+    Background,
+    edge_level,
+    fit_background,
+    is_flat,
+    vacuum_beside,
+)
 from ddgm_dist.pixels.omitted_lines import view_means
 
 __all__ = ["LevelCheck"]
@@ -29,6 +35,7 @@ class LevelCheck:
     boundary
         An extended specimen is judged by the means of its views, an isolated one by the ends of its
         rows. None if it is unknown: then one as bright at its ends as in the middle is extended.
+        A slab that ends within the field is judged by the vacuum beside it, which tells more.
     """
 
     def __init__(self, boundary: Boundary | None) -> None:
@@ -36,6 +43,7 @@ class LevelCheck:
         self._means = list[list[float]]()
         self._flat = list[bool]()
         self._edges = list[Background]()
+        self._vacua = list[Background]()
         self._levels, self._spreads = list[list[float]](), list[float]()
         self._angles: tuple[float, ...] = ()
 
@@ -48,6 +56,10 @@ class LevelCheck:
         self._means.append(view_means(projections, geometry, good).tolist())
         self._flat.append(is_flat(projections.numpy()))
         self._edges.append(edge_level(projections.numpy()))
+        measured = None if good is None else good.numpy()
+        vacuum = vacuum_beside(projections.numpy(), geometry.angles, measured)
+        if vacuum is not None:
+            self._vacua.append(vacuum)
         self._levels.append(projections.double().mean(dim=(1, 2)).tolist())
         self._spreads.append(float(projections.double().var(dim=(1, 2), correction=0).mean()))
 
@@ -61,6 +73,10 @@ class LevelCheck:
             return None
         flat = 2 * sum(self._flat) > len(self._flat)
         slab = None if self.boundary == "vacuum" else self._slab(flat=flat)
+        if slab is not None and self._vacua:
+            # The fewer rays stay within the field, the less vacuum is in a view's mean: it grows more
+            # than 1 / cos does, as if a constant were missing.
+            return min(self._vacua, key=lambda vacuum: vacuum.error)
         if flat or slab is not None:
             return slab
         if self.boundary == "extended":
