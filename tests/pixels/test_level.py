@@ -1,4 +1,4 @@
-"""A constant is told from the vacuum beside a slab, where one is seen, and else from the views' means."""
+"""A constant is told from the vacuum beside a slab where one is seen, else from the views' means."""
 
 from __future__ import annotations
 
