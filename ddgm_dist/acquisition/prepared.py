@@ -79,6 +79,8 @@ class PreparedViews:
         Images or numbers to subtract from and to divide counts by; None for none.
     gain
         Counts of one quantum; 0 where it is unknown. Pixels without a count are taken for half of one.
+    dead_rows, dead_columns
+        Lines of the source's images that are unmeasured in all views.
     by_view
         It is better read view by view than row by row.
     """
@@ -92,6 +94,8 @@ class PreparedViews:
     dark: Reference | None = None
     flat: Reference | None = None
     gain: float = 0.0
+    dead_rows: tuple[int, ...] = ()
+    dead_columns: tuple[int, ...] = ()
     by_view: bool = False
 
     @property
@@ -105,9 +109,15 @@ class PreparedViews:
         return (
             self.bin == 1
             and self.dark is None
+            and not self.has_dead
             and all(v.level is None and v.threshold is None for v in self.views)
             and not self.is_resampled
         )
+
+    @property
+    def has_dead(self) -> bool:
+        """True if lines of the detector are unmeasured."""
+        return bool(self.dead_rows or self.dead_columns)
 
     @property
     def is_resampled(self) -> bool:
@@ -174,7 +184,10 @@ class PreparedViews:
         return line_integrals(counts, view.level, flat=beam, gain=self.gain)[0]
 
     def _stored(self, view: PreparedView, rows: slice, columns: slice) -> Floats:
-        """A part of an image as it is in the source, without hot pixels; NaN where not finite."""
+        """A part of an image as it is in the source, without hot pixels and dead lines.
+
+        NaN where a pixel is not finite or its line is dead.
+        """
         _, height, width = self.stack.shape
         margin = 0 if view.threshold is None else MARGIN
         top, bottom = max(0, rows.start - margin), min(height, rows.stop + margin)
@@ -187,6 +200,16 @@ class PreparedViews:
             slice(rows.start - top, rows.stop - top),
             slice(columns.start - left, columns.stop - left),
         )
-        if view.threshold is None:
-            return values[inside]
-        return despike(values, view.threshold, inside)[0]
+        clean = values[inside]
+        if view.threshold is not None:
+            clean = despike(values, view.threshold, inside)[0]
+        if self.has_dead:
+            clean = np.array(clean)
+            clean[_within(self.dead_rows, rows)] = np.nan
+            clean[:, _within(self.dead_columns, columns)] = np.nan
+        return clean
+
+
+def _within(lines: tuple[int, ...], part: slice) -> list[int]:
+    """Lines of a part of an image, from its first one on."""
+    return [line - part.start for line in lines if part.start <= line < part.stop]

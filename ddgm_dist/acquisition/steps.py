@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ddgm_dist.acquisition.check_pixels import find_nonfinite, refuse_lost_contrast
+from ddgm_dist.acquisition.dead_lines import find_dead, leave_out_dead
 from ddgm_dist.acquisition.fields import find_fields
 from ddgm_dist.acquisition.intensities import Intensities, decide_intensities
 from ddgm_dist.acquisition.judging import Judge
@@ -112,6 +113,9 @@ class Steps:
         """
         thresholds = [s.threshold for s in statistics]
         views = prepare_views(self.source, layout, intensities, thresholds, self.options)
+        parts = kept_parts(self.source, layout, self.options.bin)
+        dead = find_dead(statistics, parts, self.source.stack.shape[1:])
+        views = leave_out_dead(views, dead, self.options, self.record)
         refuse_lost_contrast(views, statistics, self.source.path)
         nonfinite = sum(s.nonfinite for s in statistics)
         if nonfinite and views.is_plain:
@@ -119,10 +123,11 @@ class Steps:
             nonfinite = find_nonfinite(views, self.source.path, self.options)
         elif nonfinite:
             self.record.say("NaN and infinite pixels", f"{nonfinite}", "unmeasured")
-        hot = [0 if views.is_plain else s.hot for s in statistics]
+        imputed = zip(views.views, statistics, strict=True)
+        hot = [0 if view.threshold is None else s.hot for view, s in imputed]
         record_views(layout, intensities, hot, self.record)
         meta = replace(self._meta(layout), provenance=self.record, sigma_y=intensities.sigma_y)
-        if nonfinite or views.has_outside or intensities.dead:
+        if nonfinite or views.has_outside or views.has_dead or intensities.dead:
             meta = replace(meta, bad_pixels="unmeasured")
         return views, meta
 

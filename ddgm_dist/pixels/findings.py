@@ -14,7 +14,6 @@ __all__ = [
     "blank_rows",
     "blank_views",
     "constant",
-    "dead_columns",
     "filled_edges",
     "hot_pixels",
     "left_out",
@@ -26,7 +25,6 @@ Kind = Literal[
     "blank-views",
     "blank-rows",
     "filled-edges",
-    "dead-columns",
     "constant",
     "left-out",
     "prior",
@@ -138,19 +136,6 @@ def filled_edges(patches: Sequence[Patch], names: ViewNames, value: float, outco
         f"{_counted(len(patches), 'edge of a view is', 'edges of views are')} filled with a constant "
         f"({value:.4g}): {where} (rows and columns from 0){_more(len(patches))}: {outcome}",
         _numbers(patches, names),
-    )
-
-
-def dead_columns(columns: Sequence[int], outcome: str) -> Finding:
-    """Columns that hold one value in each view, as those of a detector that do not work."""
-    shown = tuple(columns[:_SHOWN])
-    return Finding(
-        "dead-columns",
-        len(columns),
-        tuple((u,) for u in shown),
-        f"{_counted(len(columns), 'column has', 'columns have')} one value in all rows of each view, "
-        f"and those beside do not: column {', '.join(map(str, shown))} (from 0){_more(len(columns))}: "
-        f"{outcome}",
     )
 
 

@@ -9,8 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from ddgm_dist.core.geometry import Geometry
-from ddgm_dist.pixels.artifacts import runs_of
-from ddgm_dist.pixels.findings import Finding, constant, dead_columns
+from ddgm_dist.pixels.findings import Finding, constant
 from ddgm_dist.pixels.level import LevelCheck
 from ddgm_dist.pixels.observations import Observations
 from ddgm_dist.pixels.screen import Screen
@@ -18,15 +17,12 @@ from ddgm_dist.tilts.metadata import TiltSeriesMeta
 from ddgm_dist.tilts.reader import TiltSeries
 from ddgm_dist.tilts.rows import repair
 
-__all__ = ["advice_on_constant", "find_dead_columns", "findings"]
+__all__ = ["advice_on_constant", "findings"]
 
 _OUTCOME = "kept; reconstruct masks what is no measurement"
 # Rows in which a constant is looked for, and the bytes that they may take. A field is taken to be so
 # many times wider than thick where the thickness is unknown.
 _LINES, _LINES_BYTES, _THICK = 16, 64 * 2**20, 8
-# Rows that must agree, and columns side by side, of which at most so many are dead ones.
-_LEAST_LINES, _MOST_DEAD = 8, 3
-_DEAD = "kept; make them NaN in the source and give --impute-nonfinite to leave them out"
 # Logarithm of a factor that no beam is wrong by.
 _MOST_LOG = 20
 
@@ -47,8 +43,6 @@ def findings(series: TiltSeries, observations: Observations, *, dark: float) -> 
     seen = observations.judge(_geometry(series, height), known=False)
     found = seen.findings(series.meta.views, masked=_OUTCOME, kept="kept")
     lines, good = _sample(series, seen.screen() or Screen())
-    if dead := find_dead_columns(lines):
-        found = (*found, dead_columns(dead, _DEAD))
     level = _constant(series, lines, good)
     if level is None:
         return found
@@ -81,28 +75,6 @@ def advice_on_constant(meta: TiltSeriesMeta, level: float, otherwise: str) -> st
     if abs(level) > _MOST_LOG:
         return text
     return f"{text}; a beam of {math.exp(-level):.3g} times as much would leave no constant"
-
-
-def find_dead_columns(lines: NDArray[np.float32]) -> list[int]:
-    """Columns that hold one value in all rows of each view, where those on both sides do not.
-
-    Wider runs are no faults of single columns but what the data are, such as an empty margin.
-
-    Parameters
-    ----------
-    lines
-        Some rows of all views, ``(tilt, row, column)``; too few say nothing.
-    """
-    if lines.shape[1] < _LEAST_LINES:
-        return []
-    same = (lines == lines[:, :1]).all(axis=(0, 1))
-    runs = runs_of(same, 0, len(same))
-    return [
-        column
-        for start, stop in runs
-        if start > 0 and stop < len(same) and stop - start <= _MOST_DEAD
-        for column in range(start, stop)
-    ]
 
 
 def _sample(series: TiltSeries, screen: Screen) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:

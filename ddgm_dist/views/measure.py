@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ddgm_dist.errors import InputError
+from ddgm_dist.views.constant_lines import ConstantLines
 from ddgm_dist.views.despike import MARGIN, find_hot_pixels
 from ddgm_dist.views.hot_threshold import STRIP_ROWS, STRIPS, estimate_threshold
 from ddgm_dist.views.statistics import QUANTILES, THUMBNAIL, ViewStatistics
@@ -142,6 +143,7 @@ class _Pass:
         self._count, self._mean, self._squares = 0, 0.0, 0.0
         self._low, self._high, self._at_high = math.inf, -math.inf, 0
         self._zeros = self._hot_zeros = self._nonfinite = self._hot = 0
+        self._constant = ConstantLines(shape)
         self._sample = list[Floats]()
         # About as many rows as columns of the sample, spread evenly.
         self._every = max(1, math.isqrt(height * width // _SAMPLE))
@@ -155,6 +157,7 @@ class _Pass:
         finite = int(good.sum())
         self._nonfinite += part.size - finite
         self._levels(part if finite == part.size else part[good])
+        self._constant.add(rows.start, part)
         self._add_sample(rows.start, part)
         empty = self._empty(rows, part, good)
         if self._threshold is not None:
@@ -243,5 +246,7 @@ class _Pass:
             hot=0 if crowded else self._hot,
             thumbnail=thumbnail,
             block=self.block,
+            constant_rows=self._constant.rows,
+            constant_columns=self._constant.columns,
             crowded=crowded,
         )

@@ -44,6 +44,8 @@ class ViewStatistics:
         block begins at the first pixel, and pixels beyond the last whole block are left out.
     block
         Edge of the thumbnail's blocks, pixels.
+    constant_rows, constant_columns
+        Lines whose pixels all have one finite value: one flag for each row, and for each column.
     crowded
         Whether more than 1 % of the pixels stand out. So many are no faults but what the data are.
     """
@@ -61,4 +63,6 @@ class ViewStatistics:
     hot: int
     thumbnail: NDArray[np.float32]
     block: int
+    constant_rows: NDArray[np.bool_]
+    constant_columns: NDArray[np.bool_]
     crowded: bool = False

@@ -36,8 +36,11 @@ def a_dead_row(data: np.ndarray) -> None:
     data[2, 11] = 0
 
 
-def dead_columns(data: np.ndarray) -> None:
+def an_empty_edge(data: np.ndarray) -> None:
     data[:, :, -3:] = 0
+
+
+FAULTS = [a_constant, a_hot_pixel, a_dead_row, an_empty_edge]
 
 
 def a_dead_column(data: np.ndarray) -> None:
@@ -46,9 +49,6 @@ def a_dead_column(data: np.ndarray) -> None:
 
 def a_saturated_column(data: np.ndarray) -> None:
     data[:, :, 30:32] = np.arange(13.0)[:, None, None] + 30000
-
-
-FAULTS = [a_constant, a_hot_pixel, a_dead_row, dead_columns, a_dead_column, a_saturated_column]
 
 
 def saved(folder: Path, data: np.ndarray) -> Path:
@@ -87,6 +87,15 @@ def test_findings_are_refused_and_the_same_command_without_it_only_ends(
     fresh = ingest(source, tmp_path / "u.zarr", **OPTIONS)
     assert series.fingerprint() == fresh.fingerprint()
     assert sorted(p.name for p in tmp_path.iterdir()) == ["s.npy", "t.zarr", "u.zarr"]
+
+
+@pytest.mark.parametrize("fault", [a_dead_column, a_saturated_column])
+def test_dead_columns_are_refused_before_anything_is_written(tmp_path, fault):
+    data = slab()
+    fault(data)
+    with pytest.raises(InputError, match=r"is refused with --strict: columns? 30.*: one value"):
+        ingest(saved(tmp_path, data), tmp_path / "t.zarr", strict=True, **OPTIONS)
+    assert [p.name for p in tmp_path.iterdir()] == ["s.npy"]
 
 
 def test_the_former_store_stays_where_the_new_one_is_refused(tmp_path):
