@@ -16,9 +16,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ddgm_dist.views.robust import robust_scale
+from ddgm_dist.views.robust import robust_fit, robust_scale
 
-__all__ = ["LEAST_SPAN", "LEAST_VIEWS", "CosineLaw", "fit_cosine_law", "path_length"]
+__all__ = ["LEAST_SPAN", "LEAST_VIEWS", "CosineLaw", "fit_cosine_law", "path_length", "slow_part"]
 
 Floats = NDArray[np.float64]
 
@@ -30,6 +30,8 @@ _STEEPEST = 80.0
 _INCLINED, _BETTER = 15.0, 0.6
 # Views on which inclinations are compared at most.
 _COMPARED = 121
+# Degrees of the polynomial that follows what the specimen does to the mean.
+_MOST_DEGREE, _VIEWS_A_DEGREE = 5, 6
 
 
 @dataclass(frozen=True)
@@ -124,3 +126,19 @@ def _inclination(values: Floats, angles: Floats) -> float:
     best = float(fine[int(np.argmin([scatter(float(offset)) for offset in fine]))])
     # Differences in the sixth digit are no evidence.
     return best if scatter(best) < _BETTER * scatter(0.0) - 1e-6 else 0.0
+
+
+def slow_part(residuals: Floats, angles: Floats) -> Floats:
+    """The part of the residuals that changes slowly with the tilt.
+
+    It is the specimen's, whose density is not the same everywhere: a beam does not know the angle. A
+    polynomial has one degree for each `_VIEWS_A_DEGREE` views, and five at most.
+    """
+    known = np.isfinite(residuals)
+    degree = min(_MOST_DEGREE, int(known.sum()) // _VIEWS_A_DEGREE)
+    if degree < 1:
+        return np.zeros_like(residuals)
+    at = angles / max(1.0, float(np.abs(angles).max()))
+    basis = np.stack([at**k for k in range(degree + 1)], axis=1)
+    found, _ = robust_fit(basis[known], residuals[known])
+    return np.asarray(basis @ found, dtype=np.float64)

@@ -11,9 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from ddgm_dist.errors import InputError
 from ddgm_dist.views.brightest import brightest_level, refuse_black
-from ddgm_dist.views.cosine_law import LEAST_SPAN, CosineLaw, fit_cosine_law, path_length
+from ddgm_dist.views.cosine_law import LEAST_SPAN, CosineLaw, fit_cosine_law, path_length, slow_part
 from ddgm_dist.views.counts_evidence import looks_like_counts
-from ddgm_dist.views.own_level import has_own_vacuum
+from ddgm_dist.views.own_level import has_own_vacuum, stands_apart
 from ddgm_dist.views.robust import robust_fit, robust_scale
 from ddgm_dist.views.statistics import QUANTILES
 
@@ -34,8 +34,6 @@ _SURE = 2.0
 _BETTER = 0.6
 # Means scatter by this much where the beam is steady: each view shows another part of the specimen.
 _UNSTEADY = 0.02
-# Degrees of the polynomial that follows what the specimen does to the mean.
-_MOST_DEGREE, _VIEWS_A_DEGREE = 5, 6
 
 
 @dataclass(frozen=True)
@@ -148,7 +146,8 @@ def estimate_levels(
         def same(apart: NDArray[np.bool_]) -> NDArray[np.bool_]:
             return has_own_vacuum(values, levels, probabilities, angles, apart)
 
-        found = _vacuum(log_levels, log_mean, angles, log_exposure, same)
+        alone = stands_apart(values, levels, angles)
+        found = _vacuum(log_levels, log_mean, angles, log_exposure, same, alone=alone)
         if found is not None:
             refuse_black(values, levels)
             return found
@@ -164,10 +163,14 @@ def _vacuum(
     angles: Floats,
     log_exposure: Floats,
     same: Callable[[NDArray[np.bool_]], NDArray[np.bool_]],
+    *,
+    alone: bool,
 ) -> Levels | None:
     """Levels from vacuum in the views; None if there is none.
 
-    ``same`` returns which of the views that stand out show the specimen as those beside them do.
+    ``same`` returns which of the views that stand out show the specimen as those beside them do. Where
+    the level is ``alone`` it may rise with the tilt: a dose does that, and what a specimen lets through
+    does not.
     """
     known = np.isfinite(log_levels)
     if known.sum() < max(1, len(known) // 2):
@@ -181,7 +184,8 @@ def _vacuum(
         path = path_length(angles)
         falls = abs(law.thickness) * float(np.ptp(path[known & np.isfinite(path)]))
         slack = 2 * law.error
-        if above < _ABOVE or falls > max(_STEADY, _VARIES * above) + min(slack, above / 4):
+        varies = falls > max(_STEADY, _VARIES * above) + min(slack, above / 4)
+        if above < _ABOVE or (varies and not (alone and law.thickness < 0)):
             return None
     common = float(np.median(log_levels[known]))
     gains, scatter, outliers = _gains(log_levels - common)
@@ -219,10 +223,10 @@ def _cosine(log_mean: Floats, angles: Floats, log_exposure: Floats, rank: Floats
         raise InputError(
             "counts",
             "auto",
-            "no vacuum is seen, and the mean does not fall with the tilt as that of a slab",
+            "no vacuum of steady level is seen, and the mean does not fall with the tilt as a slab's",
             hint + "; do these views hold line integrals already?",
         )
-    gains, scatter, outliers = _gains(law.residuals - _smooth(law.residuals, angles))
+    gains, scatter, outliers = _gains(law.residuals - slow_part(law.residuals, angles))
     if scatter < _UNSTEADY:
         gains = np.zeros_like(gains)
     common, thickness, error = law.log_level, law.thickness, law.error
@@ -230,22 +234,6 @@ def _cosine(log_mean: Floats, angles: Floats, log_exposure: Floats, rank: Floats
     return _levels(
         common, gains, log_exposure, "cosine", thickness, error, scatter, outliers, law.offset_deg
     )
-
-
-def _smooth(residuals: Floats, angles: Floats) -> Floats:
-    """The part of the residuals that changes slowly with the tilt.
-
-    It is the specimen's, whose density is not the same everywhere: a beam does not know the angle. A
-    polynomial has one degree for each `_VIEWS_A_DEGREE` views, and five at most.
-    """
-    known = np.isfinite(residuals)
-    degree = min(_MOST_DEGREE, int(known.sum()) // _VIEWS_A_DEGREE)
-    if degree < 1:
-        return np.zeros_like(residuals)
-    at = angles / max(1.0, float(np.abs(angles).max()))
-    basis = np.stack([at**k for k in range(degree + 1)], axis=1)
-    found, _ = robust_fit(basis[known], residuals[known])
-    return np.asarray(basis @ found, dtype=np.float64)
 
 
 def _without_drift(

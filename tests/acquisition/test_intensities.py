@@ -375,3 +375,18 @@ def test_a_view_with_less_dose_keeps_the_level_of_its_vacuum(tmp_path, caplog):
     assert abs(float(value.split()[0]) - 0.4) < 0.01
     assert origin == "the vacuum of each"
     assert "of the others is used" not in caplog.text
+
+
+@pytest.mark.parametrize("rise", [0.0, 0.3])
+def test_a_dose_that_rises_beside_a_vacuum_is_taken_and_told(tmp_path, caplog, rise):
+    r = np.random.default_rng(0)
+    path = 1 / np.cos(np.deg2rad(ANGLES))[:, None, None]
+    lines = 0.7 * path * np.ones((1, 40, 96))
+    lines[..., :20], lines[..., -28:] = 0, 0
+    beam = 3000 * path**rise
+    np.save(tmp_path / "s.npy", r.poisson(beam * np.exp(-lines)).astype(np.uint16))
+    options = {"angles": ANGLES, "thickness": 9, "counts": "auto"}
+    series = ingest(tmp_path / "s.npy", tmp_path / "t.zarr", **options)
+    assert np.abs((series.read(ALL) - lines).mean(axis=(1, 2))).max() < 0.02
+    told = [r.getMessage() for r in caplog.records if "level of the vacuum rises" in r.getMessage()]
+    assert len(told) == (rise > 0)
