@@ -129,8 +129,15 @@ class ProblemConfig(BaseModel):
     denoiser: str = Field(
         "fibsem", description="fibsem, NAME.safetensors, a TorchScript file or module:callable"
     )
+    restorer: str | None = Field(
+        None, description="restorer of the start: NAME.safetensors or module:callable"
+    )
+    start: Literal["zero", "restored"] = Field(
+        "zero",
+        description="what iterations begin from: zeros, or what the restorer makes of the data",
+    )
     precision: Literal["bfloat16", "float32"] = Field(
-        "bfloat16", description="precision of the denoiser"
+        "bfloat16", description="precision of the denoiser and of the restorer"
     )
     window: int = Field(2048, ge=16, description="widest denoiser window, columns")
     overlap: int = Field(128, ge=0, description="columns that neighbouring windows share")
@@ -164,6 +171,13 @@ class ProblemConfig(BaseModel):
         if value is True:
             raise ValueError("Must be auto, off or a number")
         return "off" if value is False else value
+
+    @field_validator("start")
+    @classmethod
+    def _has_restorer(cls, value: str, info: ValidationInfo) -> str:
+        if value == "restored" and info.data.get("restorer") is None:
+            raise ValueError("Needs a restorer: give one, or start: zero")
+        return value
 
     @field_validator("samples")
     @classmethod

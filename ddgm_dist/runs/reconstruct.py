@@ -25,6 +25,7 @@ from ddgm_dist.planning.config import Config, parse_config
 from ddgm_dist.planning.plan import Plan
 from ddgm_dist.planning.problem import Problem
 from ddgm_dist.prior.denoisers import weight_files
+from ddgm_dist.prior.restorers import restorer_files
 from ddgm_dist.ray_engine.parallel_map import open_scheduler
 from ddgm_dist.records.fit import Fit
 from ddgm_dist.records.result import What, open_result
@@ -190,7 +191,8 @@ def reconstruct(
     resolved = parse_config(config)
     check_engine(engine, address, workers)
     place, source = locate(out, "out"), locate(tilts, "tilts")
-    refuse_overlap(place, "out", [("tilts", source), *weight_files(resolved.denoiser)])
+    networks = [*weight_files(resolved.denoiser), *restorer_files(resolved.restorer)]
+    refuse_overlap(place, "out", [("tilts", source), *networks])
     # A cluster is joined first. Ray is started here last, when the input and the output have been
     # checked and something is to be done; or before a series is read that has no digests.
     with (
@@ -290,6 +292,14 @@ def _compute(
         runner.run(job, done, report)
 
 
+def _restorer(problem: Problem) -> dict[str, Any]:
+    """The restorer, where tiles began with it."""
+    if problem.restored is None:
+        return {}
+    digest = problem.restored.restorer.digest
+    return {"restorer": {"name": problem.config.restorer, "sha256": digest}}
+
+
 def _provenance(
     result: Result, config: Config, engine: Engine, series: TiltSeries
 ) -> dict[str, Any]:
@@ -303,6 +313,7 @@ def _provenance(
         "config": config.model_dump(),
         "problem": result.problem.digest(),
         "denoiser": {"name": config.denoiser, "sha256": result.problem.denoiser_digest},
+        **_restorer(result.problem),
         "noise": {
             "sigma_y": result.problem.intensity.sigma_y,
             "misfit": result.problem.intensity.misfit,

@@ -42,6 +42,16 @@ def test_a_worker_of_ray_takes_more_and_other_planes_too() -> None:
     assert replace(model, largest_call=2 * 64 * 2048 * 4).total > model.total
 
 
+def test_a_restorer_takes_memory_with_every_neighbour_and_column() -> None:
+    calls = [(0, 0, 0, 0), (4, 1, 64, 2048), (4, 3, 64, 2048), (4, 5, 64, 2048), (4, 5, 64, 4096)]
+    totals = [
+        MemoryModel(64, 41, 2048, 4, 2048, 32, restorer_call=call, restorer_activation=300).total
+        for call in calls
+    ]
+    assert totals == sorted(totals)
+    assert len(set(totals)) == len(totals)
+
+
 @pytest.mark.parametrize(
     "shape",
     [
