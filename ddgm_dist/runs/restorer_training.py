@@ -23,4 +23,4 @@ def untrained(problem: Problem, restorer: LoadedRestorer | None) -> tuple[Findin
         f"the restorer was not trained for such a series: {'; '.join(said)}. Its start may mislead "
         "the iterations; start: zero does without it"
     )
-    return (Finding("restorer", 1, (), text),)
+    return (Finding("prior", 1, (), text),)

@@ -1,4 +1,4 @@
-"""A start from a restored estimate: of the data alone, so no cut, engine or interruption changes a bit."""
+"""A start from a restored estimate: no cut, engine or interruption changes a bit."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -264,7 +264,7 @@ def test_a_function_of_one_row_reads_no_other(
 
 def test_what_the_restorer_raises_is_the_users_error(make_tilts: MakeTilts, solve: Solve) -> None:
     words = (
-        r"^restorer = restoring:wrong: raised at noise = .*: ValueError: no such table \(.*restor"
+        r"^restorer = restoring:wrong: raised at noise = .*: ValueError: no such table \(.*wrong"
     )
     with pytest.raises(InputError, match=words):
         solve(make_tilts(), start="restored", restorer="restoring:wrong")
