@@ -24,9 +24,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from ddgm_dist.prior.denoisers import UNetDenoiser
 from ddgm_dist.prior.unet import UNet, UNetSpec
 from ddgm_dist.prior.weights import load_weights, shipped_weights
+from ddgm_dist.training.denoising import DenoisingTask, validation_bands
 from ddgm_dist.training.images import read_images
+from ddgm_dist.training.loop import TrainingOptions, run_training
 from ddgm_dist.training.patches import PatchSampler
-from ddgm_dist.training.training import TrainingOptions, train_network, validation_bands
 
 ROOT = Path(__file__).parents[1]
 TISSUE = ROOT.parent / "shared" / "data" / "fibsem_medulla"
@@ -81,7 +82,8 @@ def train(name: str, steps: int) -> dict[str, object]:
     spec, augmentation = CANDIDATES[name]
     volume = read_images(TISSUE / "train", slice(0, 345))
     sampler = PatchSampler([volume], **augmentation)
-    net, history = train_network(sampler, TrainingOptions(steps=steps, warmup=100), spec=spec)
+    task = DenoisingTask(sampler, spec=spec)
+    net, history = run_training(task, TrainingOptions(steps=steps, warmup=100))
     loss = judge(net)
     return {
         "architecture": asdict(spec),

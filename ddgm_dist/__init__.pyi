@@ -10,7 +10,8 @@ from .planning.plan import Plan
 from .records.result import open_result
 from .remote.submit import submit
 from .runs.plan import plan
-from .runs.reconstruct import Result, reconstruct
+from .runs.reconstruct import reconstruct
+from .runs.result import Result
 from .simulation.simulate import simulate
 from .tilts.series import TiltSeries
 from .training.train import TrainingResult, train

@@ -12,6 +12,15 @@ from hypothesis import settings
 
 from tests.ray_cluster import PATIENT_START
 
+# Before torch and ray are first imported, which the plugins do; processes that tests start inherit it.
+for _name, _value in {
+    "OMP_NUM_THREADS": "1",
+    "RAY_AUTH_MODE": "disabled",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    **PATIENT_START,
+}.items():
+    os.environ.setdefault(_name, _value)
+
 # Fixtures that tests of several rooms share.
 pytest_plugins = ["tests.small_runs", "tests.problems"]
 
@@ -19,12 +28,6 @@ DATA = "DDGM_DIST_DATA"
 
 
 def pytest_configure() -> None:
-    # Before torch and ray are first imported, and inherited by the processes that tests start.
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    os.environ.setdefault("RAY_AUTH_MODE", "disabled")
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    for name, value in PATIENT_START.items():
-        os.environ.setdefault(name, value)
     # No test is timed: a busy machine is no fault.
     settings.register_profile("untimed", deadline=None)
     settings.load_profile("untimed")

@@ -33,12 +33,16 @@ class Failing:
     """Counts operations; one of them fails, and all others are done, as are those that clean up."""
 
     def __init__(self, at: int | None = None, error: BaseException | None = None) -> None:
-        self.at, self.error, self.count, self.paused = at, error, 0, False
+        self.at, self.error, self.paused, self.names = at, error, False, list[str]()
 
-    def operation(self, whole: Callable[[], Any], half: Callable[[], Any]) -> Any:
+    @property
+    def count(self) -> int:
+        return len(self.names)
+
+    def operation(self, whole: Callable[[], Any], half: Callable[[], Any], name: str = "") -> Any:
         if self.paused or threading.current_thread() is not threading.main_thread():
             return whole()
-        self.count += 1
+        self.names.append(name)
         if self.count - 1 == self.at and self.error is not None:
             raise self.error
         return whole()
@@ -48,12 +52,16 @@ class Mortal:
     """Counts operations; dies at one of them."""
 
     def __init__(self, at: int | None = None, when: str = "before") -> None:
-        self.at, self.when, self.count, self.dead = at, when, 0, False
+        self.at, self.when, self.dead, self.names = at, when, False, list[str]()
 
-    def operation(self, whole: Callable[[], Any], half: Callable[[], Any]) -> Any:
+    @property
+    def count(self) -> int:
+        return len(self.names)
+
+    def operation(self, whole: Callable[[], Any], half: Callable[[], Any], name: str = "") -> Any:
         if self.dead:
             raise Killed
-        self.count += 1
+        self.names.append(name)
         if self.count - 1 != self.at:
             return whole()
         self.dead = True
@@ -111,6 +119,31 @@ def nothing() -> None:
     """Half of an operation that the system does in one step."""
 
 
+def around_renames(names: list[str]) -> range:
+    """The operations that take the place of the exchange of two names, and those beside them."""
+    renames = [at for at, name in enumerate(names) if name == "rename"]
+    return range(renames[0] - 1, renames[-1] + 3)
+
+
+def strikes(names: list[str], first: int, ways: int) -> list[int]:
+    """The operations to strike in one way of several, so that all ways together strike each once.
+
+    Of the deletions one in three: they are many, and what they delete is no longer anybody's.
+    """
+    deletions, found = 0, list[int]()
+    for at, name in enumerate(names):
+        if name in ("unlink", "remove", "rmdir"):
+            deletions += 1
+            if deletions % 3:
+                continue
+            turn = deletions // 3
+        else:
+            turn = at - deletions
+        if turn % ways == first % ways:
+            found.append(at)
+    return found
+
+
 @contextmanager
 def mortal_system(
     mortal: Mortal | Failing, *, exchanges: bool = True, leases: bool = False
@@ -137,10 +170,18 @@ def mortal_system(
         for name in ("rename", "replace", "unlink", "remove", "rmdir", "mkdir", "link"):
             call = getattr(os, name)
 
-            def counted(*args: Any, call: Any = call, **more: Any) -> Any:
-                return mortal.operation(lambda: call(*args, **more), nothing)
+            def counted(*args: Any, call: Any = call, name: str = name, **more: Any) -> Any:
+                if (
+                    name == "mkdir"
+                    and not getattr(mortal, "dead", False)
+                    and Path(args[0]).is_dir()
+                ):
+                    return call(*args, **more)  # changes nothing
+                return mortal.operation(lambda: call(*args, **more), nothing, name)
 
             patch.setattr(os, name, counted)
+        # Processes die here, and not machines.
+        patch.setattr(os, "fsync", lambda file: None)
         exchange_names = exchange._exchange
 
         def exchanged(a: Path, b: Path) -> bool:
@@ -164,7 +205,7 @@ def mortal_system(
             BulkArray,
             "write",
             lambda self, *a: mortal.operation(
-                lambda: write(self, *a), lambda: half_write(self, *a)
+                lambda: write(self, *a), lambda: half_write(self, *a), "write"
             ),
         )
         yield

@@ -17,7 +17,8 @@ import zarr
 
 from ddgm_dist.engine.local import LocalEngine
 from ddgm_dist.engine.protocol import Engine
-from ddgm_dist.runs.reconstruct import Result, reconstruct
+from ddgm_dist.runs.reconstruct import reconstruct
+from ddgm_dist.runs.result import Result
 from ddgm_dist.tile.events import Event, FaultEvent, Report
 from ddgm_dist.tile.job import Job
 from ddgm_dist.tilts.series import TiltSeriesMeta, write_tilt_series

@@ -40,9 +40,10 @@ from ddgm_dist.prior.denoisers import UNetDenoiser
 from ddgm_dist.prior.unet import UNet
 from ddgm_dist.prior.weights import load_weights, shipped_weights
 from ddgm_dist.readers.volumes import open_volume
+from ddgm_dist.training.denoising import DenoisingTask
 from ddgm_dist.training.images import read_images
+from ddgm_dist.training.loop import TrainingOptions, run_training
 from ddgm_dist.training.patches import PatchSampler
-from ddgm_dist.training.training import TrainingOptions, train_network
 
 SEED = 0
 FILE = RESULTS / "priors.json"
@@ -103,8 +104,10 @@ def trained(kind: str, steps: int, work: Path) -> UNet:
         if kind == "varied":
             sampler = replace(sampler, zoom=VARIETY, tone=VARIETY, blur=VARIETY / 2)
         options = TrainingOptions(steps=steps, warmup=100)
-        net, _ = train_network(
-            sampler, options, spec=spec, checkpoint=file.with_suffix(".partial.ckpt")
+        net, _ = run_training(
+            DenoisingTask(sampler, spec=spec),
+            options,
+            checkpoint=file.with_suffix(".partial.ckpt"),
         )
         file.parent.mkdir(parents=True, exist_ok=True)
         torch.save(net.state_dict(), file)

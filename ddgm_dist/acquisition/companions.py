@@ -10,14 +10,21 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ddgm_dist.acquisition.written_names import FolderNames, same_name
 from ddgm_dist.errors import InputError
 
-__all__ = ["Companions", "find_companions", "stack_of_folder", "stacks_in"]
+__all__ = [
+    "Companions",
+    "companions_within",
+    "find_companions",
+    "stack_of_folder",
+    "without_order",
+]
 
 STACK_SUFFIXES = (".st", ".mrc", ".mrcs", ".map", ".ali", ".preali", ".rec")
 # Endings of the names that etomo gives to what it makes of a stack.
 _ALIGNED, _PREALIGNED = "_ali", "_preali"
-_MADE = ("_ali", "_preali", "_rec", "_full_rec", "_bin", "_dose-filt", "_fid", "_SIRT", "_sirt")
+_MADE = ("_ali", "_preali", "_rec", "_full_rec", "_bin", "_dose-filt", "_fid", "_sirt")
 
 
 @dataclass(frozen=True)
@@ -36,6 +43,9 @@ class Companions:
         Paths; None where there is no such file.
     other
         Files that look as if they belonged to it, and are of no use here.
+    case_matters
+        Another stack lies beside it whose name differs in case only. Else names that differ in case
+        are those of one file, as on Windows.
     """
 
     base: str
@@ -50,6 +60,7 @@ class Companions:
     tilt_command: Path | None = None
     newstack_command: Path | None = None
     other: tuple[Path, ...] = field(default=())
+    case_matters: bool = False
 
     @property
     def files(self) -> list[Path]:
@@ -68,24 +79,21 @@ def find_companions(stack: Path) -> Companions:
         Path of the stack; it need not exist.
     """
     stem, suffix = stack.stem, stack.suffix.lower()
-    aligned = suffix == ".ali" or stem.endswith(_ALIGNED)
-    prealigned = suffix == ".preali" or stem.endswith(_PREALIGNED)
-    base = stem
-    for ending in (_PREALIGNED, _ALIGNED):
-        if base.endswith(ending):
-            base = base.removesuffix(ending)
-            break
-    folder = stack.parent
-    names = {
-        f.name.lower(): f for f in sorted(folder.iterdir()) if f.is_file() and f.name[0] != "."
-    }
+    aligned = suffix == ".ali" or stem.lower().endswith(_ALIGNED)
+    prealigned = suffix == ".preali" or stem.lower().endswith(_PREALIGNED)
+    base = _base(stem)
+    folder = FolderNames(stack.parent)
+    rivals = (_base(file.stem) for file in folder.files if _is_recorded(file))
+    case_matters = any(r != base and same_name(r, base) for r in rivals)
 
-    def first(*candidates: str) -> Path | None:
-        return next((names[c.lower()] for c in candidates if c.lower() in names), None)
+    def first(*candidates: str, exact: bool = case_matters) -> Path | None:
+        found = (folder.find(name, exact=exact) for name in candidates)
+        return next((path for path in found if path is not None), None)
 
-    axis = base[-1:] if base[-1:] in ("a", "b") else ""
-    tilt = first(f"tilt{axis}.com", "tilt.com")
-    newstack = first(f"newst{axis}.com", "newst.com")
+    axis = base[-1:].lower() if base[-1:].lower() in ("a", "b") else ""
+    # These belong to the folder, whatever the stack is called.
+    tilt = first(f"tilt{axis}.com", "tilt.com", exact=False)
+    newstack = first(f"newst{axis}.com", "newst.com", exact=False)
     near = [f"{base}.xtilt", f"{base}local.xf", f"{base}.zfac", f"{base}.prexf", f"{base}.prexg"]
     near += [
         f"{base}_st.xf",
@@ -111,14 +119,50 @@ def find_companions(stack: Path) -> Companions:
         tilt_command=tilt,
         newstack_command=newstack,
         other=tuple(path for path in other if path is not None),
+        case_matters=case_matters,
     )
 
 
-def stacks_in(folder: Path) -> list[Path]:
+def without_order(found: Companions) -> Companions:
+    """Files beside single images: those that go by the order of a stack are of no use."""
+    ordered = (found.tlt, found.rawtlt, found.xtilt, found.tilt_command, found.newstack_command)
+    other = tuple(path for path in ordered if path is not None)
+    return Companions(found.base, xf=found.xf, aln=found.aln, other=(*other, *found.other))
+
+
+def companions_within(folder: Path) -> Companions:
+    """Files about geometry in a folder of images."""
+
+    def all_of(*suffixes: str) -> list[Path]:
+        files = [f for f in sorted(folder.iterdir()) if f.name[0] != "."]
+        return [f for f in files if f.suffix.lower() in suffixes]
+
+    xf, aln = all_of(".xf"), all_of(".aln")
+    other = [*xf[1:], *aln[1:], *all_of(".tlt", ".rawtlt", ".xtilt", ".mdoc", ".com")]
+    return Companions(
+        folder.name,
+        xf=xf[0] if xf else None,
+        aln=aln[0] if aln else None,
+        other=tuple(other),
+    )
+
+
+def _base(stem: str) -> str:
+    """The name without what etomo adds for an aligned stack."""
+    ending = next((e for e in (_PREALIGNED, _ALIGNED) if stem.lower().endswith(e)), "")
+    return stem[: len(stem) - len(ending)]
+
+
+def _is_recorded(file: Path) -> bool:
+    """Return whether a file is an MRC stack by its name, and was not made by etomo of another one."""
+    stem = file.stem.lower()
+    made = stem.endswith(_MADE) or re.search(r"_bin\d*$", stem) is not None
+    return file.suffix.lower() in STACK_SUFFIXES[:4] and not made
+
+
+def _stacks_in(folder: Path) -> list[Path]:
     """MRC stacks of a folder that were recorded, not made by etomo of another one."""
-    files = [f for f in sorted(folder.iterdir()) if f.is_file() and f.name[0] != "."]
-    stacks = [f for f in files if f.suffix.lower() in STACK_SUFFIXES[:4]]
-    return [f for f in stacks if not f.stem.endswith(_MADE) and not re.search(r"_bin\d*$", f.stem)]
+    return [file for file in FolderNames(folder).files if _is_recorded(file)]
 
 
 def stack_of_folder(folder: Path) -> Path | None:
@@ -133,7 +177,7 @@ def stack_of_folder(folder: Path) -> Path | None:
     projects = [n for n in names if n.endswith((".edf", ".mdoc"))]
     if not (projects or "tilt.com" in names or "tilta.com" in names):
         return None
-    stacks = stacks_in(folder)
+    stacks = _stacks_in(folder)
     if len(stacks) == 1:
         return stacks[0]
     named = [s for s in stacks if f"{s.stem}.edf".lower() in names]

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import struct
+import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
 
 from ddgm_dist.acquisition.prepared import Reference
+from ddgm_dist.acquisition.reference_arrays import find_reference_array
 from ddgm_dist.acquisition.sources import open_source
 from ddgm_dist.acquisition.survey import mean_frame
 from ddgm_dist.acquisition.upright import FromBottom
 from ddgm_dist.errors import InputError
 from ddgm_dist.readers.base import ArrayVolume, VolumeSource
-from ddgm_dist.readers.images import open_image_files
+from ddgm_dist.readers.images.stack import open_image_files
 from ddgm_dist.readers.text import number, read_text, shown
 
 __all__ = ["read_levels", "read_reference"]
@@ -24,7 +28,8 @@ def read_reference(path: Path, size: tuple[int, int], argument: str) -> Referenc
     Parameters
     ----------
     path
-        An image, or a stack of them, in any format that a source may have.
+        An image, or a stack of them, in any format that a source may have. Where it holds several
+        arrays, see `ddgm_dist.acquisition.reference_arrays`.
     size
         Rows and columns of the images that it belongs to.
     argument
@@ -35,7 +40,7 @@ def read_reference(path: Path, size: tuple[int, int], argument: str) -> Referenc
     InputError
         It cannot be read, or it is of another size.
     """
-    stack = _images(path, argument)
+    stack = _images(path, size, argument)
     if stack.shape[1:] != size:
         raise InputError(
             argument, str(path), f"holds images of {stack.shape[1:]}, the source of {size} pixels"
@@ -43,7 +48,7 @@ def read_reference(path: Path, size: tuple[int, int], argument: str) -> Referenc
     return Reference(mean_frame(stack))
 
 
-def _images(path: Path, argument: str) -> VolumeSource:
+def _images(path: Path, size: tuple[int, int], argument: str) -> VolumeSource:
     """The image or images of a file; errors name the option that it was given to."""
     suffix = path.suffix.lower()
     try:
@@ -53,10 +58,11 @@ def _images(path: Path, argument: str) -> VolumeSource:
                 return ArrayVolume(np.asarray(image)[None], str(path))
         if suffix == ".png":
             return FromBottom(open_image_files([path]))
-        return open_source(path, angles=False).stack
+        found = find_reference_array(path, size, argument)
+        return open_source(path, angles=False).stack if found is None else found
     except InputError as error:
         raise InputError(argument, str(path), error.why, error.hint) from error
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, struct.error, zipfile.BadZipFile, zlib.error) as error:
         raise InputError(argument, str(path), f"cannot be read as an image ({error})") from error
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from ddgm_dist.acquisition.layout import Layout, PlacedView
 from ddgm_dist.acquisition.options import IngestOptions
-from ddgm_dist.acquisition.sources import Source
+from ddgm_dist.acquisition.source import Source
 from ddgm_dist.errors import InputError
 from ddgm_dist.tilts.provenance import LeftOut, Provenance
 from ddgm_dist.views.affine import Affine

@@ -3,104 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from ddgm_dist.acquisition.companions import (
     STACK_SUFFIXES,
-    Companions,
+    companions_within,
     find_companions,
     stack_of_folder,
+    without_order,
 )
+from ddgm_dist.acquisition.mdoc_images import described_images, described_stack, stack_of_mdoc
+from ddgm_dist.acquisition.source import FRAMES, Source
 from ddgm_dist.acquisition.upright import FromBottom
 from ddgm_dist.core.box import Triple
 from ddgm_dist.errors import InputError
 from ddgm_dist.paths.files import is_zarr
 from ddgm_dist.paths.place import Place
-from ddgm_dist.readers.arrays import open_npy, open_npz
+from ddgm_dist.readers.arrays.numpy_files import open_npy, open_npz
 from ddgm_dist.readers.base import VolumeSource
-from ddgm_dist.readers.image_names import angles_in_names
-from ddgm_dist.readers.images import ImageStack, open_image_files, open_images, open_tiff
-from ddgm_dist.readers.mdoc import Mdoc, read_mdoc
-from ddgm_dist.readers.mrc import open_mrc
-from ddgm_dist.readers.mrc_extended import extended_angles
-from ddgm_dist.readers.mrc_header import read_header
-from ddgm_dist.readers.mrc_labels import axis_in_labels
-from ddgm_dist.readers.tilt_stack import TiltStack
+from ddgm_dist.readers.images.names import angles_in_names
+from ddgm_dist.readers.images.stack import ImageStack, open_image_files, open_images, open_tiff
+from ddgm_dist.readers.mrc.extended import extended_angles
+from ddgm_dist.readers.mrc.header import read_header
+from ddgm_dist.readers.mrc.labels import axis_in_labels
+from ddgm_dist.readers.mrc.volume import open_mrc
+from ddgm_dist.readers.serialem.mdoc import read_mdoc
+from ddgm_dist.readers.stacks.tilt_stack import TiltStack
 
-__all__ = ["FRAMES", "Source", "open_source"]
+__all__ = ["open_source"]
 
-# Format of single images that an mdoc names.
-FRAMES = "images named by an mdoc"
 
 _HDF5 = (".h5", ".hdf5", ".hdf", ".nxs", ".nx", ".he5")
 _TIFF = (".tif", ".tiff")
 # Pieces of more rows than this are decoded again for each block of rows.
 _FEW_ROWS = 64
-
-
-@dataclass(frozen=True)
-class Source:
-    """Projections, and what their own file says.
-
-    Attributes
-    ----------
-    path
-        Path or URL, for messages.
-    stack
-        Projections ``(view, row, column)``.
-    kind
-        Name of the format, for people.
-    by_view
-        Images are decoded one by one, so that reading rows of all of them is slow.
-    angles_deg, angles_from
-        Angles that the source itself states, and where; None where it states none.
-    pixel_size_nm, thickness_px, shifts_px
-        As in the store; None where the source does not say.
-    dark_level
-        Value of vacuum, to be subtracted.
-    dark, flat
-        Frames ``(frame, row, column)`` without a beam and without a specimen; None where there are none.
-    companions
-        Files beside an MRC stack.
-    mdoc
-        Description by SerialEM that the source was opened by, or that lies beside it.
-    axis_deg, axis_from
-        Angle of the tilt axis that the file's own labels state.
-    files
-        Files that are read.
-    images
-        Files of one view each, in the order of the views; empty where one file holds all.
-    notes
-        Remarks of the reader: what it decided, and what it did not use.
-    unused
-        Names of what lies in the source and was not used, and why.
-    beyond
-        Alignments that lie beside the target of a link, and not beside the link.
-    """
-
-    path: str
-    stack: VolumeSource
-    kind: str
-    by_view: bool = False
-    angles_deg: tuple[float, ...] | None = None
-    angles_from: str = ""
-    pixel_size_nm: float | None = None
-    pixel_from: str = ""
-    thickness_px: int | None = None
-    shifts_px: tuple[tuple[float, float], ...] | None = None
-    dark_level: float = 0.0
-    dark: VolumeSource | None = None
-    flat: VolumeSource | None = None
-    companions: Companions | None = None
-    mdoc: Mdoc | None = None
-    axis_deg: float | None = None
-    axis_from: str = ""
-    files: tuple[Path, ...] = ()
-    images: tuple[Path, ...] = ()
-    notes: tuple[str, ...] = ()
-    unused: tuple[tuple[str, str], ...] = ()
-    beyond: tuple[Path, ...] = ()
 
 
 def open_source(place: Place, dataset: str | None = None, *, angles: bool = True) -> Source:
@@ -182,33 +119,13 @@ def _mrc(path: Path) -> Source:
 def _mdoc(path: Path) -> Source:
     """A stack, or frames, that SerialEM describes."""
     mdoc = read_mdoc(path)
-    name = path.name.removesuffix(path.suffix)
-    candidates = [name, *(f"{name}{s}" for s in STACK_SUFFIXES[:2])]
-    if mdoc.image_file:
-        candidates.insert(0, mdoc.image_file.replace("\\", "/").rsplit("/", 1)[-1])
-    for candidate in candidates:
-        named = path.parent / candidate
-        if named.is_file() and named.suffix.lower() in STACK_SUFFIXES:
-            found = _mrc(named)
-            if found.companions is None or found.companions.mdoc != path:
-                return replace(found, mdoc=mdoc)
-            return found
-    files, missing = list[Path](), list[str]()
-    for section in mdoc.sections:
-        name = section.sub_frame_name or section.image or ""
-        file = path.parent / name
-        if name and file.is_file():
-            files.append(file)
-        else:
-            missing.append(name or f"the frame of section {section.z_value}")
-    if missing:
-        raise InputError(
-            "source",
-            str(path),
-            f"names {len(mdoc.sections)} images, of which {len(missing)} are not beside it: "
-            f"{', '.join(missing[:3])}{', ...' if len(missing) > 3 else ''}",
-            "put the images, or the stack that was made of them, into the same folder",
-        )
+    stack_file = described_stack(path, mdoc)
+    if stack_file is not None:
+        found = _mrc(stack_file)
+        if found.companions is None or found.companions.mdoc != path:
+            return replace(found, mdoc=mdoc)
+        return found
+    files = described_images(path, mdoc)
     stack = open_image_files(files)
     angles = [section.tilt_deg for section in mdoc.sections]
     known = [a for a in angles if a is not None]
@@ -222,39 +139,9 @@ def _mdoc(path: Path) -> Source:
         pixel_size_nm=mdoc.pixel_size_nm,
         pixel_from=path.name,
         mdoc=mdoc,
-        companions=_of_single_images(find_companions(_stack_of(path))),
+        companions=without_order(find_companions(stack_of_mdoc(path))),
         files=(path, *files),
         images=tuple(files),
-    )
-
-
-def _stack_of(mdoc: Path) -> Path:
-    """The stack that an mdoc would describe."""
-    name = mdoc.name.removesuffix(mdoc.suffix)
-    return mdoc.with_name(name if Path(name).suffix in STACK_SUFFIXES else f"{name}.mrc")
-
-
-def _of_single_images(found: Companions) -> Companions:
-    """Files beside single images: what goes by the order of a stack is of no use."""
-    ordered = (found.tlt, found.rawtlt, found.xtilt, found.tilt_command, found.newstack_command)
-    other = tuple(path for path in ordered if path is not None)
-    return Companions(found.base, xf=found.xf, aln=found.aln, other=(*other, *found.other))
-
-
-def _within(folder: Path) -> Companions:
-    """Files about geometry in a folder of images."""
-
-    def all_of(*suffixes: str) -> list[Path]:
-        files = [f for f in sorted(folder.iterdir()) if f.name[0] != "."]
-        return [f for f in files if f.suffix.lower() in suffixes]
-
-    xf, aln = all_of(".xf"), all_of(".aln")
-    other = [*xf[1:], *aln[1:], *all_of(".tlt", ".rawtlt", ".xtilt", ".mdoc", ".com")]
-    return Companions(
-        folder.name,
-        xf=xf[0] if xf else None,
-        aln=aln[0] if aln else None,
-        other=tuple(other),
     )
 
 
@@ -267,7 +154,7 @@ def _images(folder: Path) -> Source:
         by_view=True,
         angles_deg=angles_in_names(stack.files),
         angles_from="names of the images",
-        companions=_within(folder),
+        companions=companions_within(folder),
         files=tuple(stack.files),
         images=tuple(stack.files),
     )
@@ -334,13 +221,13 @@ def _npz(path: Path, dataset: str | None) -> Source:
 
 
 def _hdf5(path: Path, dataset: str | None, *, angles: bool) -> Source:
-    from ddgm_dist.readers.hdf5 import open_hdf5  # h5py is loaded only where it is needed
+    from ddgm_dist.readers.hdf5.stack import open_hdf5  # h5py is loaded only where it is needed
 
     return _container(path, "HDF5", open_hdf5(path, dataset, angles=angles))
 
 
 def _zarr(place: Place, dataset: str | None, *, angles: bool) -> Source:
-    from ddgm_dist.readers.zarr_stack import open_zarr_stack
+    from ddgm_dist.readers.zarr.stack import open_zarr_stack
 
     return _container(place, "Zarr", open_zarr_stack(place, dataset, angles=angles))
 

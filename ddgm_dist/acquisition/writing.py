@@ -12,33 +12,26 @@ import contextlib
 import json
 import logging
 import math
-import shutil
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-import zarr
 from numpy.typing import DTypeLike
-from zarr.codecs import BytesCodec, Crc32cCodec
 
-from ddgm_dist.acquisition.receipts import Receipts, Written, chunks_there
-from ddgm_dist.acquisition.target import (
-    Block,
-    Keeping,
-    StoredViews,
-    Target,
-    Views,
-    keep_view,
-    write_block,
-)
+from ddgm_dist.acquisition.judging import Judge, judge_written
+from ddgm_dist.acquisition.store.blocks import Block, write_block
+from ddgm_dist.acquisition.store.free_space import refuse_full
+from ddgm_dist.acquisition.store.progress import Report, Share
+from ddgm_dist.acquisition.store.receipts import Receipts, Written, chunks_there
+from ddgm_dist.acquisition.store.stored_views import Keeping, StoredViews, create_views, keep_view
+from ddgm_dist.acquisition.store.target import Target, Views
 from ddgm_dist.core.parallel import Runner, one_by_one
 from ddgm_dist.core.processes import Processes
 from ddgm_dist.errors import InputError, StorageError
 from ddgm_dist.paths.files import is_zarr
 from ddgm_dist.paths.place import Place
-from ddgm_dist.paths.zarr_store import zarr_store
 from ddgm_dist.tile.host import ALLOCATION, give_back_memory
 from ddgm_dist.tilts.digests import CHUNK_COLUMNS, CHUNK_ROWS, cut
 from ddgm_dist.tilts.metadata import ARRAY, TiltSeriesMeta, dump_meta, parse_meta
@@ -57,7 +50,6 @@ _VERSION = 1
 Common = TypeVar("Common")
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-Report = Callable[[float], None]
 
 
 def write_series(
@@ -71,6 +63,7 @@ def write_series(
     workers: int = 1,
     run: Runner | None = None,
     report: Report | None = None,
+    judge: Judge | None = None,
 ) -> None:
     """Write a tilt-series store: the same bits whoever writes them, however often interrupted.
 
@@ -96,6 +89,9 @@ def write_series(
         Where blocks are written instead; each call uses one core. The place must be reachable there.
     report
         Called with the share that is finished, which never falls.
+    judge
+        Called when all pixels are written, before the store is whole. What it raises leaves the store
+        unfinished; the next writer of the same recipe has only to finish it.
 
     Raises
     ------
@@ -108,33 +104,26 @@ def write_series(
     """
     series = _Series(place, views, meta, np.dtype(dtype).newbyteorder("="), recipe)
     writer, receipts = series.begin(overwrite=overwrite)
+    judging = False
     try:
         seen = None
         if not writer.sealed:
-            share = _Share(report)
+            share = Share(report)
             with _runner(run, workers, series) as runner:
                 seen = series.fill(writer, receipts, runner, share)
         give_back_memory()
+        if judge is not None:
+            judging = True
+            judge_written(judge, writer, meta, seen, kept=receipts.kept)
+            judging = False
         writer.close(seen, tidy=receipts.tidy)
         give_back_memory()
     except BaseException as error:
-        _end(writer, receipts, error)
+        _end(writer, receipts, error, whole=judging)
         raise
     receipts.end(place)
     if report is not None:
         report(1.0)
-
-
-class _Share:
-    """Reports the share of some pixels that are finished."""
-
-    def __init__(self, report: Report | None) -> None:
-        self._report, self.total, self._done = report, 1, 0
-
-    def add(self, pixels: int) -> None:
-        self._done += pixels
-        if self._report is not None:
-            self._report(min(1.0, self._done / self.total))
 
 
 class _Series:
@@ -195,8 +184,9 @@ class _Series:
             )
         receipts = Receipts(writer.work, self._recipe, kept)
         try:
-            if local and not resumed:
-                self._refuse_full()
+            if isinstance(self.place, Path) and not resumed:
+                size = math.prod(self.shape) * self.dtype.itemsize
+                refuse_full(self.place, size, twice=self.by_view)
             if kept and not resumed:
                 receipts.begin()
         except BaseException:
@@ -204,32 +194,8 @@ class _Series:
             raise
         return writer, receipts
 
-    def _refuse_full(self) -> None:
-        """Refuse a disk that cannot hold the views that are kept; warn of one that may be too small.
-
-        Raises
-        ------
-        StorageError
-            They do not fit.
-        """
-        size = math.prod(self.shape) * self.dtype.itemsize
-        free = shutil.disk_usage(_there(self.place)).free
-        if self.by_view and size > free:
-            raise StorageError(
-                f"{self.place} needs {size} bytes beside it for the views, until they are transposed, "
-                f"and {free} are free there; free space, or choose another disk"
-            )
-        most = size * (2 if self.by_view else 1)
-        if most > free:
-            _log.warning(
-                "%s: %d bytes before compression may not fit, as %d are free there",
-                self.place,
-                most,
-                free,
-            )
-
     def fill(
-        self, writer: TiltSeriesWriter, receipts: Receipts, run: Runner, share: _Share
+        self, writer: TiltSeriesWriter, receipts: Receipts, run: Runner, share: Share
     ) -> Survey:
         """Write all blocks that are not finished, and survey the whole series."""
         done = self._done(writer.work, receipts)
@@ -292,7 +258,7 @@ class _Series:
         return found
 
     def _keep_views(
-        self, writer: TiltSeriesWriter, receipts: Receipts, run: Runner, share: _Share
+        self, writer: TiltSeriesWriter, receipts: Receipts, run: Runner, share: Share
     ) -> StoredViews:
         """Read each view that is not kept yet, and keep it."""
         tilts, height, width = self.shape
@@ -303,7 +269,7 @@ class _Series:
             there = chunks_there(folder, grid)
             done = frozenset(k for k in receipts.views() if k < tilts and there[k].all())
         else:
-            _create_views(stored)
+            create_views(stored)
         share.add(len(done) * height * width)
         target = self._target(self.views, writer.work, receipts)
         todo = (tilt for tilt in range(tilts) if tilt not in done)
@@ -312,27 +278,6 @@ class _Series:
                 writer.check()
                 share.add(height * width)
         return stored
-
-
-def _create_views(views: StoredViews) -> None:
-    """An empty array for views; not compressed, as it is read once and deleted."""
-    zarr.create_array(
-        zarr_store(views.place),
-        shape=views.shape,
-        chunks=(1, min(views.rows, views.shape[1]), views.shape[2]),
-        dtype=views.dtype,
-        fill_value=float("nan") if views.dtype.kind == "f" else 0,
-        serializer=BytesCodec(),
-        compressors=Crc32cCodec(),
-        zarr_format=3,
-        overwrite=True,
-    )
-
-
-def _there(place: Place) -> Path:
-    """The nearest folder above a place on a disk that exists."""
-    assert isinstance(place, Path), "asked of disks only"
-    return next(folder for folder in (place, *place.absolute().parents) if folder.exists())
 
 
 def _runner(run: Runner | None, workers: int, series: _Series) -> AbstractContextManager[Runner]:
@@ -350,11 +295,20 @@ def _results(
     yield from run(function, common, items)
 
 
-def _end(writer: TiltSeriesWriter, receipts: Receipts, error: BaseException) -> None:
-    """End an unfinished store: what is finished stays, unless it is of a source that cannot be used."""
-    if (receipts.numbers() or receipts.views()) and not isinstance(error, InputError):
+def _end(
+    writer: TiltSeriesWriter, receipts: Receipts, error: BaseException, *, whole: bool
+) -> None:
+    """End an unfinished store: what is finished stays, unless it is of a source that cannot be used.
+
+    Where the ``whole`` is written, an error is no fault of the source.
+    """
+    whole = whole or writer.sealed
+    refused = isinstance(error, InputError)
+    begun = bool(receipts.numbers() or receipts.views())
+    if receipts.kept and (whole or (begun and not refused)):
         writer.keep()
-        _log.warning("%s is unfinished; the same command resumes it", writer.path)
+        if not refused:
+            _log.warning("%s is unfinished; the same command resumes it", writer.path)
         return
     with contextlib.suppress(StorageError, OSError):
         writer.check()

@@ -137,7 +137,7 @@ def ingest(
     part_y = None if rows is None else parse_slice(rows, "--rows")
     part_u = None if columns is None else parse_slice(columns, "--columns")
     from ddgm_dist.acquisition.ingest import ingest as run
-    from ddgm_dist.readers.imod_lists import parse_views
+    from ddgm_dist.readers.imod.lists import parse_views
     from ddgm_dist.tile.host import allocate_as_workers
 
     allocate_as_workers()

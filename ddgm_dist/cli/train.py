@@ -1,9 +1,9 @@
-"""``train``: a denoiser for the user's own images."""
+"""``train``: a denoiser or a restorer for the user's own images."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -18,6 +18,13 @@ def train(
     weights: Annotated[
         Path, typer.Argument(metavar="WEIGHTS.safetensors", help="Weights to write.")
     ],
+    kind: Annotated[
+        Literal["denoiser", "restorer", "both"],
+        typer.Option(
+            help="A denoiser, a restorer (it knows the missing wedge), or both; then the restorer's "
+            "weights are NAME.restorer.safetensors, and each has the whole budget."
+        ),
+    ] = "denoiser",
     steps: Annotated[int | None, typer.Option(min=1, help="Steps to train for.")] = None,
     minutes: Annotated[
         float | None, typer.Option(min=0, help="Minutes to train for; give this or --steps.")
@@ -37,18 +44,22 @@ def train(
         str | None,
         typer.Option(metavar="A:B", help="Sections (z) of IMAGES to train on; all by default."),
     ] = None,
-    patch: Annotated[int, typer.Option(metavar="PX", min=16, help="Edge of a patch.")] = 128,
+    patch: Annotated[
+        int | None,
+        typer.Option(metavar="PX", min=16, help="Edge of a patch; 128, for a restorer 224."),
+    ] = None,
     batch: Annotated[int, typer.Option(min=1, help="Patches per step.")] = 8,
     learning_rate: Annotated[float, typer.Option(min=0, help="Peak learning rate.")] = 1e-3,
     seed: Seed = 0,
     augment: Annotated[
-        float,
+        float | None,
         typer.Option(
             min=0,
             max=1,
-            help="Probability that a patch is altered as by another microscope; 0.2 is mild.",
+            help="Probability that a patch is altered as by another microscope; 0.2 is mild, and the "
+            "default of a restorer.",
         ),
-    ] = 0.0,
+    ] = None,
     attribution: Annotated[
         str, typer.Option(help="Where the images come from; kept with the weights.")
     ] = "",
@@ -59,13 +70,21 @@ def train(
     overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> None:
-    """Train a denoiser on images. Run again after an interruption, it resumes where it stopped."""
+    """Train a network on images. Run again after an interruption, it resumes where it stopped."""
     sections = None if z_range is None else parse_slice(z_range, "--z-range")
     from ddgm_dist.training.train import train as run
 
-    result = run(
-        images,
-        weights,
+    chosen: list[tuple[Literal["denoiser", "restorer"], Path]] = []
+    if kind != "restorer":
+        chosen.append(("denoiser", weights))
+    if kind != "denoiser":
+        chosen.append(
+            (
+                "restorer",
+                weights.with_suffix(".restorer.safetensors") if kind == "both" else weights,
+            )
+        )
+    arguments = dict[str, Any](
         steps=steps,
         minutes=minutes,
         validation=validation or [],
@@ -81,4 +100,5 @@ def train(
         overwrite=overwrite,
         progress=not quiet,
     )
-    typer.echo(result.describe())
+    for each, target in chosen:
+        typer.echo(run(images, target, kind=each, **arguments).describe())

@@ -71,6 +71,6 @@ class ViewSums:
 
 def _finite(values: object) -> bool:
     """Return whether a value is a list of finite numbers."""
-    return isinstance(values, list) and all(
+    return isinstance(values, list | tuple) and all(
         isinstance(v, int | float) and not isinstance(v, bool) and math.isfinite(v) for v in values
     )

@@ -20,8 +20,8 @@ from ddgm_dist.core.box import Box, Triple
 from ddgm_dist.core.parallel import Runner
 from ddgm_dist.errors import InputError
 from ddgm_dist.paths.place import Place
+from ddgm_dist.readers.arrays.dask_arrays import DaskVolume
 from ddgm_dist.readers.base import VolumeSource
-from ddgm_dist.readers.dask_array import DaskVolume
 from ddgm_dist.readers.volumes import open_volume_at
 from ddgm_dist.volumes.store import VolumeStore
 

@@ -27,8 +27,8 @@ from ddgm_dist.evaluation.blockwise import (
 from ddgm_dist.paths.locate import locate
 from ddgm_dist.paths.place import Place
 from ddgm_dist.ray_engine.parallel_map import SchedulerName, open_scheduler
+from ddgm_dist.readers.arrays.dask_arrays import DaskVolume, is_dask_array
 from ddgm_dist.readers.base import ArrayVolume, VolumeSource
-from ddgm_dist.readers.dask_array import DaskVolume, is_dask_array
 from ddgm_dist.records.result import open_result_at
 from ddgm_dist.records.run_record import RunRecord
 

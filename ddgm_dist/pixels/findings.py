@@ -14,6 +14,7 @@ __all__ = [
     "blank_rows",
     "blank_views",
     "constant",
+    "dead_columns",
     "filled_edges",
     "hot_pixels",
     "left_out",
@@ -21,7 +22,14 @@ __all__ = [
 ]
 
 Kind = Literal[
-    "hot-pixels", "blank-views", "blank-rows", "filled-edges", "constant", "left-out", "prior"
+    "hot-pixels",
+    "blank-views",
+    "blank-rows",
+    "filled-edges",
+    "dead-columns",
+    "constant",
+    "left-out",
+    "prior",
 ]
 # Places that a line names.
 _SHOWN = 3
@@ -36,10 +44,10 @@ class Finding:
     kind
         Kind of the finding.
     count
-        Number of pixels, views, rows of views, or edges; 1 for a constant.
+        Number of pixels, views, rows of views, edges, or columns of all views; 1 for a constant.
     places
-        Array indices of the first few: ``(tilt, y, u)``, ``(tilt, y)``, ``(tilt,)``, or first and stop
-        of a box's tilts, rows and columns.
+        Array indices of the first few: ``(tilt, y, u)``, ``(tilt, y)``, ``(tilt,)``, first and stop of
+        a box's tilts, rows and columns, or ``(u,)`` of columns of all views.
     text
         A line for people. It names views as `ddgm_dist.core.view_names.ViewNames` does.
     views
@@ -130,6 +138,19 @@ def filled_edges(patches: Sequence[Patch], names: ViewNames, value: float, outco
         f"{_counted(len(patches), 'edge of a view is', 'edges of views are')} filled with a constant "
         f"({value:.4g}): {where} (rows and columns from 0){_more(len(patches))}: {outcome}",
         _numbers(patches, names),
+    )
+
+
+def dead_columns(columns: Sequence[int], outcome: str) -> Finding:
+    """Columns that hold one value in each view, as those of a detector that do not work."""
+    shown = tuple(columns[:_SHOWN])
+    return Finding(
+        "dead-columns",
+        len(columns),
+        tuple((u,) for u in shown),
+        f"{_counted(len(columns), 'column has', 'columns have')} one value in all rows of each view, "
+        f"and those beside do not: column {', '.join(map(str, shown))} (from 0){_more(len(columns))}: "
+        f"{outcome}",
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ddgm_dist.core.units import MIB
+from ddgm_dist.core.units import MIB, format_bytes
 
 __all__ = ["ACTIVATION", "CUDA_CONTEXT", "LEAST_CACHED", "MemoryModel"]
 
@@ -179,6 +179,20 @@ class MemoryModel:
             "output": self.output,
             "heap": HEAP + int(HEAP_SHARE * self.phases),
         }
+
+    def describe(self, worker: int, budget: int | None) -> str:
+        """Memory of a worker and its parts, for people.
+
+        Parameters
+        ----------
+        worker
+            Bytes of one worker.
+        budget
+            Bytes that it may use; None if that is unknown.
+        """
+        parts = ", ".join(f"{name} {format_bytes(size)}" for name, size in self.parts().items())
+        of = "" if budget is None else f" of {format_bytes(budget)}"
+        return f"{format_bytes(worker)}{of} ({parts})"
 
     def _step(self, phases: int) -> int:
         """The tile that is computed: its old and new estimate, and a block's phases.

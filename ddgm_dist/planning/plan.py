@@ -16,7 +16,7 @@ from ddgm_dist.pixels.findings import Finding
 from ddgm_dist.planning.memory import CUDA_CONTEXT, LEAST_CACHED, MemoryModel
 from ddgm_dist.planning.runtime_estimate import RuntimeEstimate
 from ddgm_dist.planning.tiling import Tile, Tiles, chunk_columns
-from ddgm_dist.planning.traffic import Traffic
+from ddgm_dist.planning.traffic import State, Traffic
 from ddgm_dist.records.fit import Fit
 
 __all__ = ["Plan"]
@@ -65,7 +65,7 @@ class Plan:
     traffic: Traffic
     iterations: int
     workers: int = 1
-    state: Literal["none", "memory", "store"] = "none"
+    state: State = "none"
     restorer_calls: int = 0
     budget: int | None = None
     expected: RuntimeEstimate | None = None
@@ -201,8 +201,8 @@ def _describe(plan: Plan) -> str:
         "denoiser calls": f"{plan.denoiser_calls}",
         **({"restorer calls": f"{plan.restorer_calls}"} if plan.restorer_calls else {}),
         "bytes": f"{format_bytes(plan.bytes_read)} read, {format_bytes(plan.bytes_written)} written",
-        "per iteration": _moved(plan),
-        "worker memory": _memory(plan),
+        "per iteration": plan.traffic.describe(plan.state, plan.kept(plan.workers), plan.workers),
+        "worker memory": plan.memory.describe(plan.worker_memory, plan.budget),
         "on a GPU": f"{format_bytes(_on_gpu(plan))} "
         f"(of which {format_bytes(CUDA_CONTEXT)} for CUDA itself are an assumption)",
     }
@@ -238,11 +238,7 @@ def _summary(plan: Plan) -> dict[str, Any]:
         "halo": plan.halo,
         "bytes_read": plan.bytes_read,
         "bytes_written": plan.bytes_written,
-        "bytes_per_iteration": {
-            "exchanged": plan.traffic.exchanged if plan.state == "memory" else 0,
-            "read": plan.traffic.read if plan.state == "store" else 0,
-            "written": plan.traffic.written if plan.state == "store" else 0,
-        },
+        "bytes_per_iteration": plan.traffic.to_dict(plan.state),
         "memory": {
             "worker": plan.worker_memory,
             "gpu": _on_gpu(plan),
@@ -291,26 +287,6 @@ def _each(plan: Plan) -> str:
 
 def _on_gpu(plan: Plan) -> int:
     return plan.memory.gpu(plan.kept(plan.workers) if plan.state == "memory" else 0)
-
-
-def _moved(plan: Plan) -> str:
-    if plan.state == "none":
-        return "nothing is moved between tiles"
-    if plan.state == "memory":
-        return (
-            f"{format_bytes(plan.traffic.exchanged)} through the object store; states are resident, "
-            f"{plan.kept(plan.workers)} tiles on each of {plan.workers} workers"
-        )
-    return (
-        f"{format_bytes(plan.traffic.written)} written and {format_bytes(plan.traffic.read)} read "
-        "through the store; states are streamed"
-    )
-
-
-def _memory(plan: Plan) -> str:
-    parts = ", ".join(f"{name} {format_bytes(size)}" for name, size in plan.memory.parts().items())
-    budget = "" if plan.budget is None else f" of {format_bytes(plan.budget)}"
-    return f"{format_bytes(plan.worker_memory)}{budget} ({parts})"
 
 
 def _box(box: Box) -> str:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
+from ddgm_dist.core.units import format_bytes
 from ddgm_dist.planning.tiling import Tile, window_support
 
-__all__ = ["Traffic", "traffic"]
+__all__ = ["State", "Traffic", "traffic"]
 
 Range = tuple[int, int]
+# Place of the states of coupled tiles; ``none`` if no tiles are coupled.
+State = Literal["none", "memory", "store"]
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,38 @@ class Traffic:
     exchanged: int = 0
     written: int = 0
     read: int = 0
+
+    def describe(self, state: State, kept: int, workers: int) -> str:
+        """Text on what is moved in one iteration, for people.
+
+        Parameters
+        ----------
+        state
+            Place of the states of coupled tiles.
+        kept
+            Tiles that each worker keeps, where they stay in memory.
+        workers
+            Number of workers.
+        """
+        if state == "none":
+            return "nothing is moved between tiles"
+        if state == "memory":
+            return (
+                f"{format_bytes(self.exchanged)} through the object store; states are resident, "
+                f"{kept} tiles on each of {workers} workers"
+            )
+        return (
+            f"{format_bytes(self.written)} written and {format_bytes(self.read)} read "
+            "through the store; states are streamed"
+        )
+
+    def to_dict(self, state: State) -> dict[str, int]:
+        """Bytes that are moved where states are kept there; 0 for those that are not."""
+        return {
+            "exchanged": self.exchanged if state == "memory" else 0,
+            "read": self.read if state == "store" else 0,
+            "written": self.written if state == "store" else 0,
+        }
 
 
 def traffic(groups: Sequence[Sequence[Tile]], field: int, margin: int, block: int) -> Traffic:

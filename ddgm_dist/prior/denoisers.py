@@ -15,11 +15,11 @@ from torch import Tensor
 
 from ddgm_dist.errors import InputError
 from ddgm_dist.prior.likeness import Likeness
+from ddgm_dist.prior.network_key import file_digests, network_key
 from ddgm_dist.prior.precision import Precision, arithmetic
 from ddgm_dist.prior.unet import UNet
 from ddgm_dist.prior.users_function import UsersFunction, import_function
 from ddgm_dist.prior.weights import load_weights, shipped_weights
-from ddgm_dist.prior.weights_kind import refuse_other_kind
 
 __all__ = [
     "SHIPPED",
@@ -186,11 +186,11 @@ def shared_denoiser(
     weights = _weights_file(name)
     if weights is None:
         return load_denoiser(name, device=device, precision=precision)
-    key = (*_contents(weights), str(arithmetic(precision, device)), str(_index(device)))
+    key = network_key(weights, device, precision)
     found = _shared.pop(key, None)
     if found is None:
         found = _network(weights, device, precision)
-        if _contents(weights) != key[:2]:  # replaced while it was loaded
+        if file_digests(weights) != key[:2]:  # replaced while it was loaded
             return found
     _shared[key] = found
     for old in list(_shared)[:-_KEPT]:
@@ -204,20 +204,7 @@ def _weights_file(name: str) -> Path | None:
     return Path(name) if Path(name).suffix == ".safetensors" else None
 
 
-def _contents(weights: Path) -> tuple[str, str]:
-    """Digests of a file of weights and of its recipe."""
-    files = (weights, weights.with_suffix(".json"))
-    first, second = (file.read_bytes() if file.is_file() else b"" for file in files)
-    return hashlib.sha256(first).hexdigest(), hashlib.sha256(second).hexdigest()
-
-
-def _index(device: torch.device | str) -> torch.device:
-    """A device with its number: ``cuda`` is whichever GPU is the current one."""
-    return torch.empty(0, device=device).device
-
-
 def _network(path: Path, device: torch.device | str, precision: Precision) -> LoadedDenoiser:
-    refuse_other_kind(path, "denoiser")
     weights = load_weights(path)
     return LoadedDenoiser(
         UNetDenoiser(weights.net, device=device, precision=precision),

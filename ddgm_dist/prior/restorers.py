@@ -1,4 +1,4 @@
-"""Restorers ready for use: a user's Python function, or weights of ours."""
+"""Restorers ready for use: a network of ours, or a user's Python function."""
 
 from __future__ import annotations
 
@@ -12,20 +12,21 @@ from torch import Tensor
 
 from ddgm_dist.algorithm.restorer import Acquisition, Restorer
 from ddgm_dist.errors import InputError
-from ddgm_dist.prior.precision import Precision
+from ddgm_dist.prior.network_key import file_digests, network_key
+from ddgm_dist.prior.precision import Precision, arithmetic
+from ddgm_dist.prior.restoring_unet import RestoringUNet, acquisition_features
+from ddgm_dist.prior.trained_ranges import TrainedRanges
 from ddgm_dist.prior.users_function import UsersFunction, import_function
-from ddgm_dist.prior.weights_kind import refuse_other_kind
+from ddgm_dist.prior.weights import load_restorer_weights
 
 __all__ = [
     "FunctionRestorer",
     "LoadedRestorer",
-    "TrainedRanges",
+    "UNetRestorer",
     "load_restorer",
     "restorer_files",
     "shared_restorer",
 ]
-
-Range = tuple[float, float]
 
 _CALLED = (
     "it is called as f(images, noise, acquisition), images float32 (batch, 2 neighbours + 1, z, x), "
@@ -33,6 +34,40 @@ _CALLED = (
 )
 # Rows on each side that a function may ask for: each costs a tile as much reading as its own.
 _MOST_NEIGHBOURS = 64
+
+
+class UNetRestorer:
+    """``R(x_w, noise, acquisition)`` of a trained network (:mod:`ddgm_dist.prior.restoring_unet`).
+
+    Parameters
+    ----------
+    net
+        The network.
+    device, precision
+        Where and in which arithmetic the network runs (:mod:`ddgm_dist.prior.precision`); input and
+        output stay float32.
+    """
+
+    def __init__(
+        self,
+        net: RestoringUNet,
+        *,
+        device: torch.device | str = "cpu",
+        precision: Precision = "bfloat16",
+    ) -> None:
+        net = net.to(device=device, dtype=arithmetic(precision, device))
+        self.net: RestoringUNet = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.stride, self.neighbours = net.spec.stride, net.spec.neighbours
+
+    def __call__(
+        self, images: Tensor, noise: float, acquisition: Acquisition, inside: Tensor
+    ) -> Tensor:
+        """Restored images; see :class:`ddgm_dist.algorithm.restorer.Restorer`."""
+        with torch.no_grad():
+            level = torch.full((images.shape[0],), noise)
+            features = acquisition_features(level, acquisition, images.device)
+            restored: Tensor = self.net(images, features, inside)
+        return restored
 
 
 class FunctionRestorer:
@@ -80,43 +115,6 @@ class FunctionRestorer:
 
 
 @dataclass(frozen=True)
-class TrainedRanges:
-    """Series that a restorer was trained for, each as (least, most).
-
-    Attributes
-    ----------
-    largest_angle_deg
-        Magnitude of the steepest tilt, degrees.
-    tilts
-        Number of tilts.
-    noise
-        Standard deviation of the projections' noise, in units of the normalised volume.
-    thickness
-        Thickness of the slab, voxels.
-    """
-
-    largest_angle_deg: Range
-    tilts: Range
-    noise: Range
-    thickness: Range
-
-    def outside(self, acquisition: Acquisition, noise: float) -> tuple[str, ...]:
-        """Clauses that say what of a series lies outside; empty where nothing does."""
-        steepest = max(map(abs, acquisition.angles_deg))
-        values = (
-            ("tilts to {:g} degrees", steepest, self.largest_angle_deg),
-            ("{:g} tilts", len(acquisition.angles_deg), self.tilts),
-            ("noise of {:.3g} (sigma_y over the volume's deviation)", noise, self.noise),
-            ("a thickness of {:g} voxels", acquisition.thickness, self.thickness),
-        )
-        return tuple(
-            f"{words.format(value)} (trained for {low:g} to {high:g})"
-            for words, value, (low, high) in values
-            if not low <= value <= high
-        )
-
-
-@dataclass(frozen=True)
 class LoadedRestorer:
     """A restorer with the properties that a plan and a record need.
 
@@ -140,6 +138,11 @@ class LoadedRestorer:
     reach: int = 0
     activation: float = 64.0
     trained: TrainedRanges | None = None
+
+
+# Networks that `shared_restorer` keeps; the last two used: one on the CPU and one on a GPU.
+_KEPT = 2
+_shared: dict[tuple[str, ...], LoadedRestorer] = {}
 
 
 def load_restorer(
@@ -170,8 +173,23 @@ def load_restorer(
 def shared_restorer(
     name: str, *, device: torch.device | str = "cpu", precision: Precision = "bfloat16"
 ) -> LoadedRestorer:
-    """Load a restorer as `load_restorer` does, to be used by several and changed by nobody."""
-    return load_restorer(name, device=device, precision=precision)
+    """Load a restorer as `load_restorer` does, but build each network once per process.
+
+    Nobody may change it. The files are read at each call: if they have changed, they are another
+    network.
+    """
+    if Path(name).suffix != ".safetensors":
+        return load_restorer(name, device=device, precision=precision)
+    key = network_key(Path(name), device, precision)
+    found = _shared.pop(key, None)
+    if found is None:
+        found = _network(Path(name), device, precision)
+        if file_digests(Path(name)) != key[:2]:  # replaced while it was loaded
+            return found
+    _shared[key] = found
+    for old in list(_shared)[:-_KEPT]:
+        _shared.pop(old, None)
+    return found
 
 
 def restorer_files(name: str | None) -> list[tuple[str, Path]]:
@@ -181,12 +199,11 @@ def restorer_files(name: str | None) -> list[tuple[str, Path]]:
 
 
 def _network(path: Path, device: torch.device | str, precision: Precision) -> LoadedRestorer:
-    if not path.exists():
-        raise InputError("restorer", str(path), "no such file", "give the path of a .safetensors")
-    refuse_other_kind(path, "restorer")
-    raise InputError(
-        "restorer",
-        str(path),
-        "this version has no network that reads such weights",
-        "give module:callable",
+    weights = load_restorer_weights(path)
+    return LoadedRestorer(
+        UNetRestorer(weights.net, device=device, precision=precision),
+        weights.digest,
+        weights.net.reach,
+        weights.net.spec.activation(arithmetic(precision, device).itemsize),
+        TrainedRanges.from_dict(weights.recipe.get("trained_for")),
     )

@@ -20,12 +20,12 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-__all__ = ["UNet", "UNetSpec"]
+__all__ = ["LocalUNet", "LocalUNetSpec", "UNet", "UNetSpec", "noise_features"]
 
 
 @dataclass(frozen=True)
-class UNetSpec:
-    """Architecture of :class:`UNet`, as stored in the JSON recipe beside the weights.
+class LocalUNetSpec:
+    """Architecture of a :class:`LocalUNet`.
 
     Attributes
     ----------
@@ -36,7 +36,7 @@ class UNetSpec:
     middle_blocks
         Residual blocks at the coarsest level.
     embedding
-        Width of the noise-level embedding.
+        Width of the embedding of what the network is given beside its images.
     """
 
     channels: tuple[int, ...] = (32, 64, 128, 192)
@@ -58,6 +58,21 @@ class UNetSpec:
         """Pixels of the image per pixel of the coarsest level."""
         return 1 << (len(self.channels) - 1)
 
+    @property
+    def reach(self) -> int:
+        """Receptive-field radius in pixels: context beyond it cannot change an output."""
+        reach = 2 + 2 * self.middle_blocks * self.stride
+        for level, (n, m) in enumerate(zip(self.encoder_blocks, self.decoder_blocks, strict=True)):
+            reach += 2 * (n + m) * 2**level
+        return reach + self.stride  # a stride's cell is read whole, wherever the pixel lies in it
+
+    def check_extents(self, images: Tensor) -> None:
+        """Refuse images whose last two extents are not multiples of the stride."""
+        if images.shape[-1] % self.stride or images.shape[-2] % self.stride:
+            raise ValueError(
+                f"image extents {tuple(images.shape[-2:])} are not multiples of {self.stride}"
+            )
+
     def activation(self, itemsize: int) -> float:
         """Bytes per pixel of an image that one call holds at its peak, besides the network.
 
@@ -76,6 +91,11 @@ class UNetSpec:
             for i, (size, following) in enumerate(zip(sizes, [*sizes[1:], 0.0], strict=True))
         ]
         return itemsize * max(peaks) + 12
+
+
+@dataclass(frozen=True)
+class UNetSpec(LocalUNetSpec):
+    """Architecture of :class:`UNet`, as stored in the JSON recipe beside the weights."""
 
 
 class ResidualBlock(nn.Module):
@@ -113,21 +133,13 @@ class Resolution(nn.ModuleList):
         return x
 
 
-class UNet(nn.Module):
-    """U-Net over ``(z, x)`` images; see the module's docstring.
+class LocalUNet(nn.Module):
+    """The levels of a U-Net, without its first and last convolution."""
 
-    Parameters
-    ----------
-    spec
-        Architecture of the network.
-    """
+    spec: LocalUNetSpec
 
-    def __init__(self, spec: UNetSpec | None = None) -> None:
-        super().__init__()
-        self.spec = spec = spec or UNetSpec()
+    def _make_levels(self, spec: LocalUNetSpec) -> None:
         widths, e = spec.channels, spec.embedding
-        self.embed = nn.Sequential(nn.Linear(32, e), nn.SiLU(), nn.Linear(e, e), nn.SiLU())
-        self.head = nn.Conv2d(2, widths[0], 3, padding=1)
         self.encoder = nn.ModuleList(
             Resolution(c, n, e) for c, n in zip(widths, spec.encoder_blocks, strict=False)
         )
@@ -138,17 +150,46 @@ class UNet(nn.Module):
         self.decoder = nn.ModuleList(
             Resolution(c, n, e) for c, n in zip(widths, spec.decoder_blocks, strict=False)
         )
-        self.tail = nn.Conv2d(widths[0], 1, 3, padding=1)
-        nn.init.zeros_(self.tail.weight)
 
     @property
     def reach(self) -> int:
         """Receptive-field radius in pixels: context beyond it cannot change an output."""
-        spec = self.spec
-        reach = 2 + 2 * spec.middle_blocks * spec.stride
-        for level, (n, m) in enumerate(zip(spec.encoder_blocks, spec.decoder_blocks, strict=True)):
-            reach += 2 * (n + m) * 2**level
-        return reach + spec.stride  # a stride's cell is read whole, wherever the pixel lies in it
+        return self.spec.reach
+
+    def _through_levels(self, h: Tensor, embedding: Tensor) -> Tensor:
+        """From the first convolution's result to what the last one is given."""
+        skips = []
+        for level, down in zip(self.encoder, self.down, strict=True):
+            h = level(h, embedding)
+            skips.append(h)
+            h = down(h)
+        h = self.middle(h, embedding)
+        for level, up in zip(reversed(self.decoder), reversed(self.up), strict=True):
+            h = nn.functional.pixel_shuffle(up(h), 2).add_(skips.pop())
+            h = level(h, embedding)
+        return h
+
+
+class UNet(LocalUNet):
+    """U-Net over ``(z, x)`` images; see the module's docstring.
+
+    Parameters
+    ----------
+    spec
+        Architecture of the network.
+    """
+
+    spec: UNetSpec
+
+    def __init__(self, spec: UNetSpec | None = None) -> None:
+        super().__init__()
+        self.spec = spec = spec or UNetSpec()
+        widths, e = spec.channels, spec.embedding
+        self.embed = nn.Sequential(nn.Linear(32, e), nn.SiLU(), nn.Linear(e, e), nn.SiLU())
+        self.head = nn.Conv2d(2, widths[0], 3, padding=1)
+        self._make_levels(spec)
+        self.tail = nn.Conv2d(widths[0], 1, 3, padding=1)
+        nn.init.zeros_(self.tail.weight)
 
     def forward(self, x: Tensor, sigma: Tensor, inside: Tensor) -> Tensor:
         """Predict F for scaled noisy images.
@@ -163,20 +204,9 @@ class UNet(nn.Module):
         inside
             1 where there is specimen, 0 in padding; shape of ``x``.
         """
-        stride = self.spec.stride
-        if x.shape[-1] % stride or x.shape[-2] % stride:
-            raise ValueError(f"image extents {tuple(x.shape[-2:])} are not multiples of {stride}")
+        self.spec.check_extents(x)
         e = self.embed(noise_features(sigma, self.head.weight.dtype))
-        h = self._read(x * inside, inside)
-        skips = []
-        for level, down in zip(self.encoder, self.down, strict=True):
-            h = level(h, e)
-            skips.append(h)
-            h = down(h)
-        h = self.middle(h, e)
-        for level, up in zip(reversed(self.decoder), reversed(self.up), strict=True):
-            h = nn.functional.pixel_shuffle(up(h), 2).add_(skips.pop())
-            h = level(h, e)
+        h = self._through_levels(self._read(x * inside, inside), e)
         out: Tensor = self.tail(h.relu())[:, 0]
         return out
 

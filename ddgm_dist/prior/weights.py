@@ -10,10 +10,11 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
@@ -22,16 +23,28 @@ from torch import Tensor
 
 from ddgm_dist.errors import InputError
 from ddgm_dist.paths.atomic import partial, write_durably
-from ddgm_dist.prior.unet import UNet, UNetSpec
+from ddgm_dist.prior.restoring_unet import RestoringUNet, RestoringUNetSpec
+from ddgm_dist.prior.unet import LocalUNet, UNet, UNetSpec
 
-__all__ = ["FORMAT", "Weights", "load_weights", "save_weights", "shipped_weights"]
+__all__ = [
+    "FORMAT",
+    "RESTORER_FORMAT",
+    "Weights",
+    "load_restorer_weights",
+    "load_weights",
+    "save_weights",
+    "shipped_weights",
+]
 
-FORMAT = "ddgm_dist.unet"
+FORMAT, RESTORER_FORMAT = "ddgm_dist.unet", "ddgm_dist.restorer"
 VERSION = 1
+_KINDS = {FORMAT: "denoiser", RESTORER_FORMAT: "restorer"}
+
+Network = TypeVar("Network", bound=LocalUNet)
 
 
 @dataclass(frozen=True)
-class Weights:
+class Weights(Generic[Network]):
     """A loaded network with its recipe.
 
     Attributes
@@ -44,13 +57,13 @@ class Weights:
         SHA-256 of the safetensors file, hexadecimal.
     """
 
-    net: UNet
+    net: Network
     recipe: dict[str, Any]
     digest: str
 
     @property
     def sigma_range(self) -> tuple[float, float]:
-        """Noise levels the network was trained for."""
+        """Noise levels a denoiser was trained for."""
         low, high = self.recipe["sigma_range"]
         return float(low), float(high)
 
@@ -60,7 +73,7 @@ def shipped_weights() -> Path:
     return Path(str(resources.files("ddgm_dist.prior") / "shipped" / "fibsem.safetensors"))
 
 
-def save_weights(path: Path, net: UNet, recipe: dict[str, Any]) -> str:
+def save_weights(path: Path, net: LocalUNet, recipe: dict[str, Any]) -> str:
     """Write weights and recipe, so that there are always two that belong together.
 
     Both are written beside the old ones. Then the recipe is replaced, and last the weights: in between
@@ -89,9 +102,10 @@ def save_weights(path: Path, net: UNet, recipe: dict[str, Any]) -> str:
         raise InputError("weights", str(path), "the name must end in .safetensors")
     state = {k: v.detach().cpu().half().contiguous() for k, v in net.state_dict().items()}
     # One entry: safetensors writes several in random order, and the digest would be random too.
-    content = save_tensors(state, metadata={"format": f"{FORMAT}/{VERSION}"})
+    name = RESTORER_FORMAT if isinstance(net, RestoringUNet) else FORMAT
+    content = save_tensors(state, metadata={"format": f"{name}/{VERSION}"})
     digest = hashlib.sha256(content).hexdigest()
-    full = {"format": FORMAT, "version": VERSION, "architecture": asdict(net.spec)}
+    full = {"format": name, "version": VERSION, "architecture": asdict(net.spec)}
     text = json.dumps({**full, **recipe, "sha256": digest}, indent=1)
     path.parent.mkdir(parents=True, exist_ok=True)
     targets = {path.with_suffix(".json"): text.encode(), path: content}
@@ -102,48 +116,83 @@ def save_weights(path: Path, net: UNet, recipe: dict[str, Any]) -> str:
     return digest
 
 
-def load_weights(path: Path) -> Weights:
-    """Read weights of our recipe.
+def load_weights(path: Path) -> Weights[UNet]:
+    """Read a denoiser's weights of our recipe.
 
     Raises
     ------
     InputError
         The files are missing, damaged, or not of our recipe.
     """
+
+    def network(recipe: Mapping[str, Any]) -> UNet:
+        low, high = recipe["sigma_range"]
+        if not 0 < float(low) < float(high):
+            raise ValueError(f"its sigma_range is {recipe['sigma_range']}")
+        return UNet(UNetSpec(**_architecture(recipe)))
+
+    return _load(path, FORMAT, network)
+
+
+def load_restorer_weights(path: Path) -> Weights[RestoringUNet]:
+    """Read a restorer's weights of our recipe.
+
+    Raises
+    ------
+    InputError
+        As of `load_weights`.
+    """
+
+    def network(recipe: Mapping[str, Any]) -> RestoringUNet:
+        return RestoringUNet(RestoringUNetSpec(**_architecture(recipe)))
+
+    return _load(path, RESTORER_FORMAT, network)
+
+
+def _architecture(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: _tuple(v) for k, v in recipe["architecture"].items()}
+
+
+def _load(
+    path: Path, format_name: str, network: Callable[[Mapping[str, Any]], Network]
+) -> Weights[Network]:
+    argument = _KINDS[format_name]
     recipe_path = path.with_suffix(".json")
     if not path.exists():
-        raise InputError("denoiser", str(path), "no such file", "give the path of a .safetensors")
+        raise InputError(argument, str(path), "no such file", "give the path of a .safetensors")
     if not recipe_path.exists():
         raise InputError(
-            "denoiser",
+            argument,
             str(path),
             f"has no recipe {recipe_path.name} beside it: not weights that ddgm-dist train wrote",
             "copy the .json together with the .safetensors",
         )
     try:
         recipe = json.loads(recipe_path.read_text())
-        if not isinstance(recipe, dict) or recipe.get("format") != FORMAT:
-            raise ValueError(f"its format is not {FORMAT!r}")
+        kind = _KINDS.get(str(recipe.get("format"))) if isinstance(recipe, dict) else None
+        if kind is None:
+            raise ValueError(f"its format is not {format_name!r}")
         if recipe.get("version") != VERSION:
             raise ValueError(f"its version is {recipe.get('version')!r}, known is {VERSION}")
-        net = UNet(UNetSpec(**{k: _tuple(v) for k, v in recipe["architecture"].items()}))
-        low, high = recipe["sigma_range"]
-        if not 0 < float(low) < float(high):
-            raise ValueError(f"its sigma_range is {recipe['sigma_range']}")
+        net = network(recipe) if kind == argument else None
     except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
         reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        raise InputError("denoiser", str(recipe_path), f"is no recipe of ours: {reason}") from error
+        raise InputError(argument, str(recipe_path), f"is no recipe of ours: {reason}") from error
+    if net is None:
+        raise InputError(
+            argument, str(path), f"holds the weights of a {kind}", f"give it as {kind}"
+        )
     content = _content(path, recipe.get("sha256"))
     digest = hashlib.sha256(content).hexdigest()
     if digest != recipe.get("sha256"):
         raise InputError(
-            "denoiser",
+            argument,
             str(path),
             "is damaged or belongs to another recipe: its SHA-256 is "
             f"{digest[:12]}..., the recipe says {str(recipe.get('sha256'))[:12]}...",
             "copy both files again",
         )
-    net.load_state_dict(_tensors(path, content, net))
+    net.load_state_dict(_tensors(path, content, net, argument))
     return Weights(net.eval().requires_grad_(False), recipe, digest)
 
 
@@ -160,18 +209,18 @@ def _content(path: Path, digest: object) -> bytes:
     return content
 
 
-def _tensors(path: Path, content: bytes, net: UNet) -> dict[str, Tensor]:
+def _tensors(path: Path, content: bytes, net: LocalUNet, argument: str) -> dict[str, Tensor]:
     """The parameters in ``content``, float32, if they are those that ``net`` has."""
     try:
         tensors = {name: tensor.float() for name, tensor in load_tensors(content).items()}
     except SafetensorError as error:
-        raise InputError("denoiser", str(path), f"is not a safetensors file: {error}") from error
+        raise InputError(argument, str(path), f"is not a safetensors file: {error}") from error
     wanted = {name: tuple(tensor.shape) for name, tensor in net.state_dict().items()}
     found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     for name in sorted(wanted.keys() | found.keys()):
         if wanted.get(name) != found.get(name):
             raise InputError(
-                "denoiser",
+                argument,
                 str(path),
                 f"does not fit its recipe's architecture: the shape of {name} is "
                 f"{found.get(name, 'missing')}, the recipe's {wanted.get(name, 'has none')}",

@@ -12,7 +12,7 @@ import zarr
 
 from ddgm_dist.paths.place import Place
 from ddgm_dist.paths.zarr_store import ObjectZarr
-from ddgm_dist.readers.dask_array import is_dask_array
+from ddgm_dist.readers.arrays.dask_arrays import is_dask_array
 
 __all__ = ["places_of"]
 

@@ -12,11 +12,11 @@ from ddgm_dist.paths.files import is_zarr
 from ddgm_dist.paths.locate import locate
 from ddgm_dist.paths.place import Place
 from ddgm_dist.paths.safety import inner_name
-from ddgm_dist.readers.arrays import open_npy
+from ddgm_dist.readers.arrays.numpy_files import open_npy
 from ddgm_dist.readers.base import VolumeSource
-from ddgm_dist.readers.images import TIFF_SUFFIXES, open_images, open_tiff
-from ddgm_dist.readers.mrc import MRC_SUFFIXES, open_mrc
-from ddgm_dist.readers.zarr_volume import ZarrVolume, level_zero, open_node
+from ddgm_dist.readers.images.stack import TIFF_SUFFIXES, open_images, open_tiff
+from ddgm_dist.readers.mrc.volume import MRC_SUFFIXES, open_mrc
+from ddgm_dist.readers.zarr.volume import ZarrVolume, level_zero, open_node
 
 __all__ = ["VolumeSource", "ZarrVolume", "open_volume", "open_volume_at", "open_zarr"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import KW_ONLY, dataclass, replace
+from dataclasses import dataclass, replace
 
 from ddgm_dist.algorithm.schedule import denoising_steps, noise_levels
 from ddgm_dist.core.geometry import Geometry
@@ -19,17 +19,17 @@ from ddgm_dist.planning.problem import Problem
 from ddgm_dist.planning.problem_changes import differences
 from ddgm_dist.planning.restored_start import RestorerTraits
 from ddgm_dist.prior.denoisers import LoadedDenoiser, shared_denoiser
-from ddgm_dist.ray_engine.reachable import is_connected
 from ddgm_dist.records.damage import log_damage
 from ddgm_dist.records.run_record import RunRecord
+from ddgm_dist.runs.read_series import SeriesReading, default_readers
 from ddgm_dist.runs.restorer_training import untrained
 from ddgm_dist.tile.start import start_restorer
 from ddgm_dist.tilts.estimate import estimate
 from ddgm_dist.tilts.findings import advice_on_constant
-from ddgm_dist.tilts.progress import show_reading
-from ddgm_dist.tilts.record import Estimate, Kept, Record, save_record
+from ddgm_dist.tilts.record import Kept, Record, save_record
+from ddgm_dist.tilts.recorded_estimate import Estimate
 from ddgm_dist.tilts.series import BadPixels, TiltSeries, open_series_at
-from ddgm_dist.tilts.survey import Survey, survey, verify
+from ddgm_dist.tilts.survey import Survey
 
 __all__ = ["BuiltProblem", "build_problem", "check_levels", "keep_record"]
 
@@ -108,7 +108,7 @@ def build_problem(
     check_levels(config, loaded)
     restorer = start_restorer(config)
     _use_kept_record(series, earlier)
-    read = _Reading(series, readers or _default_readers, progress=progress)
+    read = SeriesReading(series, readers or default_readers, progress=progress)
     if verify_input:
         read.verify()
     surveyed = read.survey() if series.record is None else None
@@ -136,9 +136,7 @@ def build_problem(
         if recorded is not None and not recorded.noise:
             recorded = None  # a former version's, which knew of no misfit
     if recorded is not None:
-        own = recorded.intensity
-        mine = (own.mean if config.mean is None else config.mean, config.std or own.std)
-        recorded = replace(recorded, intensity=Intensity(*mine, own.sigma_y, own.misfit))
+        recorded = recorded.with_given(*given[:2])
     if not config.despike:
         screen = None
     digest = series.fingerprint() if surveyed is None else surveyed.fingerprint
@@ -156,7 +154,7 @@ def build_problem(
         )
 
     if recorded is None and (resumed := _resumed(earlier, derive)) is not None:
-        findings += _warn(series, untrained(resumed, restorer))
+        findings += _warn(series, untrained(resumed, series, restorer))
         return BuiltProblem(resumed, series, findings, surveyed)
     mean, std, sigma_y = given
     found = recorded or estimate(series, geometry, screen, mean=mean, std=std, sigma_y=sigma_y)
@@ -165,7 +163,7 @@ def build_problem(
         line = (left_out(found.omitted, names),)
         findings += _warn(series, line if findings else with_note(line, names))
     problem = derive(_with_discrepancy(found.intensity, config))
-    findings += _warn(series, untrained(problem, restorer))
+    findings += _warn(series, untrained(problem, series, restorer))
     if found.constant is not None:
         outcome = advice_on_constant(
             series.meta, found.constant[0], _CONSTANT.format(found.constant[0])
@@ -244,41 +242,6 @@ def _resumed(
             if saved is not None and not differences(saved, problem.to_dict()):
                 return problem
     return None
-
-
-def _default_readers() -> Runner | None:
-    """On Ray, if this process is connected to it."""
-    if not is_connected():
-        return None
-    from ddgm_dist.ray_engine.parallel_map import on_ray
-
-    return on_ray
-
-
-@dataclass(frozen=True)
-class _Reading:
-    """Reads all pixels of a series, and shows how far it is."""
-
-    series: TiltSeries
-    readers: Callable[[], Runner | None]
-    _: KW_ONLY
-    progress: bool
-
-    def survey(self) -> Survey:
-        """Survey of all pixels."""
-        series = self.series
-        log.info("%s: its writer left no record of its pixels, so all are read", series.path)
-        what = f"reading {series.place.name} (written without digests)"
-        with show_reading(what, shown=self.progress) as report:
-            return survey(series, run=self.readers(), report=report)
-
-    def verify(self) -> None:
-        """Compare all pixels with the record; refuse where it is lost, and warn where none was made."""
-        if self.series.record is None:
-            verify(self.series)
-            return
-        with show_reading(f"verifying {self.series.place.name}", shown=self.progress) as report:
-            verify(self.series, run=self.readers(), report=report)
 
 
 def _warn(series: TiltSeries, findings: tuple[Finding, ...]) -> tuple[Finding, ...]:

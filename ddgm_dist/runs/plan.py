@@ -82,7 +82,7 @@ def plan(
     if calibrate and memory is None and (free := available_memory()) is not None:
         memory = free // (workers or 1)  # as a run here would have it
     found = plan_problem(problem, series, resolved, memory, workers=workers)
-    fit, unlike = expect(problem, series) if check_fit else (None, None)
+    fit, unlike = expect(built) if check_fit else (None, None)
     findings = built.findings
     if unlike is not None:
         log.warning("%s: %s", series.path, unlike)

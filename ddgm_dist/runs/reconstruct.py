@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import platform
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ddgm_dist.core.lines import labelled
-from ddgm_dist.core.units import format_duration
 from ddgm_dist.engine.protocol import Engine
 from ddgm_dist.engine.tally import Tally
 from ddgm_dist.paths.files import exists
@@ -22,13 +17,9 @@ from ddgm_dist.paths.locate import locate
 from ddgm_dist.paths.overlap import refuse_overlap
 from ddgm_dist.paths.store_name import check_store_name
 from ddgm_dist.planning.config import Config, parse_config
-from ddgm_dist.planning.plan import Plan
-from ddgm_dist.planning.problem import Problem
 from ddgm_dist.prior.denoisers import weight_files
 from ddgm_dist.prior.restorers import restorer_files
 from ddgm_dist.ray_engine.parallel_map import open_scheduler
-from ddgm_dist.records.fit import Fit
-from ddgm_dist.records.result import What, open_result
 from ddgm_dist.runs.build_problem import build_problem, keep_record
 from ddgm_dist.runs.choose_engine import check_engine, choose_engine, goes_to_ray, joined
 from ddgm_dist.runs.event_log import EventLog
@@ -36,100 +27,15 @@ from ddgm_dist.runs.expected_fit import warn_of_prior
 from ddgm_dist.runs.output import Output
 from ddgm_dist.runs.plan import plan_problem
 from ddgm_dist.runs.progress import Bar
+from ddgm_dist.runs.provenance import provenance
+from ddgm_dist.runs.result import Result
 from ddgm_dist.runs.verdict import judge_volume, warn_of_misfit
 from ddgm_dist.tile.events import Event
 from ddgm_dist.tile.job import Job
-from ddgm_dist.tilts.series import TiltSeries
-from ddgm_dist.volumes.store import VolumeStore
 
-if TYPE_CHECKING:
-    import dask.array as da
-
-__all__ = ["Result", "reconstruct"]
+__all__ = ["reconstruct"]
 
 log = logging.getLogger("ddgm_dist")
-
-_PACKAGES = ("ddgm-dist", "torch", "ray", "zarr", "tensorstore", "numpy", "numcodecs")
-
-
-@dataclass(frozen=True)
-class Result:
-    """The result of :func:`reconstruct`: the volume's path, and figures of the run.
-
-    Attributes
-    ----------
-    path
-        Path or URL of the output store.
-    problem, plan
-        The problem that was solved, and its plan.
-    residuals
-        Per iteration done in this call: n, sigma, steps, root-mean-square residual.
-    seconds
-        Worker time per phase in this call, added over workers.
-    wall_seconds
-        Time this call took.
-    gradient_share
-        Gradient phase as a fraction of the iteration time; 0 when nothing was left to do.
-    fit
-        Whether the volume explains the data, and how large the residual is in each view. None if
-        nothing was measured, or a former version has written the volume.
-    """
-
-    path: str
-    problem: Problem
-    plan: Plan
-    residuals: list[dict[str, float]]
-    seconds: dict[str, float]
-    wall_seconds: float
-    gradient_share: float
-    fit: Fit | None = None
-
-    def volume(self) -> VolumeStore:
-        """The volume, open for reading."""
-        return open_result(self.path)
-
-    def std(self) -> VolumeStore:
-        """The standard deviation of the samples at each voxel, open for reading.
-
-        Raises
-        ------
-        InputError
-            There is one sample.
-        """
-        return open_result(self.path, what="std")
-
-    def to_dask(self, what: What = "mean") -> da.Array:
-        """The volume as a lazy dask array ``(z, y, x)``, in the data's unit.
-
-        Parameters
-        ----------
-        what
-            As for :func:`ddgm_dist.open_result`: ``mean``, ``std`` or a kept sample.
-        """
-        return open_result(self.path, what=what).to_dask()
-
-    def describe(self) -> str:
-        """A summary of times and residuals, for people."""
-        intensity = self.problem.intensity
-        lines = [
-            f"written         {self.path}",
-            f"intensity       mean {intensity.mean:.5g}, std {intensity.std:.5g} per voxel",
-            labelled("noise", intensity.describe_noise(), 16),
-            f"wall time       {format_duration(self.wall_seconds)}",
-        ]
-        if self.residuals:
-            last = self.residuals[-1]
-            spent = ", ".join(f"{k} {v:.1f}" for k, v in sorted(self.seconds.items()) if v >= 0.05)
-            lines += [
-                f"residual        {last['residual']:.4g} per pixel (root mean square)",
-                labelled("worker seconds", spent, 16),
-                f"gradient phase  {100 * self.gradient_share:.1f} % of the iteration time",
-            ]
-        else:
-            lines.append("nothing was left to do: every tile had been finished before")
-        if self.fit is not None:
-            lines.append(labelled("fit", self.fit.text(), 16))
-        return "\n".join(lines)
 
 
 def reconstruct(
@@ -241,7 +147,7 @@ def reconstruct(
             tally, left = Tally.begin(problem, how, done), how.units - len(done)
             if left:
                 _announce(why + runner.announce(left), progress)
-                warn_of_prior(problem, series)
+                warn_of_prior(built)
                 output.reopen()
                 _compute(runner, job, done, output, tally, progress)
             result = Result(
@@ -257,7 +163,7 @@ def reconstruct(
             # A run may have ended between its last tile and this.
             todo = left or output.record.read_json("provenance") is None
             output.complete(
-                _provenance(result, resolved, runner, series) if todo else None,
+                provenance(result, resolved, runner, series) if todo else None,
                 keep_samples=resolved.keep_samples,
             )
     warn_of_misfit(result.path, result.fit)
@@ -290,43 +196,3 @@ def _compute(
                 show(event)
 
         runner.run(job, done, report)
-
-
-def _restorer(problem: Problem) -> dict[str, Any]:
-    """The restorer, where tiles began with it."""
-    if problem.restored is None:
-        return {}
-    digest = problem.restored.restorer.digest
-    return {"restorer": {"name": problem.config.restorer, "sha256": digest}}
-
-
-def _provenance(
-    result: Result, config: Config, engine: Engine, series: TiltSeries
-) -> dict[str, Any]:
-    versions = {"python": platform.python_version()}
-    for package in _PACKAGES:
-        try:
-            versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            versions[package] = "unknown"
-    return {
-        "config": config.model_dump(),
-        "problem": result.problem.digest(),
-        "denoiser": {"name": config.denoiser, "sha256": result.problem.denoiser_digest},
-        **_restorer(result.problem),
-        "noise": {
-            "sigma_y": result.problem.intensity.sigma_y,
-            "misfit": result.problem.intensity.misfit,
-        },
-        "tilts": {"path": series.path, "sha256": result.problem.data_digest},
-        "versions": versions,
-        "engine": {"name": engine.name, "workers": engine.workers},
-        "tiles": len(result.plan.tiles),
-        "order": result.plan.order,
-        "wall_seconds": result.wall_seconds,
-        "worker_seconds": result.seconds,
-        "gradient_share": result.gradient_share,
-        "iterations": result.residuals,
-        "fit": None if result.fit is None else result.fit.to_dict(),
-        "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-    }

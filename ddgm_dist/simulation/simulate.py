@@ -20,8 +20,8 @@ from ddgm_dist.paths.locate import locate
 from ddgm_dist.paths.overlap import refuse_overlap
 from ddgm_dist.paths.place import Place
 from ddgm_dist.paths.store_name import check_store_name
+from ddgm_dist.readers.arrays.dask_arrays import DaskVolume, is_dask_array
 from ddgm_dist.readers.base import ArrayVolume, VolumeSource
-from ddgm_dist.readers.dask_array import DaskVolume, is_dask_array
 from ddgm_dist.readers.provenance import places_of
 from ddgm_dist.readers.volumes import open_volume_at
 from ddgm_dist.simulation.detector import (

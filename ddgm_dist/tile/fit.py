@@ -1,29 +1,18 @@
-"""The sums that say how well the final estimate of a tile explains its data, view by view.
-
-The residual of a good estimate is noise: pixels some way apart share none of it. A misfit extends over
-the structures that it comes from, so pixels share it. The covariance at a lag therefore tells the two
-apart, whatever the level of the noise. The lag is longer than the kernels that images are resampled
-with, which correlate the noise of pixels.
-"""
+"""The sums that say how well the final estimate of a tile explains its data, view by view."""
 
 from __future__ import annotations
-
-import math
 
 import torch
 from torch import Tensor
 
 from ddgm_dist.core.box import Box
 from ddgm_dist.core.view_sums import ViewSums
-from ddgm_dist.operators.slab.operator import SlabData, SlabOperator
-from ddgm_dist.operators.slab.white_noise import noise_gain
+from ddgm_dist.operators.slab.operator import SlabOperator
+from ddgm_dist.operators.slab.residual_sums import sums_of_residual
 from ddgm_dist.planning.tiling import Tile
 from ddgm_dist.tile.measured import TileData, blocks
 
-__all__ = ["LAG", "fit_of_tile", "sums_of_block"]
-
-# Detector columns between the samples whose covariance is taken.
-LAG = 4
+__all__ = ["fit_of_tile"]
 
 
 def fit_of_tile(
@@ -55,35 +44,9 @@ def fit_of_tile(
         given = estimate[:, first : first + block.shape[1]]
         part = torch.zeros(block.shape, device=estimate.device)
         part[:, : given.shape[1]] = given
-        found += sums_of_block(operator, part, data.blocks[block.start[1]], owned)
+        measured = data.blocks[block.start[1]]
+        found += sums_of_residual(operator, operator.residual(part, measured), measured, owned)
     return found
-
-
-def sums_of_block(
-    operator: SlabOperator, estimate: Tensor, data: SlabData, owned: slice = slice(None)
-) -> ViewSums:
-    """Sums over one block of rows.
-
-    Parameters
-    ----------
-    operator, data
-        The operator, and the data of the block.
-    estimate
-        Float32 ``(z, rows, columns)``, over the operator's columns.
-    owned
-        Columns of the stretched grid that count.
-    """
-    start = operator.grid_start
-    gain = noise_gain(operator.geometry, start, start + operator.length).to(operator.device)
-    gain = gain[:, None, owned]
-    lags = [round(LAG / math.cos(angle)) for angle in operator.geometry.angles]
-    residual = operator.residual(estimate, data)[..., owned]
-    measured = data.measured[..., owned].expand_as(residual)
-    squared = residual.square().sum(dim=(1, 2), dtype=torch.float64)
-    samples = (measured * gain).sum(dim=(1, 2), dtype=torch.float64)
-    spread = _spread(data.stretched[..., owned], measured)
-    shared = _shared(residual, measured, gain, lags) * samples
-    return ViewSums(*(tuple(part.tolist()) for part in (squared, samples, spread, shared)))
 
 
 def _owned(tile: Tile, operator: SlabOperator) -> slice:
@@ -92,20 +55,3 @@ def _owned(tile: Tile, operator: SlabOperator) -> slice:
     start = 0 if own.start[2] == 0 else own.start[2] - operator.grid_start
     stop = operator.length if own.stop[2] == field else own.stop[2] - operator.grid_start
     return slice(start, stop)
-
-
-def _spread(values: Tensor, measured: Tensor) -> Tensor:
-    """Squared deviations of the measured samples from their mean, by view, float64 ``(tilt,)``."""
-    count = measured.sum(dim=(1, 2), keepdim=True).clamp(min=1)
-    mean = (values * measured).sum(dim=(1, 2), keepdim=True) / count
-    return (measured * (values - mean)).square().sum(dim=(1, 2), dtype=torch.float64)
-
-
-def _shared(residual: Tensor, measured: Tensor, gain: Tensor, lags: list[int]) -> Tensor:
-    """Covariance of samples at a lag along the rows, by view, float64 ``(tilt,)``."""
-    found = []
-    for r, s, g, lag in zip(residual, measured, gain, lags, strict=True):
-        pairs = (s[:, :-lag] * s[:, lag:] * g[:, :-lag]).sum(dtype=torch.float64)
-        product = (r[:, :-lag] * r[:, lag:]).sum(dtype=torch.float64)
-        found.append(product / pairs if pairs > 0 else torch.zeros_like(pairs))
-    return torch.stack(found)

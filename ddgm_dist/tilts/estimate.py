@@ -16,9 +16,10 @@ from ddgm_dist.pixels.level import LevelCheck
 from ddgm_dist.pixels.noise_estimate import STRIDES, correlated_noise, noise_of_views, rms
 from ddgm_dist.pixels.omitted_lines import omitted_lines
 from ddgm_dist.pixels.screen import Screen
-from ddgm_dist.tilts.misfit import Unexplained, measure_unexplained
+from ddgm_dist.tilts.misfit import Unexplained
 from ddgm_dist.tilts.reader import TiltSeries
-from ddgm_dist.tilts.record import Estimate
+from ddgm_dist.tilts.recorded_estimate import Estimate
+from ddgm_dist.tilts.sampled_fit import fit_sampled_rows
 from ddgm_dist.tilts.sampled_rows import samples
 
 __all__ = ["estimate"]
@@ -94,20 +95,14 @@ def estimate(
         )
     result = Estimate(own, tuple(sorted(omitted)), level.constant())
     if sigma_y is None:
+        fit = fit_sampled_rows(series, geometry, own, screen)
         result = _with_misfit(
-            result,
+            replace(result, fit=fit.rows),
             views=views,
             known=series.meta.sigma_y,
-            unexplained=measure_unexplained(series, geometry, own, screen),
+            unexplained=fit.unexplained,
         )
-    return replace(
-        result,
-        intensity=replace(
-            result.intensity,
-            mean=own.mean if mean is None else mean,
-            std=own.std if std is None else std,
-        ),
-    )
+    return result.with_given(mean, std)
 
 
 def _with_misfit(

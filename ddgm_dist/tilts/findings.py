@@ -6,43 +6,55 @@ import math
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from ddgm_dist.core.geometry import Geometry
-from ddgm_dist.pixels.findings import Finding, constant
+from ddgm_dist.pixels.artifacts import runs_of
+from ddgm_dist.pixels.findings import Finding, constant, dead_columns
 from ddgm_dist.pixels.level import LevelCheck
+from ddgm_dist.pixels.observations import Observations
 from ddgm_dist.pixels.screen import Screen
 from ddgm_dist.tilts.metadata import TiltSeriesMeta
 from ddgm_dist.tilts.reader import TiltSeries
 from ddgm_dist.tilts.rows import repair
 
-__all__ = ["advice_on_constant", "findings"]
+__all__ = ["advice_on_constant", "find_dead_columns", "findings"]
 
 _OUTCOME = "kept; reconstruct masks what is no measurement"
 # Rows in which a constant is looked for, and the bytes that they may take. A field is taken to be so
 # many times wider than thick where the thickness is unknown.
 _LINES, _LINES_BYTES, _THICK = 16, 64 * 2**20, 8
+# Rows that must agree, and columns side by side, of which at most so many are dead ones.
+_LEAST_LINES, _MOST_DEAD = 8, 3
+_DEAD = "kept; make them NaN in the source and give --impute-nonfinite to leave them out"
 # Logarithm of a factor that no beam is wrong by.
 _MOST_LOG = 20
 
 
-def findings(series: TiltSeries, *, dark: float) -> tuple[Finding, ...]:
-    """Findings about the pixels, from the record that their writer left.
+def findings(series: TiltSeries, observations: Observations, *, dark: float) -> tuple[Finding, ...]:
+    """Findings about the pixels.
 
     Parameters
     ----------
     series
-        Open store, with a record.
+        Open store; it need have no record.
+    observations
+        Pixels that may be no measurement, as their writer saw them.
     dark
         Constant that was subtracted already.
     """
-    assert series.record is not None, "our writer leaves one"
     height = series.shape[1]
-    seen = series.record.observations.judge(_geometry(series, height), known=False)
+    seen = observations.judge(_geometry(series, height), known=False)
     found = seen.findings(series.meta.views, masked=_OUTCOME, kept="kept")
-    level = _constant(series, seen.screen() or Screen())
+    lines, good = _sample(series, seen.screen() or Screen())
+    if dead := find_dead_columns(lines):
+        found = (*found, dead_columns(dead, _DEAD))
+    level = _constant(series, lines, good)
     if level is None:
         return found
     outcome = f"give --dark {dark + level[0]:.4g} if it is no signal"
+    if series.meta.provenance is not None and series.meta.provenance.values_assumed:
+        outcome += "; or --counts, if these are counts of a dose that rose with the tilt"
     return (*found, constant(*level, advice_on_constant(series.meta, level[0], outcome)))
 
 
@@ -71,8 +83,30 @@ def advice_on_constant(meta: TiltSeriesMeta, level: float, otherwise: str) -> st
     return f"{text}; a beam of {math.exp(-level):.3g} times as much would leave no constant"
 
 
-def _constant(series: TiltSeries, screen: Screen) -> tuple[float, float] | None:
-    """A constant in some rows from all over the series, and the specimen's own mean."""
+def find_dead_columns(lines: NDArray[np.float32]) -> list[int]:
+    """Columns that hold one value in all rows of each view, where those on both sides do not.
+
+    Wider runs are no faults of single columns but what the data are, such as an empty margin.
+
+    Parameters
+    ----------
+    lines
+        Some rows of all views, ``(tilt, row, column)``; too few say nothing.
+    """
+    if lines.shape[1] < _LEAST_LINES:
+        return []
+    same = (lines == lines[:, :1]).all(axis=(0, 1))
+    runs = runs_of(same, 0, len(same))
+    return [
+        column
+        for start, stop in runs
+        if start > 0 and stop < len(same) and stop - start <= _MOST_DEAD
+        for column in range(start, stop)
+    ]
+
+
+def _sample(series: TiltSeries, screen: Screen) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Some rows from all over the series, and which of their pixels are measured."""
     tilts, height, field = series.shape
     count = max(1, min(_LINES, _LINES_BYTES // (4 * tilts * field)))
     rows = np.unique(np.linspace(0, height - 1, count).astype(int)).tolist()
@@ -84,12 +118,20 @@ def _constant(series: TiltSeries, screen: Screen) -> tuple[float, float] | None:
         # A row by itself: its neighbours are not here.
         good[:, here] = np.isfinite(lines[:, here])
         good[:, here] &= screen.good(lines[:, here], row, (0,) * tilts)
+    return lines, good
+
+
+def _constant(
+    series: TiltSeries, lines: NDArray[np.float32], good: NDArray[np.bool_]
+) -> tuple[float, float] | None:
+    """A constant in some rows of the series, and the specimen's own mean."""
+    tilts, rows, _ = lines.shape
     if not good.any():
         return None
     if not good.all():
         lines = repair(lines, good, np.full(tilts, np.median(lines[good]), np.float32))
     level = LevelCheck(None)
-    level.add(torch.from_numpy(lines), _geometry(series, len(rows)), torch.from_numpy(good))
+    level.add(torch.from_numpy(lines), _geometry(series, rows), torch.from_numpy(good))
     return level.constant()
 
 

@@ -11,7 +11,8 @@ from ddgm_dist.errors import InputError
 from ddgm_dist.pixels.observations import Observations
 from ddgm_dist.tilts.estimate import estimate
 from ddgm_dist.tilts.reader import TiltSeries
-from ddgm_dist.tilts.record import Estimate, Record
+from ddgm_dist.tilts.record import Record
+from ddgm_dist.tilts.recorded_estimate import Estimate
 from ddgm_dist.tilts.survey import Survey
 
 __all__ = ["make_record"]

@@ -74,18 +74,6 @@ class TiltSeriesMeta:
         """Origin of the beam that the projections are a logarithm of; see `Provenance`."""
         return "unknown" if self.provenance is None else self.provenance.beam_origin
 
-    def view_name(self, index: int) -> str:
-        """Name of a view for people: ``view 31 (-45 degrees)``, its number in the source from 1.
-
-        Where the source is unknown, it is the number of the stored view.
-
-        Parameters
-        ----------
-        index
-            Index of the view in the array.
-        """
-        return self.views.name(index)
-
 
 def check_meta(meta: TiltSeriesMeta, tilts: int, where: str) -> None:
     """Refuse metadata that cannot belong to ``tilts`` projections.

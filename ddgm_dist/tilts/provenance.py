@@ -64,7 +64,8 @@ class ViewRecord:
     hot
         Hot pixels that were imputed.
     floored
-        Pixels of the source without a count, which are taken for half a quantum in the logarithm.
+        Pixels of the source without a count within what is stored; unmeasured ones and hot ones, which
+        are imputed, are left out. A stored pixel without a count is taken for half a quantum.
     level
         Counts of the beam without a specimen; None where no logarithm was taken.
     sigma_y
@@ -116,6 +117,11 @@ class Provenance:
         if self.beam is None:
             return "unknown"
         return "estimated" if self.beam.origin.startswith("estimated: mean") else "given"
+
+    @property
+    def values_assumed(self) -> bool:
+        """True if values were taken as they are since nothing says that they are counts."""
+        return any(f.what == "values" and f.origin.startswith("assumed") for f in self.facts)
 
     def left_out_together(self) -> list[tuple[str, str]]:
         """Views that were left out for the same reason, as text, and the reason."""

@@ -24,7 +24,6 @@ from numpy.typing import NDArray
 from zarr.codecs import ZstdCodec
 
 from ddgm_dist.core.geometry import Geometry
-from ddgm_dist.core.intensity import Intensity
 from ddgm_dist.errors import InputError
 from ddgm_dist.paths.array_io import BulkArray
 from ddgm_dist.paths.claim import SIDECAR
@@ -35,10 +34,10 @@ from ddgm_dist.pixels.observations import Observations
 from ddgm_dist.tilts.bad_pixels import BadPixels
 from ddgm_dist.tilts.digests import block_shape, hash_block
 from ddgm_dist.tilts.metadata import TiltSeriesMeta, dump_meta, parse_meta
+from ddgm_dist.tilts.recorded_estimate import Estimate
 
 __all__ = [
     "FOLDER",
-    "Estimate",
     "Kept",
     "Record",
     "folder_of",
@@ -50,34 +49,6 @@ __all__ = [
 _log = logging.getLogger("ddgm_dist")
 
 FOLDER, _FILE, _VERSION = "digests", "survey.json", 1
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """Intensity of a series under a geometry, estimated from sampled rows.
-
-    Attributes
-    ----------
-    intensity
-        Mean, standard deviation and noise.
-    omitted
-        Tilt and detector row of lines that were left out.
-    constant
-        A constant that is in every pixel, and the specimen's own mean at zero tilt; None where there
-        is none.
-    noise
-        Standard deviation of the noise of each tilt, projection units; 0 where it was not measured.
-        Empty in records of former versions, and where the noise was given.
-    unexplained
-        Standard deviation of what no volume explains of each tilt, noise and misfit together. Empty
-        where it was not estimated.
-    """
-
-    intensity: Intensity
-    omitted: tuple[tuple[int, int], ...] = ()
-    constant: tuple[float, float] | None = None
-    noise: tuple[float, ...] = ()
-    unexplained: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -241,7 +212,7 @@ def save_record(
         "fingerprint": record.fingerprint,
         "bad": asdict(record.bad),
         "observations": record.observations.to_dict(),
-        "estimates": {name: asdict(found) for name, found in record.estimates.items()},
+        "estimates": {name: found.to_dict() for name, found in record.estimates.items()},
         "tables": blocks,
     }
     seal = _seal(values)
@@ -288,20 +259,9 @@ def load_record(content: Place, identity: str, seal: str | None = None) -> Recor
             fingerprint=str(values["fingerprint"]),
             bad=BadPixels(int(bad["count"]), tuple((t, y, u) for t, y, u in bad["first"])),
             observations=Observations.from_dict(values["observations"]),
-            estimates={k: _parse_estimate(v) for k, v in values["estimates"].items()},
+            estimates={k: Estimate.from_dict(v) for k, v in values["estimates"].items()},
             tables={name: tuple(map(str, v)) for name, v in values["tables"].items()},
         )
     except (KeyError, TypeError, ValueError, AttributeError, InputError) as error:
         _log.warning("%s is damaged (%s), so the whole series is read", place, error)
         return None
-
-
-def _parse_estimate(values: dict[str, Any]) -> Estimate:
-    constant = values["constant"]
-    return Estimate(
-        Intensity(**values["intensity"]),
-        tuple((t, y) for t, y in values["omitted"]),
-        None if constant is None else (constant[0], constant[1]),
-        tuple(map(float, values.get("noise", ()))),
-        tuple(map(float, values.get("unexplained", ()))),
-    )

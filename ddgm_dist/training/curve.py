@@ -8,7 +8,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from ddgm_dist.paths.atomic import replace_file
-from ddgm_dist.training.training import TrainingHistory
+from ddgm_dist.training.loop import TrainingHistory
 
 __all__ = ["draw_curve"]
 

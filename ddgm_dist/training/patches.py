@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ddgm_dist.errors import InputError
 
-__all__ = ["PLANES", "PatchSampler", "drawable_planes"]
+__all__ = ["PLANES", "PatchSampler", "bend_tone", "drawable_planes"]
 
 # Axis of the volume that is held fixed, by name of plane.
 PLANES = {"yx": 0, "zx": 1, "zy": 2}
@@ -145,7 +145,7 @@ class PatchSampler:
         if augment:
             patch = _resampled(patch, self.size)
             if self.tone and rng.random() < self.tone:
-                patch = _toned(patch, rng.uniform(-1, 1))
+                patch = bend_tone(patch, rng.uniform(-1, 1))
             if self.blur and rng.random() < self.blur:
                 patch = gaussian_filter(patch, rng.uniform(0.3, 1.5), mode="reflect")
             if rng.random() < 0.5:
@@ -182,7 +182,7 @@ def _resampled(patch: NDArray[np.float32], size: int) -> NDArray[np.float32]:
     return resized
 
 
-def _toned(patch: NDArray[np.float32], bend: float) -> NDArray[np.float32]:
+def bend_tone(patch: NDArray[np.float32], bend: float) -> NDArray[np.float32]:
     """A patch on a bent intensity scale, of slope 1 +- bend / 3 far above and below the mean."""
     bent: NDArray[np.float32] = patch + np.float32(bend / 3) * (np.sqrt(1 + patch * patch) - 1)
     return bent

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from ddgm_dist.training.training import TrainingHistory
+from ddgm_dist.training.loop import TrainingHistory
 
 __all__ = ["show_progress"]
 
@@ -20,7 +20,7 @@ _LINE_SECONDS = 60.0
 
 @contextmanager
 def show_progress(batch: int, console: Console, *, enabled: bool = True) -> Iterator[OnStep]:
-    """Yield the ``on_step`` of :func:`ddgm_dist.training.training.train_network`.
+    """Yield the ``on_step`` of :func:`ddgm_dist.training.loop.run_training`.
 
     It shows a bar on a terminal, and a line a minute elsewhere, where a bar cannot be drawn.
     """

@@ -10,8 +10,8 @@ from typing import Any
 
 from ddgm_dist.errors import InputError
 from ddgm_dist.paths.atomic import replace_file
-from ddgm_dist.prior.unet import UNetSpec
-from ddgm_dist.training.training import TrainingOptions
+from ddgm_dist.prior.unet import LocalUNetSpec
+from ddgm_dist.training.loop import TrainingOptions
 
 __all__ = [
     "check_checkpoint",
@@ -25,7 +25,7 @@ BUDGET = ("options.steps", "options.minutes")
 
 
 def training_request(
-    spec: UNetSpec,
+    spec: LocalUNetSpec,
     options: TrainingOptions,
     patch: int,
     data: Sequence[Mapping[str, Any]],

@@ -1,4 +1,4 @@
-"""Train a denoiser on one's own images: read them, train or resume, write weights and recipe."""
+"""Train a network on one's own images: read them, train or resume, write weights and recipe."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from rich.console import Console
@@ -17,11 +17,17 @@ from ddgm_dist.paths.locate import locate, place_of
 from ddgm_dist.paths.overlap import refuse_overlap
 from ddgm_dist.paths.place import Place
 from ddgm_dist.prior.likeness import Likeness, measure_likeness
-from ddgm_dist.prior.unet import UNet, UNetSpec
-from ddgm_dist.prior.weights import load_weights, save_weights
+from ddgm_dist.prior.restoring_unet import RestoringUNet, RestoringUNetSpec
+from ddgm_dist.prior.unet import LocalUNet, UNetSpec
+from ddgm_dist.prior.weights import load_restorer_weights, load_weights, save_weights
+from ddgm_dist.training.acquisitions import TRAINED_FOR
 from ddgm_dist.training.curve import draw_curve
+from ddgm_dist.training.denoising import DenoisingTask
 from ddgm_dist.training.images import Data, make_sampler
+from ddgm_dist.training.loop import TrainingHistory, TrainingOptions, run_training
+from ddgm_dist.training.patches import PatchSampler
 from ddgm_dist.training.progress import show_progress
+from ddgm_dist.training.restoring import RestoringTask
 from ddgm_dist.training.resume import (
     check_checkpoint,
     differences,
@@ -29,9 +35,16 @@ from ddgm_dist.training.resume import (
     sidecar_of,
     training_request,
 )
-from ddgm_dist.training.training import TrainingHistory, TrainingOptions, train_network
 
-__all__ = ["TrainingResult", "train", "write_trained"]
+__all__ = ["Kind", "TrainingResult", "train", "write_trained"]
+
+Kind = Literal["denoiser", "restorer"]
+
+# Edge of a patch, and probability of changes as by another microscope.
+_PATCH: dict[Kind, int] = {"denoiser": 128, "restorer": 224}
+_AUGMENT: dict[Kind, float] = {"denoiser": 0.0, "restorer": 0.2}
+# Volumes may be thinner than a restorer's images, and are mirrored then.
+_LEAST_EXTENT = 64
 
 # Validation patches do not follow the seed: runs with different seeds are judged alike.
 _VALIDATION_SEED = 1
@@ -67,7 +80,8 @@ class TrainingResult:
         if figures["validation_loss"]:
             _, last = figures["validation_loss"][-1]
             bands = ", ".join(f"{band}: {loss:.3g}" for band, loss in last.items())
-            lines.append(f"validation loss by sigma: {bands}")
+            what = "loss by sigma" if "sigma_range" in self.recipe else "error"
+            lines.append(f"validation {what}: {bands}")
         return "\n".join(lines)
 
 
@@ -75,24 +89,25 @@ def train(
     images: Sequence[str | Path],
     weights: str | Path,
     *,
+    kind: Kind = "denoiser",
     steps: int | None = None,
     minutes: float | None = None,
     validation: Sequence[str | Path] = (),
     planes: Sequence[str] = ("yx", "zx", "zy"),
     z_range: slice | None = None,
-    patch: int = 128,
+    patch: int | None = None,
     batch: int = 8,
     learning_rate: float = 1e-3,
     seed: int = 0,
-    augment: float = 0.0,
+    augment: float | None = None,
     attribution: str = "",
-    spec: UNetSpec | None = None,
+    spec: UNetSpec | RestoringUNetSpec | None = None,
     resume: bool = True,
     overwrite: bool = False,
     device: str | None = None,
     progress: bool = True,
 ) -> TrainingResult:
-    """Train a denoiser. Interrupted and called again with the same arguments, it resumes.
+    """Train a denoiser or a restorer. Interrupted and called again with the same arguments, it resumes.
 
     While it trains, ``NAME.ckpt`` beside the weights holds its state, and ``NAME.ckpt.json`` its
     request. Called again after it has finished, it returns the finished weights.
@@ -104,6 +119,10 @@ def train(
         held in memory, integers of up to 16 bits as they are.
     weights
         ``NAME.safetensors`` to write.
+    kind
+        ``denoiser``: removes white noise of any level from patches. ``restorer``: restores rows from
+        regularized inverses of simulated tilt series of many geometries and noise levels. It sees
+        neighbouring rows, so along them the images must be as finely spaced as within.
     steps, minutes
         Budget; at least one. A resumed training may have another budget.
     planes
@@ -112,13 +131,15 @@ def train(
     z_range
         Sections of ``images`` to use; ``validation`` is always used whole.
     patch, batch
-        Edge of a patch in pixels; patches per step.
+        Edge of a patch in pixels (128; for a restorer the width of its images, 224), a multiple of the
+        network's stride. Patches per step; a restorer's steps have about as many pixels as ``batch``
+        images of 64 rows.
     learning_rate, seed
-        See :class:`ddgm_dist.training.training.TrainingOptions`.
+        See :class:`ddgm_dist.training.loop.TrainingOptions`.
     augment
         Probability, from 0 to 1, that a patch is changed as by another microscope. The changes are
         another pixel size, a bent intensity scale and (half as often) blur. They help with other
-        data, and cost a little with data like ``images``.
+        data, and cost a little with data like ``images``. By default 0, for a restorer 0.2.
     attribution
         Source of the images; kept in the recipe.
     spec
@@ -145,7 +166,11 @@ def train(
     inputs = [("images", place) for place in shown] + [("validation", p) for p in held_back]
     refuse_overlap(place_of(target, "weights"), "weights", inputs)
     _check_siblings(target, overwrite=overwrite, resume=resume)
-    spec = spec or UNetSpec()
+    if kind not in _PATCH:
+        raise InputError("kind", kind, f"is none of {', '.join(_PATCH)}")
+    patch = _PATCH[kind] if patch is None else patch
+    augment = _AUGMENT[kind] if augment is None else augment
+    spec = spec or (UNetSpec() if kind == "denoiser" else RestoringUNetSpec())
     if patch < spec.stride or patch % spec.stride:
         raise InputError("patch", patch, f"is not a multiple of the network's {spec.stride} pixels")
     options = TrainingOptions(
@@ -153,13 +178,14 @@ def train(
     )
     if not 0 <= augment <= 1:
         raise InputError("augment", augment, "is a probability, from 0 to 1", "try 0.2")
-    sampler, data = make_sampler("images", shown, planes, z_range, patch, seed)
+    size = patch if kind == "denoiser" else min(patch, _LEAST_EXTENT)
+    sampler, data = make_sampler("images", shown, planes, z_range, size, seed)
     if augment:
         sampler = replace(sampler, zoom=augment, tone=augment, blur=augment / 2)
         data = [{**described, "augment": augment} for described in data]
     judge, judged = None, Data()
     if validation:
-        judge, judged = make_sampler("validation", held_back, planes, None, patch, _VALIDATION_SEED)
+        judge, judged = make_sampler("validation", held_back, planes, None, size, _VALIDATION_SEED)
     request = training_request(spec, options, patch, data, judged)
     if target.exists() and not overwrite:
         return _finished(target, request, resume)
@@ -170,11 +196,12 @@ def train(
         _withdrawn_if_refused(sidecar_of(checkpoint), adopted),
         show_progress(batch, Console(stderr=True), enabled=progress) as on_step,
     ):
-        net, history = train_network(
+        net, history = _trained(
+            spec,
             sampler,
+            judge,
+            patch,
             options,
-            validation=judge,
-            spec=spec,
             checkpoint=checkpoint,
             device=device or ("cuda" if torch.cuda.is_available() else "cpu"),
             on_step=on_step,
@@ -197,7 +224,7 @@ def train(
 
 def write_trained(
     weights_path: str | Path,
-    net: UNet,
+    net: LocalUNet,
     history: TrainingHistory,
     options: TrainingOptions,
     data_description: Data,
@@ -236,8 +263,9 @@ def write_trained(
             "start afresh with a smaller one",
         )
     data, judged = list(data_description), list(validation_description)
+    restores = isinstance(net, RestoringUNet)
     recipe = {
-        "sigma_range": options.sigma_range,
+        **({"trained_for": TRAINED_FOR} if restores else {"sigma_range": options.sigma_range}),
         "normalisation": "each volume to zero mean and unit standard deviation",
         "attribution": attribution,
         **training_request(net.spec, options, patch, data, judged),
@@ -253,7 +281,29 @@ def write_trained(
     }
     digest = save_weights(target, net, recipe)
     draw_curve(target.with_suffix(".png"), history)
-    return TrainingResult(target, digest, load_weights(target).recipe)
+    return TrainingResult(target, digest, _recipe_of(target, restores)[0])
+
+
+def _recipe_of(target: Path, restores: bool) -> tuple[dict[str, Any], str]:
+    """Recipe and digest of weights."""
+    if restores:
+        restorer = load_restorer_weights(target)
+        return restorer.recipe, restorer.digest
+    denoiser = load_weights(target)
+    return denoiser.recipe, denoiser.digest
+
+
+def _trained(
+    spec: UNetSpec | RestoringUNetSpec,
+    sampler: PatchSampler,
+    judge: PatchSampler | None,
+    patch: int,
+    options: TrainingOptions,
+    **others: Any,
+) -> tuple[LocalUNet, TrainingHistory]:
+    if isinstance(spec, RestoringUNetSpec):
+        return run_training(RestoringTask(sampler, judge, spec, patch), options, **others)
+    return run_training(DenoisingTask(sampler, judge, spec), options, **others)
 
 
 def _located(argument: str, paths: Sequence[str | Path]) -> list[Place]:
@@ -291,8 +341,9 @@ def _check_siblings(target: Path, *, overwrite: bool, resume: bool) -> None:
 def _finished(target: Path, request: Mapping[str, Any], resume: bool) -> TrainingResult:
     """The finished result at ``target``; refused if its request differs."""
     try:
-        found = load_weights(target)
-        differing = differences(found.recipe, request) if resume else "and is to be trained afresh"
+        restores = "neighbours" in request["architecture"]
+        recipe, digest = _recipe_of(target, restores)
+        differing = differences(recipe, request) if resume else "and is to be trained afresh"
     except InputError as error:
         differing = f"and {error.why}"
     if differing:
@@ -302,4 +353,4 @@ def _finished(target: Path, request: Mapping[str, Any], resume: bool) -> Trainin
             f"exists already, {differing}",
             "write to another name, or overwrite",
         )
-    return TrainingResult(target, found.digest, found.recipe)
+    return TrainingResult(target, digest, recipe)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -13,6 +13,7 @@ from ddgm_dist.errors import InputError
 from ddgm_dist.views.brightest import brightest_level, refuse_black
 from ddgm_dist.views.cosine_law import LEAST_SPAN, CosineLaw, fit_cosine_law, path_length
 from ddgm_dist.views.counts_evidence import looks_like_counts
+from ddgm_dist.views.own_level import has_own_vacuum
 from ddgm_dist.views.robust import robust_fit, robust_scale
 from ddgm_dist.views.statistics import QUANTILES
 
@@ -58,7 +59,10 @@ class Levels:
     scatter
         Robust standard deviation of the gains' logarithms.
     outliers
-        Views that stand out, counted from 0, or whose mean is not positive.
+        Views that stand out, counted from 0, or whose mean is not positive. Their level is that of the
+        others.
+    own
+        Views that stand out, counted from 0, and keep their level: their vacuum is well measured.
     offset_deg
         Inclination of the slab that explains the means, degrees; 0 unless clear.
     """
@@ -72,6 +76,7 @@ class Levels:
     scatter: float
     outliers: tuple[int, ...]
     offset_deg: float = 0.0
+    own: tuple[int, ...] = ()
 
     @property
     def quality(self) -> float:
@@ -91,7 +96,9 @@ def estimate_levels(
     """Estimate the incident level of each view.
 
     Vacuum in the views has a level that is above the mean and that is the same at all tilts. It must
-    fill 8 % of most views, or more. Without it the specimen is taken for a slab, whose mean falls as
+    fill 8 % of most views, or more. A view that stands out keeps the level of its own vacuum where its
+    transmissions are those of the views beside it; else it gets that of the others. Without vacuum
+    the specimen is taken for a slab, whose mean falls as
     :mod:`ddgm_dist.views.cosine_law` says. What a view's mean deviates from that is taken for its gain.
     A specimen that is unevenly dense makes such a level wrong by about a tenth of the line integral,
     and ``error`` does not include that.
@@ -136,9 +143,14 @@ def estimate_levels(
         good = usable & np.isfinite(levels) & (levels > 0)
         log_levels = np.full(mean.shape, np.nan)
         log_levels[good] = np.log(levels[good]) - log_exposure[good]
-        found = _vacuum(log_levels, log_mean, angles, log_exposure)
+        values = np.asarray(quantiles, dtype=np.float64)
+
+        def same(apart: NDArray[np.bool_]) -> NDArray[np.bool_]:
+            return has_own_vacuum(values, levels, probabilities, angles, apart)
+
+        found = _vacuum(log_levels, log_mean, angles, log_exposure, same)
         if found is not None:
-            refuse_black(np.asarray(quantiles, dtype=np.float64), levels)
+            refuse_black(values, levels)
             return found
     rank = np.zeros_like(mean) if order is None else np.asarray(order, dtype=np.float64)
     if rank.shape != mean.shape:
@@ -147,9 +159,16 @@ def estimate_levels(
 
 
 def _vacuum(
-    log_levels: Floats, log_mean: Floats, angles: Floats, log_exposure: Floats
+    log_levels: Floats,
+    log_mean: Floats,
+    angles: Floats,
+    log_exposure: Floats,
+    same: Callable[[NDArray[np.bool_]], NDArray[np.bool_]],
 ) -> Levels | None:
-    """Levels from vacuum in the views; None if there is none."""
+    """Levels from vacuum in the views; None if there is none.
+
+    ``same`` returns which of the views that stand out show the specimen as those beside them do.
+    """
     known = np.isfinite(log_levels)
     if known.sum() < max(1, len(known) // 2):
         return None
@@ -166,15 +185,20 @@ def _vacuum(
             return None
     common = float(np.median(log_levels[known]))
     gains, scatter, outliers = _gains(log_levels - common)
+    apart = np.isin(np.arange(len(gains)), outliers)
+    own = apart & same(apart)
+    gains = np.where(own, log_levels - common, gains)
+    outliers = tuple(int(i) for i in np.flatnonzero(apart & ~own))
     error = scatter / np.sqrt(known.sum())
     path = path_length(angles)
     flat = known & np.isfinite(path)
     thickness = (
         above if not flat.any() else float(np.median((log_levels - log_mean)[flat] / path[flat]))
     )
-    return _levels(
+    found = _levels(
         common, gains, log_exposure, "vacuum", thickness, float(error), scatter, outliers
     )
+    return replace(found, own=tuple(int(i) for i in np.flatnonzero(own)))
 
 
 def _cosine(log_mean: Floats, angles: Floats, log_exposure: Floats, rank: Floats) -> Levels:

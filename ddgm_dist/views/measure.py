@@ -14,7 +14,7 @@ from ddgm_dist.views.despike import MARGIN, find_hot_pixels
 from ddgm_dist.views.hot_threshold import STRIP_ROWS, STRIPS, estimate_threshold
 from ddgm_dist.views.statistics import QUANTILES, THUMBNAIL, ViewStatistics
 
-__all__ = ["Read", "measure_view"]
+__all__ = ["Read", "Used", "measure_view"]
 
 # Pixels that are read at a time, and that are worked on at a time.
 _BAND, _PART = 2**24, 2**20
@@ -27,10 +27,16 @@ _CROWDED = 0.01
 
 Floats = NDArray[np.float32]
 Read = Callable[[slice, slice], Floats]
+Used = Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.bool_]]
 
 
 def measure_view(
-    read: Read, shape: tuple[int, int], *, despike: bool = True, dark: float = 0.0
+    read: Read,
+    shape: tuple[int, int],
+    *,
+    despike: bool = True,
+    dark: float | Floats = 0.0,
+    used: Used | None = None,
 ) -> ViewStatistics:
     """Measure one view.
 
@@ -46,7 +52,11 @@ def measure_view(
     despike
         Whether hot pixels are searched for.
     dark
-        Value without a beam; pixels that are not above it have no count.
+        Value without a beam, or one for each pixel; pixels that are not above it have no count. Where it
+        is NaN, nothing is said of them.
+    used
+        Returns of rows and columns of pixels which of them are used; all when None. Others are no
+        pixels without a count.
 
     Returns
     -------
@@ -74,7 +84,7 @@ def measure_view(
     threshold = None
     if despike:
         threshold = estimate_threshold([rows_of(rows) for rows in _strips(height)])
-    found = _Pass(shape, threshold, dark)
+    found = _Pass(shape, threshold, dark, used)
     reach = MARGIN if threshold is not None else 0
     for band in _runs(0, height, found.block, max(1, _BAND // width)):
         first, stop = max(0, band.start - reach), min(height, band.stop + reach)
@@ -115,8 +125,14 @@ def _runs(start: int, stop: int, multiple: int, most: int) -> Iterator[slice]:
 class _Pass:
     """One pass over a view's rows, from top to bottom in parts that begin at multiples of ``block``."""
 
-    def __init__(self, shape: tuple[int, int], threshold: float | None, dark: float) -> None:
-        self._dark = dark
+    def __init__(
+        self,
+        shape: tuple[int, int],
+        threshold: float | None,
+        dark: float | Floats,
+        used: Used | None,
+    ) -> None:
+        self._dark, self._used = dark, used
         height, width = shape
         self._shape, self._threshold = shape, threshold
         self.block = max(1, math.ceil(max(shape) / THUMBNAIL))
@@ -125,7 +141,7 @@ class _Pass:
         self._digest = hashlib.sha256()
         self._count, self._mean, self._squares = 0, 0.0, 0.0
         self._low, self._high, self._at_high = math.inf, -math.inf, 0
-        self._zeros = self._nonfinite = self._hot = 0
+        self._zeros = self._hot_zeros = self._nonfinite = self._hot = 0
         self._sample = list[Floats]()
         # About as many rows as columns of the sample, spread evenly.
         self._every = max(1, math.isqrt(height * width // _SAMPLE))
@@ -140,11 +156,14 @@ class _Pass:
         self._nonfinite += part.size - finite
         self._levels(part if finite == part.size else part[good])
         self._add_sample(rows.start, part)
+        empty = self._empty(rows, part, good)
         if self._threshold is not None:
             row, column = find_hot_pixels(around, self._threshold)
             wanted = (row >= inner.start) & (row < inner.stop)
             good[row[wanted] - inner.start, column[wanted]] = False
             self._hot += int(wanted.sum())
+            self._hot_zeros += int((empty & ~good).sum())
+        self._zeros += int(empty.sum())
         self._add_thumbnail(rows.start, part, good)
 
     def _levels(self, values: Floats) -> None:
@@ -165,7 +184,15 @@ class _Pass:
         if high == self._high:
             self._at_high += int((values == np.float32(high)).sum())
         self._low = min(self._low, float(values.min()))
-        self._zeros += int((values <= self._dark).sum())
+
+    def _empty(self, rows: slice, part: Floats, good: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Flags of the pixels of some rows that are used and have no count."""
+        dark = self._dark[rows] if isinstance(self._dark, np.ndarray) else self._dark
+        empty = good & (part <= dark)
+        if self._used is not None and empty.any():
+            row, column = np.nonzero(empty)
+            empty[row, column] = self._used(row + rows.start, column)
+        return np.asarray(empty)
 
     def _add_sample(self, start: int, part: Floats) -> None:
         every = self._every
@@ -209,7 +236,8 @@ class _Pass:
             std=math.sqrt(self._squares / self._count) if there else math.nan,
             quantiles=tuple(float(q) for q in quantiles),
             nonfinite=self._nonfinite,
-            zeros=self._zeros,
+            # Hot pixels are imputed, unless they are so many that they are none.
+            zeros=self._zeros - (0 if crowded else self._hot_zeros),
             at_high=self._at_high / self._count if there else 0.0,
             threshold=None if crowded else self._threshold,
             hot=0 if crowded else self._hot,

@@ -29,7 +29,8 @@ class ViewStatistics:
     nonfinite
         Pixels that are NaN or infinite.
     zeros
-        Pixels that are not above the value without a beam.
+        Pixels that are not above the value without a beam, of those that are used. Hot pixels and those
+        that are not finite are left out.
     at_high
         Share of the pixels that have the largest value.
     threshold

@@ -6,6 +6,7 @@ shifted, as counts. Written are the stack, its mdoc, and IMOD's ``.xf``, ``.tlt`
 """
 
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 import mrcfile
@@ -35,20 +36,27 @@ class Recorded:
     order: list[float] = field(default_factory=list)  # angles as stored
 
 
+@cache
 def phantom_projections(rows):
-    """Truth ``(z, y, x)`` and projections ``(tilt, y, u)`` of some rows, widths in pixels."""
+    """Truth ``(z, y, x)`` and projections ``(tilt, y, u)`` of the first rows, widths in pixels.
+
+    Made once for all tests, so nobody may write to them.
+    """
     wide = (
         2 * WIDTH + 2 * 60 + 4
     )  # at 60 degrees the detector sees twice its width, and rays are oblique
     phantom = TissuePhantom((THICKNESS, WIDTH, wide))
-    box = Box((0, rows.start, 0), (THICKNESS, rows.stop, wide))
+    box = Box((0, 0, 0), (THICKNESS, rows, wide))
     volume = phantom.read(box)
     volume = (volume - volume.min()) / (volume.max() - volume.min())
     # As in transmission: dense material absorbs. The beam is weakened to about a third.
     volume = (1.5 - volume) / THICKNESS * 0.9
     projections = project(volume.astype(np.float32), ANGLES, n_u=WIDTH)
     inner = (wide - WIDTH) // 2
-    return volume[:, :, inner : inner + WIDTH], projections
+    truth = volume[:, :, inner : inner + WIDTH]
+    for array in (truth, projections):
+        array.setflags(write=False)
+    return truth, projections
 
 
 def write_serialem(

@@ -5,6 +5,8 @@ import numpy as np
 
 ANGLES = (-60.0, -40.0, -20.0, 0.0, 20.0, 40.0, 60.0)
 SHAPE = (7, 20, 24)
+# A quarter turn: what is at (x, y) from the middle goes to (y, -x).
+QUARTER = (0.0, 1.0, -1.0, 0.0, 0.0, 0.0)
 
 
 def stack(folder, name="ts.mrc", shape=SHAPE, seed=0):

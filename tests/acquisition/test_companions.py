@@ -54,3 +54,37 @@ def test_the_stack_of_a_folder(tmp_path):
         stack_of_folder(tmp_path)
     touched(tmp_path, "b.edf")
     assert stack_of_folder(tmp_path) == tmp_path / "b.st"
+
+
+def test_case_does_not_matter_as_on_windows(tmp_path):
+    names = ("TS.TLT", "Ts.xf", "TS.MRC.MDOC", "TILT.COM")
+    touched(tmp_path, "ts.mrc", *names)
+    found = find_companions(tmp_path / "ts.mrc")
+    here = (found.tlt, found.xf, found.mdoc, found.tilt_command)
+    assert [path.name for path in here] == list(names)
+    assert not found.case_matters
+    touched(tmp_path, "ts.tlt")  # exactly so goes first
+    assert find_companions(tmp_path / "ts.mrc").tlt == tmp_path / "ts.tlt"
+    assert find_companions(tmp_path / "TS_ALI.MRC").aligned
+    assert find_companions(tmp_path / "TS_ALI.MRC").base == "TS"
+
+
+def test_files_of_a_stack_whose_name_differs_in_case_are_not_taken(tmp_path):
+    touched(tmp_path, "ts.mrc", "TS.mrc", "TS.xf", "ts.tlt", "tilt.com")
+    small, large = (find_companions(tmp_path / name) for name in ("ts.mrc", "TS.mrc"))
+    assert small.case_matters
+    assert large.case_matters
+    assert (small.xf, large.xf) == (None, tmp_path / "TS.xf")
+    assert (small.tlt, large.tlt) == (tmp_path / "ts.tlt", None)
+    assert small.tilt_command == large.tilt_command == tmp_path / "tilt.com"
+
+
+def test_an_aligned_stack_is_no_other_series(tmp_path):
+    touched(tmp_path, "ts.mrc", "TS_ali.mrc", "TS.xf")
+    assert find_companions(tmp_path / "ts.mrc").xf == tmp_path / "TS.xf"
+
+
+def test_two_files_that_differ_in_case_only_are_refused(tmp_path):
+    touched(tmp_path, "ts.mrc", "TS.xf", "Ts.xf")
+    with pytest.raises(InputError, match=r"ts\.xf.*TS\.xf and Ts\.xf are"):
+        find_companions(tmp_path / "ts.mrc")

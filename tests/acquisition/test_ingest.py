@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 from skimage import io
 
-from ddgm_dist.acquisition import target
+from ddgm_dist.acquisition import ingest as module
 from ddgm_dist.acquisition.ingest import ingest
+from ddgm_dist.acquisition.store import blocks
 from ddgm_dist.errors import InputError
 from ddgm_dist.samples import sample_path
 from ddgm_dist.tilts.series import TiltSeriesMeta, write_tilt_series
@@ -64,7 +65,7 @@ def test_every_format_makes_the_same_store(tmp_path, kind):
 @pytest.mark.parametrize("kind", [as_npz, as_images])
 def test_small_blocks_make_the_same_store(tmp_path, kind, monkeypatch):
     source, options = kind(tmp_path)
-    monkeypatch.setattr(target, "_MOST_BYTES", 1)
+    monkeypatch.setattr(blocks, "_MOST_BYTES", 1)
     series = ingest(source, tmp_path / "t.zarr", tilt_axis="columns", **options)
     np.testing.assert_array_equal(series.read(ALL), TURNED)
 
@@ -223,8 +224,6 @@ def test_a_refused_source_does_not_cost_the_old_store(tmp_path):
         ({"columns": slice(0, 24)}, "columns"),
         ({"columns": slice(0, 8, 2)}, "columns"),
         ({"dark": float("nan")}, "dark"),
-        ({"workers": 0}, "workers"),
-        ({"workers": -1}, "workers"),
     ],
 )
 def test_bad_options_are_refused_by_name(tmp_path, options, argument):
@@ -233,6 +232,16 @@ def test_bad_options_are_refused_by_name(tmp_path, options, argument):
         ingest(tmp_path / "s.npy", tmp_path / "t.zarr", **{"angles": ANGLES, **options})
     assert refused.value.argument == argument
     assert not (tmp_path / "t.zarr").exists()
+
+
+@pytest.mark.parametrize("workers", [0, -1, 1.5, "2"])
+def test_processes_that_cannot_be_are_refused_before_anything_is_read(
+    tmp_path, monkeypatch, workers
+):
+    monkeypatch.setattr(module, "open_source", lambda *args, **options: pytest.fail("opened"))
+    with pytest.raises(InputError) as refused:
+        ingest(tmp_path / "s.npy", tmp_path / "t.zarr", angles=ANGLES, workers=workers)
+    assert refused.value.argument == "workers"
 
 
 @pytest.mark.parametrize("kind", [as_npz, as_npy_with_a_table_beside_it, as_mrc])
@@ -358,7 +367,7 @@ def test_a_zarr_store_needs_no_ingest(tmp_path):
 
 def test_the_first_rows_do_not_tell_for_all(tmp_path, monkeypatch, caplog):
     """A quiet beginning, and contrast further on: none of that is hot, but what stands out of it is."""
-    monkeypatch.setattr(target, "_MOST_BYTES", 1)
+    monkeypatch.setattr(blocks, "_MOST_BYTES", 1)
     angles = np.linspace(-60, 60, 13)
     r = np.random.default_rng(0)
     data = r.normal(100, 0.5, (13, 256, 100)).astype(np.float32)

@@ -240,3 +240,138 @@ def test_dead_pixels_of_a_flat_field_are_unmeasured(tmp_path):
     assert facts(series)["dead pixels of the fields"][0] == "1, unmeasured"
     with pytest.raises(InputError, match="of no use where values are taken as they are"):
         ingest(path, tmp_path / "u.zarr", flat=tmp_path / "flat.npy", counts="none")
+
+
+def slab_of_counts(folder, beam=BEAM, name="ts.npy"):
+    """An even slab in transmission; ``beam`` may be one for each view."""
+    r = np.random.default_rng(5)
+    lines = 0.6 / np.cos(np.deg2rad(ANGLES))[:, None, None] * np.ones((1, 40, 48))
+    lines *= 1 + 0.05 * ndi.gaussian_filter(r.standard_normal(lines.shape), (0, 2, 2)) * 5
+    level = np.broadcast_to(np.asarray(beam, dtype=float), (len(ANGLES),))
+    values = r.poisson(level[:, None, None] * np.exp(-lines)).astype(np.int16)
+    np.save(folder / name, values)
+    return folder / name, lines
+
+
+def test_a_constant_after_the_logarithm_is_named(tmp_path, caplog):
+    path, _ = slab_of_counts(tmp_path)
+    options = {"angles": ANGLES, "thickness": 20}
+    ingest(path, tmp_path / "t.zarr", counts=BEAM, **options)
+    assert not any("constant" in r.getMessage() for r in caplog.records)
+    caplog.clear()
+    ingest(path, tmp_path / "u.zarr", counts=3 * BEAM, **options)
+    (line,) = (r.getMessage() for r in caplog.records if "a constant of about" in r.getMessage())
+    assert "a beam of 6000 (--counts)" in line
+    assert 0.3 < float(line.split("a beam of ")[2].split()[0]) < 0.37  # times as much
+    with pytest.raises(InputError, match="refused with --strict: a constant of about"):
+        ingest(path, tmp_path / "v.zarr", counts=3 * BEAM, strict=True, **options)
+
+
+def test_pixels_without_a_count_are_those_that_are_used(tmp_path):
+    """Only pixels count that are stored, measured, and not imputed."""
+    _, lines = slab_of_counts(tmp_path)
+    values = np.round(BEAM * np.exp(-lines)).astype(np.float32) + 100
+    values[:, 10, 10:14] = 100  # four in a row, so no hot pixels; at the dark level
+    values[3, 2, 3:8] = 90  # not stored: row 2
+    values[4, 20, 40:44] = 100  # not stored: column 40
+    values[5, 20, 20:24] = np.nan
+    values[6] = 100  # a view that is left out
+    dark = np.full((40, 48), 100.0, np.float32)
+    dark[30, 5:9] = 20000  # dead by the fields
+    flat = np.full((40, 48), BEAM + 100, np.float32)
+    flat[31, 5:9] = 0
+    values[:, 30:32, 5:9] = 100
+    np.save(tmp_path / "s.npy", values)
+    np.save(tmp_path / "dark.npy", dark)
+    np.save(tmp_path / "flat.npy", flat)
+    options = {"dark": tmp_path / "dark.npy", "flat": tmp_path / "flat.npy", "exclude": [7]}
+    options |= {"angles": ANGLES, "rows": slice(4, 40), "columns": slice(0, 36)}
+    series = ingest(tmp_path / "s.npy", tmp_path / "t.zarr", **options)
+    assert [view.floored for view in series.meta.provenance.views] == [4] * 24
+    value, origin = facts(series)["pixels without a count"]
+    assert value == "96, in what is stored"
+    assert "half a quantum" in origin
+    options |= {"bin": 2, "rows": slice(2, 20), "columns": slice(0, 18)}
+    binned = ingest(tmp_path / "s.npy", tmp_path / "b.zarr", **options)
+    assert facts(binned)["pixels without a count"] == (
+        "96, in what is stored",
+        "of the source, 2 x 2 of which are added before the logarithm",
+    )
+
+
+def mdoc_with(folder, **entries):
+    """An mdoc whose sections have these entries, one value for each view."""
+    sections = "".join(
+        f"[ZValue = {z}]\nTiltAngle = {angle}\n"
+        + "".join(f"{key} = {values[z]}\n" for key, values in entries.items())
+        + "\n"
+        for z, angle in enumerate(ANGLES)
+    )
+    text = f"ImageFile = ts.mrc\n\n[T = Tilt axis angle = 0.0, binning = 1]\n\n{sections}"
+    (folder / "ts.mrc.mdoc").write_text(text)
+
+
+DOSE = 1 / np.cos(np.deg2rad(ANGLES))
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        {"ExposureDose": DOSE},
+        {"ExposureTime": DOSE},
+        {"ExposureDose": 0 * DOSE, "ExposureTime": DOSE},  # as where no dose was calibrated
+    ],
+)
+def test_a_dose_that_rises_with_the_tilt_is_taken_from_the_mdoc(tmp_path, caplog, entries):
+    values, lines = slab_of_counts(tmp_path, beam=BEAM * DOSE)
+    with mrcfile.new(tmp_path / "ts.mrc") as mrc:
+        mrc.set_data(np.load(values))
+    mdoc_with(tmp_path, **entries)
+    series = ingest(tmp_path / "ts.mrc", tmp_path / "t.zarr")
+    assert apart(series, lines) < 0.08
+    assert not any("same dose" in r.getMessage() for r in caplog.records)
+
+
+def test_doses_that_no_file_states_are_warned_of(tmp_path, caplog):
+    """A dose that rises by a tenth makes line integrals too small by 0.1 to 0.2."""
+    options = {"angles": ANGLES, "thickness": 20, "counts": "auto"}
+    rises = 1 + 0.1 * (DOSE - 1)  # 1.1 at 60 degrees
+    path, lines = slab_of_counts(tmp_path, beam=BEAM * rises)
+    series = ingest(path, tmp_path / "t.zarr", **options)
+    (line,) = (r.getMessage() for r in caplog.records if "same dose" in r.getMessage())
+    assert "--counts FILE" in line
+    low = (lines - series.read(ALL)).mean(axis=(1, 2))
+    assert 0.05 < low[12] < 0.15
+    assert 0.1 < low[0] < 0.25
+    caplog.clear()
+    (tmp_path / "beam.txt").write_text("".join(f"{BEAM * dose}\n" for dose in rises))
+    series = ingest(path, tmp_path / "u.zarr", **options | {"counts": tmp_path / "beam.txt"})
+    assert apart(series, lines) < 0.06
+    assert not caplog.records
+
+
+def test_a_dose_that_hides_the_fall_is_suspected_where_a_constant_is_found(tmp_path, caplog):
+    path, _ = slab_of_counts(tmp_path, beam=BEAM * DOSE**0.8)
+    ingest(path, tmp_path / "t.zarr", angles=ANGLES, thickness=20)
+    (line,) = (r.getMessage() for r in caplog.records)
+    assert "a constant of about" in line
+    assert "--counts, if these are counts of a dose that rose with the tilt" in line
+    caplog.clear()
+    ingest(path, tmp_path / "u.zarr", angles=ANGLES, thickness=20, counts="none")
+    assert not any("of a dose" in r.getMessage() for r in caplog.records)
+
+
+def test_a_view_with_less_dose_keeps_the_level_of_its_vacuum(tmp_path, caplog):
+    r = np.random.default_rng(0)
+    lines = 0.6 / np.cos(np.deg2rad(ANGLES))[:, None, None] * np.ones((1, 40, 48))
+    lines[:, :, :12] = 0
+    beam = np.full(len(ANGLES), BEAM)
+    beam[7] *= 0.4
+    np.save(tmp_path / "s.npy", r.poisson(beam[:, None, None] * np.exp(-lines)).astype(np.int16))
+    options = {"angles": ANGLES, "thickness": 20, "counts": "auto"}
+    series = ingest(tmp_path / "s.npy", tmp_path / "t.zarr", **options)
+    assert np.abs((series.read(ALL) - lines).mean(axis=(1, 2))).max() < 0.02
+    value, origin = facts(series)["beam of views 8"]
+    assert abs(float(value.split()[0]) - 0.4) < 0.01
+    assert origin == "the vacuum of each"
+    assert "of the others is used" not in caplog.text

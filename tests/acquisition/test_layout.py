@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from ddgm_dist.acquisition.ingest import ingest
-from tests.acquisition.series_files import angles_file, stack, tilt_command, xf_file
+from ddgm_dist.errors import InputError
+from tests.acquisition.series_files import angles_file, stack, tilt_command, unused, xf_file
 
 SHAPE = (7, 101, 131)
 ANGLES = (-60.0, -35.0, -10.0, 0.0, 20.0, 45.0, 60.0)
@@ -119,3 +120,25 @@ def test_the_axis_of_the_tilt_command_holds_for_mirrored_views_too(tmp_path):
     found, apart = position(series)
     np.testing.assert_allclose(found, (POINT[0] + 4, POINT[1], POINT[2]), atol=0.05)
     assert apart < 0.05
+
+
+def test_views_beyond_the_stored_images_are_left_out(tmp_path):
+    path, _ = stack(tmp_path)
+    angles_file(tmp_path)
+    far = (1.0, 0.0, 0.0, 1.0, 500.0, 0.0)
+    still = (1.0, 0.0, 0.0, 1.0, 0.0, 0.0)
+    xf_file(tmp_path, [still] * 6 + [far])
+    series = ingest(path, tmp_path / "t.zarr")
+    assert [v.view for v in series.meta.provenance.left_out] == [7]
+    xf_file(tmp_path, [far] * 7)
+    with pytest.raises(InputError, match="no aligned image shows"):
+        ingest(path, tmp_path / "u.zarr")
+
+
+def test_a_column_that_is_given_replaces_what_files_say_of_the_axis(tmp_path):
+    path, _ = stack(tmp_path, "ts_ali.mrc")
+    angles_file(tmp_path)
+    tilt_command(tmp_path, "FULLIMAGE 64 20", "SUBSETSTART 10 0", "OFFSET 0.0 3.0")
+    series = ingest(path, tmp_path / "t.zarr", axis_column=14.5)
+    assert series.meta.shifts_px == ((0.0, 3.0),) * 7
+    assert "--axis-column counts" in unused(series)["the axis by IMOD's command files"]

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorstore as ts
 import zarr
 
-from ddgm_dist.acquisition import ingest as module
-from ddgm_dist.acquisition import writing
+from ddgm_dist.acquisition import recipe, steps, writing
 from ddgm_dist.acquisition.ingest import ingest
 from ddgm_dist.acquisition.source_state import source_states
-from ddgm_dist.acquisition.target import Target
+from ddgm_dist.acquisition.store.target import Target
 from ddgm_dist.errors import InputError
-from ddgm_dist.readers.zarr_volume import ZarrVolume
+from ddgm_dist.paths.locate import locate
+from ddgm_dist.readers.zarr.volume import ZarrVolume
 from ddgm_dist.tilts.series import open_tilt_series
 
 ANGLES = (-50.0, -10.0, 20.0, 60.0)
@@ -36,7 +38,7 @@ def rewrite(source: Path, value: int) -> None:
     zarr.open_array(source, mode="r+")[:] = data
 
 
-def interrupt(source: Path, out: Path, patch: pytest.MonkeyPatch, blocks: int) -> None:
+def interrupt(source: Path | str, out: Path, patch: pytest.MonkeyPatch, blocks: int) -> None:
     """An ingest that ends after some blocks."""
     with patch.context() as here:
         inner, calls = Target.stored, list[int]()
@@ -70,14 +72,14 @@ def test_a_zarr_array_that_is_rewritten_is_not_mixed(tmp_path, monkeypatch, capl
 def test_a_source_that_is_rewritten_while_it_is_read_is_refused(tmp_path, monkeypatch):
     source, out = tmp_path / "s.zarr", tmp_path / "t.zarr"
     rewrite(source, 1)
-    measure = module.measure_views
+    measure = steps.measure_views
 
     def and_then(*args, **options):
         found = measure(*args, **options)
         rewrite(source, 2)
         return found
 
-    monkeypatch.setattr(module, "measure_views", and_then)
+    monkeypatch.setattr(steps, "measure_views", and_then)
     with pytest.raises(InputError, match="changed while it was being read"):
         ingest(source, out, angles=ANGLES)
     assert not out.exists()
@@ -89,10 +91,27 @@ def test_nothing_is_known_of_what_an_object_store_holds(tmp_path, caplog):
     assert "no ingest is resumed" in caplog.text
 
 
+def test_a_source_in_an_object_store_is_read_and_not_resumed(tmp_path, bucket, monkeypatch, caplog):
+    here, out = tmp_path / "s.zarr", tmp_path / "t.zarr"
+    rewrite(here, 1)
+    place = locate(f"{bucket}/s.zarr", "source")
+    spec = {"driver": "s3", "bucket": place.bucket, "path": f"{place.key}/"}
+    spec |= {"endpoint": os.environ["AWS_ENDPOINT_URL"], "aws_region": "us-east-1"}
+    store = ts.KvStore.open(spec).result()
+    for file in here.rglob("*"):
+        if file.is_file():
+            store.write(file.relative_to(here).as_posix(), file.read_bytes()).result()
+    interrupt(f"{bucket}/s.zarr", out, monkeypatch, 4)
+    assert "resumes" not in caplog.text
+    assert [path.name for path in tmp_path.iterdir()] == ["s.zarr"]
+    series = ingest(f"{bucket}/s.zarr", out, angles=ANGLES)
+    np.testing.assert_array_equal(series.read(slice(None)), zarr.open_array(here)[:])
+
+
 def test_what_is_not_known_to_be_the_same_is_not_resumed(tmp_path, monkeypatch, caplog):
     source, out = tmp_path / "s.zarr", tmp_path / "t.zarr"
     rewrite(source, 1)
-    monkeypatch.setattr(module, "source_states", lambda paths, name: None)
+    monkeypatch.setattr(recipe, "source_states", lambda paths, name: None)
     interrupt(source, out, monkeypatch, 4)
     assert "resumes" not in caplog.text
     assert [path.name for path in tmp_path.iterdir()] == ["s.zarr"]

@@ -130,7 +130,8 @@ def test_a_mended_series_is_reconstructed_better(tmp_path, tissue):
     ):
         store, rows = tmp_path / f"{name}.zarr", slice(32, 40)
         write_tilt_series(store, planted.images[:, rows].astype(np.float32), meta)
-        result = dd.reconstruct(store, tmp_path / f"{name} volume.zarr", engine="local")
+        out = tmp_path / f"{name} volume.zarr"
+        result = dd.reconstruct(store, out, {"N": 12}, engine="local")
         seen = np.asarray(result.volume().to_dask())[:, :, 16:-16]
         truth = volume[:, rows][:, :, 16:-16]
         found.append(_correlation(seen, truth))

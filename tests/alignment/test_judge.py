@@ -11,7 +11,7 @@ from tests.alignment.misaligned import ANGLES, left_over, plant
 
 @pytest.fixture(scope="module")
 def projections():
-    return phantom_projections(slice(0, WIDTH))[1]
+    return phantom_projections(WIDTH)[1]
 
 
 def judged(planted, *, angles=None, shifts=None):

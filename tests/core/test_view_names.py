@@ -14,8 +14,8 @@ def meta(numbers: list[int]) -> TiltSeriesMeta:
 
 def test_a_view_has_the_number_of_its_source() -> None:
     found = meta([31, 4, 7])
-    assert found.view_name(0) == "view 31 (-45 degrees)"
-    assert found.view_name(2) == "view 7 (+3.25 degrees)"
+    assert found.views.name(0) == "view 31 (-45 degrees)"
+    assert found.views.name(2) == "view 7 (+3.25 degrees)"
     assert [found.views.number(i) for i in range(3)] == [31, 4, 7]
     assert found.views.note == ""
 
@@ -24,7 +24,7 @@ def test_a_view_has_the_number_of_its_source() -> None:
     "found", [TiltSeriesMeta((-45.0, 0.0, 3.25)), meta([]), meta([1, 2])], ids=["none", "no", "few"]
 )
 def test_without_a_source_it_is_that_of_the_stored_view(found: TiltSeriesMeta) -> None:
-    assert found.view_name(0) == "view 1 (-45 degrees)"
+    assert found.views.name(0) == "view 1 (-45 degrees)"
     assert found.views.numbers is None
     assert "numbered from 1 as they are stored" in found.views.note
 

@@ -10,7 +10,7 @@ import torch
 
 from ddgm_dist.engine.local import LocalEngine
 from ddgm_dist.records.run_record import RunRecord
-from ddgm_dist.runs.reconstruct import Result
+from ddgm_dist.runs.result import Result
 from ddgm_dist.tile.events import Receipt, StepEvent
 
 Solve = Callable[..., tuple[np.ndarray, Result]]

@@ -15,7 +15,10 @@ from ddgm_dist.errors import InputError
 from ddgm_dist.operators.slab.inverse import regularized_inverse
 from ddgm_dist.operators.slab.operator import SlabOperator
 from ddgm_dist.planning.problem import Problem
-from ddgm_dist.runs.reconstruct import Result, reconstruct
+from ddgm_dist.prior.restoring_unet import RestoringUNet, RestoringUNetSpec
+from ddgm_dist.prior.weights import save_weights
+from ddgm_dist.runs.reconstruct import reconstruct
+from ddgm_dist.runs.result import Result
 from ddgm_dist.tile.events import Receipt, Report, SaveEvent, StepEvent
 from ddgm_dist.tile.job import Job
 from ddgm_dist.tilts.rows import read_rows
@@ -125,6 +128,31 @@ def test_ray_gives_the_same_bits(make_tilts: MakeTilts, solve: Solve) -> None:
         whole, _ = solve(tilts, **WARM, **cut)
         split, _ = solve(tilts, RayEngine(workers=2), **WARM, **cut, tile_rows=2)
         np.testing.assert_array_equal(split, whole)
+
+
+def test_cuts_do_not_change_a_bit_of_a_network_either(
+    make_tilts: MakeTilts, solve: Solve, tmp_path: Path
+) -> None:
+    """In bfloat16, with windows along x, and with one thread or two."""
+    torch.manual_seed(0)
+    spec = RestoringUNetSpec(
+        channels=(8, 16), encoder_blocks=(1,), decoder_blocks=(1,), embedding=16, neighbours=1
+    )
+    net = RestoringUNet(spec)
+    for parameter in net.parameters():  # many begin at zero
+        torch.nn.init.normal_(parameter, std=0.1)
+    save_weights(tmp_path / "r.safetensors", net, {})
+    tilts = make_tilts(rows=5)
+    keys = {**WARM, "restorer": str(tmp_path / "r.safetensors"), "window": 64, "overlap": 16}
+    whole, _ = solve(tilts, **keys, tile_rows=6)
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(3 - min(2, threads))
+        split, _ = solve(tilts, **keys, tile_rows=2)
+    finally:
+        torch.set_num_threads(threads)
+    np.testing.assert_array_equal(split, whole)
+    assert not np.array_equal(solve(tilts, **{**keys, "start": "zero"})[0], whole)
 
 
 def explicit(tilts: Path, problem: Problem) -> np.ndarray:

@@ -12,7 +12,8 @@ from ddgm_dist.errors import InputError, StorageError
 from ddgm_dist.inspection.status import status
 from ddgm_dist.inspection.verify import verify
 from ddgm_dist.records.result import open_result
-from ddgm_dist.runs.reconstruct import Result, reconstruct
+from ddgm_dist.runs.reconstruct import reconstruct
+from ddgm_dist.runs.result import Result
 from ddgm_dist.tile.events import Event, Receipt, Report, SaveEvent, StepEvent, Timer
 from ddgm_dist.tile.job import Job
 from ddgm_dist.tile.writer import TileWriter

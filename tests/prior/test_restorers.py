@@ -1,6 +1,5 @@
 """Restorers: a user's is checked, weights of another kind are refused, ranges are told."""
 
-import json
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,17 +11,22 @@ from torch import Tensor
 
 from ddgm_dist.algorithm.restorer import Acquisition
 from ddgm_dist.errors import InputError
+from ddgm_dist.prior import restorers
 from ddgm_dist.prior.denoisers import load_denoiser
 from ddgm_dist.prior.restorers import (
     FunctionRestorer,
-    TrainedRanges,
     load_restorer,
     restorer_files,
     shared_restorer,
 )
+from ddgm_dist.prior.restoring_unet import RestoringUNet, RestoringUNetSpec, acquisition_features
+from ddgm_dist.prior.trained_ranges import TrainedRanges
 from ddgm_dist.prior.unet import UNet, UNetSpec
-from ddgm_dist.prior.weights import save_weights
+from ddgm_dist.prior.weights import load_restorer_weights, save_weights
 
+SMALL = RestoringUNetSpec(
+    channels=(8, 16), encoder_blocks=(1,), decoder_blocks=(1,), embedding=16, neighbours=1
+)
 TINY = UNetSpec(channels=(8, 16), encoder_blocks=(1,), decoder_blocks=(1,), embedding=16)
 SEEN = Acquisition((-50.0, 0.0, 50.0), 12)
 SOURCE = """
@@ -133,32 +137,52 @@ def test_attributes_are_checked(attribute: str, value: Any, why: str) -> None:
         FunctionRestorer(f, "mine:f")
 
 
-def test_weights_of_the_wrong_kind_are_refused(tmp_path: Path) -> None:
+@pytest.fixture
+def weights(tmp_path: Path) -> Path:
+    """A network whose answers are no mere copies."""
+    torch.manual_seed(0)
+    net = RestoringUNet(SMALL)
+    for parameter in net.parameters():  # many begin at zero
+        torch.nn.init.normal_(parameter, std=0.1)
     path = tmp_path / "w.safetensors"
+    save_weights(path, net, {"trained_for": {"max_angle_deg": [40, 78], "thickness": [32, 256]}})
+    return path
+
+
+def test_weights_of_ours(weights: Path) -> None:
+    loaded = load_restorer(str(weights), precision="float32")
+    net = load_restorer_weights(weights)
+    assert (loaded.digest, loaded.reach) == (net.digest, net.net.reach)
+    assert (loaded.restorer.stride, loaded.restorer.neighbours) == (2, 1)
+    assert loaded.trained == TrainedRanges(max_angle_deg=(40, 78), thickness=(32, 256))
+    x, inside = images()
+    found = loaded.restorer(x, 0.5, SEEN, inside)
+    assert found.dtype == torch.float32
+    expected = net.net(x, acquisition_features(torch.full((2,), 0.5), SEEN), inside)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+    assert float((found - x[:, 1]).std()) > 1e-3
+    assert not torch.equal(found, loaded.restorer(x, 5.0, SEEN, inside))
+    half = load_restorer(str(weights), precision="bfloat16").restorer(x, 0.5, SEEN, inside)
+    torch.testing.assert_close(half, expected, rtol=0, atol=0.05)
+
+
+def test_a_process_builds_a_network_once(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(restorers, "_shared", {})
+    first = shared_restorer(str(weights), precision="float32")
+    assert shared_restorer(str(weights), precision="float32") is first
+    assert load_restorer(str(weights), precision="float32").restorer is not first.restorer
+    save_weights(weights, RestoringUNet(SMALL), {})
+    second = shared_restorer(str(weights), precision="float32")
+    assert (second.digest != first.digest, second.trained) == (True, None)
+
+
+def test_weights_of_the_wrong_kind_are_refused(weights: Path, tmp_path: Path) -> None:
+    path = tmp_path / "d.safetensors"
     save_weights(path, UNet(TINY), {"sigma_range": (0.01, 30.0)})
-    with pytest.raises(
-        InputError, match=r"^restorer = .*holds weights of a denoiser, not of a res"
-    ):
-        load_restorer(str(path))
     load_denoiser(str(path))
-    recipe = json.loads(path.with_suffix(".json").read_text())
-    path.with_suffix(".json").write_text(json.dumps({**recipe, "format": "ddgm_dist.restorer"}))
-    words = r"^denoiser = .*holds weights of a restorer, not of a denoiser; give them as restorer"
-    with pytest.raises(InputError, match=words):
-        load_denoiser(str(path))
+    with pytest.raises(InputError, match=r"^restorer = .*holds the weights of a denoiser"):
+        load_restorer(str(path))
+    with pytest.raises(InputError, match=r"^denoiser = .*holds the weights of a restorer"):
+        load_denoiser(str(weights))
     assert [key for key, _ in restorer_files(str(path))] == ["restorer", "restorer"]
     assert restorer_files("mine:f") == restorer_files(None) == []
-
-
-def test_what_lies_outside_of_the_training_is_told_with_its_numbers() -> None:
-    trained = TrainedRanges((45, 70), (21, 91), (0.1, 20), (32, 256))
-    good = Acquisition(tuple(float(a) for a in range(-60, 61, 3)), 64)
-    assert trained.outside(good, 3.0) == ()
-    assert trained.outside(Acquisition((-70.0,) * 21, 32), 0.1) == ()
-    found = trained.outside(Acquisition((-20.0, 30.0), 12), 44.4)
-    assert found == (
-        "tilts to 30 degrees (trained for 45 to 70)",
-        "2 tilts (trained for 21 to 91)",
-        "noise of 44.4 (sigma_y over the volume's deviation) (trained for 0.1 to 20)",
-        "a thickness of 12 voxels (trained for 32 to 256)",
-    )

@@ -13,7 +13,8 @@ from ddgm_dist.errors import StorageError
 from ddgm_dist.inspection.status import status
 from ddgm_dist.records.json_files import problem_dir
 from ddgm_dist.records.run_record import RunRecord
-from ddgm_dist.runs.reconstruct import Result, reconstruct
+from ddgm_dist.runs.reconstruct import reconstruct
+from ddgm_dist.runs.result import Result
 from ddgm_dist.tile.events import Event, Receipt, SaveEvent, StepEvent
 
 Solve = Callable[..., tuple[np.ndarray, Result]]

@@ -22,7 +22,7 @@ from ddgm_dist.ray_engine.calls import CallsInFlight
 from ddgm_dist.ray_engine.watch import Timeouts
 from ddgm_dist.ray_engine.worker import Heartbeat
 from ddgm_dist.records.checkpoint import Checkpoints, Generation
-from ddgm_dist.runs.reconstruct import Result
+from ddgm_dist.runs.result import Result
 from ddgm_dist.tile.events import FaultEvent, PoolEvent, Receipt, StepEvent
 from ddgm_dist.tile.history import unit_name
 from ddgm_dist.tile.solver import StaleStepError, Stepped

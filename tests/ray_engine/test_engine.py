@@ -17,7 +17,8 @@ from ddgm_dist.engine.faults import Limits
 from ddgm_dist.errors import DdgmError, InputError
 from ddgm_dist.inspection.verify import verify
 from ddgm_dist.records.run_record import RunRecord
-from ddgm_dist.runs.reconstruct import Result, reconstruct
+from ddgm_dist.runs.reconstruct import reconstruct
+from ddgm_dist.runs.result import Result
 
 Solve = Callable[..., tuple[np.ndarray, Result]]
 MakeTilts = Callable[..., Path]

@@ -16,7 +16,8 @@ from ddgm_dist.engine.faults import Limits
 from ddgm_dist.engine.work import TileWork
 from ddgm_dist.errors import DdgmError, InputError, StorageError
 from ddgm_dist.records.checkpoint import Generation
-from ddgm_dist.runs.reconstruct import Result, reconstruct
+from ddgm_dist.runs.reconstruct import reconstruct
+from ddgm_dist.runs.result import Result
 from ddgm_dist.tile.events import Event, FaultEvent, PoolEvent, Receipt, SaveEvent, StepEvent
 from ddgm_dist.tile.job import Job
 from tests.ray_cluster import tried_again

@@ -10,7 +10,8 @@ import pytest
 
 from ddgm_dist.engine.local import LocalEngine
 from ddgm_dist.errors import StorageError
-from ddgm_dist.runs.reconstruct import Result, reconstruct
+from ddgm_dist.runs.reconstruct import reconstruct
+from ddgm_dist.runs.result import Result
 from ddgm_dist.tile.events import Event, Receipt, Report
 from ddgm_dist.tile.job import Job
 from tests.ray_engine.inline import InlineEngine

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from ddgm_dist.errors import DdgmError
-from ddgm_dist.runs.reconstruct import Result
+from ddgm_dist.runs.result import Result
 from ddgm_dist.tile.events import Event, FaultEvent, PoolEvent, Receipt
 from tests.ray_cluster import tried_again
 

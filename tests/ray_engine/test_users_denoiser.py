@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from ddgm_dist.errors import InputError
-from ddgm_dist.runs.reconstruct import Result, reconstruct
+from ddgm_dist.runs.reconstruct import reconstruct
+from ddgm_dist.runs.result import Result
 from ddgm_dist.tile.events import FaultEvent, Receipt
 from tests.ray_engine.inline import InlineEngine
 from tests.ray_engine.test_full_disk import Local

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from ddgm_dist.core.box import Box
 from ddgm_dist.errors import InputError, StorageError
-from ddgm_dist.readers.arrays import open_npy, open_npz
-from ddgm_dist.readers.images import open_tiff
+from ddgm_dist.readers.arrays.numpy_files import open_npy, open_npz
+from ddgm_dist.readers.images.stack import open_tiff
 
 DATA = np.arange(2 * 9 * 20, dtype=np.uint16).reshape(2, 9, 20)
 CORNER = Box((0, 0, 0), (1, 1, 1))

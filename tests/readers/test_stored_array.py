@@ -15,7 +15,7 @@ from hypothesis.extra import numpy as arrays
 from ddgm_dist.core.box import Box
 from ddgm_dist.errors import InputError, StorageError
 from ddgm_dist.readers import stored_array
-from ddgm_dist.readers.packed_array import PackedArray
+from ddgm_dist.readers.mrc.packed_array import PackedArray
 from ddgm_dist.readers.stored_array import StoredArray, StoredVolume, file_state
 
 DTYPES = ["i1", "<u2", ">i2", "<f4", ">f4", "<f8", "<i8", ">u8", "f2"]
@@ -151,8 +151,8 @@ BIG = """
 import resource, struct, sys
 from pathlib import Path
 from ddgm_dist.core.box import Box
-from ddgm_dist.readers.arrays import open_npy
-from ddgm_dist.readers.mrc import open_mrc
+from ddgm_dist.readers.arrays.numpy_files import open_npy
+from ddgm_dist.readers.mrc.volume import open_mrc
 
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

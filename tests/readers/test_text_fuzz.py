@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 
 from ddgm_dist.errors import InputError
 from ddgm_dist.readers.angles import read_angles
-from ddgm_dist.readers.aretomo import read_aln
-from ddgm_dist.readers.imod_commands import read_newstack_command, read_tilt_command
-from ddgm_dist.readers.imod_lists import parse_views
-from ddgm_dist.readers.imod_transforms import read_axis_tilts, read_xf
-from ddgm_dist.readers.mdoc import read_mdoc
+from ddgm_dist.readers.aretomo.alignment import read_aln
+from ddgm_dist.readers.imod.commands import read_newstack_command, read_tilt_command
+from ddgm_dist.readers.imod.lists import parse_views
+from ddgm_dist.readers.imod.transforms import read_axis_tilts, read_xf
+from ddgm_dist.readers.serialem.mdoc import read_mdoc
 from ddgm_dist.readers.text import read_text
 from tests.readers.tomography_texts import NEWST_COM, TILT_COM, aln, mdoc, xf, xtilt
 

@@ -10,7 +10,7 @@ from skimage import io
 
 from ddgm_dist.core.box import Box
 from ddgm_dist.errors import InputError, StorageError
-from ddgm_dist.readers.dask_array import DaskVolume
+from ddgm_dist.readers.arrays.dask_arrays import DaskVolume
 from ddgm_dist.readers.provenance import places_of
 from ddgm_dist.readers.volumes import VolumeSource, open_volume
 from ddgm_dist.tilts.series import TiltSeriesMeta, write_tilt_series

@@ -12,13 +12,13 @@ from ddgm_dist.core.box import Box
 from ddgm_dist.paths.locate import locate
 from ddgm_dist.planning.config import parse_config
 from ddgm_dist.records.fit import Fit
-from ddgm_dist.runs import expected_fit
 from ddgm_dist.runs.build_problem import build_problem
-from ddgm_dist.runs.expected_fit import expect_fit, warn_of_prior
+from ddgm_dist.runs.expected_fit import expect, warn_of_prior
 from ddgm_dist.runs.plan import plan
 from ddgm_dist.simulation.phantom import TissuePhantom
+from ddgm_dist.tilts import first_image, misfit, sampled_fit
 from ddgm_dist.tilts.series import TiltSeriesMeta, write_tilt_series
-from tests.small_runs import ANGLES, project, specimen
+from tests.small_runs import ANGLES, forget_record, project, specimen
 
 NOISE, FIELD = 5.0, 200
 SHIFTS = tuple((0.0, 1.3 * t - 6.4) for t in range(len(ANGLES)))
@@ -42,7 +42,7 @@ def record(path: Path, angles: Any = ANGLES, *, shifted: bool = False) -> Path:
 def expected(path: Path, **keys: Any) -> Fit | None:
     config = parse_config({"sigma_y": NOISE, "rows_per_call": 2, **keys})
     built = build_problem(locate(path, "tilts"), config.problem())
-    return expect_fit(built.problem, built.series)
+    return expect(built)[0]
 
 
 @pytest.mark.parametrize("columns", [512, 96], ids=["whole", "cropped"])
@@ -50,13 +50,13 @@ def expected(path: Path, **keys: Any) -> Fit | None:
 def test_good_data_and_bad(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, columns: int, shifted: bool
 ) -> None:
-    monkeypatch.setattr(expected_fit, "_COLUMNS", columns)
+    monkeypatch.setattr(misfit, "_COLUMNS", columns)
     found = expected(record(tmp_path / "good.zarr", shifted=shifted))
     assert found is not None
     assert found.explained
     assert found.misfit < 0.1
     assert found.ratio < 1.5
-    assert found.coverage == 6 / 8
+    assert found.coverage == 4 / 8
     assert "nothing that speaks against" in found.outlook()
     wrong = np.random.default_rng(2).permutation(ANGLES).tolist()
     worse = expected(record(tmp_path / "bad.zarr", wrong, shifted=shifted))
@@ -71,7 +71,7 @@ def test_the_columns_that_are_cut_out_are_those_of_the_middle(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A crop that ignored the shifts would see another misalignment in each view."""
-    monkeypatch.setattr(expected_fit, "_COLUMNS", 96)
+    monkeypatch.setattr(misfit, "_COLUMNS", 96)
     path = record(tmp_path / "t.zarr", shifted=True)
     found = expected(path)
     unshifted = build_problem(locate(path, "tilts"), parse_config({}).problem()).series
@@ -87,14 +87,44 @@ def test_the_columns_that_are_cut_out_are_those_of_the_middle(
     assert not ignored.explained
 
 
-def test_what_would_take_long_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_image_that_would_take_long_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is said of the specimen then, and the verdict is the same."""
+    expected_before = expected(record(tmp_path / "t.zarr"))
+    monkeypatch.setattr(first_image, "_MOST", 100)
+    path = record(tmp_path / "u.zarr")
+    built = build_problem(locate(path, "tilts"), parse_config({}).problem())
+    assert built.estimate is not None
+    assert built.estimate.fit is not None
+    assert built.estimate.fit.likeness is None
+    assert expected(path) == expected_before
+    assert "noise           sigma_y 5 per pixel" in plan(path, {"sigma_y": NOISE}).describe()
+
+
+def test_a_recorded_fit_is_that_of_the_pixels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is taken as long as its mean and deviation are those of the run."""
     path = record(tmp_path / "t.zarr")
-    monkeypatch.setattr(expected_fit, "_MOST", 100)
-    assert expected(path) is None
-    found = plan(path, {"sigma_y": NOISE})
-    assert found.expected_fit is None
-    assert "a quick fit" not in found.describe()
-    assert "noise           sigma_y 5 per pixel" in found.describe()
+    config = {"denoiser": "fibsem"}
+    recorded = plan(path, config)
+    forget_record(path)
+    assert plan(path, config).expected_fit == recorded.expected_fit
+    path = record(tmp_path / "u.zarr")
+    fits = list[object]()
+    fit = sampled_fit.fit_sampled_rows
+    monkeypatch.setattr(
+        "ddgm_dist.runs.expected_fit.fit_sampled_rows",
+        lambda *args: fits.append(args) or fit(*args),
+    )
+    assert plan(path, config).expected_fit == recorded.expected_fit
+    assert not fits
+    assert recorded.intensity is not None
+    other = plan(path, {**config, "mean": 1.1 * recorded.intensity.mean}).expected_fit
+    assert fits
+    assert other is not None
+    assert other != recorded.expected_fit
 
 
 def test_a_plan_has_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -116,7 +146,7 @@ def test_a_plan_has_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
 def test_a_specimen_in_vacuum_is_taken_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(expected_fit, "_COLUMNS", 48)
+    monkeypatch.setattr(misfit, "_COLUMNS", 48)
     volume = specimen(12, 8, FIELD)
     volume[:, :, :40] = volume[:, :, -40:] = 0
     data = project(volume, FIELD, ANGLES)
@@ -150,7 +180,7 @@ def test_inverted_contrast_is_warned_of(
     assert ("contrast is inverted" in caplog.text) == inverted
     caplog.clear()
     built = build_problem(locate(path, "tilts"), parse_config({}).problem())
-    warn_of_prior(built.problem, built.series)
+    warn_of_prior(built)
     assert ("contrast is inverted" in caplog.text) == inverted
     if inverted:
         assert said[0] in " ".join(found.describe().split())

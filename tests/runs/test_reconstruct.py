@@ -25,7 +25,8 @@ from ddgm_dist.records.lease import Lease
 from ddgm_dist.records.result import open_result
 from ddgm_dist.records.run_record import RunRecord
 from ddgm_dist.runs.plan import plan
-from ddgm_dist.runs.reconstruct import Result, reconstruct
+from ddgm_dist.runs.reconstruct import reconstruct
+from ddgm_dist.runs.result import Result
 from ddgm_dist.tile.events import Event, Receipt, Report, StepEvent
 from ddgm_dist.tile.job import Job
 from ddgm_dist.tilts.series import TiltSeriesMeta, write_tilt_series

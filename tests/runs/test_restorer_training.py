@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from ddgm_dist.errors import InputError
-from ddgm_dist.prior.restorers import LoadedRestorer, TrainedRanges, load_restorer
+from ddgm_dist.prior.restorers import LoadedRestorer, load_restorer
+from ddgm_dist.prior.trained_ranges import TrainedRanges
 from ddgm_dist.runs.plan import plan
 from ddgm_dist.runs.reconstruct import reconstruct
 from ddgm_dist.tile import start
@@ -19,7 +20,7 @@ from ddgm_dist.tile import start
 KEYS: dict[str, Any] = {
     "N": 1, "K": 2, "denoiser": "warm_code:still", "start": "restored", "restorer": "warm_code:mean",
 }  # fmt: skip
-WIDE = TrainedRanges((40, 70), (5, 91), (0.0, 50), (8, 256))
+WIDE = TrainedRanges((40, 70), (5, 15), (8, 256), (0.0, 2.0))
 
 
 @pytest.fixture(autouse=True)
@@ -54,13 +55,10 @@ def train(monkeypatch: pytest.MonkeyPatch) -> Train:
     [
         (WIDE, ""),
         (None, ""),
-        (replace(WIDE, largest_angle_deg=(55, 70)), "tilts to 50 degrees (trained for 55 to 70)"),
-        (replace(WIDE, tilts=(21, 91)), "11 tilts (trained for 21 to 91)"),
+        (replace(WIDE, max_angle_deg=(55, 70)), "range of 100 degrees (trained for 110 to 140)"),
+        (replace(WIDE, step_deg=(1, 6)), "11 tilts, 10 degrees apart (trained for 1 to 6)"),
         (replace(WIDE, thickness=(32, 256)), "a thickness of 12 voxels (trained for 32 to 256)"),
-        (
-            replace(WIDE, noise=(5, 50)),
-            "(sigma_y over the volume's deviation) (trained for 5 to 50)",
-        ),
+        (replace(WIDE, noise=(0.5, 2)), "% of the projections' deviation (trained for 50 to 200)"),
     ],
     ids=["inside", "unknown", "range", "count", "thickness", "noise"],
 )
@@ -87,7 +85,7 @@ def test_numbers_outside_are_warned_of_once(
 def test_a_start_of_zeros_needs_no_training(
     tilts: Path, train: Train, caplog: pytest.LogCaptureFixture
 ) -> None:
-    train(replace(WIDE, tilts=(21, 91)))
+    train(replace(WIDE, step_deg=(1, 6)))
     plan(tilts, {**KEYS, "start": "zero"}, check_fit=False)
     assert not [m for m in caplog.messages if "not trained" in m]
 

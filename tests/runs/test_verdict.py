@@ -17,7 +17,8 @@ from ddgm_dist.records.fit import Fit
 from ddgm_dist.records.receipts import RECEIPTS
 from ddgm_dist.records.run_record import RunRecord
 from ddgm_dist.runs.plan import plan
-from ddgm_dist.runs.reconstruct import Result, reconstruct
+from ddgm_dist.runs.reconstruct import reconstruct
+from ddgm_dist.runs.result import Result
 from ddgm_dist.tile.events import Event, Receipt, Report
 from ddgm_dist.tile.job import Job
 from ddgm_dist.tilts.provenance import Provenance, ViewRecord, degrees

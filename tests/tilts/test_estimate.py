@@ -17,8 +17,9 @@ from ddgm_dist.planning.problem import Problem
 from ddgm_dist.runs.build_problem import BuiltProblem, build_problem
 from ddgm_dist.runs.plan import plan
 from ddgm_dist.tilts.estimate import estimate
-from ddgm_dist.tilts.misfit import _part, measure_unexplained
-from ddgm_dist.tilts.record import Estimate
+from ddgm_dist.tilts.misfit import binned_columns
+from ddgm_dist.tilts.recorded_estimate import Estimate
+from ddgm_dist.tilts.sampled_fit import fit_sampled_rows
 from ddgm_dist.tilts.series import TiltSeries, TiltSeriesMeta, open_tilt_series, write_tilt_series
 from tests.small_runs import forget_record, project, specimen
 
@@ -176,10 +177,7 @@ def test_a_record_of_a_former_version_is_estimated_anew(
         return {"intensity": values, "omitted": own.omitted, "constant": own.constant}
 
     with monkeypatch.context() as patch:
-        patch.setattr(
-            "ddgm_dist.tilts.record.asdict",
-            lambda v: former(v) if isinstance(v, Estimate) else vars(v),
-        )
+        patch.setattr(Estimate, "to_dict", former)
         path = Path(str(series(tmp_path, misaligned(2.0)).path))
     text = next(path.rglob("survey.json")).read_text()
     assert "misfit" not in json.dumps(json.loads(text)["estimates"])
@@ -203,7 +201,7 @@ def test_nothing_is_said_where_views_do_not_depend_on_each_other(tmp_path: Path)
     path = tmp_path / "few.zarr"
     store = write_tilt_series(path, CLEAN[:1], TiltSeriesMeta(ANGLES[:1], thickness_px=16))
     intensity = Intensity(100.0, 20.0, 1.0)
-    assert measure_unexplained(store, store.geometry(16), intensity) is None
+    assert fit_sampled_rows(store, store.geometry(16), intensity).unexplained is None
     assert estimate(store, store.geometry(16)).unexplained == ()
 
 
@@ -216,14 +214,14 @@ def test_a_binned_part_keeps_the_middle_of_the_field(
     """A point at the centre is seen where it is seen by the whole, and the sizes are bounded."""
     shifts = ((0.0, 1.5), (2.0, -3.0))
     whole = Geometry((-60.0, 0.0), thickness, 9, field, shifts, boundary)  # type: ignore[arg-type]
-    part = _part(whole)
-    width = part.columns.width
+    part = binned_columns(whole)
+    width = part.stop - part.start
     assert width == part.bin * part.geometry.field <= field
     assert part.geometry.thickness <= 64 or part.bin == field
     for tilt in range(2):
         seen = (field - 1) / 2 + shifts[tilt][1]
         binned = (part.geometry.field - 1) / 2 + part.geometry.shift(tilt)[1]
-        there = part.columns.first[tilt] + (binned + 0.5) * part.bin - 0.5
+        there = part.start + (binned + 0.5) * part.bin - 0.5
         assert there == pytest.approx(seen, abs=1e-9)
     assert part.geometry.field <= 1024 if boundary == "vacuum" else part.geometry.field <= 2048
 

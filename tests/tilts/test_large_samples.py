@@ -22,6 +22,8 @@ ANGLES = tuple(np.linspace(-60, 60, 5).tolist())
 def series(folder: Path, height: int = 20, field: int = 2500) -> TiltSeries:
     data = np.random.default_rng(0).standard_normal((5, height, field)).astype(np.float32)
     data[1, 3, 1022:1026] = 90.0
+    # A line along y, which is not taken for hot pixels by those who see beyond the rows.
+    data[3, 6:12, 1700 % field] = 90.0
     data[2, 5, field // 2] = np.nan
     return write_tilt_series(folder / f"{height}.zarr", data, TiltSeriesMeta(ANGLES, None))
 

@@ -275,7 +275,7 @@ class Reads:
 def test_a_plan_and_a_resumed_run_read_next_to_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """At most a hundredth of the series, but for the quick fit, which a plan may leave out."""
+    """At most a hundredth of the series; its record has the fit of the quick verdict, too."""
     path, out = tmp_path / "t.zarr", tmp_path / "v.zarr"
     data = pixels(256, 1500)
     write_tilt_series(path, data, META)
@@ -284,7 +284,7 @@ def test_a_plan_and_a_resumed_run_read_next_to_nothing(
     record = (path / "ddgm_dist/digests/survey.json").stat().st_size
     assert record + sum(len(table) for table in tables(path)) < data.nbytes / 100
     reads = Reads(monkeypatch)
-    plan(path, keys, check_fit=False)
+    assert plan(path, keys).expected_fit is not None
     reconstruct(path, out, keys, "local")
     assert reads.bytes + 2 * record <= data.nbytes / 100
     assert "projections" not in reads.places

@@ -84,7 +84,7 @@ def test_parts_and_workers_do_not_matter(
     make: Callable[[int, int], np.ndarray],
     chunks: tuple[int, int, int],
 ) -> None:
-    monkeypatch.setattr("ddgm_dist.pixels.scan._MOST_HOT", 500)
+    monkeypatch.setattr("ddgm_dist.pixels.hot_scan._MOST_HOT", 500)
     series = foreign(tmp_path / "t.zarr", make(200, 9000), chunks)
     for name, value in SMALL.items():
         monkeypatch.setattr(f"ddgm_dist.tilts.{name}", value)

@@ -20,12 +20,13 @@ import ddgm_dist
 from ddgm_dist.cli import main
 from ddgm_dist.errors import InputError
 from ddgm_dist.prior.denoisers import load_denoiser
+from ddgm_dist.prior.restoring_unet import RestoringUNetSpec
 from ddgm_dist.prior.unet import UNet, UNetSpec
-from ddgm_dist.prior.weights import load_weights
+from ddgm_dist.prior.weights import load_restorer_weights, load_weights
 from ddgm_dist.training.images import read_images
+from ddgm_dist.training.loop import TrainingHistory, TrainingOptions
 from ddgm_dist.training.progress import show_progress
 from ddgm_dist.training.train import TrainingResult, train, write_trained
-from ddgm_dist.training.training import TrainingHistory, TrainingOptions
 
 # The attribute ddgm_dist.training.train is the function, which hides the module of its name.
 MODULE = importlib.import_module("ddgm_dist.training.train")
@@ -299,3 +300,21 @@ def test_variety_is_another_training(folder: Path, tmp_path: Path) -> None:
             run(folder, weights, augment=augment)
     with pytest.raises(InputError, match="augment"):
         run(folder, tmp_path / "no.safetensors", augment=1.5)
+
+
+def test_a_restorer_is_trained_as_a_denoiser_is(folder: Path, tmp_path: Path) -> None:
+    spec = RestoringUNetSpec((32, 32), (1,), (1,), 1, neighbours=1)
+    weights = tmp_path / "r.safetensors"
+    result = run(folder, weights, kind="restorer", spec=spec, batch=1)
+    assert result.recipe["trained_for"]["thickness"] == [32, 256]
+    assert "sigma_range" not in result.recipe
+    assert load_restorer_weights(weights).digest == result.digest
+    # Asked for again it is finished; as a denoiser it is another training.
+    assert run(folder, weights, kind="restorer", spec=spec, batch=1) == result
+    with pytest.raises(InputError, match="exists already"):
+        run(folder, weights)
+
+
+def test_a_kind_that_does_not_exist_is_refused(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="is none of denoiser, restorer"):
+        run(folder, tmp_path / "w.safetensors", kind="restore")

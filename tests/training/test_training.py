@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,18 +11,23 @@ import torch
 from ddgm_dist.errors import InputError
 from ddgm_dist.prior.denoisers import UNetDenoiser
 from ddgm_dist.prior.unet import UNet, UNetSpec
+from ddgm_dist.training.denoising import SIGMA_BANDS, DenoisingTask, _loss, validation_bands
+from ddgm_dist.training.loop import TrainingHistory, TrainingOptions, run_training
 from ddgm_dist.training.patches import PatchSampler
-from ddgm_dist.training.training import (
-    SIGMA_BANDS,
-    TrainingHistory,
-    TrainingOptions,
-    _loss,
-    train_network,
-    validation_bands,
-)
 
 TINY = UNetSpec(channels=(32, 32), encoder_blocks=(1,), decoder_blocks=(1,), middle_blocks=1)
 WIDER = UNetSpec(channels=(32, 64), encoder_blocks=(1,), decoder_blocks=(1,), middle_blocks=1)
+
+
+def train_network(
+    sampler: PatchSampler,
+    options: TrainingOptions,
+    *,
+    spec: UNetSpec,
+    validation: PatchSampler | None = None,
+    **others: Any,
+) -> tuple[UNet, TrainingHistory]:
+    return run_training(DenoisingTask(sampler, validation, spec), options, **others)
 
 
 class Interrupted(Exception):

@@ -69,6 +69,22 @@ def test_a_foreign_image_is_found(counts: np.ndarray) -> None:
     assert (one.view, one.kind, one.shift_px) == (9, "displaced", None)
 
 
+def test_a_displaced_view_is_found_beside_a_foreign_one(counts: np.ndarray) -> None:
+    faulty = counts.copy()
+    faulty[9], faulty[18] = counts[10, ::-1, ::-1], np.roll(counts[18], 30, 1)
+    assert [(one.view, one.shift_px is None) for one in faults(faulty)] == [(9, True), (18, False)]
+
+
+def test_the_tilt_axis_may_lie_along_the_rows(counts: np.ndarray) -> None:
+    """At steep tilts views are alike only if they are stretched in the right direction."""
+    faulty = np.ascontiguousarray(counts.transpose(0, 2, 1))
+    assert said(faulty) == []
+    faulty[24] = np.roll(faulty[24], -25, 1)
+    (one,) = faults(faulty)
+    assert (one.view, one.kind) == (24, "displaced")
+    assert one.shift_px == pytest.approx((0, -25), abs=3)
+
+
 def test_views_that_are_all_shifted_are_not_displaced_and_aligned_ones_are_not(counts) -> None:
     r = np.random.default_rng(2)
     shifts = r.integers(-8, 9, (len(ANGLES), 2))
@@ -80,6 +96,14 @@ def test_views_that_are_all_shifted_are_not_displaced_and_aligned_ones_are_not(c
     (one,) = faults(raw, ANGLES, aligned)
     assert one.view == 5
     assert one.shift_px == pytest.approx((0, 30), abs=3)
+
+
+@pytest.mark.parametrize(("shift", "expected"), [(14, []), (40, [(12, "displaced")])])
+def test_a_shift_is_held_against_what_is_usual(counts, shift, expected) -> None:
+    """Views that are off by 4 pixels as a rule: one is no fault at 14, and is one at 40."""
+    shaken = np.stack([np.roll(v, 2 * (-1) ** k, 1) for k, v in enumerate(counts)])
+    shaken[12] = np.roll(counts[12], shift, 1)
+    assert said(shaken) == expected
 
 
 def test_a_jump_and_a_drift_are_no_displaced_views(counts: np.ndarray) -> None:

@@ -21,6 +21,7 @@ __all__ = [
     "norm_squared",
     "period",
     "period_margin",
+    "real_matrix",
     "step_factor",
     "to_fourier",
     "unfold",
@@ -100,7 +101,7 @@ class SlabBasis:
         shape = (length // 2 + 1, geometry.tilts, depth)
         self.matrix = torch.empty(shape, device=self.device)
         for part in _frequencies(length):
-            self.matrix[part] = _real_matrix(geometry, length, part).to(self.device, torch.float32)
+            self.matrix[part] = real_matrix(geometry, length, part).to(self.device, torch.float32)
         self._eigen: tuple[Tensor, Tensor] | None = None
         self._factors: dict[tuple[float, float], Tensor] = {}
 
@@ -137,7 +138,7 @@ def _frequencies(length: int) -> Iterator[slice]:
         yield slice(first, min(first + _BLOCK, count))
 
 
-def _real_matrix(geometry: Geometry, length: int, part: slice) -> Tensor:
+def real_matrix(geometry: Geometry, length: int, part: slice) -> Tensor:
     """A in the even/odd basis at some frequencies, float64 ``(frequency, tilt, z)``."""
     depth = geometry.thickness
     half = depth // 2
@@ -163,7 +164,7 @@ def _eigenbasis(geometry: Geometry, length: int, device: torch.device) -> tuple[
     torch.set_num_threads(1)
     try:
         for part in _frequencies(length):
-            matrix = _real_matrix(geometry, length, part)
+            matrix = real_matrix(geometry, length, part)
             value, vector = torch.linalg.eigh(matrix.mT @ matrix)
             values[part] = value.clamp(min=0)
             vectors[part] = vector.to(device, torch.float32)

@@ -1,0 +1,146 @@
+"""The restorer's network: from regularized inverses of neighbouring rows to the clean row between them.
+
+The regularized inverse x_w of a limited-angle tilt series is the specimen, blurred and streaked by the
+missing wedge, with the noise that the measured directions let through. The network predicts what is
+missing from it, given x_w of the row and of its neighbours, the noise of the projections and the
+geometry:
+
+    R(x_w, noise, acquisition) = x_w[middle row] + F(x_w, inside; features)
+
+Noise is independent from row to row and tissue is not, so neighbours help. As x_w depends on the data
+alone, and the network is local (:attr:`RestoringUNet.reach`), so does its result: tiles need no other
+tile.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from ddgm_dist.algorithm.restorer import Acquisition
+from ddgm_dist.prior.unet import LocalUNet, LocalUNetSpec, noise_features
+
+__all__ = ["RestoringUNet", "RestoringUNetSpec", "acquisition_features"]
+
+_NOISE, _SHAPE = 64, 6
+
+
+@dataclass(frozen=True)
+class RestoringUNetSpec(LocalUNetSpec):
+    """Architecture of :class:`RestoringUNet`, as stored in the JSON recipe beside the weights.
+
+    The coarsest level sees 158 pixels to each side. A streak of a slab of 64 voxels is 111 pixels long
+    at 60 degrees.
+
+    Attributes
+    ----------
+    neighbours
+        Rows that are given on each side of the one that is restored.
+    """
+
+    channels: tuple[int, ...] = (32, 64, 96, 128, 128)
+    encoder_blocks: tuple[int, ...] = (1, 1, 2, 1)
+    decoder_blocks: tuple[int, ...] = (1, 1, 2, 1)
+    middle_blocks: int = 2
+    embedding: int = 96
+    neighbours: int = 2
+
+
+class RestoringUNet(LocalUNet):
+    """U-Net over ``(z, x)`` images of neighbouring rows; see the module's docstring.
+
+    Parameters
+    ----------
+    spec
+        Architecture of the network.
+    """
+
+    spec: RestoringUNetSpec
+
+    def __init__(self, spec: RestoringUNetSpec | None = None) -> None:
+        super().__init__()
+        self.spec = spec = spec or RestoringUNetSpec()
+        self.neighbours = spec.neighbours
+        e = spec.embedding
+        self.embed = nn.Sequential(
+            nn.Linear(_NOISE + _SHAPE, e), nn.SiLU(), nn.Linear(e, e), nn.SiLU()
+        )
+        self.head = nn.Conv2d(2 * spec.neighbours + 2, spec.channels[0], 3, padding=1)
+        self._make_levels(spec)
+        self.tail = nn.Conv2d(spec.channels[0], 1, 3, padding=1)
+        for parameter in self.tail.parameters():
+            nn.init.zeros_(parameter)
+
+    def forward(self, images: Tensor, features: Tensor, inside: Tensor) -> Tensor:
+        """Restored images.
+
+        Parameters
+        ----------
+        images
+            Regularized inverses of rows y-r .. y+r, float32 ``(batch, 2r + 1, z, x)``; both extents
+            of an image multiples of the stride.
+        features
+            From `acquisition_features`, ``(batch, features)``.
+        inside
+            1 where there is specimen, 0 in padding, ``(batch, z, x)``.
+
+        Returns
+        -------
+        Tensor
+            Float32 ``(batch, z, x)``.
+        """
+        self.spec.check_extents(images)
+        given = torch.cat((images * inside[:, None], inside[:, None]), dim=1)
+        given = given.contiguous(memory_format=torch.channels_last)
+        weight = self.head.weight
+        h = self.head(given.to(weight.dtype))
+        h = self._through_levels(h, self.embed(features.to(weight.dtype)))
+        missing: Tensor = self.tail(h.relu())[:, 0].float()
+        return images[:, self.neighbours] + missing
+
+
+def acquisition_features(
+    noise: Tensor, acquisition: Acquisition, device: torch.device | str = "cpu"
+) -> Tensor:
+    """Noise and geometry as the network is given them, float32 ``(batch, features)``.
+
+    Parameters
+    ----------
+    noise
+        Standard deviation of the projections where the volume has unit variance, ``(batch,)``.
+    acquisition
+        Geometry, the same for all images.
+    device
+        Device of the result.
+    """
+    noise = noise.to(device, torch.float32)
+    angles = [math.radians(a) for a in acquisition.angles_deg]
+    # As in operators.slab.basis.norm_squared: the largest eigenvalue of the normal equations.
+    largest = acquisition.thickness * sum(1 / math.cos(a) for a in angles)
+    low, high = min(acquisition.angles_deg), max(acquisition.angles_deg)
+    ordered = sorted(acquisition.angles_deg)
+    gap = max((b - a for a, b in pairwise(ordered)), default=0.0)
+    shape = torch.tensor(
+        [
+            low / 90,
+            high / 90,
+            math.log2(len(angles) / 61),
+            math.log2(acquisition.thickness / 64),
+            math.log2(max(high - low, 1.0) / max(len(angles) - 1, 1) / 2),
+            gap / 30,
+        ],
+        device=device,
+    )
+    relative = noise * (100 / math.sqrt(largest))
+    return torch.cat(
+        (
+            noise_features(noise, torch.float32),
+            noise_features(relative, torch.float32),
+            shape.expand(len(noise), -1),
+        ),
+        dim=1,
+    )

@@ -1,0 +1,1 @@
+"""Arrays of NumPy and dask as volumes and stacks."""

@@ -1,0 +1,1 @@
+"""Tilt series and volumes in HDF5 files."""

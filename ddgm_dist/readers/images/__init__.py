@@ -1,0 +1,1 @@
+"""Grey images: single files, folders and lists of them, and pages of TIFF files."""

@@ -1,0 +1,1 @@
+"""IMOD's command files, transforms and lists of views."""

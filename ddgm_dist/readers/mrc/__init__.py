@@ -1,0 +1,1 @@
+"""MRC and MRC-like files: the meaning of their headers, and their pixels."""
