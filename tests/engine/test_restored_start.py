@@ -235,11 +235,13 @@ def test_resumed_is_uninterrupted_and_begins_from_no_second_start(
 
 def test_cuts_along_x_change_next_to_nothing(make_tilts: MakeTilts, solve: Solve) -> None:
     tilts = make_tilts(field=144, rows=4)
-    keys = {**WARM, "N": 20, "K": 20}
-    whole, _ = solve(tilts, **keys)
-    split, result = solve(tilts, **keys, tile_columns=48, margin=24)
-    assert len(result.plan.groups[0]) == 3
-    assert psnr(split, whole) >= 45
+    # With less noise the inverse is farther from its limit, and the starts of tiles differ more.
+    still, few = {**STILL, "sigma_y": 30.0}, {"N": 4, "K": 20}
+    for keys in (still, few):
+        whole, _ = solve(tilts, **WARM, **keys)
+        split, result = solve(tilts, **WARM, **keys, tile_columns=48, margin=24)
+        assert len(result.plan.groups[0]) == 3
+        assert psnr(split, whole) >= 45
 
 
 @pytest.mark.parametrize("cut", [{}, COUPLED], ids=["free", "coupled"])

@@ -2,19 +2,23 @@
 
 import json
 import logging
+import re
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter
 
 from ddgm_dist.errors import InputError
 from ddgm_dist.prior.restorers import LoadedRestorer, load_restorer
 from ddgm_dist.prior.trained_ranges import TrainedRanges
 from ddgm_dist.runs.plan import plan
 from ddgm_dist.runs.reconstruct import reconstruct
+from ddgm_dist.simulation.simulate import simulate
 from ddgm_dist.tile import start
 
 KEYS: dict[str, Any] = {
@@ -80,6 +84,23 @@ def test_numbers_outside_are_warned_of_once(
         assert words in text
         assert "start: zero does without it" in text
     assert words or "not trained" not in shown
+
+
+@pytest.mark.parametrize("noise", [0.05, 0.3, 1.0])
+def test_noise_is_measured_against_the_projections_deviation(
+    tmp_path: Path, train: Train, caplog: pytest.LogCaptureFixture, noise: float
+) -> None:
+    draw = np.random.default_rng(0).standard_normal((12, 4, 400))
+    volume = 100 + 20 * gaussian_filter(draw, (3, 0, 3), mode="wrap") / 0.095
+    path = tmp_path / "t.zarr"
+    angles = tuple(range(-50, 51, 5))
+    simulate(volume.astype(np.float32), path, angles=angles, noise=f"gaussian:{noise}", field=320)
+    train(replace(WIDE, step_deg=(1, 15), noise=(3.0, 4.0)))
+    plan(path, {**KEYS, "mean": 100, "std": 20}, check_fit=False)
+    (said,) = [m for m in caplog.messages if "not trained" in m]
+    found = re.search(r"noise of ([\d.]+) % of", said)
+    assert found
+    assert float(found[1]) == pytest.approx(100 * noise, rel=0.15)
 
 
 def test_a_start_of_zeros_needs_no_training(
