@@ -129,8 +129,9 @@ class ProblemConfig(BaseModel):
     denoiser: str = Field(
         "fibsem", description="fibsem, NAME.safetensors, a TorchScript file or module:callable"
     )
-    restorer: str | None = Field(
-        None, description="restorer of the start: NAME.safetensors or module:callable"
+    restorer: str = Field(
+        "fibsem",
+        description="restorer of a restored start: fibsem, NAME.safetensors or module:callable",
     )
     start: Literal["zero", "restored"] = Field(
         "zero",
@@ -171,13 +172,6 @@ class ProblemConfig(BaseModel):
         if value is True:
             raise ValueError("Must be auto, off or a number")
         return "off" if value is False else value
-
-    @field_validator("start")
-    @classmethod
-    def _has_restorer(cls, value: str, info: ValidationInfo) -> str:
-        if value == "restored" and info.data.get("restorer") is None:
-            raise ValueError("Needs a restorer: give one, or start: zero")
-        return value
 
     @field_validator("samples")
     @classmethod

@@ -125,7 +125,7 @@ class Problem:
         lattice_rows = restored = None
         if config.start == "restored":
             if restorer is None:
-                raise InputError("restorer", "null", "start: restored needs one", "give restorer")
+                raise ValueError("a restored start needs the traits of its restorer")
             restored = RestoredStart(restorer, windows(restorer.stride))
         if config.rotates:
             lattice_rows = make_lattice(

@@ -14,7 +14,7 @@ UNSAID: dict[str, Any] = {
     "config.despike": True,
     "config.discrepancy": "auto",
     "config.start": "zero",
-    "config.restorer": None,
+    "config.restorer": "fibsem",
     "intensity.misfit": 0.0,
     "imputed_every": None,
     "restored": None,

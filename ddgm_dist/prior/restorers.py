@@ -17,9 +17,10 @@ from ddgm_dist.prior.precision import Precision, arithmetic
 from ddgm_dist.prior.restoring_unet import RestoringUNet, acquisition_features
 from ddgm_dist.prior.trained_ranges import TrainedRanges
 from ddgm_dist.prior.users_function import UsersFunction, import_function
-from ddgm_dist.prior.weights import load_restorer_weights
+from ddgm_dist.prior.weights import load_restorer_weights, shipped_restorer_weights
 
 __all__ = [
+    "SHIPPED",
     "FunctionRestorer",
     "LoadedRestorer",
     "UNetRestorer",
@@ -28,6 +29,7 @@ __all__ = [
     "shared_restorer",
 ]
 
+SHIPPED = "fibsem"
 _CALLED = (
     "it is called as f(images, noise, acquisition), images float32 (batch, 2 neighbours + 1, z, x), "
     "and returns (batch, z, x)"
@@ -153,7 +155,8 @@ def load_restorer(
     Parameters
     ----------
     name
-        The path of a ``.safetensors`` of our recipe, or ``module:callable``.
+        ``fibsem`` (the shipped weights), the path of a ``.safetensors`` of our recipe, or
+        ``module:callable``.
     device, precision
         Where and in which arithmetic a network runs (:mod:`ddgm_dist.prior.precision`).
 
@@ -162,12 +165,14 @@ def load_restorer(
     InputError
         It cannot be found or used.
     """
-    if Path(name).suffix == ".safetensors":
-        return _network(Path(name), device, precision)
+    if (weights := _weights_file(name)) is not None:
+        return _network(weights, device, precision)
     if ":" in name:
         function, digest = import_function("restorer", name)
         return LoadedRestorer(FunctionRestorer(function, name), digest)
-    raise InputError("restorer", name, "is neither a .safetensors nor module:callable")
+    raise InputError(
+        "restorer", name, f"is neither {SHIPPED!r} (shipped), a .safetensors nor module:callable"
+    )
 
 
 def shared_restorer(
@@ -178,13 +183,14 @@ def shared_restorer(
     Nobody may change it. The files are read at each call: if they have changed, they are another
     network.
     """
-    if Path(name).suffix != ".safetensors":
+    weights = _weights_file(name)
+    if weights is None:
         return load_restorer(name, device=device, precision=precision)
-    key = network_key(Path(name), device, precision)
+    key = network_key(weights, device, precision)
     found = _shared.pop(key, None)
     if found is None:
-        found = _network(Path(name), device, precision)
-        if file_digests(Path(name)) != key[:2]:  # replaced while it was loaded
+        found = _network(weights, device, precision)
+        if file_digests(weights) != key[:2]:  # replaced while it was loaded
             return found
     _shared[key] = found
     for old in list(_shared)[:-_KEPT]:
@@ -192,10 +198,16 @@ def shared_restorer(
     return found
 
 
-def restorer_files(name: str | None) -> list[tuple[str, Path]]:
+def restorer_files(name: str) -> list[tuple[str, Path]]:
     """Files of a restorer that `load_restorer` reads, each as ``("restorer", path)``."""
-    files = [] if name is None else [Path(name), Path(name).with_suffix(".json")]
+    files = [] if name == SHIPPED else [Path(name), Path(name).with_suffix(".json")]
     return [("restorer", file.resolve()) for file in files if file.is_file()]
+
+
+def _weights_file(name: str) -> Path | None:
+    if name == SHIPPED:
+        return shipped_restorer_weights()
+    return Path(name) if Path(name).suffix == ".safetensors" else None
 
 
 def _network(path: Path, device: torch.device | str, precision: Precision) -> LoadedRestorer:

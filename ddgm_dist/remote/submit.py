@@ -92,7 +92,7 @@ def submit(
     with tempfile.TemporaryDirectory(prefix="ddgm-job-") as name:
         folder = Path(name)
         _send_network("denoiser", resolved.denoiser, folder)
-        if resolved.restorer is not None:
+        if resolved.start == "restored":
             _send_network("restorer", resolved.restorer, folder)
         given = resolved.model_dump(mode="json", exclude_unset=True)
         (folder / _CONFIG).write_text(yaml.safe_dump(given, sort_keys=False), encoding="utf-8")

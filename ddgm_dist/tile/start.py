@@ -14,7 +14,6 @@ from torch import Tensor
 
 from ddgm_dist.algorithm.restorer import Acquisition, Restorer, restore_rows
 from ddgm_dist.core.box import Box
-from ddgm_dist.errors import InputError
 from ddgm_dist.operators.slab.inverse import regularized_inverse, sound_noise
 from ddgm_dist.operators.slab.operator import SlabData
 from ddgm_dist.planning.config import ProblemConfig
@@ -34,14 +33,10 @@ def start_restorer(
     Raises
     ------
     InputError
-        It is not given, cannot be found or cannot be used.
+        It cannot be found or cannot be used.
     """
     if config.start == "zero":
         return None
-    if config.restorer is None:
-        raise InputError(
-            "restorer", "null", "start: restored needs one", "give a restorer, or start: zero"
-        )
     return shared_restorer(config.restorer, device=device, precision=config.precision)
 
 

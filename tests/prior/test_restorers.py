@@ -83,7 +83,7 @@ def test_a_function_by_name(users: str, load: Callable[[str], Any]) -> None:
         ("users_absent:middle", "cannot be imported"),
         ("users_restorer:NUMBER", "is not callable"),
         ("mine.py:f", "write module:callable without folders"),
-        ("fibsem", "is neither a .safetensors nor module:callable"),
+        ("tissue", "is neither .fibsem. .shipped., a .safetensors nor module:callable"),
         ("absent.safetensors", "no such file"),
     ],
 )
@@ -185,4 +185,4 @@ def test_weights_of_the_wrong_kind_are_refused(weights: Path, tmp_path: Path) ->
     with pytest.raises(InputError, match=r"^denoiser = .*holds the weights of a restorer"):
         load_denoiser(str(weights))
     assert [key for key, _ in restorer_files(str(path))] == ["restorer", "restorer"]
-    assert restorer_files("mine:f") == restorer_files(None) == []
+    assert restorer_files("mine:f") == restorer_files("fibsem") == []
