@@ -89,7 +89,7 @@ def stands_apart(quantiles: ArrayLike, levels: ArrayLike, angles_deg: ArrayLike)
 
     A view is cut in two where the parts differ most (Otsu 1979). A slab that fills the field is no two
     parts. The thin part of a specimen has a texture, which grows with the tilt as its path does, and
-    the noise of a vacuum does not. A thin part without a texture cannot be told from a vacuum.
+    the noise of a vacuum does not. A thin part without a texture looks like a vacuum.
 
     Parameters
     ----------
