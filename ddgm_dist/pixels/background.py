@@ -153,6 +153,8 @@ def vacuum_beside(
         specimen = float(np.median((middle - ends)[known]))
         level = float(np.median(ends[known]))
         scatter = float(np.median(np.abs(ends[known] - level))) / 0.6745
+        if level != 0 and not np.median(errors[known]) > 0:
+            continue  # filled, or dead: a vacuum that is measured has noise
         allowed = max(_STEADY * specimen, _NOISE * float(np.median(errors[known])))
         grows = abs(law.specimen) - _NOISE * law.error
         if specimen > 0 and grows <= _STEADY * specimen and scatter <= allowed:

@@ -84,3 +84,9 @@ def test_one_end_is_enough_and_unmeasured_columns_are_none(side: slice) -> None:
     full = slab(-400)
     full[..., :3], full[..., -3:] = 0, 0  # what alignment leaves
     assert vacuum_beside(full, np.deg2rad(ANGLES), full != 0) is None
+
+
+def test_a_filled_or_dead_edge_is_no_vacuum() -> None:
+    data = slab(-400)
+    data[..., :2] = -3
+    assert vacuum_beside(data, np.deg2rad(ANGLES)) is None
