@@ -115,8 +115,8 @@ def choose_field(
     unnamed = [a for a in found if not a.field]
     stacks = [a for a in unnamed if len(a.shape) > 2 and not is_no_image(a.name)]
     single = [a for a in unnamed if len(a.shape) == 2 and min(a.shape) > 1]
-    # Beside a field of the other kind lie projections, and no field of this one.
-    if others and (stacks or not single):
+    # Beside a field of the other kind lies anything, but no field of this one without its name.
+    if others:
         raise _nothing_named(others, place, argument, "")
     frames = [a for a in stacks if a.may_hold(size)]
     images = [a for a in single if a.fits(size)]

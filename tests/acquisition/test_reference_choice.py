@@ -44,6 +44,13 @@ def test_several_stacks_beside_an_image_are_named(tmp_path, container):
 
 
 @pytest.mark.parametrize("container", CONTAINERS)
+@pytest.mark.parametrize("beside", [{}, {"stuff": IMAGE}, {"stuff": STACK}])
+def test_beside_a_field_of_the_other_kind_the_name_is_needed(tmp_path, container, beside):
+    with pytest.raises(InputError, match="dark, and nothing by the name of a flat field"):
+        read_reference(container(tmp_path, dark=STACK, **beside), SIZE, "flat")
+
+
+@pytest.mark.parametrize("container", CONTAINERS)
 def test_projections_with_their_angles_are_no_field(tmp_path, container):
     path = container(tmp_path, data=STACK, theta=np.array([0.0, 3.0]))
     with pytest.raises(InputError, match=r"data with their angles, and nothing by the name of a"):
