@@ -332,6 +332,19 @@ def test_a_dose_that_rises_with_the_tilt_is_taken_from_the_mdoc(tmp_path, caplog
     assert not any("same dose" in r.getMessage() for r in caplog.records)
 
 
+def test_a_dose_that_one_view_lacks_is_not_given_up_for_equal_times(tmp_path, caplog):
+    values, lines = slab_of_counts(tmp_path, beam=BEAM * DOSE)
+    with mrcfile.new(tmp_path / "ts.mrc") as mrc:
+        mrc.set_data(np.load(values))
+    doses = DOSE.copy()
+    doses[12] = 0
+    mdoc_with(tmp_path, ExposureDose=doses, ExposureTime=np.ones_like(DOSE))
+    series = ingest(tmp_path / "ts.mrc", tmp_path / "t.zarr")
+    assert apart(series, lines) < 0.08
+    (line,) = (r.getMessage() for r in caplog.records if "no dose of" in r.getMessage())
+    assert "views 13; for the beam it is taken from those of other views by the angle" in line
+
+
 def test_doses_that_no_file_states_are_warned_of(tmp_path, caplog):
     """A dose that rises by a tenth makes line integrals too small by 0.1 to 0.2."""
     options = {"angles": ANGLES, "thickness": 20, "counts": "auto"}
