@@ -267,6 +267,19 @@ def test_a_constant_after_the_logarithm_is_named(tmp_path, caplog):
         ingest(path, tmp_path / "v.zarr", counts=3 * BEAM, strict=True, **options)
 
 
+def test_counts_that_are_kept_as_they_are_have_no_constant_to_take_off(tmp_path, caplog):
+    """The constant of counts is their beam, and their specimen is negative."""
+    path, _ = slab_of_counts(tmp_path)
+    options = {"angles": ANGLES, "thickness": 20}
+    ingest(path, tmp_path / "t.zarr", counts="none", strict=True, **options)
+    assert not caplog.records
+    path, _ = slab_of_counts(tmp_path, beam=BEAM * DOSE**0.3, name="risen.npy")
+    ingest(path, tmp_path / "u.zarr", **options | {"polarity": "bright"})
+    (line,) = (r.getMessage() for r in caplog.records if "a constant of about" in r.getMessage())
+    assert "--dark" not in line
+    assert "the mark of counts" in line
+
+
 def test_pixels_without_a_count_are_those_that_are_used(tmp_path):
     """Only pixels count that are stored, measured, and not imputed."""
     _, lines = slab_of_counts(tmp_path)
