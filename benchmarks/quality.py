@@ -36,6 +36,8 @@ PAPER = {
 }
 EXPERIMENTS = {
     "DDGM (defaults)": {},
+    "restored start, N = 3": {"start": "restored", "N": 3, "sigma_1": 0.5},
+    "restored start, N = 12": {"start": "restored", "N": 12, "sigma_1": 1.0},
     "DDGM, paper's rule": PAPER,
 }
 

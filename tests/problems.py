@@ -9,6 +9,7 @@ from ddgm_dist.core.geometry import Geometry
 from ddgm_dist.core.intensity import Intensity
 from ddgm_dist.planning.config import ProblemConfig
 from ddgm_dist.planning.problem import Problem
+from ddgm_dist.planning.restored_start import RestorerTraits
 
 MakeProblem = Callable[..., Problem]
 
@@ -16,7 +17,12 @@ MakeProblem = Callable[..., Problem]
 @pytest.fixture(scope="session")
 def make_problem() -> MakeProblem:
     def make(
-        thickness: int = 12, rows: int = 8, field: int = 96, tilt: float = 50.0, **keys: Any
+        thickness: int = 12,
+        rows: int = 8,
+        field: int = 96,
+        tilt: float = 50.0,
+        traits: RestorerTraits | None = None,
+        **keys: Any,
     ) -> Problem:
         config = ProblemConfig(**keys)
         geometry = Geometry(
@@ -33,6 +39,7 @@ def make_problem() -> MakeProblem:
             stride=8,
             data_digest="d" * 64,
             denoiser_digest="e" * 64,
+            restorer=traits,
             step_size=1e-3,
         )
 

@@ -9,7 +9,7 @@ from typing import Any
 __all__ = ["COMPUTE", "IO", "Activity", "activities"]
 
 # Phases that a worker does one at a time, and those that run beside them. Waiting is neither.
-COMPUTE = ("exchange", "gradient", "noise", "denoise")
+COMPUTE = ("exchange", "restore", "gradient", "noise", "denoise")
 IO = ("read", "setup", "save", "write")
 
 Span = tuple[float, float]
@@ -86,8 +86,10 @@ def activities(events: Iterable[Mapping[str, Any]]) -> list[Activity]:
 
 def _step(activity: Activity, worker: str, started: float, seconds: Mapping[str, float]) -> float:
     """Add a step that began to compute at ``started``, after reading, waiting and blending."""
-    before = started - seconds.get("exchange", 0.0)
-    activity.add(worker, "exchange", before, started - before)
+    restored = started - seconds.get("restore", 0.0)
+    activity.add(worker, "restore", restored, started - restored)
+    before = restored - seconds.get("exchange", 0.0)
+    activity.add(worker, "exchange", before, restored - before)
     read = before - seconds.get("wait", 0.0) - sum(seconds.get(p, 0.0) for p in ("read", "setup"))
     for phase in ("setup", "read"):
         read = activity.add(worker, phase, read, seconds.get(phase, 0.0))

@@ -33,6 +33,7 @@ __all__ = ["column_shares", "draw_timeline"]
 # Distinct also with red-green colour blindness.
 COLOURS = {
     "exchange": (0.60, 0.60, 0.60),
+    "restore": (0.65, 0.34, 0.16),
     "gradient": (0.94, 0.56, 0.13),
     "noise": (0.94, 0.86, 0.30),
     "denoise": (0.12, 0.47, 0.71),

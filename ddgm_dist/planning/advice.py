@@ -40,6 +40,7 @@ def variant(problem: Problem, keys: Keys) -> tuple[Problem, int]:
         data_digest=problem.data_digest,
         denoiser_digest=problem.denoiser_digest,
         screen=problem.screen,
+        restorer=None if problem.restored is None else problem.restored.restorer,
         step_size=problem.step_size,
     )
     return changed, period(g, widest_read(g, config))

@@ -1,4 +1,4 @@
-"""Number and size of the denoiser calls of a plan."""
+"""Number and size of the calls of a plan's networks: the denoiser, and a restorer at the start."""
 
 from __future__ import annotations
 
@@ -10,7 +10,14 @@ from ddgm_dist.core.window import WindowLattice
 from ddgm_dist.planning.problem import Problem
 from ddgm_dist.planning.tiling import Tile
 
-__all__ = ["call_shape", "calls_by_plane", "denoiser_calls", "largest_call"]
+__all__ = [
+    "call_shape",
+    "calls_by_plane",
+    "denoiser_calls",
+    "largest_call",
+    "restorer_call_shape",
+    "restorer_calls",
+]
 
 
 def denoiser_calls(tiles: Sequence[Tile], problem: Problem) -> int:
@@ -26,6 +33,24 @@ def calls_by_plane(tiles: Sequence[Tile], problem: Problem) -> dict[Plane, int]:
         plane: turns.count(plane) * sum(_calls(tile, problem, plane) for tile in tiles)
         for plane in dict.fromkeys(turns)
     }
+
+
+def restorer_calls(tiles: Sequence[Tile], problem: Problem) -> int:
+    """Calls of the restorer over all tiles, one for each block and window that they read."""
+    if problem.restored is None:
+        return 0
+    lattice, block = problem.restored.lattice, problem.rows_per_call
+    shapes = (tile.read_box.shape for tile in tiles)
+    return sum(math.ceil(y / block) * _windows(lattice, x) for _, y, x in shapes)
+
+
+def restorer_call_shape(problem: Problem) -> tuple[int, int, int, int]:
+    """Number of images, channels, height and width of a restorer call; all 0 where there is none."""
+    if problem.restored is None:
+        return (0, 0, 0, 0)
+    lattice, channels = problem.restored.lattice, 2 * problem.restored.restorer.neighbours + 1
+    depth = -(-problem.geometry.thickness // lattice.stride) * lattice.stride
+    return (problem.rows_per_call, channels, depth, lattice.width)
 
 
 def call_shape(problem: Problem, plane: Plane) -> tuple[int, int, int]:

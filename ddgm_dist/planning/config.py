@@ -129,8 +129,16 @@ class ProblemConfig(BaseModel):
     denoiser: str = Field(
         "fibsem", description="fibsem, NAME.safetensors, a TorchScript file or module:callable"
     )
+    restorer: str = Field(
+        "fibsem",
+        description="restorer of a restored start: fibsem, NAME.safetensors or module:callable",
+    )
+    start: Literal["zero", "restored"] = Field(
+        "zero",
+        description="what iterations begin from: zeros, or what the restorer makes of the data",
+    )
     precision: Literal["bfloat16", "float32"] = Field(
-        "bfloat16", description="precision of the denoiser"
+        "bfloat16", description="precision of the denoiser and of the restorer"
     )
     window: int = Field(2048, ge=16, description="widest denoiser window, columns")
     overlap: int = Field(128, ge=0, description="columns that neighbouring windows share")

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from itertools import groupby
 from typing import Literal
 
-from ddgm_dist.core.geometry import Geometry
 from ddgm_dist.core.units import format_bytes
 from ddgm_dist.errors import PlanError
 from ddgm_dist.planning.advice import fitting_keys
-from ddgm_dist.planning.calls import denoiser_calls, largest_call
+from ddgm_dist.planning.calls import (
+    denoiser_calls,
+    largest_call,
+    restorer_call_shape,
+    restorer_calls,
+)
 from ddgm_dist.planning.config import PlanConfig
 from ddgm_dist.planning.memory import ACTIVATION, MemoryModel
 from ddgm_dist.planning.plan import Plan
@@ -35,6 +40,7 @@ def make_plan(
     workers: int = 1,
     calls: int = 2,
     activation: float = ACTIVATION["bfloat16"],
+    restorer_activation: float = 64.0,
 ) -> Plan:
     """Cut a problem into tiles and project its cost.
 
@@ -53,8 +59,8 @@ def make_plan(
         Bytes per pixel of the stored tilt series.
     workers, calls
         Workers that share the tiles; concurrent calls of each (two of a Ray worker).
-    activation
-        Bytes per voxel of a denoiser call.
+    activation, restorer_activation
+        Bytes per voxel of a denoiser call and of a restorer call.
 
     Raises
     ------
@@ -72,7 +78,8 @@ def make_plan(
         )
 
     def model(problem: Problem, length: int, rows: int) -> MemoryModel:
-        return _model(problem, length, rows, calls=calls, activation=activation)
+        found = _model(problem, length, rows, calls=calls, activation=activation)
+        return replace(found, restorer_activation=restorer_activation)
 
     def needs(problem: Problem, length: int, rows: int) -> int:
         found = model(problem, length, rows)
@@ -102,7 +109,8 @@ def make_plan(
         tiles=tiles,
         memory=worker,
         denoiser_calls=denoiser_calls(tiles, problem),
-        bytes_read=g.tilts * itemsize * _pixels_read(tiles, g)
+        restorer_calls=restorer_calls(tiles, problem),
+        bytes_read=g.tilts * itemsize * _pixels_read(tiles, problem)
         + (volume * samples if samples > 1 else 0),
         bytes_written=volume * (samples + 2 if samples > 1 else 1),
         traffic=traffic(groups, g.field, margin, block),
@@ -139,6 +147,7 @@ def _model(
         calls=calls,
         coupled=columns < g.field or (problem.halo > 0 and rows < g.rows),
         planes=problem.halo > 0,
+        restorer_call=restorer_call_shape(problem),
     )
 
 
@@ -188,8 +197,24 @@ def _tile_rows(problem: Problem, length: int) -> int:
     return max(rows, min(2 * problem.halo, math.ceil(g.rows / block) * block))
 
 
-def _pixels_read(tiles: Iterable[Tile], geometry: Geometry) -> int:
-    """Pixels of one tilt that all tiles read; a tile reads as many columns as it has, at most all."""
-    return sum(
-        tile.read_box.shape[1] * min(geometry.field, tile.read_box.shape[2]) for tile in tiles
-    )
+def _pixels_read(tiles: Iterable[Tile], problem: Problem) -> int:
+    """Pixels of one tilt that all tiles read; a tile reads as many columns as it has, at most all.
+
+    A restorer's neighbours are read once more for each block.
+    """
+    field, total = problem.geometry.field, 0
+    for tile in tiles:
+        rows = tile.read_box.shape[1] + _rows_around(tile, problem)
+        total += rows * min(field, tile.read_box.shape[2])
+    return total
+
+
+def _rows_around(tile: Tile, problem: Problem) -> int:
+    """Rows of the volume beside the blocks of a tile that its start reads."""
+    if problem.restored is None:
+        return 0
+    near, block = problem.restored.restorer.neighbours, problem.rows_per_call
+    last, found = problem.geometry.rows, 0
+    for y in range(tile.read_box.start[1], tile.read_box.stop[1], block):
+        found += min(y, near) + max(0, min(last, y + block + near) - (y + block))
+    return found

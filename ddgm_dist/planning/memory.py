@@ -58,6 +58,11 @@ class MemoryModel:
         True if tiles are kept between iterations.
     planes
         True if some iterations denoise in other planes, all rows of a tile at once.
+    restorer_call
+        Number of images, channels, height and width of a restorer call at the start of a tile; all
+        0 where tiles begin with zeros.
+    restorer_activation
+        Bytes per voxel of an image of that call.
     """
 
     thickness: int
@@ -72,6 +77,8 @@ class MemoryModel:
     calls: int = 2
     coupled: bool = False
     planes: bool = False
+    restorer_call: tuple[int, int, int, int] = (0, 0, 0, 0)
+    restorer_activation: float = 64.0
 
     @property
     def operator(self) -> int:
@@ -119,6 +126,36 @@ class MemoryModel:
         return int(self.activation * max(call, self.largest_call)) + 2 * self.block
 
     @property
+    def _rows_around(self) -> int:
+        """Rows beyond a block whose inverses a restorer takes, on both sides together."""
+        return max(0, self.restorer_call[1] - 1)
+
+    @property
+    def around(self) -> int:
+        """Measurements around every block of a tile, and S on both sides; until it has begun."""
+        if not self._rows_around:
+            return 0
+        blocks = -(-self.tile_rows // self.rows_per_call)
+        return 4 * self.tilts * self.length * blocks * (self._rows_around + 2)
+
+    @property
+    def restore(self) -> int:
+        """Temporaries of a block's regularized inverse, or of the restorer's call after it.
+
+        The inverse holds four estimates, and transforms one of them. The call holds the inverse, and
+        its images as they are cut, padded and masked.
+        """
+        if not any(self.restorer_call):
+            return 0
+        images, channels, height, width = self.restorer_call
+        rows = self.rows_per_call + self._rows_around
+        volume, projection = (4 * n * rows * self.length for n in (self.thickness, self.tilts))
+        inverse = int(7.5 * volume) + 7 * projection
+        voxels = images * height * width
+        call = int((self.restorer_activation + 12 * channels) * voxels) + volume + self.block
+        return max(inverse, call)
+
+    @property
     def output(self) -> int:
         """Copies of a tile that is written: in the data's unit, contiguous, as shard, encoded."""
         return 4 * self.state
@@ -126,7 +163,7 @@ class MemoryModel:
     @property
     def phases(self) -> int:
         """Temporaries of the largest phase of a block."""
-        return max(self.gradient, self.denoiser, self.decomposition)
+        return max(self.gradient, self.denoiser, self.decomposition, self.restore)
 
     def parts(self) -> dict[str, int]:
         """The terms by name, bytes."""
@@ -138,6 +175,7 @@ class MemoryModel:
             "state": self.state,
             "gradient": self.gradient,
             "denoiser": self.denoiser,
+            **({"restore": self.restore + self.around} if self.restore else {}),
             "output": self.output,
             "heap": HEAP + int(HEAP_SHARE * self.phases),
         }
@@ -168,7 +206,8 @@ class MemoryModel:
     def uncoupled(self) -> int:
         """Bytes of a worker that keeps no tile: one is computed, while another is read or written."""
         parts = self.parts()
-        aside = max(self.data, self.output) if self.calls > 1 else self.data
+        read = self.data + self.around
+        aside = max(read, self.output) if self.calls > 1 else read
         working = max(self._step(self.phases + parts["heap"]), self.output) + aside
         return parts["libraries"] + parts["cache"] + self.operator + working
 
@@ -198,4 +237,5 @@ class MemoryModel:
             Number of coupled tiles that are kept.
         """
         kept = (tiles or self.calls) * (self.data + (self.state if self.coupled else 0))
-        return CUDA_CONTEXT + self.operator + self._step(max(self.gradient, self.denoiser)) + kept
+        step = self._step(max(self.gradient, self.denoiser, self.restore)) + self.around
+        return CUDA_CONTEXT + self.operator + step + kept

@@ -32,8 +32,8 @@ class Plan:
         All tiles, sample by sample, group by group; tiles of a group are coupled.
     memory
         Memory of a worker, by parts.
-    denoiser_calls
-        Number over all tiles and iterations.
+    denoiser_calls, restorer_calls
+        Number over all tiles and iterations; at the start of all tiles.
     bytes_read, bytes_written
         Input and output of the run. With several samples it includes their volumes, which are
         written, and read again to combine them.
@@ -66,6 +66,7 @@ class Plan:
     iterations: int
     workers: int = 1
     state: State = "none"
+    restorer_calls: int = 0
     budget: int | None = None
     expected: RuntimeEstimate | None = None
     findings: tuple[Finding, ...] = ()
@@ -198,6 +199,7 @@ def _describe(plan: Plan) -> str:
         **_intensity(plan),
         "iterations": f"{plan.iterations}",
         "denoiser calls": f"{plan.denoiser_calls}",
+        **({"restorer calls": f"{plan.restorer_calls}"} if plan.restorer_calls else {}),
         "bytes": f"{format_bytes(plan.bytes_read)} read, {format_bytes(plan.bytes_written)} written",
         "per iteration": plan.traffic.describe(plan.state, plan.kept(plan.workers), plan.workers),
         "worker memory": plan.memory.describe(plan.worker_memory, plan.budget),
@@ -231,6 +233,7 @@ def _summary(plan: Plan) -> dict[str, Any]:
         "workers": plan.workers,
         "iterations": plan.iterations,
         "denoiser_calls": plan.denoiser_calls,
+        "restorer_calls": plan.restorer_calls,
         "voxels_per_iteration": plan.voxels,
         "halo": plan.halo,
         "bytes_read": plan.bytes_read,

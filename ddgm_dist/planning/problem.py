@@ -23,20 +23,11 @@ from ddgm_dist.errors import InputError
 from ddgm_dist.operators.slab.basis import norm_squared
 from ddgm_dist.pixels.screen import Screen
 from ddgm_dist.planning.config import ProblemConfig
+from ddgm_dist.planning.problem_changes import UNSAID
+from ddgm_dist.planning.restored_start import RestoredStart, RestorerTraits
 from ddgm_dist.planning.tiling import widest_read
 
-__all__ = ["Problem", "changes", "differences"]
-
-# Fields that a problem's dictionary lacks when they have these values.
-UNSAID: dict[str, Any] = {
-    "config.samples": 1,
-    "config.schedule": "exponential",
-    "config.despike": True,
-    "config.discrepancy": "auto",
-    "intensity.misfit": 0.0,
-    "imputed_every": None,
-    "screen": None,
-}
+__all__ = ["Problem"]
 
 
 @dataclass(frozen=True)
@@ -65,6 +56,8 @@ class Problem:
         SHA-256 of the tilt series and of the denoiser.
     screen
         Rule for pixels that are masked although they are numbers; None when none are.
+    restored
+        The start from a restored estimate; None when tiles begin with zeros.
     """
 
     config: ProblemConfig
@@ -78,6 +71,7 @@ class Problem:
     denoiser_digest: str
     lattice_rows: WindowLattice | None = None
     screen: Screen | None = None
+    restored: RestoredStart | None = None
 
     @staticmethod
     def derive(
@@ -89,6 +83,7 @@ class Problem:
         data_digest: str,
         denoiser_digest: str,
         screen: Screen | None = None,
+        restorer: RestorerTraits | None = None,
         domain: tuple[int, int] | None = None,
         step_size: float | None = None,
     ) -> Problem:
@@ -102,6 +97,8 @@ class Problem:
             Stride of the denoiser.
         data_digest, denoiser_digest, screen
             Stored in the problem as they are.
+        restorer
+            Traits of the restorer; used where the configuration starts with it.
         domain
             First and last column (exclusive) that one window lattice covers at once; by default what the
             geometry's tiles read.
@@ -115,7 +112,21 @@ class Problem:
         """
         if step_size is None:
             step_size = _step_size(geometry, config)
-        lattice_rows = None
+
+        def windows(stride: int) -> WindowLattice:
+            return make_lattice(
+                domain or geometry.domain,
+                max_width=config.window,
+                overlap=config.overlap,
+                stride=stride,
+                extent=None if domain else widest_read(geometry, config),
+            )
+
+        lattice_rows = restored = None
+        if config.start == "restored":
+            if restorer is None:
+                raise ValueError("a restored start needs the traits of its restorer")
+            restored = RestoredStart(restorer, windows(restorer.stride))
         if config.rotates:
             lattice_rows = make_lattice(
                 (0, geometry.rows),
@@ -131,18 +142,13 @@ class Problem:
             intensity=intensity,
             step_size=step_size,
             schedule=_schedule(config, step_size, intensity),
-            lattice=make_lattice(
-                domain or geometry.domain,
-                max_width=config.window,
-                overlap=config.overlap,
-                stride=stride,
-                extent=None if domain else widest_read(geometry, config),
-            ),
+            lattice=windows(stride),
             rows_per_call=min(config.rows_per_call, geometry.rows),
             data_digest=data_digest,
             denoiser_digest=denoiser_digest,
             lattice_rows=lattice_rows,
             screen=screen,
+            restored=restored,
         )
 
     def seed(self, sample: int) -> int:
@@ -156,7 +162,7 @@ class Problem:
         whose outputs can be resumed. The interval of imputation is included where it matters.
         """
         config = self.config.model_dump(mode="json")
-        for key in ("samples", "schedule", "despike", "discrepancy"):
+        for key in ("samples", "schedule", "despike", "discrepancy", "start", "restorer"):
             if config[key] == UNSAID[f"config.{key}"]:
                 del config[key]
         intensity = asdict(self.intensity)
@@ -167,6 +173,7 @@ class Problem:
             "config": config,
             **({"imputed_every": IMPUTED_EVERY} if often else {}),
             **({} if self.screen is None else {"screen": self.screen.to_dict()}),
+            **({} if self.restored is None else {"restored": asdict(self.restored)}),
             "geometry": asdict(self.geometry),
             "intensity": intensity,
             "step_size": self.step_size,
@@ -222,85 +229,3 @@ def _schedule(config: ProblemConfig, step_size: float, intensity: Intensity) -> 
         sigma_y=intensity.uncertainty / intensity.std,
         data_weight_cap=config.data_weight_cap,
     )
-
-
-def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
-    """Fields in which two problems' dictionaries differ, as ``name: old -> new`` lines."""
-    found = []
-    for key in sorted(old.keys() | new.keys()):
-        unsaid = UNSAID.get(f"{prefix}{key}")
-        a, b = old.get(key, unsaid), new.get(key, unsaid)
-        if isinstance(a, dict) and isinstance(b, dict):
-            found += differences(a, b, f"{prefix}{key}.")
-        elif json.dumps(a) != json.dumps(b):
-            shown = [json.dumps(v) for v in (a, b)]
-            cut = [s if len(s) <= 40 else s[:37] + "..." for s in shown]
-            found.append(f"{prefix}{key}: {cut[0]} -> {cut[1]}")
-    return found
-
-
-def changes(old: dict[str, Any], new: dict[str, Any]) -> tuple[list[str], list[str]]:
-    """Changes by the user between two problems: settings, the tilt series, the denoiser.
-
-    Consequences of these, such as the schedule of N, are left out. They are listed only where no change
-    by the user explains them: then the package has changed.
-
-    Parameters
-    ----------
-    old, new
-        Dictionaries of problems.
-
-    Returns
-    -------
-    tuple[list[str], list[str]]
-        Changes in words; and ``KEY=VALUE`` of the settings that the old problem has.
-    """
-    a, b = _config(old), _config(new)
-    keys = sorted(key for key in a.keys() | b.keys() if a.get(key) != b.get(key))
-    found = [f"{key}: {_shown(a.get(key))} -> {_shown(b.get(key))}" for key in keys]
-    settings = [f"{key}={_shown(a[key])}" for key in keys if key in a]
-    found += _tilt_series(old, new, thickness="thickness" in keys)
-    if old.get("denoiser_digest") != new.get("denoiser_digest") and "denoiser" not in keys:
-        found.append(f"what is in the denoiser {_shown(b.get('denoiser'))} (weights or source)")
-    if found:
-        return found, settings
-    return [f"{line} (by another version of ddgm_dist)" for line in differences(old, new)], []
-
-
-def _config(problem: dict[str, Any]) -> dict[str, Any]:
-    """The settings of a problem, with those that go without saying."""
-    prefix = "config."
-    unsaid = {k.removeprefix(prefix): v for k, v in UNSAID.items() if k.startswith(prefix)}
-    said: dict[str, Any] = problem.get("config", {})
-    return unsaid | said
-
-
-def _shown(value: Any) -> str:
-    """A setting as it is written after ``--set KEY=``."""
-    if isinstance(value, list):
-        return ",".join(map(str, value))
-    if isinstance(value, float):
-        return repr(value).removesuffix(".0")
-    return value if isinstance(value, str) else json.dumps(value)
-
-
-def _tilt_series(old: dict[str, Any], new: dict[str, Any], *, thickness: bool) -> list[str]:
-    """Changes of the tilt series; of its thickness only if no setting says so."""
-    a, b = old.get("geometry", {}), new.get("geometry", {})
-    shape = [
-        f"{len(g.get('angles_deg', ()))} tilts of {g.get('rows')} x {g.get('field')} pixels"
-        for g in (a, b)
-    ]
-    found = []
-    if shape[0] != shape[1]:
-        found.append(f"the tilt series: {shape[0]} -> {shape[1]}")
-    elif old.get("data_digest") != new.get("data_digest"):
-        found.append("the pixels of the tilt series")
-    if len(a.get("angles_deg", ())) == len(b.get("angles_deg", ())):
-        for key, name in (("angles_deg", "angles"), ("shifts_px", "shifts")):
-            if json.dumps(a.get(key)) != json.dumps(b.get(key)):
-                found.append(f"the {name} of the tilt series")
-    if a.get("thickness") != b.get("thickness") and not thickness:
-        given = f"{a.get('thickness')} -> {b.get('thickness')}"
-        found.append(f"the thickness that the tilt series has: {given}")
-    return found

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
-import inspect
 import io
 import warnings
 from collections.abc import Callable
@@ -17,9 +15,10 @@ from torch import Tensor
 
 from ddgm_dist.errors import InputError
 from ddgm_dist.prior.likeness import Likeness
+from ddgm_dist.prior.network_key import file_digests, network_key
 from ddgm_dist.prior.precision import Precision, arithmetic
 from ddgm_dist.prior.unet import UNet
-from ddgm_dist.prior.users_code import passes, raised
+from ddgm_dist.prior.users_function import UsersFunction, import_function
 from ddgm_dist.prior.weights import load_weights, shipped_weights
 
 __all__ = [
@@ -83,12 +82,9 @@ class FunctionDenoiser:
     """
 
     def __init__(self, function: Callable[[Tensor, Any], Tensor], name: str) -> None:
-        self.function, self.name = function, name
-        stride = getattr(function, "stride", 1)
-        if not isinstance(stride, int) or stride < 1:
-            why = f"its attribute stride is {stride!r}, not a whole number of at least 1"
-            raise InputError("denoiser", name, why)
-        self.stride = stride
+        self.function = UsersFunction(function, "denoiser", name, _CALLED)
+        self.takes_tensor = isinstance(function, torch.nn.Module)
+        self.stride = self.function.whole_number("stride", 1, least=1)
 
     def __call__(self, x: Tensor, sigma: float, inside: Tensor) -> Tensor:
         """Denoised images; checked for type, shape and finiteness.
@@ -100,34 +96,10 @@ class FunctionDenoiser:
         MemoryError
             The function reported that memory is lacking. Other errors of memory and device pass through.
         """
-        argument = torch.tensor(sigma) if isinstance(self.function, torch.nn.Module) else sigma
-        images = x * inside
+        argument = torch.tensor(sigma) if self.takes_tensor else sigma
         with _gradient_if_asked(x):
-            try:
-                out = self.function(images, argument)
-            except BaseException as error:
-                if passes(error):
-                    raise
-                raise raised(error, self.name, f"at sigma = {sigma:g}", _CALLED) from error
-        if not isinstance(out, Tensor) or out.shape != x.shape:
-            got = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
-            raise InputError(
-                "denoiser",
-                self.name,
-                f"must return a tensor of the shape it is given, {tuple(x.shape)}; it gave {got}",
-                _CALLED,
-            )
-        if not out.is_floating_point() or out.layout != torch.strided:
-            raise InputError(
-                "denoiser",
-                self.name,
-                f"must return a dense tensor of real floating-point numbers; it gave {out.dtype}, "
-                f"{out.layout}",
-            )
-        out = out.to(device=x.device, dtype=torch.float32)
-        if not bool(torch.isfinite(out).all()):
-            raise InputError("denoiser", self.name, f"gave NaN or infinity at sigma = {sigma:g}")
-        return out
+            when = f"at sigma = {sigma:g}"
+            return self.function(x * inside, argument, shape=tuple(x.shape), when=when)
 
 
 def weight_files(name: str) -> list[tuple[str, Path]]:
@@ -214,11 +186,11 @@ def shared_denoiser(
     weights = _weights_file(name)
     if weights is None:
         return load_denoiser(name, device=device, precision=precision)
-    key = (*_contents(weights), str(arithmetic(precision, device)), str(_index(device)))
+    key = network_key(weights, device, precision)
     found = _shared.pop(key, None)
     if found is None:
         found = _network(weights, device, precision)
-        if _contents(weights) != key[:2]:  # replaced while it was loaded
+        if file_digests(weights) != key[:2]:  # replaced while it was loaded
             return found
     _shared[key] = found
     for old in list(_shared)[:-_KEPT]:
@@ -230,18 +202,6 @@ def _weights_file(name: str) -> Path | None:
     if name == SHIPPED:
         return shipped_weights()
     return Path(name) if Path(name).suffix == ".safetensors" else None
-
-
-def _contents(weights: Path) -> tuple[str, str]:
-    """Digests of a file of weights and of its recipe."""
-    files = (weights, weights.with_suffix(".json"))
-    first, second = (file.read_bytes() if file.is_file() else b"" for file in files)
-    return hashlib.sha256(first).hexdigest(), hashlib.sha256(second).hexdigest()
-
-
-def _index(device: torch.device | str) -> torch.device:
-    """A device with its number: ``cuda`` is whichever GPU is the current one."""
-    return torch.empty(0, device=device).device
 
 
 def _network(path: Path, device: torch.device | str, precision: Precision) -> LoadedDenoiser:
@@ -273,34 +233,5 @@ def _torchscript(path: Path, device: torch.device | str) -> LoadedDenoiser:
 
 
 def _function(name: str) -> LoadedDenoiser:
-    module_name, _, attribute = name.partition(":")
-    hint = "write module:callable without folders and .py; the folder has to be on PYTHONPATH"
-    if not module_name or not attribute or module_name.startswith("."):
-        raise InputError("denoiser", name, "names no module and callable", hint)
-    try:
-        module = importlib.import_module(module_name)
-    except BaseException as error:
-        if passes(error):
-            raise
-        if isinstance(error, ModuleNotFoundError) and _leads_to(error.name, module_name):
-            file = "/" in module_name or module_name.endswith(".py")
-            hint = hint if file else "is its folder on PYTHONPATH?"
-            raise InputError("denoiser", name, f"cannot be imported: {error}", hint) from error
-        raise raised(error, name, "when imported") from error
-    try:
-        function = getattr(module, attribute)
-    except AttributeError as error:
-        raise InputError("denoiser", name, f"cannot be imported: {error}") from error
-    if not callable(function):
-        raise InputError("denoiser", name, "is not callable")
-    try:
-        source = inspect.getsource(inspect.getmodule(function) or function)
-    except (OSError, TypeError):
-        source = name
-    digest = hashlib.sha256(source.encode()).hexdigest()
+    function, digest = import_function("denoiser", name)
     return LoadedDenoiser(FunctionDenoiser(function, name), digest, _ANY_SIGMA, 0)
-
-
-def _leads_to(missing: str | None, module: str) -> bool:
-    """Return whether the module that is missing is the wanted one, or a package around it."""
-    return missing is not None and f"{module}.".startswith(f"{missing}.")

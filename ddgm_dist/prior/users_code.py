@@ -40,7 +40,9 @@ def passes(error: BaseException) -> bool:
     return not isinstance(error, Exception) or isinstance(error, known)
 
 
-def raised(error: BaseException, name: str, doing: str, hint: str = "") -> DdgmError | MemoryError:
+def raised(
+    error: BaseException, name: str, doing: str, hint: str = "", *, argument: str = "denoiser"
+) -> DdgmError | MemoryError:
     """The exception to raise for an error of a user's code.
 
     Parameters
@@ -53,6 +55,8 @@ def raised(error: BaseException, name: str, doing: str, hint: str = "") -> DdgmE
         Circumstance of the error, such as ``when called``.
     hint
         Advice where the error has no place in the user's code.
+    argument
+        Key of the configuration that names the code.
 
     Returns
     -------
@@ -64,10 +68,8 @@ def raised(error: BaseException, name: str, doing: str, hint: str = "") -> DdgmE
         return MemoryError(words)
     place = _place(error)
     if place:
-        return InputError(
-            "denoiser", name, f"raised {doing}: {words} ({place})", "correct it there"
-        )
-    return InputError("denoiser", name, f"raised {doing}: {words}", hint)
+        return InputError(argument, name, f"raised {doing}: {words} ({place})", "correct it there")
+    return InputError(argument, name, f"raised {doing}: {words}", hint)
 
 
 def _words(error: BaseException) -> str:

@@ -33,6 +33,7 @@ __all__ = [
     "load_restorer_weights",
     "load_weights",
     "save_weights",
+    "shipped_restorer_weights",
     "shipped_weights",
 ]
 
@@ -69,8 +70,17 @@ class Weights(Generic[Network]):
 
 
 def shipped_weights() -> Path:
-    """Path of the weights that come with the package."""
-    return Path(str(resources.files("ddgm_dist.prior") / "shipped" / "fibsem.safetensors"))
+    """Path of the denoiser's weights that come with the package."""
+    return _shipped("fibsem.safetensors")
+
+
+def shipped_restorer_weights() -> Path:
+    """Path of the restorer's weights that come with the package."""
+    return _shipped("fibsem.restorer.safetensors")
+
+
+def _shipped(name: str) -> Path:
+    return Path(str(resources.files("ddgm_dist.prior") / "shipped" / name))
 
 
 def save_weights(path: Path, net: LocalUNet, recipe: dict[str, Any]) -> str:

@@ -56,7 +56,8 @@ def submit(
     tilts, out
         Tilt series and volume as the cluster's nodes see them: absolute paths or URLs.
     config
-        Configuration keys. A denoiser's relative path is a file here, which is sent along.
+        Configuration keys. The relative path of a denoiser or restorer is a file here, which is sent
+        along.
     workers, memory, overwrite, verify_input
         As for :func:`ddgm_dist.runs.reconstruct.reconstruct`, which runs on Ray there.
     installed
@@ -90,7 +91,9 @@ def submit(
     job = f"ddgm-{secrets.token_hex(6)}"
     with tempfile.TemporaryDirectory(prefix="ddgm-job-") as name:
         folder = Path(name)
-        _send_denoiser(resolved.denoiser, folder)
+        _send_network("denoiser", resolved.denoiser, folder)
+        if resolved.start == "restored":
+            _send_network("restorer", resolved.restorer, folder)
         given = resolved.model_dump(mode="json", exclude_unset=True)
         (folder / _CONFIG).write_text(yaml.safe_dump(given, sort_keys=False), encoding="utf-8")
         if not installed:
@@ -162,18 +165,16 @@ def _seen_from_afar(argument: str, path: str | Path) -> str:
     )
 
 
-def _send_denoiser(name: str, folder: Path) -> None:
-    """Copy a denoiser's file that is named by a relative path, to be found there by the same."""
+def _send_network(key: str, name: str, folder: Path) -> None:
+    """Copy a network's file that is named by a relative path, to be found there by the same."""
     path = Path(name)
     if path.suffix not in _FILES or path.is_absolute():
         return
     if ".." in path.parts:
-        raise InputError(
-            "denoiser", name, "leads out of this folder", "go to its folder, or copy it here"
-        )
+        raise InputError(key, name, "leads out of this folder", "go to its folder, or copy it here")
     if not path.is_file():
         raise InputError(
-            "denoiser",
+            key,
             name,
             "no such file here, from where it would be sent along",
             "give the absolute path that the cluster's nodes see",

@@ -15,11 +15,15 @@ from ddgm_dist.errors import InputError
 from ddgm_dist.paths.place import Place
 from ddgm_dist.pixels.findings import Finding, constant, left_out, with_note
 from ddgm_dist.planning.config import ProblemConfig
-from ddgm_dist.planning.problem import Problem, differences
+from ddgm_dist.planning.problem import Problem
+from ddgm_dist.planning.problem_changes import differences
+from ddgm_dist.planning.restored_start import RestorerTraits
 from ddgm_dist.prior.denoisers import LoadedDenoiser, shared_denoiser
 from ddgm_dist.records.damage import log_damage
 from ddgm_dist.records.run_record import RunRecord
 from ddgm_dist.runs.read_series import SeriesReading, default_readers
+from ddgm_dist.runs.restorer_training import untrained
+from ddgm_dist.tile.start import start_restorer
 from ddgm_dist.tilts.estimate import estimate
 from ddgm_dist.tilts.findings import advice_on_constant
 from ddgm_dist.tilts.record import Kept, Record, save_record
@@ -102,6 +106,7 @@ def build_problem(
     # What is quickly checked comes first.
     loaded = shared_denoiser(config.denoiser, precision=config.precision)
     check_levels(config, loaded)
+    restorer = start_restorer(config)
     _use_kept_record(series, earlier)
     read = SeriesReading(series, readers or default_readers, progress=progress)
     if verify_input:
@@ -145,9 +150,11 @@ def build_problem(
             data_digest=digest,
             denoiser_digest=loaded.digest,
             screen=screen,
+            restorer=RestorerTraits.of(restorer),
         )
 
     if recorded is None and (resumed := _resumed(earlier, derive)) is not None:
+        findings += _warn(series, untrained(resumed, series, restorer))
         return BuiltProblem(resumed, series, findings, surveyed)
     mean, std, sigma_y = given
     found = recorded or estimate(series, geometry, screen, mean=mean, std=std, sigma_y=sigma_y)
@@ -156,6 +163,7 @@ def build_problem(
         line = (left_out(found.omitted, names),)
         findings += _warn(series, line if findings else with_note(line, names))
     problem = derive(_with_discrepancy(found.intensity, config))
+    findings += _warn(series, untrained(problem, series, restorer))
     if found.constant is not None:
         outcome = advice_on_constant(
             series.meta, *found.constant, _CONSTANT.format(found.constant[0])

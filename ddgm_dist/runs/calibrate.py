@@ -28,6 +28,7 @@ from ddgm_dist.tile.blending import Piece, blend
 from ddgm_dist.tile.events import Timer
 from ddgm_dist.tile.grid import TileGrid
 from ddgm_dist.tile.measured import MeasuredBlocks
+from ddgm_dist.tile.start import Start, start_restorer
 from ddgm_dist.tilts.series import TiltSeries
 from ddgm_dist.volumes.layout import VolumeLayout
 from ddgm_dist.volumes.store import create_volume
@@ -92,7 +93,9 @@ def _other_phases(trial: _Trial, denoise: float) -> tuple[float, dict[str, float
     each, read = trial.blocks(own=True), trial.blocks(own=False)
     solved = sum(read if planes[n % len(planes)] != "zx" else each for n in range(plan.iterations))
     coupled = plan.state != "none"
+    restore = trial.restore()
     return start, {
+        **({"restore": restore} if restore else {}),
         "read": reading * read * _readings(plan),
         "gradient": gradient * solved,
         "noise": noise * solved,
@@ -163,6 +166,19 @@ class _Trial:
 
         seconds = self._time(descend) * sum(runs) / len(runs)
         return start, seconds, self._time(read) / len(loaded.blocks)
+
+    def restore(self) -> float:
+        """Seconds to begin all tiles from a restored estimate, with reading beside the blocks."""
+        loaded = start_restorer(self.problem.config, self.device)
+        if loaded is None:
+            return 0.0
+        start = Start(self.problem, loaded.restorer, self.device)
+        data = self.data.load(self.tile, Timer())
+
+        def begin() -> None:
+            start(self.tile, data, self.data.sides(self.tile, start.neighbours, Timer()))
+
+        return self._time(begin) * self.blocks(own=False)
 
     def noise(self) -> float:
         """Seconds to draw a block's noise."""

@@ -19,7 +19,8 @@ from ddgm_dist.paths.files import exists, is_zarr, listdir
 from ddgm_dist.paths.place import Place
 from ddgm_dist.paths.safety import refuse_links
 from ddgm_dist.planning.config import RENAMED
-from ddgm_dist.planning.problem import Problem, changes, differences
+from ddgm_dist.planning.problem import Problem
+from ddgm_dist.planning.problem_changes import changes, differences
 from ddgm_dist.records.damage import log_damage
 from ddgm_dist.records.lease import Lease
 from ddgm_dist.records.replacement import Replacement, abandon, content_of, pending, sweep

@@ -22,6 +22,7 @@ from ddgm_dist.runs.build_problem import build_problem
 from ddgm_dist.runs.calibrate import estimate_runtime
 from ddgm_dist.runs.expected_fit import expect
 from ddgm_dist.tile.host import available_memory
+from ddgm_dist.tile.start import start_restorer
 from ddgm_dist.tilts.series import TiltSeries
 
 __all__ = ["plan", "plan_problem"]
@@ -122,6 +123,7 @@ def plan_problem(
         Calls that each worker takes at a time.
     """
     denoiser = shared_denoiser(config.denoiser, precision=config.precision)
+    restorer = start_restorer(problem.config)
     return make_plan(
         problem,
         PlanConfig(**{k: getattr(config, k) for k in PlanConfig.model_fields}),
@@ -131,4 +133,5 @@ def plan_problem(
         workers=workers or 1,
         calls=calls,
         activation=denoiser.activation,
+        **({} if restorer is None else {"restorer_activation": restorer.activation}),
     )

@@ -9,6 +9,7 @@ from typing import Any
 
 from ddgm_dist.engine.protocol import Engine
 from ddgm_dist.planning.config import Config
+from ddgm_dist.planning.problem import Problem
 from ddgm_dist.runs.result import Result
 from ddgm_dist.tilts.series import TiltSeries
 
@@ -43,6 +44,7 @@ def provenance(
         "config": config.model_dump(),
         "problem": result.problem.digest(),
         "denoiser": {"name": config.denoiser, "sha256": result.problem.denoiser_digest},
+        **_restorer(result.problem),
         "noise": {
             "sigma_y": result.problem.intensity.sigma_y,
             "misfit": result.problem.intensity.misfit,
@@ -59,3 +61,11 @@ def provenance(
         "fit": None if result.fit is None else result.fit.to_dict(),
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
+
+
+def _restorer(problem: Problem) -> dict[str, Any]:
+    """The restorer, where tiles began with it."""
+    if problem.restored is None:
+        return {}
+    digest = problem.restored.restorer.digest
+    return {"restorer": {"name": problem.config.restorer, "sha256": digest}}

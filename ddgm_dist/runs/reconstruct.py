@@ -18,6 +18,7 @@ from ddgm_dist.paths.overlap import refuse_overlap
 from ddgm_dist.paths.store_name import check_store_name
 from ddgm_dist.planning.config import Config, parse_config
 from ddgm_dist.prior.denoisers import weight_files
+from ddgm_dist.prior.restorers import restorer_files
 from ddgm_dist.ray_engine.parallel_map import open_scheduler
 from ddgm_dist.runs.build_problem import build_problem, keep_record
 from ddgm_dist.runs.choose_engine import check_engine, choose_engine, goes_to_ray, joined
@@ -96,7 +97,8 @@ def reconstruct(
     resolved = parse_config(config)
     check_engine(engine, address, workers)
     place, source = locate(out, "out"), locate(tilts, "tilts")
-    refuse_overlap(place, "out", [("tilts", source), *weight_files(resolved.denoiser)])
+    networks = [*weight_files(resolved.denoiser), *restorer_files(resolved.restorer)]
+    refuse_overlap(place, "out", [("tilts", source), *networks])
     # A cluster is joined first. Ray is started here last, when the input and the output have been
     # checked and something is to be done; or before a series is read that has no digests.
     with (

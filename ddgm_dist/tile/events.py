@@ -36,7 +36,8 @@ class StepEvent:
     voxels
         Voxels that the tile owns, without padding and halo: those of all tiles make up the volume.
     seconds
-        Wall time by phase: gradient, noise, denoise; of coupled tiles also what came before.
+        Wall time by phase: gradient, noise, denoise; restore, of a first step that began with it; of
+        coupled tiles also what came before.
     worker
         Name of the worker.
     started
@@ -113,7 +114,7 @@ class FaultEvent:
 
 
 # Phases in the seconds of an uncoupled tile's step events; its receipt has their sums once more.
-_STEP_PHASES = frozenset({"gradient", "noise", "denoise"})
+_STEP_PHASES = frozenset({"restore", "gradient", "noise", "denoise"})
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ and yx it takes all rows that the tile reads. Everything else is the same in all
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -21,7 +21,7 @@ from ddgm_dist.core.noise import addressed_noise
 from ddgm_dist.planning.problem import Problem
 from ddgm_dist.planning.tiling import Tile
 from ddgm_dist.tile.events import Timer
-from ddgm_dist.tile.measured import TileData, blocks
+from ddgm_dist.tile.measured import TileData, blocks, joined
 
 __all__ = ["Iteration", "StepStats"]
 
@@ -82,7 +82,7 @@ class Iteration:
         """
         planes = self.problem.config.planes
         step = _Step(self, tile, x, n, planes[n % len(planes)], data)
-        return _joined((step(box) for box in step.boxes()), step.own), step.stats
+        return joined((step(box) for box in step.boxes()), step.own), step.stats
 
 
 class _Step:
@@ -133,7 +133,7 @@ class _Step:
 
     def descend(self, box: Box, x: Tensor, steps: float) -> Tensor:
         """Gradient steps, block by block. Rows that ``x`` lacks at the end of the box are empty."""
-        out = _joined(self._descended(box, x, steps), box)
+        out = joined(self._descended(box, x, steps), box)
         self.timer.lap("gradient")
         return out
 
@@ -190,18 +190,3 @@ class _Step:
         out = x.clone()
         out[:, first - box.start[1] : last - box.start[1]] = clean
         return out
-
-
-def _joined(parts: Iterable[tuple[int, Tensor]], box: Box) -> Tensor:
-    """Parts of a box, each with its first row, put together.
-
-    The whole is allocated after the first part is computed: there is room then, without its temporaries.
-    """
-    out: Tensor | None = None
-    for first, part in parts:
-        if out is None:
-            out = torch.empty(box.shape, device=part.device)
-        out[:, first : first + part.shape[1]] = part
-        del part  # before the next one is computed
-    assert out is not None
-    return out

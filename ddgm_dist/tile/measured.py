@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections import OrderedDict
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from ddgm_dist.core.box import Box
 from ddgm_dist.operators.slab.basis import SlabBasis
@@ -18,13 +20,37 @@ from ddgm_dist.tile.events import Timer
 from ddgm_dist.tilts.rows import read_rows
 from ddgm_dist.tilts.series import TiltSeries
 
-__all__ = ["MeasuredBlocks", "TileData", "blocks"]
+__all__ = ["MeasuredBlocks", "Sides", "TileData", "blocks", "joined", "no_rows"]
+
+Sides = tuple[SlabData, SlabData]
+"""Data of the rows before a block and after it."""
 
 
 def blocks(box: Box, rows_per_call: int) -> list[Box]:
     """The blocks of a box: ``rows_per_call`` rows each; the last may reach beyond the box's end."""
     (z0, y0, x0), (z1, y1, x1) = box.start, box.stop
     return [Box((z0, y, x0), (z1, y + rows_per_call, x1)) for y in range(y0, y1, rows_per_call)]
+
+
+def joined(parts: Iterable[tuple[int, Tensor]], box: Box) -> Tensor:
+    """Parts of a box, each with its first row, put together.
+
+    The whole is allocated after the first part is computed: there is room then, without its temporaries.
+    """
+    out: Tensor | None = None
+    for first, part in parts:
+        if out is None:
+            out = torch.empty(box.shape, device=part.device)
+        out[:, first : first + part.shape[1]] = part
+        del part  # before the next one is computed
+    assert out is not None
+    return out
+
+
+def no_rows(operator: SlabOperator, rows: int) -> SlabData:
+    """Data of rows of which nothing was measured."""
+    zeros = torch.zeros((operator.geometry.tilts, rows, operator.length), device=operator.device)
+    return SlabData(zeros, zeros[:, :1])
 
 
 @dataclass(frozen=True)
@@ -91,32 +117,57 @@ class MeasuredBlocks:
                 self._loaded.move_to_end(tile.name)
                 return self._loaded[tile.name]
             operator = self._operator(tile)
-        part = operator.detector_part
         timer.lap("setup")
-        data = {}
-        for box in blocks(tile.read_box, self.problem.rows_per_call):
-            projections, valid = read_rows(
-                self.tilts,
-                self.problem.geometry,
-                self.problem.intensity,
-                box.start[1],
-                box.stop[1],
-                part,
-                screen=self.problem.screen,
-            )
-            timer.lap("read")
-            with self._stretching:
-                timer.lap("wait")
-                data[box.start[1]] = operator.prepare(
-                    projections.to(self.device),
-                    None if valid is None else valid.to(self.device),
-                    part,
-                )
-                timer.lap("setup")
+        data = {
+            box.start[1]: self._read(operator, box.start[1], box.stop[1], timer)
+            for box in blocks(tile.read_box, self.problem.rows_per_call)
+        }
         loaded = TileData(operator, data)
         with self._lock:
             self._loaded[tile.name] = loaded
         return loaded
+
+    def sides(self, tile: Tile, rows: int, timer: Timer) -> dict[int, Sides]:
+        """Data of so many rows before and after each block of a tile, by the block's first row.
+
+        They are read anew, each side in one shape wherever it lies, and not kept.
+        """
+        if rows == 0:
+            return {}
+        with self._lock:
+            operator = self._operator(tile)
+        timer.lap("setup")
+        found = {}
+        for box in blocks(tile.read_box, self.problem.rows_per_call):
+            first, stop = box.start[1], box.stop[1]
+            before = self._read(operator, first - rows, first, timer)
+            found[first] = before, self._read(operator, stop, stop + rows, timer)
+        return found
+
+    def _read(self, operator: SlabOperator, start: int, stop: int, timer: Timer) -> SlabData:
+        """Stretched data of the volume's rows from ``start`` to ``stop``."""
+        if stop <= 0 or start >= self.problem.geometry.rows:
+            return no_rows(operator, stop - start)
+        part = operator.detector_part
+        projections, valid = read_rows(
+            self.tilts,
+            self.problem.geometry,
+            self.problem.intensity,
+            start,
+            stop,
+            part,
+            screen=self.problem.screen,
+        )
+        timer.lap("read")
+        with self._stretching:
+            timer.lap("wait")
+            data = operator.prepare(
+                projections.to(self.device),
+                None if valid is None else valid.to(self.device),
+                part,
+            )
+            timer.lap("setup")
+        return data
 
     def drop(self, tile: str) -> None:
         """Forget a tile's data."""

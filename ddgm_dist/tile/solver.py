@@ -33,7 +33,8 @@ from ddgm_dist.tile.grid import TileGrid
 from ddgm_dist.tile.host import give_back_memory
 from ddgm_dist.tile.iterate import Iteration
 from ddgm_dist.tile.job import Job
-from ddgm_dist.tile.measured import MeasuredBlocks, TileData
+from ddgm_dist.tile.measured import MeasuredBlocks, Sides, TileData
+from ddgm_dist.tile.start import Start, start_restorer
 from ddgm_dist.tile.state_store import StateStore
 from ddgm_dist.tile.writer import TileWriter
 from ddgm_dist.tilts.series import reopen_tilt_series
@@ -99,6 +100,8 @@ class TileSolver:
             problem.config.denoiser, device=self.device, precision=problem.config.precision
         ).denoiser
         self.iterate = Iteration(problem, denoiser, self.device)
+        loaded = start_restorer(problem.config, self.device)
+        self.start = Start(problem, None if loaded is None else loaded.restorer, self.device)
         self.computing = threading.Lock()
         series = reopen_tilt_series(job.tilts, job.tilts_identity, job.tilts_record)
         self.data = MeasuredBlocks(problem, job.plan.length, series, self.device, self.computing)
@@ -130,6 +133,8 @@ class TileSolver:
         """
         began, timer, last = time.time(), Timer(), self.job.plan.iterations
         data = self.data.load(tile, timer)
+        # Ahead of its turn, though a checkpoint may make it needless.
+        sides = self.data.sides(tile, self.start.neighbours, timer)
         with self.computing:
             timer.lap("wait")
             n, pieces, faults = self.states.resume(tile, hint)
@@ -137,12 +142,14 @@ class TileSolver:
             if n < last and paused():  # the tile was read ahead when the pause was asked for
                 yield Paused(tile.name, n)
                 return
+            clock = Timer()
             # A state of an uncoupled tile is its whole estimate.
-            state = blend(tile.read_box, pieces, self.device)
-            del pieces
-            saved = time.monotonic()
+            state = self._begun(tile, n, pieces, data, sides, clock)
+            del pieces, sides
+            saved, before = time.monotonic(), clock.seconds
             while n < last:
-                state, event = self._step(tile, state, n, data)
+                state, event = self._step(tile, state, n, data, before)
+                before = {}
                 timer.add(event.seconds)
                 yield event
                 n += 1
@@ -198,7 +205,9 @@ class TileSolver:
         """
         timer = Timer()
         data = self.data.load(tile, timer)
-        with self._blended(tile, n, pieces, load, timer) as start:
+        sides = self.data.sides(tile, self.start.neighbours, timer) if n == 0 else {}
+        with self._blended(tile, n, pieces, load, timer, data, sides) as start:
+            sides.clear()  # the context holds them, too
             state, event = self._step(tile, start, n, data, timer.seconds)
         events: list[Event] = [event]
         digests: dict[str, str] = {}
@@ -233,7 +242,8 @@ class TileSolver:
         """
         began, timer = time.time(), Timer()
         data = self.data.load(tile, timer)
-        with self._blended(tile, self.job.plan.iterations, pieces, load, timer) as estimate:
+        last = self.job.plan.iterations
+        with self._blended(tile, last, pieces, load, timer, data) as estimate:
             fit = self._fit(tile, estimate, tile.read_box, data)
             timer.lap("other")
         del data
@@ -258,7 +268,14 @@ class TileSolver:
 
     @contextlib.contextmanager
     def _blended(
-        self, tile: Tile, n: int, pieces: Mapping[str, Piece], load: Generation | None, timer: Timer
+        self,
+        tile: Tile,
+        n: int,
+        pieces: Mapping[str, Piece],
+        load: Generation | None,
+        timer: Timer,
+        data: TileData,
+        sides: Mapping[int, Sides] | None = None,
     ) -> Iterator[Tensor]:
         """The estimate over the read box after n iterations, in this tile's turn to compute."""
         if load is not None:
@@ -268,11 +285,28 @@ class TileSolver:
             timer.lap("wait")
             if load is None and n > 0:
                 pieces = {**pieces, tile.name: Piece(*self._own(tile, n))}
-            start = blend(tile.read_box, pieces, self.device)
+            start = self._begun(tile, n, pieces, data, sides or {}, timer)
             timer.lap("exchange")
             yield start
 
     # -- one tile -------------------------------------------------------------------------------
+
+    def _begun(
+        self,
+        tile: Tile,
+        n: int,
+        pieces: Mapping[str, Piece],
+        data: TileData,
+        sides: Mapping[int, Sides],
+        timer: Timer,
+    ) -> Tensor:
+        """The estimate that iteration n begins from: the first one, or the blend of the pieces."""
+        if n > 0:
+            return blend(tile.read_box, pieces, self.device)
+        start = self.start(tile, data, sides)
+        if self.start.restorer is not None:
+            timer.lap("restore")
+        return start
 
     def _step(
         self,

@@ -23,9 +23,12 @@ from ddgm_dist.errors import InputError
 from ddgm_dist.operators.slab.operator import SlabOperator
 from ddgm_dist.planning.config import ProblemConfig
 from ddgm_dist.planning.problem import Problem
+from ddgm_dist.planning.restored_start import RestorerTraits
 from ddgm_dist.planning.tiling import Tile
+from ddgm_dist.prior.restorers import LoadedRestorer
 from ddgm_dist.tile.iterate import Iteration
 from ddgm_dist.tile.measured import TileData
+from ddgm_dist.tile.start import Start, start_restorer
 from ddgm_dist.tilts.crop import Crop
 from ddgm_dist.tuning.held_out import HeldOutError, held_out_error
 from ddgm_dist.tuning.successive_halving import Estimate
@@ -160,16 +163,21 @@ class BlockSolver:
         Tensor
             Normalised estimate over the domain, float32 ``(z, rows, columns)``.
         """
-        problem = self.problem(config, seed)
+        loaded = start_restorer(config, self.device)
+        problem = self.problem(config, seed, loaded)
         iterate = Iteration(problem, self.denoiser, self.device)
-        x = torch.zeros(self.tile.read_box.shape, device=self.device)
+        start = Start(problem, None if loaded is None else loaded.restorer, self.device)
+        # No row beside the block is known.
+        x = start(self.tile, self.data, {})
         for n in range(len(problem.schedule)):
             x, _ = iterate(self.tile, x, n, self.data)
             on_step()
         return x
 
-    def problem(self, config: ProblemConfig, seed: int) -> Problem:
-        """The block's problem under some settings.
+    def problem(
+        self, config: ProblemConfig, seed: int, restorer: LoadedRestorer | None = None
+    ) -> Problem:
+        """The block's problem under some settings, and with the restorer that they name.
 
         Fewer tilts make the default step, 1 / ||A||^2, larger, and the squares of all singular values
         smaller by the same factor. So K steps do what K steps do with all tilts.
@@ -184,6 +192,7 @@ class BlockSolver:
             data_digest=whole.data_digest,
             denoiser_digest=whole.denoiser_digest,
             screen=whole.screen,
+            restorer=RestorerTraits.of(restorer),
             domain=self.domain,
         )
 

@@ -15,6 +15,7 @@ from ddgm_dist.paths.locate import locate, place_of
 from ddgm_dist.paths.overlap import refuse_overlap
 from ddgm_dist.planning.config import Config, parse_config
 from ddgm_dist.prior.denoisers import shared_denoiser, weight_files
+from ddgm_dist.prior.restorers import restorer_files
 from ddgm_dist.runs.build_problem import build_problem, check_levels
 from ddgm_dist.tilts.series import open_series_at
 from ddgm_dist.tuning.candidates import (
@@ -95,6 +96,7 @@ def tune(
     source = locate(tilts, "tilts")
     if out is not None:
         inputs = [("tilts", source), *weight_files(base.denoiser)]
+        inputs += restorer_files(base.restorer)
         refuse_overlap(place_of(out, "out"), "out", inputs)
         check_target(Path(out), overwrite=overwrite)
     # Refused before the series is read through.

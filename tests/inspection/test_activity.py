@@ -13,18 +13,19 @@ STEP: dict[str, Any] = {
 
 
 def test_phases_of_a_step_follow_each_other_and_what_came_before_lies_before() -> None:
-    more = {"read": 4.0, "setup": 1.0, "wait": 10.0, "exchange": 0.25}
+    more = {"read": 4.0, "setup": 1.0, "wait": 10.0, "exchange": 0.25, "restore": 2.0}
     (found,) = activities([STEP | {"seconds": STEP["seconds"] | more}])
     assert found.spans["w"] == {
-        "setup": [(84.75, 85.75)],
-        "read": [(85.75, 89.75)],
-        "exchange": [(99.75, 100.0)],
+        "setup": [(82.75, 83.75)],
+        "read": [(83.75, 87.75)],
+        "exchange": [(97.75, 98.0)],
+        "restore": [(98.0, 100.0)],
         "gradient": [(100.0, 102.0)],
         "noise": [(102.0, 102.5)],
         "denoise": [(102.5, 105.5)],
     }
-    assert found.extent() == (84.75, 105.5)
-    assert found.busy("w") == (5.75, 105.5 - 84.75)
+    assert found.extent() == (82.75, 105.5)
+    assert found.busy("w") == (7.75, 105.5 - 82.75)
 
 
 def test_a_tile_that_ran_alone_is_written_after_its_last_step() -> None:

@@ -22,6 +22,7 @@ from ddgm_dist.planning.make_plan import make_plan
 from ddgm_dist.planning.memory import CACHE
 from ddgm_dist.planning.plan import Plan
 from ddgm_dist.planning.problem import Problem
+from ddgm_dist.planning.restored_start import RestorerTraits
 from ddgm_dist.planning.tiling import blend_half_width, widest_read
 from ddgm_dist.volumes.layout import VolumeLayout
 
@@ -305,6 +306,34 @@ def test_work_of_all_planes_is_counted(make_problem: MakeProblem) -> None:
         2 * 25 + 2 * windows * math.ceil(x / zy) + 1 * windows * math.ceil(12 / yx)
     )
     assert plan.bytes_read == 3 * (188 + 188) * 96 * 4
+
+
+@pytest.mark.parametrize("neighbours", [0, 1, 3, 6])
+def test_the_work_of_a_restored_start_is_counted(
+    make_problem: MakeProblem, neighbours: int
+) -> None:
+    """A call for each block and window; the rows beside each block are read for it."""
+    traits = RestorerTraits("f" * 64, 8, neighbours)
+    keys: dict[str, Any] = {"rows": 11, "field": 400, "window": 96, "overlap": 16, "N": 5}
+    base = make_problem(**keys)
+    problem = make_problem(**keys, start="restored", restorer="mine:f", traits=traits)
+    cold = planned(base, 8)
+    assert cold.restorer_calls == 0
+    assert "restorer" not in cold.describe()
+    for rows in (4, 8, 12):
+        plan = planned(problem, rows)
+        assert plan.denoiser_calls == cold.denoiser_calls
+        assert plan.restorer_calls == plan.denoiser_calls / 5
+        blocks = [range(y, y + 4) for y in (0, 4, 8)]
+        beside = [
+            y
+            for b in blocks
+            for y in range(11)
+            if y not in b and b.start - neighbours <= y < b.stop + neighbours
+        ]
+        assert plan.bytes_read == cold.bytes_read + 3 * 400 * 4 * len(beside)
+        assert f"restorer calls  {plan.restorer_calls}" in plan.describe()
+        assert plan.memory.total >= planned(base, rows).memory.total
 
 
 @pytest.mark.parametrize("planes", ["zx", "zx,zy"])

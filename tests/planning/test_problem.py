@@ -14,7 +14,9 @@ from ddgm_dist.core.intensity import Intensity
 from ddgm_dist.pixels.screen import Screen
 from ddgm_dist.planning.advice import variant
 from ddgm_dist.planning.config import Config, ProblemConfig, parse_config
-from ddgm_dist.planning.problem import Problem, changes, differences
+from ddgm_dist.planning.problem import Problem
+from ddgm_dist.planning.problem_changes import changes, differences
+from ddgm_dist.planning.restored_start import RestorerTraits
 
 MakeProblem = Callable[..., Problem]
 
@@ -51,15 +53,25 @@ OTHER: dict[str, Any] = {
     "overlap_rows": 16,
     "samples": 4,
     "schedule": "cosine",
+    "restorer": "mine:restore",
+    "start": "restored",
 }
 
 
+RESTORED: dict[str, Any] = {
+    "restorer": "mine:restore",
+    "start": "restored",
+    "traits": RestorerTraits("f" * 64, 16, 2),
+}
+
+
+@pytest.mark.parametrize("start", [{}, RESTORED], ids=["zero", "restored"])
 @pytest.mark.parametrize("planes", ["zx", "zx,zy"])
 def test_advice_derives_the_problem_that_a_run_would(
-    make_problem: MakeProblem, planes: str
+    make_problem: MakeProblem, planes: str, start: dict[str, Any]
 ) -> None:
     """To the field: other keys make the problem of a configuration that has them."""
-    keys: dict[str, Any] = {"planes": planes, "overlap": 8, "overlap_rows": 8}
+    keys: dict[str, Any] = {"planes": planes, "overlap": 8, "overlap_rows": 8, **start}
     other = {"window": 64, "tile_columns": 48, "rows_per_call": 3}
     problem = make_problem(field=400, rows=20, margin=16, **keys)
     expected = make_problem(field=400, rows=20, margin=16, **keys, **other)
@@ -136,6 +148,45 @@ def test_the_step_rule_takes_the_larger_of_noise_and_misfit(
     assert (steps(3.0, misfit) == steps(3.0, 0.0)) == (misfit <= 3)
 
 
+def test_a_restored_start_is_part_of_the_problem(make_problem: MakeProblem) -> None:
+    """With all that it depends on; a problem without one is what it was before there were any."""
+    base, problem = make_problem(), make_problem(**RESTORED)
+    assert "restored" not in base.to_dict()
+    assert base.to_dict()["config"].keys().isdisjoint({"start", "restorer"})
+    assert base.digest().startswith("74cb7b300cf4b03af76bdca41d42eec300d50966")
+    assert problem.restored is not None
+    assert problem.restored.lattice.stride == 16
+    digests = {base.digest(), problem.digest()}
+    for change in ({"digest": "0" * 64}, {"neighbours": 1}):
+        restorer = replace(problem.restored.restorer, **change)
+        other = replace(problem, restored=replace(problem.restored, restorer=restorer))
+        digests.add(other.digest())
+        (line,), _ = changes(problem.to_dict(), other.to_dict())
+        assert line == "what is in the restorer mine:restore (weights or source)"
+    digests.add(replace(problem, restored=replace(problem.restored, iterations=3)).digest())
+    assert len(digests) == 5
+    found, settings = changes(problem.to_dict(), base.to_dict())
+    assert found == ["restorer: mine:restore -> fibsem", "start: restored -> zero"]
+    assert settings == ["restorer=mine:restore", "start=restored"]
+    assert make_problem(traits=RESTORED["traits"]).restored is None
+
+
+def test_windows_of_a_restored_start_have_its_stride(make_problem: MakeProblem) -> None:
+    wide = {"field": 400, "window": 100, "overlap": 8}
+    problem = make_problem(**wide, **RESTORED)
+    assert problem.restored is not None
+    assert (problem.lattice.width, problem.restored.lattice.width) == (96, 96)
+    traits = replace(RESTORED["traits"], stride=20)
+    problem = make_problem(**wide, **{**RESTORED, "traits": traits})
+    assert problem.restored is not None
+    assert (problem.lattice.width, problem.restored.lattice.width) == (96, 100)
+
+
+def test_a_restored_start_needs_a_restorer(make_problem: MakeProblem) -> None:
+    with pytest.raises(ValueError, match="needs the traits of its restorer"):
+        make_problem(**{**RESTORED, "traits": None})
+
+
 def test_samples_differ_in_their_seed_alone(make_problem: MakeProblem) -> None:
     problem = make_problem(seed=7, samples=3)
     assert [problem.seed(k) for k in range(3)] == [7, 8, 9]
@@ -143,9 +194,9 @@ def test_samples_differ_in_their_seed_alone(make_problem: MakeProblem) -> None:
 
 def test_every_problem_key_changes_the_hash(make_problem: MakeProblem) -> None:
     assert OTHER.keys() == ProblemConfig.model_fields.keys()
-    base = make_problem()
-    digests = {base.digest()}
+    digests = {make_problem().digest()}
     for key, value in OTHER.items():
+        base = make_problem()
         changed = replace(base, config=ProblemConfig(**{key: value}))
         found = differences(base.to_dict(), changed.to_dict())
         default = ProblemConfig().model_dump(mode="json")[key]
@@ -221,7 +272,8 @@ def test_what_is_told_of_another_setting_is_what_was_typed(
 ) -> None:
     """And none of what follows from it: levels, steps, windows."""
     base, keys = make_problem(), {key: OTHER[key]}
-    other = replace(make_problem(**keys), config=ProblemConfig(**keys))
+    traits = RESTORED["traits"]
+    other = replace(make_problem(**keys, traits=traits), config=ProblemConfig(**keys))
     found, back = changes(base.to_dict(), other.to_dict())
     assert [line.split(":")[0] for line in found] == [key]
     (setting,) = back

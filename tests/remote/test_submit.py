@@ -369,6 +369,10 @@ def test_beside_a_gateways_authorization_the_token_has_another_name(
         (["/a.zarr", "o.zarr"], "out = o.zarr: is relative"),
         (["/a.zarr", "/o.zarr", "--set", "denoiser=../w.pt"], "leads out of this folder"),
         (["/a.zarr", "/o.zarr", "--set", "denoiser=w.pt"], "no such file here"),
+        (
+            ["/a.zarr", "/o.zarr", "--set", "restorer=w.safetensors"],
+            "restorer = w.safetensors: no such file here",
+        ),
         (["/a.zarr", "/o.zarr", "--set", "NN=3"], "is not a configuration key"),
         (["/a.zarr"], "are missing"),
         (["/a.zarr", "/o.zarr", "--attach", "j"], "leave out TILTS.zarr"),

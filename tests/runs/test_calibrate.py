@@ -22,7 +22,11 @@ PHASES = {"read", "gradient", "noise", "denoise", "exchange", "write"}
 @pytest.fixture(scope="module")
 def tilts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("calibrate")
-    (folder / "idle.py").write_text("def idle(x, sigma):\n    return x\n")
+    (folder / "idle.py").write_text(
+        "def idle(x, sigma):\n    return x\n\n\n"
+        "def rest(images, noise, acquisition):\n    return images[:, 1]\n\n\n"
+        "rest.neighbours = 1\n"
+    )
     angles = tuple(range(-50, 51, 20))
     data = np.random.default_rng(0).standard_normal((len(angles), 10, 200), np.float32)
     write_tilt_series(folder / "tilts.zarr", data, TiltSeriesMeta(angles, thickness_px=12))
@@ -50,15 +54,16 @@ def test_more_workers_take_less_time_and_the_same_work() -> None:
         {"tile_columns": 80, "margin": 32},
         {"tile_columns": 80, "margin": 32, "state": "store"},
         {"planes": "zx,zy,yx", "window_rows": 16, "overlap_rows": 4, "tile_rows": 4},
+        {"start": "restored", "restorer": "idle:rest"},
     ],
-    ids=["uncoupled", "memory", "store", "planes"],
+    ids=["uncoupled", "memory", "store", "planes", "restored"],
 )
 def test_every_phase_of_any_plan_is_tried(tilts: Path, keys: dict[str, Any]) -> None:
     threads, before = torch.get_num_threads(), sorted(tilts.parent.iterdir())
     found = plan(tilts, {**KEYS, **keys}, calibrate=True)
     assert found.expected is not None
     seconds = found.expected.seconds
-    assert set(seconds) == PHASES
+    assert set(seconds) == PHASES | ({"restore"} if "start" in keys else set())
     coupled = found.order == "step-major"
     assert all(value > 0 for phase, value in seconds.items() if coupled or phase != "exchange")
     assert (seconds["exchange"] > 0) == coupled

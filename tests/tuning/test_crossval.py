@@ -28,7 +28,9 @@ CPU = torch.device("cpu")
 def _halving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     folder = tmp_path_factory.mktemp("denoiser")
     (folder / "crossval_halving.py").write_text(
-        "def halve(x, sigma):\n    return x / (1 + sigma)\n"
+        "def halve(x, sigma):\n    return x / (1 + sigma)\n\n"
+        "def third(images, noise, acquisition):\n    return images.sum(1) / 3 + noise\n\n"
+        "third.neighbours = 1\n"
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(folder)
@@ -78,10 +80,13 @@ def test_the_measured_share_of_directions() -> None:
     assert measured_share(range(-90, 91, 2)) == 1
 
 
+@pytest.mark.parametrize(
+    "start", [{}, {"start": "restored", "restorer": "crossval_halving:third"}], ids=["zero", "warm"]
+)
 def test_a_block_of_all_tilts_and_columns_is_solved_as_the_engine_does(
-    tilts: Path, tmp_path: Path
+    tilts: Path, tmp_path: Path, start: dict[str, str]
 ) -> None:
-    config = parse_config({**CONFIG, "rows_per_call": 3})
+    config = parse_config({**CONFIG, **start, "rows_per_call": 3})
     result = reconstruct(tilts, tmp_path / "out.zarr", config, "local")
     built = build_problem(tilts, config.problem())
     problem, series = built.problem, built.series

@@ -1,0 +1,120 @@
+"""The estimate that a tile's iterations begin from: zeros, or what a restorer makes of the data.
+
+A restored start depends on the data alone, not on other tiles. For each block of rows the regularized
+inverse is made of the block and of the restorer's neighbours, always in that one shape. Beyond the
+volume's ends the image of the nearest row is repeated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import torch
+from torch import Tensor
+
+from ddgm_dist.algorithm.restorer import Acquisition, Restorer, restore_rows
+from ddgm_dist.core.box import Box
+from ddgm_dist.operators.slab.inverse import regularized_inverse, sound_noise
+from ddgm_dist.operators.slab.operator import SlabData
+from ddgm_dist.planning.config import ProblemConfig
+from ddgm_dist.planning.problem import Problem
+from ddgm_dist.planning.tiling import Tile
+from ddgm_dist.prior.restorers import LoadedRestorer, shared_restorer
+from ddgm_dist.tile.measured import Sides, TileData, blocks, joined, no_rows
+
+__all__ = ["Start", "start_restorer"]
+
+
+def start_restorer(
+    config: ProblemConfig, device: torch.device | str = "cpu"
+) -> LoadedRestorer | None:
+    """The restorer that a configuration starts with; None where it starts with zeros.
+
+    Raises
+    ------
+    InputError
+        It cannot be found or cannot be used.
+    """
+    if config.start == "zero":
+        return None
+    return shared_restorer(config.restorer, device=device, precision=config.precision)
+
+
+class Start:
+    """First estimates of any tile of one problem.
+
+    Parameters
+    ----------
+    problem
+        Problem to solve.
+    restorer
+        Restorer on the device; None where tiles begin with zeros.
+    device
+        Device of the computation.
+    """
+
+    def __init__(self, problem: Problem, restorer: Restorer | None, device: torch.device) -> None:
+        self.problem, self.restorer, self.device = problem, restorer, device
+        intensity = problem.intensity
+        self.noise = sound_noise(problem.geometry, intensity.uncertainty / intensity.std)
+        self.acquisition = Acquisition.of(problem.geometry)
+
+    @property
+    def neighbours(self) -> int:
+        """Rows beside a block whose data are needed, on each side."""
+        return 0 if self.restorer is None else self.restorer.neighbours
+
+    def __call__(self, tile: Tile, data: TileData, sides: Mapping[int, Sides]) -> Tensor:
+        """The first estimate of a tile.
+
+        Parameters
+        ----------
+        tile
+            Any tile of the problem.
+        data
+            The tile's operator and data.
+        sides
+            Data of the `neighbours` rows before and after blocks, by the block's first row. Blocks that
+            are not named have none.
+
+        Returns
+        -------
+        Tensor
+            Float32 ``(z, rows, columns)`` over the tile's read box.
+        """
+        if self.restorer is None:
+            return torch.zeros(tile.read_box.shape, device=self.device)
+        return joined(self._restored(self.restorer, tile.read_box, data, sides), tile.read_box)
+
+    def _restored(
+        self, restorer: Restorer, box: Box, data: TileData, sides: Mapping[int, Sides]
+    ) -> Iterator[tuple[int, Tensor]]:
+        problem, near = self.problem, restorer.neighbours
+        restored = problem.restored
+        assert restored is not None, "the problem starts with a restorer"
+        nothing = no_rows(data.operator, near)
+        for block in blocks(box, problem.rows_per_call):
+            first = block.start[1]
+            measured = data.blocks[first]
+            if near:
+                before, after = sides.get(first, (nothing, nothing))
+                measured = _in_order(before, measured, after)
+            inverse = regularized_inverse(data.operator, measured, self.noise, restored.iterations)
+            del measured
+            rows = torch.arange(first - near, block.stop[1] + near)
+            rows = rows.clamp(0, problem.geometry.rows - 1) - (first - near)
+            part = restore_rows(
+                restorer,
+                inverse[:, rows.to(inverse.device)],
+                self.noise,
+                self.acquisition,
+                box=block,
+                lattice=restored.lattice,
+            )
+            yield first - box.start[1], part[:, : box.stop[1] - first]
+
+
+def _in_order(*parts: SlabData) -> SlabData:
+    """Data of rows that follow each other."""
+    masks = [part.measured.expand(part.stretched.shape) for part in parts]
+    return SlabData(torch.cat([part.stretched for part in parts], 1), torch.cat(masks, 1))

@@ -1,0 +1,61 @@
+"""Numbers of a series outside of a restorer's training are reported, with their bounds."""
+
+import math
+from typing import Any
+
+import pytest
+
+from ddgm_dist.algorithm.restorer import Acquisition
+from ddgm_dist.prior.trained_ranges import TrainedRanges
+
+TRAINED = TrainedRanges((40, 78), (0.8, 6.5), (32, 256), (0.01, 2.0))
+
+
+def series(first: float, last: float, count: int, thickness: int = 64) -> Acquisition:
+    step = (last - first) / max(1, count - 1)
+    return Acquisition(tuple(first + k * step for k in range(count)), thickness)
+
+
+@pytest.mark.parametrize(
+    ("seen", "noise"),
+    [
+        (series(-60, 60, 61), 0.05),
+        (series(60, -60, 61), None),
+        (series(-40, 40, 101, 32), 2.0),
+        (series(-20, 70, 31, 256), 0.01),
+    ],
+)
+def test_a_series_like_those_of_the_training_is_not_reported(
+    seen: Acquisition, noise: float | None
+) -> None:
+    assert TRAINED.outside(seen, noise) == ()
+
+
+def test_each_number_outside_is_reported() -> None:
+    found = TRAINED.outside(Acquisition((-20.0, 30.0), 12), 0.001)
+    assert found == (
+        "a tilt range of 50 degrees (trained for 80 to 156)",
+        "2 tilts, 50 degrees apart (trained for 0.8 to 6.5)",
+        "a thickness of 12 voxels (trained for 32 to 256)",
+        "noise of 0.1 % of the projections' deviation (trained for 1 to 200)",
+    )
+    (said,) = TRAINED.outside(series(-60, 60, 11), None)
+    assert said.startswith("11 tilts, 12 degrees apart")
+    assert TrainedRanges().outside(Acquisition((0.0,), 1), math.inf) == ()
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({"max_angle_deg": [40, 78]}, TrainedRanges(max_angle_deg=(40, 78))),
+        ({}, TrainedRanges()),
+        (None, None),
+        ([1, 2], None),
+        ({"noise": [1]}, None),
+        ({"noise": 1}, None),
+        ({"noise": ["a", "b"]}, None),
+        ({"unknown": [1, 2]}, None),
+    ],
+)
+def test_ranges_come_from_a_recipe(values: Any, expected: TrainedRanges | None) -> None:
+    assert TrainedRanges.from_dict(values) == expected
