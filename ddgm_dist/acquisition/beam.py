@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ddgm_dist.acquisition.exposures import Exposures, find_exposures
 from ddgm_dist.acquisition.fields import Fields
 from ddgm_dist.acquisition.layout import Layout
 from ddgm_dist.acquisition.options import IngestOptions
@@ -78,11 +79,15 @@ class Beam:
 
     @property
     def exposures(self) -> list[float] | None:
-        """Dose of each view, or else its time, where the mdoc has all of them; None if it has not.
+        """Dose of each view, or else its time; None where no file has any.
 
         Where no dose was calibrated, microscopes write times only. A dose that rises with the tilt is
-        mostly set by the time, at the same intensity of the beam.
+        mostly set by the time, at the same intensity of the beam. What some views lack is filled in.
         """
+        found = self._exposures()
+        return None if found is None else list(found.values)
+
+    def _exposures(self) -> Exposures | None:
         mdoc = self.source.mdoc
         if mdoc is None:
             return None
@@ -90,9 +95,11 @@ class Beam:
         if self.source.kind != FRAMES:
             sections = mdoc.by_stack(self.source.stack.shape[0])
         mine = [sections[view.index] for view in self.layout.views]
-        doses = [None if s is None else s.exposure_dose for s in mine]
-        times = [None if s is None else s.exposure_time for s in mine]
-        return _all_positive(doses) or _all_positive(times)
+        return find_exposures(
+            [None if s is None else s.exposure_dose for s in mine],
+            [None if s is None else s.exposure_time for s in mine],
+            self.angles,
+        )
 
     def levels(self) -> tuple[tuple[float, ...], str]:
         """Counts of the beam of each view, or its transmission beside a flat field, and the origin.
@@ -112,8 +119,8 @@ class Beam:
             return (float(options.counts),) * count, "--counts"
         if self.fields.flat is not None and options.counts is None:
             return (1.0,) * count, "the flat field"
-        exposures = self.exposures
-        found = self._estimated(exposures)
+        exposures = self._exposures()
+        found = self._estimated(None if exposures is None else exposures.values)
         self._name_those_apart(found)
         if found.how == "vacuum":
             if exposures is None:
@@ -126,6 +133,12 @@ class Beam:
                 "the beam is estimated as if all views had the same dose, which no file says: a dose "
                 "that rises by 10 % to 60 degrees makes line integrals too small by 0.1 to 0.2; then "
                 "give --counts FILE with the beam of each view"
+            )
+        elif exposures.filled:
+            views = self._numbers(exposures.filled)
+            self.record.warnings.append(
+                f"the mdoc has no {exposures.what} of views {views}; for the beam it is taken from "
+                f"{exposures.how}: better give --counts FILE with the beam of each view"
             )
         how = "mean against 1/cos, good to some 10 %; better give --counts I0"
         return tuple(found.per_view), f"estimated: {how}"
@@ -207,12 +220,6 @@ class Beam:
         return (small - dark) / np.maximum(
             _small(self.fields.flat, block, small.shape) - dark, 1e-9
         )
-
-
-def _all_positive(values: Sequence[float | None]) -> list[float] | None:
-    """The values, if there are all of them and all are above 0."""
-    known = [value for value in values if value is not None and value > 0]
-    return known if known and len(known) == len(values) else None
 
 
 def _small(reference: Reference | None, block: int, shape: tuple[int, ...]) -> float | Floats:

@@ -1,4 +1,4 @@
-"""Files beside an MRC stack that say how it was recorded and aligned.
+"""Files beside a stack that say how it was recorded and aligned.
 
 The names are those that SerialEM, IMOD's etomo and AreTomo give. Of ``NAME.st``, ``NAME.mrc``,
 ``NAME.ali`` and ``NAME_ali.mrc`` the base is ``NAME``.
@@ -22,6 +22,8 @@ __all__ = [
 ]
 
 STACK_SUFFIXES = (".st", ".mrc", ".mrcs", ".map", ".ali", ".preali", ".rec")
+# All formats of stacks that files beside them may belong to.
+_STACKS = (*STACK_SUFFIXES, ".tif", ".tiff", ".npy")
 # Endings of the names that etomo gives to what it makes of a stack.
 _ALIGNED, _PREALIGNED = "_ali", "_preali"
 _MADE = ("_ali", "_preali", "_rec", "_full_rec", "_bin", "_dose-filt", "_fid", "_sirt")
@@ -44,7 +46,8 @@ class Companions:
     other
         Files that look as if they belonged to it, and are of no use here.
     case_matters
-        Another stack lies beside it whose name differs in case only. Else names that differ in case
+        Another stack, of any format and aligned or not, lies beside it, and the bases of their names
+        differ in case only. Else names that differ in case
         are those of one file, as on Windows.
     """
 
@@ -83,7 +86,8 @@ def find_companions(stack: Path) -> Companions:
     prealigned = suffix == ".preali" or stem.lower().endswith(_PREALIGNED)
     base = _base(stem)
     folder = FolderNames(stack.parent)
-    rivals = (_base(file.stem) for file in folder.files if _is_recorded(file))
+    # Stacks that IMOD has aligned have companions of their own, too.
+    rivals = (_base(file.stem) for file in folder.files if file.suffix.lower() in _STACKS)
     case_matters = any(r != base and same_name(r, base) for r in rivals)
 
     def first(*candidates: str, exact: bool = case_matters) -> Path | None:

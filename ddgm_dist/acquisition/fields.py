@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ddgm_dist.acquisition.options import IngestOptions
 from ddgm_dist.acquisition.prepared import Reference
-from ddgm_dist.acquisition.reference_files import read_reference
+from ddgm_dist.acquisition.reference_files import read_field
 from ddgm_dist.acquisition.source import Source
 from ddgm_dist.acquisition.survey import mean_frame
 from ddgm_dist.errors import InputError
@@ -79,10 +79,10 @@ def find_fields(source: Source, options: IngestOptions, record: Provenance) -> F
     Raises
     ------
     InputError
-        A file cannot be read or does not fit the images, the flat field is nowhere above the dark one,
-        or another option says what the beam is.
+        A file cannot be read or does not fit the images or their order of rows. The flat field is
+        nowhere above the dark one, or another option says what the beam is.
     """
-    dark, dark_from = _dark(source, options)
+    dark, dark_from = _dark(source, options, record)
     flat, flat_from = _flat(source, options, record)
     if flat is not None and options.flat is not None:
         empty = 0.0 if dark is None else dark.value
@@ -102,11 +102,13 @@ def describe_field(field: Reference) -> str:
     return f"{field.value:.5g}"
 
 
-def _dark(source: Source, options: IngestOptions) -> tuple[Reference | None, str]:
+def _dark(
+    source: Source, options: IngestOptions, record: Provenance
+) -> tuple[Reference | None, str]:
     """The dark field, and where it comes from."""
-    given, size = options.dark, source.stack.shape[1:]
+    given = options.dark
     if isinstance(given, Path):
-        return read_reference(given, size, "dark"), given.name
+        return read_field(given, source, "dark", record), given.name
     if given is not None:
         return _number("dark", given), "--dark"
     if source.dark is not None and options.counts != "none":
@@ -120,14 +122,14 @@ def _flat(
     source: Source, options: IngestOptions, record: Provenance
 ) -> tuple[Reference | None, str]:
     """The flat field, and where it comes from."""
-    given, size = options.flat, source.stack.shape[1:]
+    given = options.flat
     beam = isinstance(options.counts, int | float | Path)
     if given is not None and beam:
         raise InputError(
             "flat", str(given), "is what the beam makes, and so is --counts: give one of them"
         )
     if isinstance(given, Path):
-        return read_reference(given, size, "flat"), given.name
+        return read_field(given, source, "flat", record), given.name
     if given is not None:
         return _number("flat", given), "--flat"
     if source.flat is None:

@@ -53,7 +53,8 @@ class Intensities:
     gain
         Counts of one quantum; 0 where it is unknown, or no logarithm is taken.
     may_have_offset
-        A constant in all pixels would be a fault. It is none where counts are kept as they are.
+        A constant in all pixels would be a fault. It is none where values that look like counts are kept
+        as they are, nor where the user asked for that.
     """
 
     levels: tuple[float | None, ...]
@@ -156,12 +157,14 @@ class _Decision:
         if self.source.flat is not None and fields.flat is None:
             record.skip("flat frames of the source", f"values are taken as they are ({why})")
         count = len(self.layout.views)
+        # Of values that stay as they are at the user's wish nothing is known, not even that they add up.
+        asked = options.counts == "none"
         return Intensities(
             (None,) * count,
             (0,) * count,
             fields.dark,
             dark_level=level if isinstance(level, float) else 0.0,
-            may_have_offset=not counts,
+            may_have_offset=not (counts or asked),
         )
 
     def _floored(self) -> tuple[int, ...]:

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
+from ddgm_dist.acquisition.field_rows import match_rows
 from ddgm_dist.acquisition.prepared import Reference
 from ddgm_dist.acquisition.reference_arrays import find_reference_array
+from ddgm_dist.acquisition.source import Source
 from ddgm_dist.acquisition.sources import open_source
 from ddgm_dist.acquisition.survey import mean_frame
 from ddgm_dist.acquisition.upright import FromBottom
@@ -18,12 +20,13 @@ from ddgm_dist.errors import InputError
 from ddgm_dist.readers.base import ArrayVolume, VolumeSource
 from ddgm_dist.readers.images.stack import open_image_files
 from ddgm_dist.readers.text import number, read_text, shown
+from ddgm_dist.tilts.provenance import Provenance
 
-__all__ = ["read_levels", "read_reference"]
+__all__ = ["read_field", "read_levels", "read_reference"]
 
 
 def read_reference(path: Path, size: tuple[int, int], argument: str) -> Reference:
-    """A dark or flat field: the mean of the images in a file.
+    """A dark or flat field: the mean of the images in a file, in its own order of rows.
 
     Parameters
     ----------
@@ -40,12 +43,38 @@ def read_reference(path: Path, size: tuple[int, int], argument: str) -> Referenc
     InputError
         It cannot be read, or it is of another size.
     """
+    return Reference(mean_frame(_images_of_size(path, size, argument)))
+
+
+def read_field(path: Path, source: Source, argument: str, record: Provenance) -> Reference:
+    """A dark or flat field of a source, as `read_reference`, with the rows in the source's order.
+
+    Parameters
+    ----------
+    path, argument
+        See `read_reference`.
+    source
+        The source that it belongs to.
+    record
+        Takes what was assumed of the rows; see `ddgm_dist.acquisition.field_rows`.
+
+    Raises
+    ------
+    InputError
+        It cannot be read, it is of another size, or the views contradict the order of its rows.
+    """
+    images = _images_of_size(path, source.stack.shape[1:], argument)
+    field = match_rows(mean_frame(images), images, path, source, argument, record)
+    return Reference(field)
+
+
+def _images_of_size(path: Path, size: tuple[int, int], argument: str) -> VolumeSource:
     stack = _images(path, size, argument)
     if stack.shape[1:] != size:
         raise InputError(
             argument, str(path), f"holds images of {stack.shape[1:]}, the source of {size} pixels"
         )
-    return Reference(mean_frame(stack))
+    return stack
 
 
 def _images(path: Path, size: tuple[int, int], argument: str) -> VolumeSource:

@@ -22,7 +22,9 @@ from ddgm_dist.acquisition.source import Source
 from ddgm_dist.acquisition.survey import measure_views
 from ddgm_dist.acquisition.view_records import record_pairs, record_views
 from ddgm_dist.acquisition.writing import write_series
-from ddgm_dist.errors import InputError
+from ddgm_dist.core.units import format_bytes
+from ddgm_dist.errors import InputError, StorageError
+from ddgm_dist.paths.folder_size import bytes_of
 from ddgm_dist.paths.place import Place
 from ddgm_dist.pixels.observations import Observations
 from ddgm_dist.tilts.findings import findings
@@ -132,30 +134,40 @@ class Steps:
         return views, meta
 
     def _warn(self) -> None:
-        """Log the warnings so far; with ``strict`` the first one is an error."""
-        for line in self.record.warnings:
-            _log.warning("%s: %s", self.source.path, line)
-        if self.options.strict and self.record.warnings:
-            raise self._refusal(self.record.warnings[0], "mend it, or leave out --strict")
+        """Log the warnings so far; with ``strict`` the first one is an error instead."""
+        self._tell(self.record.warnings, "mend it, or leave out --strict")
 
     def _judge(self, intensities: Intensities) -> Judge:
         """Log what all pixels together show; with ``strict`` it is an error."""
 
         def judge(series: TiltSeries, seen: Observations, *, kept: bool) -> None:
-            told = [
-                finding.text
-                for finding in findings(series, seen, dark=intensities.dark_level)
-                if finding.kind != "constant" or intensities.may_have_offset
-            ]
-            for text in told:
-                _log.warning("%s: %s", self.source.path, text)
-            if self.options.strict and told:
-                hint = "mend it, or leave out --strict"
-                if kept:
-                    hint += ": the pixels are kept, and the same command without it ends at once"
-                raise self._refusal(told[0], hint)
+            hint = "mend it, or leave out --strict"
+            if kept and self.options.strict:
+                size = bytes_of(series.place)
+                where = str(series.place) + ("" if size is None else f", {format_bytes(size)}")
+                hint += (
+                    f" (the pixels are kept in {where}; the same command without it ends at once)"
+                )
+            try:
+                found = findings(series, seen, dark=intensities.dark_level)
+            except StorageError:
+                raise
+            except Exception as error:  # a look that fails must not keep whole pixels for ever
+                why = f"the pixels could not be looked at ({type(error).__name__}: {error})"
+                self._tell([why], hint)
+                return
+            named = [f for f in found if f.kind != "constant" or intensities.may_have_offset]
+            self._tell([finding.text for finding in named], hint)
 
         return judge
+
+    def _tell(self, warnings: Sequence[str], hint: str) -> None:
+        """Log warnings; with ``strict`` the first one is raised, and the others are logged."""
+        strict = self.options.strict
+        for line in warnings[1:] if strict else warnings:
+            _log.warning("%s: %s", self.source.path, line)
+        if strict and warnings:
+            raise self._refusal(warnings[0], hint)
 
     def _refusal(self, why: str, hint: str) -> InputError:
         return InputError("source", self.source.path, f"is refused with --strict: {why}", hint)

@@ -107,7 +107,10 @@ def estimate_intensity(
         # means along the rays of a tilt do.
         along = [
             # Twice the same: the variance of a single tensor would sum, and round, otherwise.
-            (p.double() / geometry.thickness).repeat(2, 1, 1).var(dim=(1, 2))[0]
+            # A single pixel varies by nothing.
+            (p.double() / geometry.thickness)
+            .repeat(2, 1, 1)
+            .var(dim=(1, 2), correction=min(1, p.numel() - 1))[0]
             for p in parts
         ]
         least = torch.stack(along).median() - (noise / geometry.thickness) ** 2
@@ -115,11 +118,16 @@ def estimate_intensity(
     if not variance > 0:
         raise InputError(
             "projections",
-            f"standard deviation {float(projections.double().std()):.3g}",
+            f"standard deviation {_deviation(projections):.3g}",
             f"hold no contrast above their noise of {noise:.3g}, so their scale cannot be estimated",
             "give mean and std of the volume explicitly",
         )
     return Intensity(mean, math.sqrt(variance), noise)
+
+
+def _deviation(projections: Tensor) -> float:
+    """Standard deviation of all pixels; 0 of a single one."""
+    return float(projections.double().std(correction=min(1, projections.numel() - 1)))
 
 
 def _power(rows: Tensor, omega: Tensor, *, whole: bool) -> Tensor:

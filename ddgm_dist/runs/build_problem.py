@@ -166,7 +166,7 @@ def build_problem(
     findings += _warn(series, untrained(problem, series, restorer))
     if found.constant is not None:
         outcome = advice_on_constant(
-            series.meta, found.constant[0], _CONSTANT.format(found.constant[0])
+            series.meta, *found.constant, _CONSTANT.format(found.constant[0])
         )
         findings += _warn(series, (constant(*found.constant, outcome),))
     return BuiltProblem(problem, series, findings, surveyed, found)

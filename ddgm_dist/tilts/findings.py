@@ -23,6 +23,10 @@ _OUTCOME = "kept; reconstruct masks what is no measurement"
 # Rows in which a constant is looked for, and the bytes that they may take. A field is taken to be so
 # many times wider than thick where the thickness is unknown.
 _LINES, _LINES_BYTES, _THICK = 16, 64 * 2**20, 8
+_COUNTS = (
+    "a specimen below 0 is the mark of counts, which fall with the tilt: give ingest --counts; or "
+    "--counts none, if they are none"
+)
 # Logarithm of a factor that no beam is wrong by.
 _MOST_LOG = 20
 
@@ -49,10 +53,10 @@ def findings(series: TiltSeries, observations: Observations, *, dark: float) -> 
     outcome = f"give --dark {dark + level[0]:.4g} if it is no signal"
     if series.meta.provenance is not None and series.meta.provenance.values_assumed:
         outcome += "; or --counts, if these are counts of a dose that rose with the tilt"
-    return (*found, constant(*level, advice_on_constant(series.meta, level[0], outcome)))
+    return (*found, constant(*level, advice_on_constant(series.meta, *level, outcome)))
 
 
-def advice_on_constant(meta: TiltSeriesMeta, level: float, otherwise: str) -> str:
+def advice_on_constant(meta: TiltSeriesMeta, level: float, specimen: float, otherwise: str) -> str:
     """Advice on a constant in every pixel, as a clause.
 
     Line integrals ``-log(counts / beam)`` all have ``log f`` too much if the beam is f times too high.
@@ -63,10 +67,15 @@ def advice_on_constant(meta: TiltSeriesMeta, level: float, otherwise: str) -> st
         Metadata of the series, whose provenance says whether the logarithm was taken.
     level
         The constant, projection units.
+    specimen
+        The specimen's own mean at zero tilt, projection units. It is negative in counts, which fall with
+        the tilt; a dark level is no remedy there.
     otherwise
         Advice where no logarithm was taken.
     """
     beam = None if meta.provenance is None else meta.provenance.beam
+    if beam is None and specimen < 0:
+        return _COUNTS
     if beam is None:
         return otherwise
     text = (

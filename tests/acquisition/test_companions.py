@@ -79,8 +79,25 @@ def test_files_of_a_stack_whose_name_differs_in_case_are_not_taken(tmp_path):
     assert small.tilt_command == large.tilt_command == tmp_path / "tilt.com"
 
 
-def test_an_aligned_stack_is_no_other_series(tmp_path):
-    touched(tmp_path, "ts.mrc", "TS_ali.mrc", "TS.xf")
+@pytest.mark.parametrize("suffix", [".st", ".mrc", ".map", ".ali", ".rec", ".tif", ".TIFF", ".npy"])
+@pytest.mark.parametrize("mine", [".mrc", ".tif", ".npy"])
+def test_case_counts_beside_a_stack_of_any_format(tmp_path, mine, suffix):
+    touched(tmp_path, f"ts{mine}", f"TS{suffix}", "TS.xf", "TS.tlt", "TS.aln", f"TS{mine}.mdoc")
+    found = find_companions(tmp_path / f"ts{mine}")
+    assert found.case_matters
+    assert found.files == []
+    assert find_companions(tmp_path / f"TS{suffix}").xf == tmp_path / "TS.xf"
+
+
+@pytest.mark.parametrize("aligned", ["TS_ali.mrc", "TS_preali.st", "TS.ali", "TS.preali"])
+def test_files_of_an_aligned_stack_whose_name_differs_in_case_are_not_taken(tmp_path, aligned):
+    touched(tmp_path, "ts.mrc", aligned, "TS.xf")
+    assert find_companions(tmp_path / "ts.mrc").xf is None
+    assert find_companions(tmp_path / aligned).xf == tmp_path / "TS.xf"
+
+
+def test_an_aligned_stack_of_the_very_name_is_no_other_series(tmp_path):
+    touched(tmp_path, "ts.mrc", "ts_ali.mrc", "TS_rec.mrc", "TS.xf")
     assert find_companions(tmp_path / "ts.mrc").xf == tmp_path / "TS.xf"
 
 

@@ -267,6 +267,19 @@ def test_a_constant_after_the_logarithm_is_named(tmp_path, caplog):
         ingest(path, tmp_path / "v.zarr", counts=3 * BEAM, strict=True, **options)
 
 
+def test_counts_that_are_kept_as_they_are_have_no_constant_to_take_off(tmp_path, caplog):
+    """The constant of counts is their beam, and their specimen is negative."""
+    path, _ = slab_of_counts(tmp_path)
+    options = {"angles": ANGLES, "thickness": 20}
+    ingest(path, tmp_path / "t.zarr", counts="none", strict=True, **options)
+    assert not caplog.records
+    path, _ = slab_of_counts(tmp_path, beam=BEAM * DOSE**0.3, name="risen.npy")
+    ingest(path, tmp_path / "u.zarr", **options | {"polarity": "bright"})
+    (line,) = (r.getMessage() for r in caplog.records if "a constant of about" in r.getMessage())
+    assert "--dark" not in line
+    assert "the mark of counts" in line
+
+
 def test_pixels_without_a_count_are_those_that_are_used(tmp_path):
     """Only pixels count that are stored, measured, and not imputed."""
     _, lines = slab_of_counts(tmp_path)
@@ -330,6 +343,19 @@ def test_a_dose_that_rises_with_the_tilt_is_taken_from_the_mdoc(tmp_path, caplog
     series = ingest(tmp_path / "ts.mrc", tmp_path / "t.zarr")
     assert apart(series, lines) < 0.08
     assert not any("same dose" in r.getMessage() for r in caplog.records)
+
+
+def test_a_dose_that_one_view_lacks_is_not_given_up_for_equal_times(tmp_path, caplog):
+    values, lines = slab_of_counts(tmp_path, beam=BEAM * DOSE)
+    with mrcfile.new(tmp_path / "ts.mrc") as mrc:
+        mrc.set_data(np.load(values))
+    doses = DOSE.copy()
+    doses[12] = 0
+    mdoc_with(tmp_path, ExposureDose=doses, ExposureTime=np.ones_like(DOSE))
+    series = ingest(tmp_path / "ts.mrc", tmp_path / "t.zarr")
+    assert apart(series, lines) < 0.08
+    (line,) = (r.getMessage() for r in caplog.records if "no dose of" in r.getMessage())
+    assert "views 13; for the beam it is taken from those of other views by the angle" in line
 
 
 def test_doses_that_no_file_states_are_warned_of(tmp_path, caplog):

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from ddgm_dist.acquisition import writing
+from ddgm_dist.acquisition import steps, writing
 from ddgm_dist.acquisition.ingest import ingest
 from ddgm_dist.acquisition.prepared import PreparedViews
+from ddgm_dist.core.units import format_bytes
 from ddgm_dist.errors import InputError
 from ddgm_dist.records.replacement import Replacement
 from ddgm_dist.tilts.series import open_tilt_series
@@ -74,11 +76,13 @@ def test_findings_are_refused_and_the_same_command_without_it_only_ends(
         with pytest.raises(InputError) as refused:
             ingest(source, out, strict=True, **OPTIONS)
         assert "is refused with --strict: " in refused.value.why
-        assert "the pixels are kept" in refused.value.hint
+        (folder,) = (p for p in tmp_path.iterdir() if p.name not in ("s.npy", "t.zarr"))
+        size = sum(f.stat().st_size for f in folder.rglob("*") if f.is_file())
+        assert f"the pixels are kept in {folder}, {format_bytes(size)}; " in refused.value.hint
         with pytest.raises(InputError):
             open_tilt_series(out)
     warned = [r.getMessage() for r in caplog.records]
-    assert any(refused.value.why.split("--strict: ")[1] in line for line in warned)
+    assert not any(refused.value.why.split("--strict: ")[1] in line for line in warned)
     assert not any("unfinished" in line for line in warned)
     monkeypatch.setattr(PreparedViews, "read_view", lambda *_: pytest.fail("it was read again"))
     series = ingest(source, out, **OPTIONS)
@@ -120,6 +124,35 @@ def test_a_store_that_was_whole_but_not_in_its_place_is_judged_too(tmp_path, mon
         ingest(source, out, strict=True, **OPTIONS)
     monkeypatch.setattr(PreparedViews, "read_view", lambda *_: pytest.fail("it was read again"))
     assert ingest(source, out, **OPTIONS).shape == (13, 40, 60)
+
+
+def test_what_cannot_be_looked_at_is_warned_of_and_refused_with_strict_only(
+    tmp_path, monkeypatch, caplog
+):
+    def fail(*_, **__):
+        raise ZeroDivisionError("by nothing")
+
+    monkeypatch.setattr(steps, "findings", fail)
+    source, out = saved(tmp_path, slab()), tmp_path / "t.zarr"
+    why = r"the pixels could not be looked at \(ZeroDivisionError: by nothing\)"
+    with pytest.raises(InputError, match=f"refused with --strict: {why}.*are kept in "):
+        ingest(source, out, strict=True, **OPTIONS)
+    assert not caplog.records
+    series = ingest(source, out, **OPTIONS)
+    np.testing.assert_array_equal(series.read(slice(None)), slab())
+    (line,) = (record.getMessage() for record in caplog.records)
+    assert re.search(why, line)
+
+
+def test_several_warnings_with_strict_are_told_once_each(tmp_path, caplog):
+    data = slab()
+    a_constant(data)
+    a_hot_pixel(data)
+    with pytest.raises(InputError) as refused:
+        ingest(saved(tmp_path, data), tmp_path / "t.zarr", strict=True, **OPTIONS)
+    told = [r.getMessage() for r in caplog.records] + [str(refused.value)]
+    for word in ("a constant of about", "view 4"):
+        assert len([line for line in told if word in line]) == 1
 
 
 def test_where_nothing_can_be_kept_nothing_is_promised(tmp_path, monkeypatch):

@@ -271,3 +271,10 @@ def test_what_is_left_out_is_told_by_its_place() -> None:
     sparse = in_few_rows()
     shifted = torch.stack([p.roll(t % 3 * 4, 0) for t, p in enumerate(sparse)])
     assert omitted_lines(shifted, moved) == []
+
+
+@pytest.mark.parametrize("tilts", [1, 13])
+def test_a_single_pixel_has_no_contrast_and_gives_no_warning(tilts: int):
+    geometry = Geometry(ANGLES[:tilts], thickness=4, rows=1, field=1, boundary="vacuum")
+    with pytest.raises(InputError, match="no contrast above their noise"):
+        estimate_intensity(torch.full((tilts, 1, 1), 3.0), geometry)

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ddgm_dist.errors import InputError
-from ddgm_dist.readers.hdf5.search import KEY_NAMES, find_near
+from ddgm_dist.readers.hdf5.search import find_near
 from ddgm_dist.readers.hdf5.storage import find_storage
 from ddgm_dist.readers.hdf5.tree import Node, Tree, as_text, broken_link
-from ddgm_dist.readers.stacks.names import ANGLE_NAMES, unit_by_name
+from ddgm_dist.readers.stacks.names import ANGLE_NAMES, KEY_NAMES, unit_by_name
 from ddgm_dist.readers.units import angles_in_degrees, length_unit_nm
 
 if TYPE_CHECKING:
@@ -73,7 +73,9 @@ class Context:
         )
 
 
-def image_kinds(context: Context, images: int, *, chosen: bool) -> dict[str, NDArray[np.intp]]:
+def image_kinds(
+    context: Context, images: int, *, chosen: bool, projected: bool = True
+) -> dict[str, NDArray[np.intp]]:
     """Numbers of the projections, flats and darks by the file's image key; none without one.
 
     Parameters
@@ -84,6 +86,8 @@ def image_kinds(context: Context, images: int, *, chosen: bool) -> dict[str, NDA
         Images of the stack.
     chosen
         Whether the user named the dataset: then a key of another length belongs to other images.
+    projected
+        Whether there must be a projection.
 
     Raises
     ------
@@ -112,7 +116,7 @@ def image_kinds(context: Context, images: int, *, chosen: bool) -> dict[str, NDA
     kinds = {name: np.flatnonzero(key == value) for value, name in _KINDS.items()}
     shown = ", ".join(f"{len(numbers)} {name}" for name, numbers in kinds.items() if len(numbers))
     notes.append(f"{node.path} says which images are which: {shown}")
-    if not len(kinds["projections"]):
+    if projected and not len(kinds["projections"]):
         raise InputError("image_key", where, f"names no projection: {shown}")
     for other in found[1:]:
         if other.name != node.name and not np.array_equal(context.values(other).ravel(), key):

@@ -13,19 +13,17 @@ from typing import TYPE_CHECKING
 
 from ddgm_dist.errors import InputError
 from ddgm_dist.readers.hdf5.tree import Node, Tree, as_text, broken_link, unique
-from ddgm_dist.readers.stacks.names import is_reference
+from ddgm_dist.readers.stacks.names import KEY_NAMES, is_reference
 
 if TYPE_CHECKING:
     import h5py
 
 __all__ = [
-    "KEY_NAMES",
     "find_beside",
     "find_near",
     "find_projections",
 ]
 
-KEY_NAMES = ("image_key_control", "image_key")
 _ENTRIES = ("NXentry", "NXsubentry")
 _SHOWN = 8
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ddgm_dist.errors import DdgmError, InputError
+from ddgm_dist.readers.base import VolumeSource
 from ddgm_dist.readers.hdf5.file import Hdf5File, open_h5, stamp_of
 from ddgm_dist.readers.hdf5.numbers import Context, image_kinds, read_pixel_size, read_tilt_angles
 from ddgm_dist.readers.hdf5.search import find_beside, find_projections
@@ -17,13 +18,13 @@ from ddgm_dist.readers.hdf5.storage import find_storage
 from ddgm_dist.readers.hdf5.tree import Node, as_text, read_tree, unique
 from ddgm_dist.readers.hdf5.volume import Hdf5Volume
 from ddgm_dist.readers.stacks.axes import StackAxes, find_axes, split_names
-from ddgm_dist.readers.stacks.names import DARK_NAMES, FLAT_NAMES
+from ddgm_dist.readers.stacks.names import DARK_NAMES, FLAT_NAMES, KEY_NAMES
 from ddgm_dist.readers.stacks.tilt_stack import TiltStack
 
 if TYPE_CHECKING:
     import h5py
 
-__all__ = ["HDF5_SUFFIXES", "open_hdf5"]
+__all__ = ["HDF5_SUFFIXES", "open_hdf5", "open_keyed"]
 
 HDF5_SUFFIXES = (".h5", ".hdf5", ".hdf", ".nxs", ".nx", ".he5")
 _SHOWN = 8
@@ -71,8 +72,53 @@ def open_hdf5(path: Path, dataset: str | None = None, *, angles: bool = True) ->
     except DdgmError:
         raise
     except Exception as error:  # h5py raises many types for damaged files
-        why = f"is a damaged HDF5 file ({error})"
-        raise InputError("source", str(path), why, "copy it again") from error
+        raise _damaged(path, error) from error
+
+
+def open_keyed(path: Path) -> dict[str, VolumeSource] | None:
+    """Open the images of each kind, ``projections``, ``flats`` or ``darks``, by a file's image key.
+
+    Parameters
+    ----------
+    path
+        The file; it may hold one kind only.
+
+    Returns
+    -------
+    dict or None
+        Images ``(image, row, column)`` of the kinds that are there; None where the file has no key.
+
+    Raises
+    ------
+    InputError
+        The file is damaged, or its key does not fit its images.
+    """
+    try:
+        with open_h5(path) as file:
+            tree = read_tree(file)
+            if not any(n.name in KEY_NAMES and n.is_list for n in tree.nodes.values()):
+                return None
+            node = find_projections(file, tree, None, str(path))
+            context = Context(file, tree, str(path), node)
+            axes = _axes(context, node, None)
+            kinds = image_kinds(context, axes.shape[0], chosen=False, projected=False)
+            if not kinds:
+                return None
+            storage = find_storage(file[node.path], node.path, axes.order[0])
+            opened = Hdf5File(path, tuple(stamp_of(one) for one in {path: None, **storage.files}))
+            return {
+                kind: _volume(opened, file, node, axes, images)
+                for kind, images in kinds.items()
+                if len(images)
+            }
+    except DdgmError:
+        raise
+    except Exception as error:  # h5py raises many types for damaged files
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> InputError:
+    return InputError("source", str(path), f"is a damaged HDF5 file ({error})", "copy it again")
 
 
 def _open_stack(context: Context, path: Path, *, chosen: bool, angles: bool) -> TiltStack:
