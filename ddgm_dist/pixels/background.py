@@ -144,7 +144,7 @@ def vacuum_beside(
     middle, _ = _means(views[..., part], seen[..., part])
     found = list[Background]()
     for step in (1, -1):
-        from_end = np.cumsum(seen[..., ::step], axis=2)[..., ::step]
+        from_end = np.cumsum(seen[..., ::step], axis=2, dtype=np.int32)[..., ::step]
         ends, errors = _means(views, seen & (from_end <= edge))
         known = np.isfinite(middle) & np.isfinite(ends)
         law = fit_background(ends.tolist(), angles)

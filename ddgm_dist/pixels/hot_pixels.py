@@ -125,6 +125,7 @@ def _may_be_hot(block: Floats, threshold: float) -> Iterator[Pixels]:
             ends = np.zeros((rows, columns), dtype=bool)
             ends[:, :-_CLUSTER] |= uneven
             ends[:, _CLUSTER:] |= uneven
+            ends &= np.isfinite(block[tilt])
             row, column = np.nonzero(ends)
             yield np.full_like(row, tilt), row, column
 

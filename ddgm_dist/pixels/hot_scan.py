@@ -23,6 +23,8 @@ Floats = NDArray[np.float32]
 Reader = Callable[[slice, slice, slice], Floats]
 # Pixels that stand out at most: one in so many, but not fewer or more than these.
 _HOT_SHARE, _LEAST_MOST_HOT, _MOST_HOT = 100, 1000, 2**22
+# Pixels at the ends of a block that are judged together: their indices take 24 bytes each.
+_MOST_NEAR = 2**20
 _NO_HOT = np.empty(0, np.int64)
 
 
@@ -79,7 +81,7 @@ class HotScan:
         if self.threshold is None:
             return
         (t0, y0, u0), threshold = origin, self.threshold
-        near = list[Pixels]()
+        near, waiting = list[Pixels](), 0
         for tilt in range(len(block)):
             if self.crowded:
                 return
@@ -92,6 +94,10 @@ class HotScan:
             self._keep(np.full(len(row), t0 + tilt), row + y0, column + u0)
             if cut.any():
                 near.append((np.full(int(cut.sum()), tilt), at[1][cut], at[2][cut]))
+                waiting += len(near[-1][0])
+            if waiting > _MOST_NEAR:
+                self._add_near(origin, block, near)
+                near, waiting = [], 0
         if near:
             self._add_near(origin, block, near)
 

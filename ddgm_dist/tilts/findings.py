@@ -22,7 +22,7 @@ __all__ = ["advice_on_constant", "findings"]
 _OUTCOME = "kept; reconstruct masks what is no measurement"
 # Rows in which a constant is looked for, and the bytes that they may take. A field is taken to be so
 # many times wider than thick where the thickness is unknown.
-_LINES, _LINES_BYTES, _THICK = 16, 64 * 2**20, 8
+_LINES, _LINES_BYTES, _THICK = 16, 24 * 2**20, 8
 _COUNTS = (
     "a specimen below 0 is the mark of counts, which fall with the tilt: give ingest --counts; or "
     "--counts none, if they are none"
