@@ -43,7 +43,7 @@ OWN = {("core/processes.py", "pickle")}
 # Where a program that the user names is run on purpose.
 PROGRAMS = {
     ("prior/denoisers.py", "torch.jit.load"),
-    ("prior/denoisers.py", "importlib.import_module"),
+    ("prior/users_function.py", "importlib.import_module"),
 }
 
 

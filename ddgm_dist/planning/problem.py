@@ -165,6 +165,8 @@ class Problem:
         for key in ("samples", "schedule", "despike", "discrepancy", "start", "restorer"):
             if config[key] == UNSAID[f"config.{key}"]:
                 del config[key]
+        if self.restored is None:
+            config.pop("restorer", None)  # it is not used
         intensity = asdict(self.intensity)
         if self.intensity.misfit <= self.intensity.sigma_y:  # it makes no difference
             del intensity["misfit"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ddgm_dist.core.window import WindowLattice
-from ddgm_dist.operators.slab.inverse import ITERATIONS
+from ddgm_dist.operators.slab.inverse import DAMPING, ITERATIONS, LEAST_NOISE
 from ddgm_dist.prior.restorers import LoadedRestorer
 
 __all__ = ["RestoredStart", "RestorerTraits"]
@@ -49,11 +49,16 @@ class RestoredStart:
         Its windows along x.
     iterations
         Steps of conjugate gradients of the regularized inverse.
+    damping, least_noise
+        Constants of the inverse (:mod:`ddgm_dist.operators.slab.inverse`): other ones are another
+        problem.
     """
 
     restorer: RestorerTraits
     lattice: WindowLattice
     iterations: int = ITERATIONS
+    damping: float = DAMPING
+    least_noise: float = LEAST_NOISE
 
     def rows(self, rows_per_call: int) -> int:
         """Rows of the inverse of one block: its own and those of the neighbours."""

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from ddgm_dist.training.patches import PLANES, PatchSampler, bend_tone
+from ddgm_dist.training.patches import PLANES, PatchSampler, bend_tone, drawable_planes
 
 __all__ = ["BlockSampler"]
 
@@ -53,7 +53,7 @@ class BlockSampler:
         zoom = 1.0
         if augment and rng.random() < p.zoom:
             zoom = _ZOOM ** float(rng.uniform(-1, 1))
-        order = self._order(rng, volume.shape)
+        order = self._order(rng, which)
         block = _cut(rng, volume.transpose(order), tuple(max(1, round(n * zoom)) for n in shape))
         block = (block - np.float32(mean)) / np.float32(std)
         if not augment:
@@ -69,9 +69,10 @@ class BlockSampler:
             _empty_surfaces(rng, block)
         return np.ascontiguousarray(block, dtype=np.float32)
 
-    def _order(self, rng: np.random.Generator, extents: tuple[int, ...]) -> tuple[int, int, int]:
+    def _order(self, rng: np.random.Generator, which: int) -> tuple[int, int, int]:
         """Axes of a volume that become rows, z and x: rows along the axis that a plane holds fixed."""
-        rows = PLANES[str(rng.choice(list(self.patches.planes)))]
+        p = self.patches
+        rows = PLANES[str(rng.choice(drawable_planes(p.volumes[which].shape, p.planes, p.size)))]
         z, x = rng.permutation([axis for axis in range(3) if axis != rows])
         return rows, int(z), int(x)
 

@@ -168,7 +168,9 @@ def test_a_restored_start_is_part_of_the_problem(make_problem: MakeProblem) -> N
     found, settings = changes(problem.to_dict(), base.to_dict())
     assert found == ["restorer: mine:restore -> fibsem", "start: restored -> zero"]
     assert settings == ["restorer=mine:restore", "start=restored"]
-    assert make_problem(traits=RESTORED["traits"]).restored is None
+    unused = make_problem(traits=RESTORED["traits"], restorer="mine:restore")
+    assert unused.restored is None
+    assert unused.digest() == base.digest()
 
 
 def test_windows_of_a_restored_start_have_its_stride(make_problem: MakeProblem) -> None:
@@ -196,8 +198,10 @@ def test_every_problem_key_changes_the_hash(make_problem: MakeProblem) -> None:
     assert OTHER.keys() == ProblemConfig.model_fields.keys()
     digests = {make_problem().digest()}
     for key, value in OTHER.items():
-        base = make_problem()
-        changed = replace(base, config=ProblemConfig(**{key: value}))
+        # A restorer that is not used changes nothing.
+        given = {"start": "restored"} if key == "restorer" else {}
+        base = make_problem(**given, traits=RESTORED["traits"])
+        changed = replace(base, config=ProblemConfig(**given, **{key: value}))
         found = differences(base.to_dict(), changed.to_dict())
         default = ProblemConfig().model_dump(mode="json")[key]
         assert found == [f"config.{key}: {json.dumps(default)} -> {json.dumps(value)}"]
@@ -271,8 +275,9 @@ def test_what_is_told_of_another_setting_is_what_was_typed(
     make_problem: MakeProblem, key: str
 ) -> None:
     """And none of what follows from it: levels, steps, windows."""
-    base, keys = make_problem(), {key: OTHER[key]}
+    given = {"start": "restored"} if key == "restorer" else {}
     traits = RESTORED["traits"]
+    base, keys = make_problem(**given, traits=traits), {**given, key: OTHER[key]}
     other = replace(make_problem(**keys, traits=traits), config=ProblemConfig(**keys))
     found, back = changes(base.to_dict(), other.to_dict())
     assert [line.split(":")[0] for line in found] == [key]
