@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 
 from ddgm_dist.algorithm.restorer import Acquisition
 
@@ -28,12 +29,18 @@ class TrainedRanges:
         Thickness of the slab, voxels.
     noise
         Noise as a fraction of the projections' standard deviation.
+    middle_deg
+        Distance of the middle of the range of angles from zero tilt, degrees.
+    gap_deg
+        Largest step between neighbouring tilts, degrees.
     """
 
     max_angle_deg: Range = _ANY
     step_deg: Range = _ANY
     thickness: Range = _ANY
     noise: Range = _ANY
+    middle_deg: Range = _ANY
+    gap_deg: Range = _ANY
 
     @staticmethod
     def from_dict(values: object) -> TrainedRanges | None:
@@ -56,12 +63,15 @@ class TrainedRanges:
         noise
             Noise as a fraction of the projections' standard deviation; None where it is unknown.
         """
-        angles = acquisition.angles_deg
-        span, count = max(angles) - min(angles), len(angles)
+        angles = sorted(acquisition.angles_deg)
+        span, count = angles[-1] - angles[0], len(angles)
+        gap = max((b - a for a, b in pairwise(angles)), default=0.0)
         step = span / max(1, count - 1)
         clauses = [
             _clause("a tilt range of {:g} degrees", span, self.max_angle_deg, 2),
             _clause(f"{count} tilts, {{:.3g}} degrees apart", step, self.step_deg),
+            _clause("a middle of {:.3g} degrees", abs(angles[0] + angles[-1]) / 2, self.middle_deg),
+            _clause("a gap of {:.3g} degrees between tilts", gap, self.gap_deg),
             _clause("a thickness of {:g} voxels", acquisition.thickness, self.thickness),
         ]
         if noise is not None:

@@ -15,6 +15,9 @@ TRAINED_FOR: dict[str, tuple[float, float]] = {
     "step_deg": (0.8, 6.5),
     "thickness": (32, 256),
     "noise": (0.01, 2.0),
+    # As `draw_acquisition` moves the middle, and leaves out up to three neighbouring views.
+    "middle_deg": (0.0, 15.0),
+    "gap_deg": (0.0, 26.0),
 }
 _FEWEST = 11
 

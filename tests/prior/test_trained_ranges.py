@@ -1,6 +1,8 @@
 """Numbers of a series outside of a restorer's training are reported, with their bounds."""
 
 import math
+from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -59,3 +61,17 @@ def test_each_number_outside_is_reported() -> None:
 )
 def test_ranges_come_from_a_recipe(values: Any, expected: TrainedRanges | None) -> None:
     assert TrainedRanges.from_dict(values) == expected
+
+
+@pytest.mark.parametrize(
+    ("angles", "words"),
+    [
+        (range(0, 81, 2), "a middle of 40 degrees (trained for 0 to 15)"),
+        ((*range(-60, -46), *range(50, 61)), "a gap of 97 degrees between tilts"),
+    ],
+)
+def test_one_sided_series_and_holes_are_outside(angles: Iterable[int], words: str) -> None:
+    trained = replace(TRAINED, middle_deg=(0, 15), gap_deg=(0, 26))
+    said = trained.outside(Acquisition(tuple(map(float, angles)), 64), 0.1)
+    assert any(words in clause for clause in said)
+    assert trained.outside(Acquisition(tuple(map(float, range(-60, 61, 2))), 64), 0.1) == ()

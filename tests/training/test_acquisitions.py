@@ -18,6 +18,10 @@ def test_geometries_are_within_bounds_and_varied() -> None:
     assert 0.1 < np.mean([m > 5 for m in middles]) < 0.5
     steps = [np.diff(a.angles_deg) for a in drawn]
     assert 0.2 < np.mean([np.ptp(s) > 0.01 for s in steps]) < 0.7
+    low, high = TRAINED_FOR["gap_deg"]
+    assert max(s.max() for s in steps) <= high * 1.1
+    low, high = TRAINED_FOR["middle_deg"]
+    assert max(middles) / 2 <= high
     assert draw_acquisition(rng, 77).thickness == 77
 
 
