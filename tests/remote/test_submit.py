@@ -362,6 +362,9 @@ def test_beside_a_gateways_authorization_the_token_has_another_name(
     assert seen["x-ray-authorization"] == f"Bearer {cluster.token}"
 
 
+SETS = ["--set", "start=restored", "--set", "restorer=w.safetensors"]
+
+
 @pytest.mark.parametrize(
     ("asked", "told"),
     [
@@ -370,7 +373,7 @@ def test_beside_a_gateways_authorization_the_token_has_another_name(
         (["/a.zarr", "/o.zarr", "--set", "denoiser=../w.pt"], "leads out of this folder"),
         (["/a.zarr", "/o.zarr", "--set", "denoiser=w.pt"], "no such file here"),
         (
-            ["/a.zarr", "/o.zarr", "--set", "restorer=w.safetensors"],
+            ["/a.zarr", "/o.zarr", *SETS],
             "restorer = w.safetensors: no such file here",
         ),
         (["/a.zarr", "/o.zarr", "--set", "NN=3"], "is not a configuration key"),
