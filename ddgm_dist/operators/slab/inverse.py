@@ -95,7 +95,7 @@ def regularized_inverse(
 
 
 def _dots(a: Tensor, b: Tensor) -> Tensor:
-    """Inner product of each row, ``(1, rows, 1)``; summed in float64, so that no order matters."""
+    """Inner product of each row, ``(1, rows, 1)``; summed in float64, as the order may differ."""
     return (a * b).sum(dim=(0, 2), keepdim=True, dtype=torch.float64).to(torch.float32)
 
 
