@@ -24,6 +24,6 @@ export PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH}
 exec "$python" -m ddgm_dist train "$data/fibsem_medulla/train" "$weights" --kind restorer \
     --z-range 0:345 \
     --validation "$data/fibsem_medulla/val" \
-    --planes yx,zx,zy --batch 6 --learning-rate 1e-3 --seed 0 --augment 0.2 \
+    --planes yx,zx,zy --batch 6 --learning-rate 1e-3 --seed 0 --augment 0.3 \
     --steps "$steps" \
     --attribution "FlyEM project, Janelia Research Campus, HHMI (janelia-flyem/neuroproof_examples), CC BY 3.0 US; adult Drosophila medulla, FIB-SEM, 10 nm voxels"

@@ -184,7 +184,7 @@ def whitened(slab: Slab, weights: Tensor) -> Tensor:
             residual = to_fourier(operator.residual(x, slab.data))
             factor = step_factor(values, run, step_size).float()[:, :, None]
             update = vectors @ (factor * (vectors.mT @ (operator.matrix.mT @ (squares * residual))))
-            x = x + operator._volume_from_fourier(update, x.shape[1])
+            x = x + operator.from_spectrum(update, x.shape[1])
             steps -= run
         return x
 

@@ -3,6 +3,13 @@
 A denoiser knows white noise. A restorer knows what a tilt series leaves of an image: it is given the
 regularized inverse of the data (:mod:`ddgm_dist.operators.slab.inverse`), in which the missing wedge
 and the noise are not white, and says what they hide.
+
+It may be called again. Then it is also given its estimate x_1 of before and the data step about it,
+
+    x_2 = argmin ||S (A x - b)||^2 / sigma_y^2 + ||x - x_1||^2 / ERROR_VARIANCE,
+
+which says where the estimate contradicts the data. So a repeated call sees the errors that restored
+images have, as in training.
 """
 
 from __future__ import annotations
@@ -18,7 +25,13 @@ from ddgm_dist.core.box import Box
 from ddgm_dist.core.geometry import Geometry
 from ddgm_dist.core.window import WindowLattice
 
-__all__ = ["Acquisition", "Restorer", "restore_rows"]
+__all__ = ["DARK", "ERROR_VARIANCE", "Acquisition", "Restorer", "restore_rows"]
+
+# Variance that the data step takes the error of a restored image for; the specimen's is 1. It is below
+# the whole error, most of which lies in the missing wedge, where the data step changes nothing.
+ERROR_VARIANCE = 0.03
+# Coverage that a restorer is given where no tilt sees the specimen; in padding it is 0.
+DARK = 0.1
 
 # The windows of a restored start do not move with the seed, so that all samples share it.
 _SEED, _ITERATION = 0, 0
@@ -54,6 +67,8 @@ class Restorer(Protocol):
         Image extents must be multiples of it.
     neighbours
         Rows on each side whose inverses it is given too.
+    repeats
+        True if it may be called again, with estimates.
     """
 
     @property
@@ -64,8 +79,17 @@ class Restorer(Protocol):
     def neighbours(self) -> int:
         """Rows on each side whose inverses it is given too, r."""
 
+    @property
+    def repeats(self) -> bool:
+        """True if it may be called again, with estimates."""
+
     def __call__(
-        self, images: Tensor, noise: float, acquisition: Acquisition, inside: Tensor
+        self,
+        images: Tensor,
+        noise: float,
+        acquisition: Acquisition,
+        coverage: Tensor,
+        estimates: Tensor | None = None,
     ) -> Tensor:
         """Restore images.
 
@@ -79,8 +103,12 @@ class Restorer(Protocol):
             the normalised volume.
         acquisition
             Angles and thickness.
-        inside
-            1 where there is specimen, 0 in padding; float32 ``(batch, z, x)``.
+        coverage
+            Float32 ``(batch, z, x)``: 0 in padding, and from `DARK` to 1 where there is specimen, as
+            more of the tilts see it (:meth:`ddgm_dist.operators.slab.operator.SlabOperator.coverage`).
+        estimates
+            Of a repeated call: the estimate x_1 of the rows y and the data step x_2 about it, float32
+            ``(batch, 2, z, x)``; None at first.
 
         Returns
         -------
@@ -95,8 +123,10 @@ def restore_rows(
     noise: float,
     acquisition: Acquisition,
     *,
+    coverage: Tensor,
     box: Box,
     lattice: WindowLattice,
+    estimates: tuple[Tensor, Tensor] | None = None,
 ) -> Tensor:
     """Restore the (z, x) slices of a block of rows, window by window, blended.
 
@@ -112,10 +142,14 @@ def restore_rows(
         ``(z, rows + 2 r, columns)``.
     noise, acquisition
         Noise and geometry, as the restorer takes them.
+    coverage
+        Share of the tilts that see each voxel, float32 ``(z, rows, columns)`` or of one row.
     box
         Place of the block, without the r rows.
     lattice
         Windows of the restorer's stride.
+    estimates
+        Of a repeated call: x_1 and x_2 of the block, float32 ``(z, rows, columns)`` each.
 
     Returns
     -------
@@ -127,15 +161,25 @@ def restore_rows(
     depth = -(-thickness // restorer.stride) * restorer.stride
     # (rows, 2 r + 1, z, columns), without a copy.
     images = x_w.permute(1, 0, 2).unfold(0, 2 * restorer.neighbours + 1, 1).permute(0, 3, 1, 2)
+    seen = (DARK + (1 - DARK) * coverage).permute(1, 0, 2).expand(rows, -1, -1)
+    before = None if estimates is None else torch.stack(estimates, 1).permute(2, 1, 0, 3)
     out = torch.zeros((rows, thickness, stop - start), device=x_w.device)
     profile = lattice.profile(x_w.device)
     for first in lattice.starts(start, stop, seed=_SEED, iteration=_ITERATION):
         a, b = max(first, start), min(first + lattice.width, stop)
         pad = (a - first, first + lattice.width - b, 0, depth - thickness)
-        part = images[..., a - start : b - start]
-        inside = F.pad(torch.ones((rows, *part.shape[2:]), device=x_w.device), pad)
-        # Contiguous, or the layout of memory, and with it rounding, would depend on the tile.
-        clean = restorer(F.pad(part.contiguous(), pad), noise, acquisition, inside)
+
+        def window(t: Tensor, a: int = a, b: int = b, pad: tuple[int, ...] = pad) -> Tensor:
+            # Contiguous, or the layout of memory, and with it rounding, would depend on the tile.
+            return F.pad(t[..., a - start : b - start].contiguous(), pad)
+
+        clean = restorer(
+            window(images),
+            noise,
+            acquisition,
+            window(seen),
+            None if before is None else window(before),
+        )
         clean = clean[:, :thickness, a - first : b - first]
         out[..., a - start : b - start] += clean * profile[a - first : b - first]
     return out.permute(1, 0, 2)

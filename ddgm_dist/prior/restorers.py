@@ -60,15 +60,22 @@ class UNetRestorer:
         net = net.to(device=device, dtype=arithmetic(precision, device))
         self.net: RestoringUNet = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.stride, self.neighbours = net.spec.stride, net.spec.neighbours
+        self.repeats = True
 
     def __call__(
-        self, images: Tensor, noise: float, acquisition: Acquisition, inside: Tensor
+        self,
+        images: Tensor,
+        noise: float,
+        acquisition: Acquisition,
+        coverage: Tensor,
+        estimates: Tensor | None = None,
     ) -> Tensor:
         """Restored images; see :class:`ddgm_dist.algorithm.restorer.Restorer`."""
         with torch.no_grad():
             level = torch.full((images.shape[0],), noise)
-            features = acquisition_features(level, acquisition, images.device)
-            restored: Tensor = self.net(images, features, inside)
+            again = estimates is not None
+            features = acquisition_features(level, acquisition, images.device, again=again)
+            restored: Tensor = self.net(images, features, coverage, estimates)
         return restored
 
 
@@ -77,7 +84,9 @@ class FunctionRestorer:
 
     Images are float32 ``(batch, 2 r + 1, z, x)``, the regularized inverses of the rows y - r to y + r,
     and what it returns is ``(batch, z, x)``. The function may carry the attributes ``stride``, if
-    image extents must be multiples of it, and ``neighbours``, its r; they are 1 and 0 otherwise.
+    image extents must be multiples of it, and ``neighbours``, its r; they are 1 and 0 otherwise. If it
+    carries ``repeats = True``, it is called as ``(images, noise, acquisition, estimates)``, and may be
+    called again (:class:`ddgm_dist.algorithm.restorer.Restorer`).
 
     Raises
     ------
@@ -89,13 +98,19 @@ class FunctionRestorer:
         self.function = UsersFunction(function, "restorer", name, _CALLED)
         self.stride = self.function.whole_number("stride", 1, least=1)
         self.neighbours = self.function.whole_number("neighbours", 0, least=0)
+        self.repeats = bool(getattr(function, "repeats", False))
         if self.neighbours > _MOST_NEIGHBOURS:
             raise self.function.error(
                 f"its attribute neighbours is {self.neighbours}, more than {_MOST_NEIGHBOURS}"
             )
 
     def __call__(
-        self, images: Tensor, noise: float, acquisition: Acquisition, inside: Tensor
+        self,
+        images: Tensor,
+        noise: float,
+        acquisition: Acquisition,
+        coverage: Tensor,
+        estimates: Tensor | None = None,
     ) -> Tensor:
         """Restored images; checked for type, shape and finiteness.
 
@@ -108,10 +123,11 @@ class FunctionRestorer:
         """
         with torch.no_grad():
             return self.function(
-                images * inside[:, None],
+                images * (coverage[:, None] > 0),
                 noise,
                 acquisition,
-                shape=tuple(inside.shape),
+                *([estimates] if self.repeats else []),
+                shape=tuple(coverage.shape),
                 when=f"at noise = {noise:g}",
             )
 

@@ -2,14 +2,18 @@
 
 The regularized inverse x_w of a limited-angle tilt series is the specimen, blurred and streaked by the
 missing wedge, with the noise that the measured directions let through. The network predicts what is
-missing from it, given x_w of the row and of its neighbours, the noise of the projections and the
-geometry:
+missing from it, given x_w of the row and of its neighbours, the share of the tilts that see each pixel,
+the noise of the projections and the geometry:
 
-    R(x_w, noise, acquisition) = x_w[middle row] + F(x_w, inside; features)
+    R_1 = x_w[middle row] + F(x_w, coverage; features)
 
-Noise is independent from row to row and tissue is not, so neighbours help. As x_w depends on the data
-alone, and the network is local (:attr:`RestoringUNet.reach`), so does its result: tiles need no other
-tile.
+Noise is independent from row to row and tissue is not, so neighbours help. Called again, it is given
+its estimate of before, x_1 = R_1, and the data step about it, x_2 (:mod:`ddgm_dist.algorithm.restorer`):
+
+    R_2 = x_2 + F(x_w, coverage, x_1, x_2; features)
+
+As x_w depends on the data alone, and the network is local (:attr:`RestoringUNet.reach`), so do its
+results: tiles need no other tile.
 """
 
 from __future__ import annotations
@@ -26,7 +30,9 @@ from ddgm_dist.prior.unet import LocalUNet, LocalUNetSpec, noise_features
 
 __all__ = ["RestoringUNet", "RestoringUNetSpec", "acquisition_features"]
 
-_NOISE, _SHAPE = 64, 6
+_NOISE, _SHAPE = 64, 7
+# Images of a repeated call: the estimate, and the data step about it.
+_ESTIMATES = 2
 
 
 @dataclass(frozen=True)
@@ -69,13 +75,16 @@ class RestoringUNet(LocalUNet):
         self.embed = nn.Sequential(
             nn.Linear(_NOISE + _SHAPE, e), nn.SiLU(), nn.Linear(e, e), nn.SiLU()
         )
-        self.head = nn.Conv2d(2 * spec.neighbours + 2, spec.channels[0], 3, padding=1)
+        given = 2 * spec.neighbours + 2 + _ESTIMATES
+        self.head = nn.Conv2d(given, spec.channels[0], 3, padding=1)
         self._make_levels(spec)
         self.tail = nn.Conv2d(spec.channels[0], 1, 3, padding=1)
         for parameter in self.tail.parameters():
             nn.init.zeros_(parameter)
 
-    def forward(self, images: Tensor, features: Tensor, inside: Tensor) -> Tensor:
+    def forward(
+        self, images: Tensor, features: Tensor, coverage: Tensor, estimates: Tensor | None = None
+    ) -> Tensor:
         """Restored images.
 
         Parameters
@@ -85,8 +94,11 @@ class RestoringUNet(LocalUNet):
             of an image multiples of the stride.
         features
             From `acquisition_features`, ``(batch, features)``.
-        inside
-            1 where there is specimen, 0 in padding, ``(batch, z, x)``.
+        coverage
+            0 in padding; within the specimen from `DARK`, where no tilt sees it, to 1, where all do;
+            ``(batch, z, x)``.
+        estimates
+            Restored images of before and data steps about them, ``(batch, 2, z, x)``; None at first.
 
         Returns
         -------
@@ -94,17 +106,25 @@ class RestoringUNet(LocalUNet):
             Float32 ``(batch, z, x)``.
         """
         self.spec.check_extents(images)
-        given = torch.cat((images * inside[:, None], inside[:, None]), dim=1)
+        before = images.new_zeros((len(images), _ESTIMATES, *images.shape[2:]))
+        if estimates is not None:
+            before = estimates
+        inside = coverage[:, None] > 0
+        given = torch.cat((images * inside, coverage[:, None], before * inside), dim=1)
         given = given.contiguous(memory_format=torch.channels_last)
         weight = self.head.weight
         h = self.head(given.to(weight.dtype))
         h = self._through_levels(h, self.embed(features.to(weight.dtype)))
         missing: Tensor = self.tail(h.relu())[:, 0].float()
-        return images[:, self.neighbours] + missing
+        return missing + (images[:, self.neighbours] if estimates is None else estimates[:, 1])
 
 
 def acquisition_features(
-    noise: Tensor, acquisition: Acquisition, device: torch.device | str = "cpu"
+    noise: Tensor,
+    acquisition: Acquisition,
+    device: torch.device | str = "cpu",
+    *,
+    again: bool = False,
 ) -> Tensor:
     """Noise and geometry as the network is given them, float32 ``(batch, features)``.
 
@@ -116,6 +136,8 @@ def acquisition_features(
         Geometry, the same for all images.
     device
         Device of the result.
+    again
+        True for a repeated call, which is given estimates.
     """
     noise = noise.to(device, torch.float32)
     angles = [math.radians(a) for a in acquisition.angles_deg]
@@ -132,6 +154,7 @@ def acquisition_features(
             math.log2(acquisition.thickness / 64),
             math.log2(max(high - low, 1.0) / max(len(angles) - 1, 1) / 2),
             gap / 30,
+            float(again),
         ],
         device=device,
     )

@@ -41,12 +41,15 @@ class TrainingOptions:
     Attributes
     ----------
     steps, minutes
-        Budget; at least one must be given. The learning rate falls along a half cosine over the one
-        that is nearer its end. Minutes add up over resumed runs.
+        Budget; at least one must be given. The one that is nearer its end counts. Minutes add up over
+        resumed runs.
     batch
         Patches per step.
     learning_rate, warmup
         Peak rate of AdamW, and the steps it takes to get there.
+    anneal
+        Share of the budget at its end over which the rate falls, along a half cosine. Before it the
+        rate is constant, so that a training may be continued from there with a larger budget.
     ema
         Decay of the exponential moving average of the weights, which is the result.
     sigma_range
@@ -62,6 +65,7 @@ class TrainingOptions:
     batch: int = 8
     learning_rate: float = 1e-3
     warmup: int = 300
+    anneal: float = 1.0
     ema: float = 0.999
     sigma_range: tuple[float, float] = (0.01, 30.0)
     seed: int = 0
@@ -75,6 +79,8 @@ class TrainingOptions:
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
                 raise InputError(name, value, "must be positive and finite")
+        if not 0 < self.anneal <= 1:
+            raise InputError("anneal", self.anneal, "must be above 0, at most 1")
         low, high = self.sigma_range
         if not 0 < low < high:
             raise InputError("sigma_range", self.sigma_range, "must satisfy 0 < low < high")
@@ -175,7 +181,8 @@ def _progress(history: TrainingHistory, options: TrainingOptions) -> float:
 
 
 def _learning_rate(step: int, progress: float, options: TrainingOptions) -> float:
-    cosine = 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
+    fallen = max(0.0, 1 - (1 - min(progress, 1.0)) / options.anneal)
+    cosine = 0.5 * (1 + math.cos(math.pi * fallen))
     return options.learning_rate * max(cosine, 0.005) * min(1.0, (step + 1) / options.warmup)
 
 

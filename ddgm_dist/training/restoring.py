@@ -1,7 +1,8 @@
 """The training of a restorer.
 
 The loss is the squared error of the restored row, relative to that of the regularized inverse that the
-network is given. So every geometry and every noise level counts alike.
+network is given. So every geometry and every noise level counts alike. In some batches the network is
+called repeatedly, and the last call is trained: it sees the errors of its own estimates.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ __all__ = ["RestoringTask"]
 
 # Of the error of the inverse, so that nearly perfect ones do not dominate.
 _LEAST = 0.02
+# Least weight of a pixel of the specimen.
+_UNSEEN = 0.2
 # Noise, tilts, largest angle and thickness of the cases that are judged.
 _CASES = (
     (0.05, 61, 60, 64),
@@ -78,19 +81,20 @@ class RestoringTask:
         found = {}
         for number, (noise, tilts, most, thickness) in enumerate(_CASES):
             angles = tuple(float(a) for a in np.linspace(-most, most, tilts))
-            inputs = replace(self._inputs(self.validation, 0, 0), run=1).simulate(
+            once = replace(self._inputs(self.validation, 0, 0), run=1).simulate(
                 np.random.default_rng([1, number]),
                 Acquisition(angles, thickness),
                 [noise] * _JUDGED,
                 augment=False,
             )
-            with torch.no_grad():
-                error = squared_errors(net, inputs).mean()
-            clean, weight = inputs.clean, inputs.weight
+            clean, weight = once.window(once.clean), _weight(once)
             mean = (clean * weight).sum() / weight.sum()
             variance = ((clean - mean).square() * weight).sum() / weight.sum()
-            name = f"{noise:g}, {tilts} within {most}, {thickness} thick"
-            found[name] = float(error.cpu() / variance)
+            for calls in (1, 2):
+                with torch.no_grad():
+                    error = squared_errors(net, replace(once, calls=calls)).mean()
+                name = f"{noise:g}, {tilts} within {most}, {thickness} thick, calls {calls}"
+                found[name] = float(error.cpu() / variance)
         return found
 
     def _inputs(self, sampler: PatchSampler, batch: int, seed: int) -> TiltInputs:
@@ -105,24 +109,54 @@ class RestoringTask:
 
 
 def squared_errors(net: RestoringUNet, inputs: Inputs) -> Tensor:
-    """Weighted mean squared error of each restored row."""
-    device = net.head.weight.device
-    images, clean, inside, weight = (
-        t.to(device) for t in (inputs.images, inputs.clean, inputs.inside, inputs.weight)
+    """Weighted mean squared error of each restored row, after the inputs' number of calls."""
+    window = inputs.window
+    estimates = None
+    for _ in range(inputs.calls - 1):
+        # Of whole blocks, as the data step needs them; without gradients, as states of the loop.
+        with torch.no_grad():
+            restored = _restored(net, inputs, inputs.images, inputs.coverage, estimates)
+        estimates = inputs.estimates(restored.cpu())
+    restored = _restored(
+        net,
+        inputs,
+        window(inputs.images),
+        window(inputs.coverage),
+        None if estimates is None else window(estimates),
     )
-    features = acquisition_features(inputs.noise, inputs.acquisition, device)
-    fast = has_bfloat16(device)
-    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=fast):
-        restored = net(images, features, inside)
-    return _mean_square(restored.float() - clean, weight)
+    clean, weight = (t.to(restored.device) for t in (window(inputs.clean), _weight(inputs)))
+    return _mean_square(restored - clean, weight)
 
 
 def relative_error(net: RestoringUNet, inputs: Inputs) -> Tensor:
     """Error of the restored rows relative to that of the inverses, averaged over a batch."""
-    device = net.head.weight.device
-    before = _mean_square(inputs.images[:, net.neighbours] - inputs.clean, inputs.weight)
+    inverse = inputs.window(inputs.images[:, net.neighbours])
+    before = _mean_square(inverse - inputs.window(inputs.clean), _weight(inputs))
     errors = squared_errors(net, inputs)
-    return (errors / before.to(device).clamp(min=_LEAST)).mean()
+    return (errors / before.to(errors.device).clamp(min=_LEAST)).mean()
+
+
+def _restored(
+    net: RestoringUNet,
+    inputs: Inputs,
+    images: Tensor,
+    coverage: Tensor,
+    estimates: Tensor | None,
+) -> Tensor:
+    device = net.head.weight.device
+    again = estimates is not None
+    features = acquisition_features(inputs.noise, inputs.acquisition, device, again=again)
+    given = None if estimates is None else estimates.to(device)
+    fast = has_bfloat16(device)
+    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=fast):
+        restored: Tensor = net(images.to(device), features, coverage.to(device), given)
+    return restored.float()
+
+
+def _weight(inputs: Inputs) -> Tensor:
+    """Weights of the window's pixels: what few tilts see counts less."""
+    coverage = inputs.window(inputs.coverage)
+    return coverage.clamp(min=_UNSEEN) * (coverage > 0)
 
 
 def _mean_square(difference: Tensor, weight: Tensor) -> Tensor:

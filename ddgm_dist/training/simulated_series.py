@@ -1,14 +1,14 @@
 """Simulated tilt series of blocks of tissue, and their regularized inverses.
 
-All is computed per frequency along x, in the operator's real basis
-(:mod:`ddgm_dist.operators.slab.basis`): the projections b = A x, errors of the model, noise, and
+They are made by the operator that the reconstruction has (:mod:`ddgm_dist.operators.slab.operator`):
+the projections b = A x, errors of the model, noise, and then the inverse
 
-    x_w = (A^H S A + noise^2)^-1 A^H S b.
+    x_w = argmin ||S (A x - b)||^2 / sigma_y^2 + ||x - x_0||^2 / nu^2.
 
-Where all rays are measured (S = 1, periodic along x) one Cholesky factor per noise level solves it.
-At the ends of a field S is a mask in space. Then a few conjugate gradients with that factor as
-preconditioner approximate it. The reconstruction damps its preconditioner and takes more steps
-(:mod:`ddgm_dist.operators.slab.inverse`), so the two differ there at noise of 5 % and less.
+Where a block shows an end of the field, it is by the reconstruction's conjugate gradients. A Cholesky
+factor of each block's noise stands for the eigenbasis there: it is the same preconditioner, at less cost
+for a geometry that is used once. Elsewhere blocks are periodic along x and all rays are measured.
+Then the inverse is exact.
 """
 
 from __future__ import annotations
@@ -22,132 +22,200 @@ from torch import Tensor
 
 from ddgm_dist.algorithm.restorer import Acquisition
 from ddgm_dist.core.geometry import Geometry
-from ddgm_dist.operators.slab.basis import fold, from_fourier, real_matrix, to_fourier, unfold
-from ddgm_dist.training.field_ends import FieldEnds
+from ddgm_dist.operators.slab.basis import (
+    SlabBasis,
+    from_fourier,
+    norm_squared,
+    period,
+    to_fourier,
+)
+from ddgm_dist.operators.slab.inverse import (
+    DAMPING,
+    conjugate_gradients,
+    inverse_steps,
+    sound_noise,
+)
+from ddgm_dist.operators.slab.operator import SlabData, SlabOperator
 from ddgm_dist.training.model_errors import ModelErrors
+from ddgm_dist.training.recorded_fields import RecordedField
 
 __all__ = ["SimulatedSeries"]
 
-# Conjugate gradients of masked series.
-_STEPS = 6
-
 
 class SimulatedSeries:
-    """Simulated series of some blocks ``(z, rows, x)``, periodic along x."""
+    """Simulated series of some blocks of tissue.
 
-    def __init__(self, acquisition: Acquisition, clean: Tensor, rows: int) -> None:
-        self.acquisition, self.rows, self.width = acquisition, rows, clean.shape[-1]
-        geometry = Geometry(
-            acquisition.angles_deg, acquisition.thickness, clean.shape[1], self.width
-        )
-        count = self.width // 2 + 1
-        self.A = real_matrix(geometry, self.width, slice(0, count)).to(torch.float32)
-        self.k = 2 * math.pi * torch.arange(count, dtype=torch.float32) / self.width
-        self.b = self.A @ fold(to_fourier(clean))
+    Parameters
+    ----------
+    acquisition
+        Angles and thickness.
+    clean
+        Blocks side by side, float32 ``(z, rows of all blocks, x)``. What surrounds the specimen is drawn
+        into it.
+    noises
+        Noise of each block, as a fraction of the standard deviation of the tissue's projections.
+    rng
+        Generator of everything that is random.
+    errors
+        Errors of the model; none when None.
+    field
+        The recorded field; periodic blocks when None.
 
-    def inverses(
+    Attributes
+    ----------
+    noise
+        Noise that the reconstruction is told, of each block.
+    data
+        The series, of all rows.
+    """
+
+    def __init__(
         self,
-        rng: np.random.Generator,
+        acquisition: Acquisition,
+        clean: Tensor,
         noises: list[float],
-        errors: ModelErrors | None,
-        field: FieldEnds | None,
-    ) -> tuple[Tensor, Tensor]:
-        """Regularized inverses ``(z, rows of all blocks, x)``, and the noise of each block."""
-        lines = self.b.shape[2]
-        data = self.b if errors is None else errors.applied(self.b, self.acquisition, self.k)
-        in_band = (self.A.abs().amax(dim=2) > 0).float()
-        # Of real samples: the transform is unitary, and a real line has half of its frequencies here.
-        cos = sum(math.cos(math.radians(a)) for a in self.acquisition.angles_deg)
-        twice = torch.full((len(self.k), 1, 1), 2.0)
-        twice[0] = 1
-        twice[-1] = 1 if self.width % 2 == 0 else 2
-        half = lines // 2
-
-        def mean_square(values: Tensor) -> Tensor:
-            """By block, per sample of the detector."""
-            power = (values[1:].square() * twice[1:]).sum(dim=(0, 1))
-            power = (power[:half] + power[half:]).reshape(-1, self.rows).sum(dim=1)
-            return power / (self.rows * self.width * cos)
-
-        spread = mean_square(self.b).sqrt()
-        sigma = torch.tensor(noises) * spread
-        misfit = mean_square(data - self.b)
-        told = (sigma.square() + misfit).sqrt()
-        if errors is not None:  # as well as noise and misfit are known
-            told = told * float(np.exp(0.1 * rng.standard_normal()))
-        noise = torch.from_numpy(rng.standard_normal(self.b.shape, dtype=np.float32))
-        noise = noise * (1 / twice).sqrt() * in_band[..., None]
-        noise[0, :, half:] = 0
-        if self.width % 2 == 0:
-            noise[-1, :, half:] = 0
-        by_line = sigma.repeat_interleave(self.rows).repeat(2)
-        noise = noise * by_line
-        if errors is not None:
-            noise = noise * errors.uneven[:, None]
-        return self._solved(data + noise, told, field), told
-
-    def _solved(self, data: Tensor, noise: Tensor, field: FieldEnds | None) -> Tensor:
-        alpha = noise.square().repeat_interleave(self.rows).repeat(2)
-        solve = _Closed(self.A, noise.square(), self.rows)
-        lines = data.shape[2] // 2
+        rng: np.random.Generator,
+        errors: ModelErrors | None = None,
+        field: RecordedField | None = None,
+    ) -> None:
+        self.periodic = field is None
+        rows, width = clean.shape[1:]
         if field is None:
-            found = solve(self.A.mT @ data)
+            geometry = Geometry(acquisition.angles_deg, acquisition.thickness, rows, width)
+            basis = SlabBasis(geometry, width)
+            self.operator = SlabOperator(geometry, (0, width), basis=basis)
+            seen = torch.ones((geometry.tilts, 1, width))
         else:
-            measured = field.measured[:, None]
+            geometry = field.geometry
+            basis = SlabBasis(geometry, period(geometry, width))
+            self.operator = SlabOperator(
+                geometry, field.columns, background=field.vacuum, basis=basis
+            )
+            seen = field.measured(rng, self.operator.measured_columns()[:, None])
+        projections = self.operator.A_linear(clean)
+        spread = self._by_block(projections.square(), len(noises)).sqrt()
+        if field is not None and (field.surround(rng, clean) or field.vacuum):
+            projections = self.operator.A(clean)
+        sigma = torch.tensor(noises) * spread
+        data, misfit = projections, torch.zeros_like(sigma)
+        if errors is not None:
+            data = errors.applied(projections, acquisition)
+            misfit = self._by_block((data - projections).square() * seen, len(noises))
+        # The reconstruction estimates its noise, misfit and all.
+        told = (sigma.square() + misfit).sqrt() * float(np.exp(0.1 * rng.standard_normal()))
+        self.noise = torch.tensor([sound_noise(geometry, float(t)) for t in told])
+        strength = torch.ones_like(data) if errors is None else errors.strength(data, spread.mean())
+        noise = torch.from_numpy(rng.standard_normal(data.shape, dtype=np.float32)) * strength
+        noise = self._in_band(noise) * sigma.repeat_interleave(rows // len(noises))[:, None]
+        self.data = SlabData((data + noise) * seen, seen)
 
-            def masked(y: Tensor) -> Tensor:
-                return to_fourier(measured * from_fourier(y, lines, self.width))
+    @property
+    def coverage(self) -> Tensor:
+        """Share of the tilts that see each voxel, ``(z, 1, x)``."""
+        if self.periodic:
+            geometry = self.operator.geometry
+            return torch.ones((geometry.thickness, 1, geometry.field))
+        return self.operator.coverage(self.data.measured)
 
-            def normal(x: Tensor) -> Tensor:
-                return self.A.mT @ masked(self.A @ x) + alpha * x
+    def inverse(
+        self,
+        rows: list[int] | None = None,
+        around: Tensor | None = None,
+        variance: float = 1.0,
+    ) -> Tensor:
+        """The regularized inverse.
 
-            found = _conjugate_gradients(normal, solve, self.A.mT @ masked(data), lines)
-        return from_fourier(unfold(found), lines, self.width)
+        Parameters
+        ----------
+        rows
+            Rows to take, as many of each block, in order; all when None.
+        around, variance
+            x_0, ``(z, rows, x)``, and nu^2.
+
+        Returns
+        -------
+        Tensor
+            Float32 ``(z, rows, x)``.
+        """
+        operator, geometry = self.operator, self.operator.geometry
+        stretched = self.data.stretched if rows is None else self.data.stretched[:, rows]
+        data = SlabData(stretched, self.data.measured)
+        count = stretched.shape[1] // len(self.noise)
+        taus = self.noise.square() / variance
+        if self.periodic:
+            solve = _Inverse(operator, taus.tolist(), torch.float64)
+            start = _zeros(data, operator) if around is None else around
+            return start + solve.of_data(operator.residual(start, data))
+        norm = norm_squared(geometry)
+        damped = [max(float(t), DAMPING * norm) for t in taus]
+        return conjugate_gradients(
+            operator,
+            data,
+            taus.repeat_interleave(count)[:, None],
+            _Inverse(operator, damped, torch.float32),
+            inverse_steps(geometry, float(taus.min())),
+            around,
+        )
+
+    def _by_block(self, values: Tensor, blocks: int) -> Tensor:
+        """Sums over tilts and columns per sample of the detector, as means of each block's rows."""
+        cos = sum(math.cos(a) for a in self.operator.geometry.angles)
+        columns = self.operator.columns[1] - self.operator.columns[0]
+        return values.sum(dim=(0, 2)).reshape(blocks, -1).mean(dim=1) / (columns * cos)
+
+    def _in_band(self, noise: Tensor) -> Tensor:
+        """White noise of the detector on the stretched grid, where it fills each tilt's band only."""
+        band = self.operator.matrix.abs().amax(dim=2) > 0
+        return from_fourier(to_fourier(noise) * band[..., None], noise.shape[1], noise.shape[2])
 
 
-class _Closed:
-    """``(A^H A + alpha)^-1`` for an alpha of each block."""
+class _Inverse:
+    """``(A^H A + alpha)^-1`` per frequency, for an alpha of each block.
 
-    def __init__(self, A: Tensor, alphas: Tensor, rows: int) -> None:
-        normal = (A.mT @ A).double()
-        eye = torch.eye(A.shape[2], dtype=torch.float64)
-        self._factors = [torch.linalg.cholesky(normal + float(a) * eye) for a in alphas]
-        self._rows = rows
+    Its Cholesky factors are of the smaller one of A^H A and A A^H, for ``(A^H A + alpha)^-1 A^H`` is
+    ``A^H (A A^H + alpha)^-1``.
+    """
+
+    def __init__(self, operator: SlabOperator, alphas: list[float], dtype: torch.dtype) -> None:
+        self.operator, self.alphas = operator, alphas
+        self.A = operator.matrix.to(dtype)
+        self.dual = self.A.shape[1] < self.A.shape[2]
+        square = self.A @ self.A.mT if self.dual else self.A.mT @ self.A
+        eye = torch.eye(square.shape[-1], dtype=dtype)
+        self.factors = [torch.linalg.cholesky(square + alpha * eye) for alpha in alphas]
 
     def __call__(self, x: Tensor) -> Tensor:
-        half, out = x.shape[2] // 2, torch.empty_like(x)
-        for block, factor in enumerate(self._factors):
-            part = slice(block * self._rows, (block + 1) * self._rows)
-            both = torch.cat((x[..., :half][..., part], x[..., half:][..., part]), dim=2)
-            solved = torch.cholesky_solve(both.double(), factor).float()
-            out[..., :half][..., part], out[..., half:][..., part] = solved.chunk(2, dim=2)
-        return out
+        """Apply it to volumes, ``(z, rows, x)``."""
+
+        def solve(part: Tensor, factor: Tensor, alpha: float) -> Tensor:
+            if self.dual:
+                return (part - self.A.mT @ torch.cholesky_solve(self.A @ part, factor)) / alpha
+            return torch.cholesky_solve(part, factor)
+
+        spectrum = self._by_block(self.operator.to_spectrum(x), solve)
+        return self.operator.from_spectrum(spectrum, x.shape[1])
+
+    def of_data(self, y: Tensor) -> Tensor:
+        """``(A^H A + alpha)^-1 A^H y`` of data, ``(tilt, rows, length)``."""
+
+        def solve(part: Tensor, factor: Tensor, alpha: float) -> Tensor:
+            if self.dual:
+                return self.A.mT @ torch.cholesky_solve(part, factor)
+            return torch.cholesky_solve(self.A.mT @ part, factor)
+
+        return self.operator.from_spectrum(self._by_block(to_fourier(y), solve), y.shape[1])
+
+    def _by_block(
+        self, spectrum: Tensor, solve: Callable[[Tensor, Tensor, float], Tensor]
+    ) -> Tensor:
+        parts = spectrum.to(self.A.dtype).unflatten(2, (2, len(self.factors), -1))
+        solved = [
+            solve(parts[..., b, :].flatten(2), factor, alpha).float().unflatten(2, (2, -1))
+            for b, (factor, alpha) in enumerate(zip(self.factors, self.alphas, strict=True))
+        ]
+        return torch.stack(solved, dim=3).flatten(2)
 
 
-def _conjugate_gradients(
-    apply: Callable[[Tensor], Tensor],
-    precondition: Callable[[Tensor], Tensor],
-    target: Tensor,
-    lines: int,
-) -> Tensor:
-    """A fixed number of steps from zero; each line is a system of its own."""
-
-    def dot(a: Tensor, b: Tensor) -> Tensor:
-        found = (a * b).sum(dim=(0, 1))
-        return (found[:lines] + found[lines:]).repeat(2)
-
-    x, residual = torch.zeros_like(target), target
-    direction = z = precondition(residual)
-    gamma = dot(residual, z)
-    for step in range(_STEPS):
-        image = apply(direction)
-        length = gamma / dot(direction, image).clamp(min=1e-30)
-        x = x + length * direction
-        if step == _STEPS - 1:
-            break
-        residual = residual - length * image
-        z = precondition(residual)
-        following = dot(residual, z)
-        direction = z + following / gamma.clamp(min=1e-30) * direction
-        gamma = following
-    return x
+def _zeros(data: SlabData, operator: SlabOperator) -> Tensor:
+    width = operator.columns[1] - operator.columns[0]
+    return torch.zeros((operator.geometry.thickness, data.stretched.shape[1], width))

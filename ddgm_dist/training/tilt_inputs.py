@@ -6,21 +6,25 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from ddgm_dist.algorithm.restorer import Acquisition
+from ddgm_dist.algorithm.restorer import DARK, ERROR_VARIANCE, Acquisition
 from ddgm_dist.training.acquisitions import draw_acquisition, draw_noise
 from ddgm_dist.training.blocks import BlockSampler
-from ddgm_dist.training.field_ends import FieldEnds
 from ddgm_dist.training.model_errors import ModelErrors
+from ddgm_dist.training.recorded_fields import RecordedField, beyond
 from ddgm_dist.training.simulated_series import SimulatedSeries
 
 __all__ = ["Inputs", "TiltInputs"]
 
-# Columns beyond a window that show the end of a field.
-_BEYOND = 160
-# Weight of the columns beyond the field, which are seen by some tilts only.
-_UNSEEN = 0.25
+# Columns besides a window's in blocks without an end, from which windows are drawn.
+_SPARE = 32
+# Columns that windows at the end of a block may reach beyond it, as those of a tile do.
+_OUTSIDE = 64
+# Shares of the batches: with an end of the field, with errors of the model, by number of calls.
+_ENDS, _ERRORS = 0.3, 0.4
+_CALLS = (0.55, 0.3, 0.15)
 
 
 @dataclass(frozen=True)
@@ -30,25 +34,49 @@ class Inputs:
     Attributes
     ----------
     images
-        Regularized inverses of rows y-r .. y+r, float32 ``(batch, 2r + 1, z, x)``.
+        Regularized inverses of rows y-r .. y+r, float32 ``(batch, 2r + 1, z, x)``, of whole blocks.
     clean
         The row in their middle, float32 ``(batch, z, x)``.
-    inside
-        1 within the slab, 0 in padding to a multiple of the stride; shape of ``clean``.
-    weight
-        Weights of the pixels in the loss; shape of ``clean``.
+    coverage
+        As a restorer is given it, 0 in padding to a multiple of the stride; shape of ``clean``.
     noise
         Noise that the restorer is given, ``(batch,)``.
     acquisition
         The geometry.
+    part
+        First column and stop of the window that is trained on, which may reach beyond the block.
+    calls
+        Number of calls, the last of which is trained.
+    series, rows
+        The series, and the rows of its blocks that the batch has.
     """
 
     images: Tensor
     clean: Tensor
-    inside: Tensor
-    weight: Tensor
+    coverage: Tensor
     noise: Tensor
     acquisition: Acquisition
+    part: tuple[int, int]
+    calls: int
+    series: SimulatedSeries
+    rows: list[int]
+
+    def window(self, images: Tensor) -> Tensor:
+        """The window of some images, 0 beyond the block."""
+        (first, stop), width = self.part, images.shape[-1]
+        part = images[..., max(first, 0) : min(stop, width)]
+        return F.pad(part, (max(0, -first), max(0, stop - width)))
+
+    def estimates(self, restored: Tensor) -> Tensor:
+        """What a repeated call is given: restored images of whole blocks, and data steps about them.
+
+        Float32 ``(batch, z, x)`` to ``(batch, 2, z, x)``.
+        """
+        thickness = self.acquisition.thickness
+        around = restored[:, :thickness].permute(1, 0, 2).contiguous()
+        corrected = self.series.inverse(self.rows, around, ERROR_VARIANCE).permute(1, 0, 2)
+        padded = F.pad(corrected, (0, 0, 0, restored.shape[1] - thickness))
+        return torch.stack((restored, padded), dim=1)
 
 
 @dataclass(frozen=True)
@@ -62,7 +90,7 @@ class TiltInputs:
     neighbours, stride
         Of the restorer: rows on each side, and what extents must be multiples of.
     columns
-        Width of the images.
+        Width of the windows, a multiple of the stride.
     pixels
         Pixels of a batch, about.
     run
@@ -83,11 +111,13 @@ class TiltInputs:
         """The batch of one step: random geometry, noise, errors of the model and ends of the field."""
         rng = np.random.default_rng([self.seed, step])
         acquisition = draw_acquisition(rng)
-        ends = rng.random() < 0.35
-        count = self._count(acquisition.thickness)
-        noises = [draw_noise(rng) for _ in range(count)]
-        errors = ModelErrors.draw(rng, acquisition) if rng.random() < 0.4 else None
-        return self.simulate(rng, acquisition, noises, errors=errors, ends=ends)
+        ends = rng.random() < _ENDS
+        noises = [draw_noise(rng) for _ in range(self._count(acquisition.thickness))]
+        if ends:  # alike, as the least one decides how many steps the inverse takes
+            noises = [noises[0] * float(np.exp(rng.uniform(-0.3, 0.3))) for _ in noises]
+        errors = ModelErrors.draw(rng, acquisition) if rng.random() < _ERRORS else None
+        calls = 1 + int(rng.choice(len(_CALLS), p=_CALLS))
+        return self.simulate(rng, acquisition, noises, errors=errors, ends=ends, calls=calls)
 
     def simulate(
         self,
@@ -98,6 +128,7 @@ class TiltInputs:
         errors: ModelErrors | None = None,
         ends: bool = False,
         augment: bool = True,
+        calls: int = 1,
     ) -> Inputs:
         """A batch of a given geometry, a block for each noise.
 
@@ -115,55 +146,50 @@ class TiltInputs:
             Show an end of the recorded field.
         augment
             Change the tissue as by another microscope.
+        calls
+            Number of calls.
         """
-        width = self.columns + (_BEYOND if ends else 32)
+        extra = beyond(acquisition) if ends else _SPARE
+        width = -(-(self.columns + extra) // self.stride) * self.stride
         rows = self.run + 2 * self.neighbours
         shape = (rows, acquisition.thickness, width)
         drawn = [self.blocks.draw(rng, shape, augment=augment) for _ in noises]
         clean = torch.from_numpy(np.concatenate(drawn)).transpose(0, 1).contiguous()
-        field = FieldEnds.draw(rng, acquisition, width) if ends else None
-        if field is not None:
-            field.surround(rng, clean)
-        images, told = SimulatedSeries(acquisition, clean, rows).inverses(
-            rng, noises, errors, field
-        )
-        first = int(rng.integers(width - self.columns + 1))
-        return self._batch(images, clean, told, acquisition, field, first)
+        field = None
+        low, high = 0, width - self.columns
+        if ends:
+            field = RecordedField.draw(rng, acquisition, clean.shape[1], width)
+            low, high = low - _OUTSIDE, high + _OUTSIDE
+        series = SimulatedSeries(acquisition, clean, noises, rng, errors, field)
+        first = int(rng.integers(low, high + 1))
+        return self._batch(clean, series, (first, first + self.columns), calls)
 
     def _count(self, thickness: int) -> int:
         depth = -(-thickness // self.stride) * self.stride
         return max(1, round(self.pixels / (self.run * depth * self.columns)))
 
     def _batch(
-        self,
-        images: Tensor,
-        clean: Tensor,
-        told: Tensor,
-        acquisition: Acquisition,
-        field: FieldEnds | None,
-        first: int,
+        self, clean: Tensor, series: SimulatedSeries, part: tuple[int, int], calls: int
     ) -> Inputs:
-        """Windows of all target rows, padded to the stride."""
+        """Images of all target rows, padded to the stride."""
+        acquisition = Acquisition.of(series.operator.geometry)
         rows, r = self.run + 2 * self.neighbours, self.neighbours
-        blocks = images.shape[1] // rows
-        part = slice(first, first + self.columns)
         depth = -(-acquisition.thickness // self.stride) * self.stride
-        pad = (0, 0, 0, depth - acquisition.thickness)
-        shown = torch.nn.functional.pad(images[..., part].permute(1, 0, 2), pad)
-        truth = torch.nn.functional.pad(clean[..., part].permute(1, 0, 2), pad)
-        middles = [b * rows + r + k for b in range(blocks) for k in range(self.run)]
-        stacked = torch.stack([shown[m - r : m + r + 1] for m in middles])
-        inside = torch.zeros((len(middles), depth, self.columns))
-        inside[:, : acquisition.thickness] = 1
-        weight = inside.clone()
-        if field is not None:
-            column = torch.arange(first, first + self.columns)
-            weight[..., (column < field.first) | (column >= field.stop)] *= _UNSEEN
+
+        def padded(volume: Tensor) -> Tensor:
+            pad = (0, 0, 0, depth - acquisition.thickness)
+            return F.pad(volume.permute(1, 0, 2), pad)
+
+        shown, coverage = padded(series.inverse()), padded(DARK + (1 - DARK) * series.coverage)
+        middles = [b * rows + r + k for b in range(len(series.noise)) for k in range(self.run)]
         return Inputs(
-            stacked,
-            truth[middles],
-            inside,
-            weight,
-            told.repeat_interleave(self.run),
+            torch.stack([shown[m - r : m + r + 1] for m in middles]),
+            padded(clean)[middles],
+            coverage.expand(len(middles), -1, -1),
+            series.noise.repeat_interleave(self.run),
             acquisition,
+            part,
+            calls,
+            series,
+            middles,
         )

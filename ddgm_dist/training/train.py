@@ -42,7 +42,9 @@ Kind = Literal["denoiser", "restorer"]
 
 # Edge of a patch, and probability of changes as by another microscope.
 _PATCH: dict[Kind, int] = {"denoiser": 128, "restorer": 224}
-_AUGMENT: dict[Kind, float] = {"denoiser": 0.0, "restorer": 0.2}
+_AUGMENT: dict[Kind, float] = {"denoiser": 0.0, "restorer": 0.3}
+# Share of a budget over which the learning rate falls.
+_ANNEAL: dict[Kind, float] = {"denoiser": 1.0, "restorer": 0.35}
 # Volumes may be thinner than a restorer's images, and are mirrored then.
 _LEAST_EXTENT = 64
 
@@ -139,7 +141,7 @@ def train(
     augment
         Probability, from 0 to 1, that a patch is changed as by another microscope. The changes are
         another pixel size, a bent intensity scale and (half as often) blur. They help with other
-        data, and cost a little with data like ``images``. By default 0, for a restorer 0.2.
+        data, and cost a little with data like ``images``. By default 0, for a restorer 0.3.
     attribution
         Source of the images; kept in the recipe.
     spec
@@ -174,7 +176,12 @@ def train(
     if patch < spec.stride or patch % spec.stride:
         raise InputError("patch", patch, f"is not a multiple of the network's {spec.stride} pixels")
     options = TrainingOptions(
-        steps=steps, minutes=minutes, batch=batch, learning_rate=learning_rate, seed=seed
+        steps=steps,
+        minutes=minutes,
+        batch=batch,
+        learning_rate=learning_rate,
+        seed=seed,
+        anneal=_ANNEAL[kind],
     )
     if not 0 <= augment <= 1:
         raise InputError("augment", augment, "is a probability, from 0 to 1", "try 0.2")

@@ -134,16 +134,16 @@ class SlabOperator:
         Outside the columns the volume is ``background``; if that is not 0, the map is affine.
         """
         return from_fourier(
-            self.matrix @ self._volume_to_fourier(x, self.background), x.shape[1], self.length
+            self.matrix @ self.to_spectrum(x, self.background), x.shape[1], self.length
         )
 
     def A_linear(self, p: Tensor) -> Tensor:
         """Linear part of :meth:`A`, for a difference ``p`` of volumes: zero outside the columns."""
-        return from_fourier(self.matrix @ self._volume_to_fourier(p, 0.0), p.shape[1], self.length)
+        return from_fourier(self.matrix @ self.to_spectrum(p), p.shape[1], self.length)
 
     def T(self, y: Tensor) -> Tensor:
         """Adjoint of the linear part: ``(tilt, rows, length)`` to ``(z, rows, columns)``."""
-        return self._volume_from_fourier(self.matrix.mT @ to_fourier(y), y.shape[1])
+        return self.from_spectrum(self.matrix.mT @ to_fourier(y), y.shape[1])
 
     @property
     def detector_part(self) -> DetectorPart:
@@ -188,12 +188,16 @@ class SlabOperator:
                 for t, angle in enumerate(g.angles)
             ]
         )
-        measured = torch.stack([self._measured_columns(t) for t in range(g.tilts)])[:, None]
+        measured = self.measured_columns()[:, None]
         if valid is not None:
             measured = measured * torch.stack(
                 [self._valid_columns(valid[t], t, part.first[t]) for t in range(g.tilts)]
             )
         return SlabData(stretched * (measured > 0), measured)
+
+    def measured_columns(self) -> Tensor:
+        """S where all detector samples are valid, float32 ``(tilt, length)``."""
+        return torch.stack([self._measured_columns(t) for t in range(self.geometry.tilts)])
 
     def _measured_columns(self, tilt: int) -> Tensor:
         """S of one tilt: the ray hits the detector and crosses nothing unknown."""
@@ -244,7 +248,7 @@ class SlabOperator:
         error = residual.square().sum()
         while steps > 0:
             run = min(steps, IMPUTED_EVERY)
-            x = x + self._volume_from_fourier(self._update(residual, run, step_size), rows)
+            x = x + self.from_spectrum(self._update(residual, run, step_size), rows)
             del residual  # as large as the tilt series
             steps -= run
             if steps > 0:
@@ -265,7 +269,7 @@ class SlabOperator:
         Float32 ``(z, rows, columns)`` to ``(frequency, z, 2 rows)``: real parts, then imaginary. The
         basis is orthonormal; the eigenvalues are :attr:`SlabBasis.values`.
         """
-        return self.basis.vectors.mT @ self._volume_to_fourier(p, 0.0)
+        return self.basis.vectors.mT @ self.to_spectrum(p)
 
     def data_to_modes(self, y: Tensor) -> Tensor:
         """Coefficients of ``A^T y`` over the whole period, where :meth:`T` would crop.
@@ -276,18 +280,40 @@ class SlabOperator:
 
     def from_modes(self, coefficients: Tensor) -> Tensor:
         """Inverse (and adjoint) of :meth:`to_modes`; cropped to the columns."""
-        return self._volume_from_fourier(
+        return self.from_spectrum(
             self.basis.vectors @ coefficients, coefficients.shape[-1] // 2
         )
 
-    def _volume_to_fourier(self, x: Tensor, outside: float) -> Tensor:
-        """Volume block to its even and odd parts in z, real ``(frequency, z, 2 rows)``."""
+    def to_spectrum(self, x: Tensor, outside: float = 0.0) -> Tensor:
+        """A volume's even and odd parts in z, per frequency; ``outside`` beyond the columns.
+
+        Float32 ``(z, rows, columns)`` to ``(frequency, z, 2 rows)``: real parts, then imaginary.
+        """
         pad = (self.margin, self.length - x.shape[-1] - self.margin)
         padded = torch.nn.functional.pad(x, pad, value=outside)
         return fold(to_fourier(padded))
 
-    def _volume_from_fourier(self, folded: Tensor, rows: int) -> Tensor:
+    def from_spectrum(self, folded: Tensor, rows: int) -> Tensor:
+        """Inverse (and adjoint) of :meth:`to_spectrum`; cropped to the columns."""
         spectrum = unfold(folded)
         del folded  # as large as the volume
         full = from_fourier(spectrum, rows, self.length)
         return full[..., self.margin : self.margin + self.columns[1] - self.columns[0]]
+
+    def coverage(self, measured: Tensor) -> Tensor:
+        """The share of the tilts whose rays through a voxel are measured.
+
+        Each ray counts as in the adjoint: S is projected back, relative to what 1 everywhere gives.
+
+        Parameters
+        ----------
+        measured
+            S, float32 ``(tilt, rows, length)``; one row if all are alike.
+
+        Returns
+        -------
+        Tensor
+            Float32 ``(z, rows, columns)``, 0 to 1.
+        """
+        full = sum(1 / math.sqrt(math.cos(angle)) for angle in self.geometry.angles)
+        return (self.T(measured) / full).clamp_(0, 1)
