@@ -137,6 +137,9 @@ class ProblemConfig(BaseModel):
         "zero",
         description="what iterations begin from: zeros, or what the restorer makes of the data",
     )
+    restorer_calls: int = Field(
+        1, ge=1, le=8, description="calls of the restorer, all but the first with its estimates"
+    )
     precision: Literal["bfloat16", "float32"] = Field(
         "bfloat16", description="precision of the denoiser and of the restorer"
     )

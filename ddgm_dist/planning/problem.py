@@ -29,6 +29,8 @@ from ddgm_dist.planning.tiling import widest_read
 
 __all__ = ["Problem"]
 
+_OF_START = ("start", "restorer", "restorer_calls")
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -126,7 +128,14 @@ class Problem:
         if config.start == "restored":
             if restorer is None:
                 raise ValueError("a restored start needs the traits of its restorer")
-            restored = RestoredStart(restorer, windows(restorer.stride))
+            if config.restorer_calls > 1 and not restorer.repeats:
+                raise InputError(
+                    "restorer_calls",
+                    config.restorer_calls,
+                    f"must be 1: {config.restorer} takes no estimates of a call before",
+                    "give a function with the attribute repeats = True, or leave it at 1",
+                )
+            restored = RestoredStart(restorer, windows(restorer.stride), config.restorer_calls)
         if config.rotates:
             lattice_rows = make_lattice(
                 (0, geometry.rows),
@@ -162,11 +171,12 @@ class Problem:
         whose outputs can be resumed. The interval of imputation is included where it matters.
         """
         config = self.config.model_dump(mode="json")
-        for key in ("samples", "schedule", "despike", "discrepancy", "start", "restorer"):
+        for key in ("samples", "schedule", "despike", "discrepancy", *_OF_START):
             if config[key] == UNSAID[f"config.{key}"]:
                 del config[key]
         if self.restored is None:
-            config.pop("restorer", None)  # it is not used
+            config.pop("restorer", None)  # they are not used
+            config.pop("restorer_calls", None)
         intensity = asdict(self.intensity)
         if self.intensity.misfit <= self.intensity.sigma_y:  # it makes no difference
             del intensity["misfit"]

@@ -15,6 +15,7 @@ UNSAID: dict[str, Any] = {
     "config.discrepancy": "auto",
     "config.start": "zero",
     "config.restorer": "fibsem",
+    "config.restorer_calls": 1,
     "intensity.misfit": 0.0,
     "imputed_every": None,
     "restored": None,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ddgm_dist.algorithm.restorer import DARK, ERROR_VARIANCE
 from ddgm_dist.core.window import WindowLattice
-from ddgm_dist.operators.slab.inverse import DAMPING, ITERATIONS, LEAST_NOISE
+from ddgm_dist.operators.slab.inverse import DAMPING, LEAST_NOISE, STEPS
 from ddgm_dist.prior.restorers import LoadedRestorer
 
 __all__ = ["RestoredStart", "RestorerTraits"]
@@ -23,18 +24,24 @@ class RestorerTraits:
         Image extents must be multiples of it.
     neighbours
         Rows on each side whose inverses it is given too.
+    repeats
+        True if it may be called again, with its estimates.
     """
 
     digest: str
     stride: int
     neighbours: int
+    repeats: bool = False
 
     @staticmethod
     def of(loaded: LoadedRestorer | None) -> RestorerTraits | None:
         """The traits of a loaded restorer; None of none."""
         if loaded is None:
             return None
-        return RestorerTraits(loaded.digest, loaded.restorer.stride, loaded.restorer.neighbours)
+        restorer = loaded.restorer
+        return RestorerTraits(
+            loaded.digest, restorer.stride, restorer.neighbours, restorer.repeats
+        )
 
 
 @dataclass(frozen=True)
@@ -47,18 +54,23 @@ class RestoredStart:
         Traits of the restorer.
     lattice
         Its windows along x.
-    iterations
-        Steps of conjugate gradients of the regularized inverse.
-    damping, least_noise
+    calls
+        Calls of the restorer, all but the first with its estimates.
+    steps, damping, least_noise
         Constants of the inverse (:mod:`ddgm_dist.operators.slab.inverse`): other ones are another
         problem.
+    error_variance, dark
+        Constants of a call (:mod:`ddgm_dist.algorithm.restorer`).
     """
 
     restorer: RestorerTraits
     lattice: WindowLattice
-    iterations: int = ITERATIONS
+    calls: int = 1
+    steps: tuple[tuple[float, int], ...] = STEPS
     damping: float = DAMPING
     least_noise: float = LEAST_NOISE
+    error_variance: float = ERROR_VARIANCE
+    dark: float = DARK
 
     def rows(self, rows_per_call: int) -> int:
         """Rows of the inverse of one block: its own and those of the neighbours."""

@@ -2,7 +2,8 @@
 
 A restored start depends on the data alone, not on other tiles. For each block of rows the regularized
 inverse is made of the block and of the restorer's neighbours, always in that one shape. Beyond the
-volume's ends the image of the nearest row is repeated.
+volume's ends the image of the nearest row is repeated. A repeated call takes the estimate of before, and
+the data step about it, of the block's own rows only.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor
 
-from ddgm_dist.algorithm.restorer import Acquisition, Restorer, restore_rows
+from ddgm_dist.algorithm.restorer import ERROR_VARIANCE, Acquisition, Restorer, restore_rows
 from ddgm_dist.core.box import Box
 from ddgm_dist.operators.slab.inverse import regularized_inverse, sound_noise
 from ddgm_dist.operators.slab.operator import SlabData
@@ -92,25 +93,43 @@ class Start:
         problem, near = self.problem, restorer.neighbours
         restored = problem.restored
         assert restored is not None, "the problem starts with a restorer"
-        nothing = no_rows(data.operator, near)
+        operator, nothing = data.operator, no_rows(data.operator, near)
         for block in blocks(box, problem.rows_per_call):
             first = block.start[1]
-            measured = data.blocks[first]
+            own = measured = data.blocks[first]
             if near:
                 before, after = sides.get(first, (nothing, nothing))
-                measured = _in_order(before, measured, after)
-            inverse = regularized_inverse(data.operator, measured, self.noise, restored.iterations)
+                measured = _in_order(before, own, after)
+            x_w = regularized_inverse(operator, measured, self.noise)
             del measured
             rows = torch.arange(first - near, block.stop[1] + near)
             rows = rows.clamp(0, problem.geometry.rows - 1) - (first - near)
-            part = restore_rows(
-                restorer,
-                inverse[:, rows.to(inverse.device)],
-                self.noise,
-                self.acquisition,
-                box=block,
-                lattice=restored.lattice,
-            )
+            x_w = x_w[:, rows.to(x_w.device)]
+            coverage = operator.coverage(own.measured)
+
+            def restore(
+                estimates: tuple[Tensor, Tensor] | None = None,
+                x_w: Tensor = x_w,
+                coverage: Tensor = coverage,
+                block: Box = block,
+            ) -> Tensor:
+                return restore_rows(
+                    restorer,
+                    x_w,
+                    self.noise,
+                    self.acquisition,
+                    coverage=coverage,
+                    box=block,
+                    lattice=restored.lattice,
+                    estimates=estimates,
+                )
+
+            part = restore()
+            for _ in range(restored.calls - 1):
+                corrected = regularized_inverse(
+                    operator, own, self.noise, around=part, spread=ERROR_VARIANCE**0.5
+                )
+                part = restore((part, corrected))
             yield first - box.start[1], part[:, : box.stop[1] - first]
 
 

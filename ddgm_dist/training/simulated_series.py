@@ -208,12 +208,14 @@ class _Inverse:
     def _by_block(
         self, spectrum: Tensor, solve: Callable[[Tensor, Tensor, float], Tensor]
     ) -> Tensor:
-        parts = spectrum.to(self.A.dtype).unflatten(2, (2, len(self.factors), -1))
+        shape, blocks = spectrum.shape[:2], len(self.factors)
+        parts = spectrum.to(self.A.dtype).reshape(*shape, 2, blocks, -1)
         solved = [
-            solve(parts[..., b, :].flatten(2), factor, alpha).float().unflatten(2, (2, -1))
+            solve(parts[..., b, :].flatten(2), factor, alpha).float()
             for b, (factor, alpha) in enumerate(zip(self.factors, self.alphas, strict=True))
         ]
-        return torch.stack(solved, dim=3).flatten(2)
+        both = [part.reshape(*part.shape[:2], 2, -1) for part in solved]
+        return torch.stack(both, dim=3).flatten(2)
 
 
 def _zeros(data: SlabData, operator: SlabOperator) -> Tensor:

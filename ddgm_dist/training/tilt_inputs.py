@@ -159,7 +159,8 @@ class TiltInputs:
         low, high = 0, width - self.columns
         if ends:
             field = RecordedField.draw(rng, acquisition, clean.shape[1], width)
-            low, high = low - _OUTSIDE, high + _OUTSIDE
+            outside = min(_OUTSIDE, self.columns // 2)
+            low, high = low - outside, high + outside
         series = SimulatedSeries(acquisition, clean, noises, rng, errors, field)
         first = int(rng.integers(low, high + 1))
         return self._batch(clean, series, (first, first + self.columns), calls)

@@ -10,10 +10,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from ddgm_dist.algorithm.restorer import ERROR_VARIANCE
 from ddgm_dist.engine.local import LocalEngine
 from ddgm_dist.errors import InputError
 from ddgm_dist.operators.slab.inverse import regularized_inverse
-from ddgm_dist.operators.slab.operator import SlabOperator
+from ddgm_dist.operators.slab.operator import SlabData, SlabOperator
 from ddgm_dist.planning.problem import Problem
 from ddgm_dist.prior.restoring_unet import RestoringUNet, RestoringUNetSpec
 from ddgm_dist.prior.weights import save_weights
@@ -48,6 +49,15 @@ def restore(images, noise, acquisition):
 
 
 restore.neighbours, restore.stride = 2, 4
+
+
+def again(images, noise, acquisition, estimates):
+    shapes.append(tuple(images.shape))
+    first = (images * WEIGHT.view(1, 5, 1, 1)).sum(1)
+    return first if estimates is None else estimates[:, 1] + 0.1 * first
+
+
+again.neighbours, again.stride, again.repeats = 2, 4, True
 
 
 def alone(images, noise, acquisition):
@@ -89,6 +99,45 @@ def test_cuts_along_y_do_not_change_a_bit(
         np.testing.assert_array_equal(split, whole)
     assert set(restoring.shapes) == {(2, 5, 12, restoring.shapes[0][-1])}
     assert not np.array_equal(solve(tilts, **boundary)[0], whole)
+
+
+@pytest.mark.parametrize("boundary", SPECIMENS, ids=["extended", "vacuum"])
+def test_nor_with_repeated_calls(
+    make_tilts: MakeTilts, solve: Solve, restoring: Any, boundary: dict[str, Any]
+) -> None:
+    tilts = make_tilts(rows=7, isolated=boundary["boundary"] == "vacuum", shifts=SHIFTS)
+    keys = {**WARM, **boundary, "restorer": "restoring:again", "restorer_calls": 3}
+    whole, result = solve(tilts, **keys, tile_rows=8)
+    assert result.plan.restorer_calls == len(restoring.shapes) == 12
+    split, _ = solve(tilts, **keys, tile_rows=2)
+    np.testing.assert_array_equal(split, whole)
+    assert not np.array_equal(solve(tilts, **{**keys, "restorer_calls": 2})[0], whole)
+
+
+def test_a_repeated_call_is_given_the_data_step(make_tilts: MakeTilts, solve: Solve) -> None:
+    tilts = make_tilts(rows=4)
+    keys = {**WARM, **STILL, "restorer": "restoring:again", "restorer_calls": 2, "rows_per_call": 4}
+    volume, result = solve(tilts, **keys)
+    problem = result.problem
+    g = problem.geometry
+    restoring = sys.modules["restoring"]
+    operator, data, noise = measured(tilts, problem)
+    x_w = regularized_inverse(operator, data, noise)
+    rows = torch.arange(-2, g.rows + 2).clamp(0, g.rows - 1)
+    images = torch.stack([x_w[:, rows[y : y + 5]] for y in range(g.rows)]).transpose(1, 2)
+    first = (images * restoring.WEIGHT.view(1, 5, 1, 1)).sum(1).permute(1, 0, 2)
+    step = regularized_inverse(operator, data, noise, around=first, spread=ERROR_VARIANCE**0.5)
+    expected = problem.intensity.restore(step + 0.1 * first)
+    start = -operator.columns[0]
+    expected = expected[..., start : start + g.field].numpy()
+    np.testing.assert_allclose(volume, expected, rtol=0, atol=1e-3 * expected.std())
+
+
+def test_a_function_that_takes_no_estimates_is_called_once(
+    make_tilts: MakeTilts, solve: Solve
+) -> None:
+    with pytest.raises(InputError, match=r"^restorer_calls = 2: must be 1: restoring:restore"):
+        solve(make_tilts(), **WARM, restorer_calls=2)
 
 
 @pytest.mark.parametrize(
@@ -155,16 +204,23 @@ def test_cuts_do_not_change_a_bit_of_a_network_either(
     assert not np.array_equal(solve(tilts, **{**keys, "start": "zero"})[0], whole)
 
 
+def measured(tilts: Path, problem: Problem) -> tuple[SlabOperator, SlabData, float]:
+    """Operator and data of all rows, and the noise."""
+    g = problem.geometry
+    series = open_tilt_series(tilts)
+    projections, valid = read_rows(series, g, problem.intensity, 0, g.rows)
+    operator = SlabOperator(g)
+    noise = problem.intensity.uncertainty / problem.intensity.std
+    return operator, operator.prepare(projections, valid), noise
+
+
 def explicit(tilts: Path, problem: Problem) -> np.ndarray:
     """What `restore` makes of all rows at once, in the data's unit."""
     from ddgm_dist.algorithm.restorer import Acquisition
 
     restoring, g = sys.modules["restoring"], problem.geometry
-    series = open_tilt_series(tilts)
-    projections, valid = read_rows(series, g, problem.intensity, 0, g.rows)
-    operator = SlabOperator(g)
-    noise = problem.intensity.uncertainty / problem.intensity.std
-    x_w = regularized_inverse(operator, operator.prepare(projections, valid), noise)
+    operator, data, noise = measured(tilts, problem)
+    x_w = regularized_inverse(operator, data, noise)
     rows = torch.arange(-2, g.rows + 2).clamp(0, g.rows - 1)
     images: Tensor = torch.stack([x_w[:, rows[y : y + 5]] for y in range(g.rows)]).transpose(1, 2)
     restored = restoring.restore(images, noise, Acquisition.of(g)).permute(1, 0, 2)

@@ -54,6 +54,7 @@ OTHER: dict[str, Any] = {
     "samples": 4,
     "schedule": "cosine",
     "restorer": "mine:restore",
+    "restorer_calls": 2,
     "start": "restored",
 }
 
@@ -61,7 +62,7 @@ OTHER: dict[str, Any] = {
 RESTORED: dict[str, Any] = {
     "restorer": "mine:restore",
     "start": "restored",
-    "traits": RestorerTraits("f" * 64, 16, 2),
+    "traits": RestorerTraits("f" * 64, 16, 2, repeats=True),
 }
 
 
@@ -152,7 +153,7 @@ def test_a_restored_start_is_part_of_the_problem(make_problem: MakeProblem) -> N
     """With all that it depends on; a problem without one is what it was before there were any."""
     base, problem = make_problem(), make_problem(**RESTORED)
     assert "restored" not in base.to_dict()
-    assert base.to_dict()["config"].keys().isdisjoint({"start", "restorer"})
+    assert base.to_dict()["config"].keys().isdisjoint({"start", "restorer", "restorer_calls"})
     assert base.digest().startswith("74cb7b300cf4b03af76bdca41d42eec300d50966")
     assert problem.restored is not None
     assert problem.restored.lattice.stride == 16
@@ -163,8 +164,9 @@ def test_a_restored_start_is_part_of_the_problem(make_problem: MakeProblem) -> N
         digests.add(other.digest())
         (line,), _ = changes(problem.to_dict(), other.to_dict())
         assert line == "what is in the restorer mine:restore (weights or source)"
-    digests.add(replace(problem, restored=replace(problem.restored, iterations=3)).digest())
-    assert len(digests) == 5
+    digests.add(replace(problem, restored=replace(problem.restored, damping=3.0)).digest())
+    digests.add(replace(problem, restored=replace(problem.restored, calls=2)).digest())
+    assert len(digests) == 6
     found, settings = changes(problem.to_dict(), base.to_dict())
     assert found == ["restorer: mine:restore -> fibsem", "start: restored -> zero"]
     assert settings == ["restorer=mine:restore", "start=restored"]
@@ -199,7 +201,7 @@ def test_every_problem_key_changes_the_hash(make_problem: MakeProblem) -> None:
     digests = {make_problem().digest()}
     for key, value in OTHER.items():
         # A restorer that is not used changes nothing.
-        given = {"start": "restored"} if key == "restorer" else {}
+        given = {"start": "restored"} if key in ("restorer", "restorer_calls") else {}
         base = make_problem(**given, traits=RESTORED["traits"])
         changed = replace(base, config=ProblemConfig(**given, **{key: value}))
         found = differences(base.to_dict(), changed.to_dict())
@@ -275,7 +277,7 @@ def test_what_is_told_of_another_setting_is_what_was_typed(
     make_problem: MakeProblem, key: str
 ) -> None:
     """And none of what follows from it: levels, steps, windows."""
-    given = {"start": "restored"} if key == "restorer" else {}
+    given = {"start": "restored"} if key in ("restorer", "restorer_calls") else {}
     traits = RESTORED["traits"]
     base, keys = make_problem(**given, traits=traits), {**given, key: OTHER[key]}
     other = replace(make_problem(**keys, traits=traits), config=ProblemConfig(**keys))

@@ -45,6 +45,13 @@ def denoiser(x, sigma):
     return x
 
 
+def again(images, noise, acquisition, estimates):
+    return images[:, 0] if estimates is None else estimates.sum(1)
+
+
+again.repeats = True
+
+
 NUMBER = 3
 """
 
@@ -61,6 +68,17 @@ def users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.syspath_prepend(str(tmp_path))
     yield "users_restorer"
     sys.modules.pop("users_restorer", None)
+
+
+def test_a_function_that_repeats_is_given_its_estimates(users: str) -> None:
+    restorer = load_restorer(f"{users}:again").restorer
+    x, inside = images(0)
+    assert restorer.repeats
+    torch.testing.assert_close(restorer(x, 0.5, SEEN, inside), x[:, 0])
+    estimates = torch.randn(2, 2, 12, 16)
+    found = restorer(x, 0.5, SEEN, inside, estimates)
+    torch.testing.assert_close(found, estimates.sum(1))
+    assert not load_restorer(f"{users}:middle").restorer.repeats
 
 
 @pytest.mark.parametrize("load", [load_restorer, shared_restorer])

@@ -32,6 +32,12 @@ def restored(net: RestoringUNet, images: torch.Tensor, noise: float = 1.0) -> to
         return net(images, features, torch.ones(len(images), *images.shape[2:]))
 
 
+def again(net: RestoringUNet, images: torch.Tensor, estimates: torch.Tensor) -> torch.Tensor:
+    features = acquisition_features(torch.ones(len(images)), ACQUISITION, again=True)
+    with torch.no_grad():
+        return net(images, features, torch.ones(len(images), *images.shape[2:]), estimates)
+
+
 def test_at_first_it_returns_the_middle_row() -> None:
     images = torch.randn(2, 3, 16, 32)
     assert torch.equal(restored(network(trained=False), images), images[:, 1])
@@ -45,6 +51,34 @@ def test_pixels_beyond_the_reach_change_nothing() -> None:
     different = (restored(net, changed) != before).any(dim=1)[0].nonzero()[:, 0]
     assert int((different - at).abs().max()) <= net.reach
     assert int((different - at).abs().max()) >= net.reach // 3  # it does see that far
+
+
+def test_a_repeated_call_begins_with_the_data_step_and_sees_both_estimates() -> None:
+    images, estimates = torch.randn(2, 3, 16, 32), torch.randn(2, 2, 16, 32)
+    assert torch.equal(again(network(trained=False), images, estimates), estimates[:, 1])
+    net = network(trained=True)
+    first = again(net, images, estimates)
+    for changed in (0, 1):
+        other = estimates.clone()
+        other[:, changed, :, :8] += 1
+        # Far from the change, too: not only what the result begins with.
+        assert not torch.equal(again(net, images, other)[..., 9:12], first[..., 9:12])
+
+
+def test_the_share_of_the_tilts_matters_and_padding_is_empty() -> None:
+    net, images = network(trained=True), torch.randn(1, 3, 16, 32)
+    features = acquisition_features(torch.ones(1), ACQUISITION)
+    coverage = torch.ones(1, 16, 32)
+    with torch.no_grad():
+        first = net(images, features, coverage)
+        fewer = net(images, features, 0.5 * coverage)
+        coverage[..., 20:] = 0
+        padded = net(images, features, coverage)
+        images[..., 20:] = 7
+        other = net(images, features, coverage)
+    assert not torch.equal(first, fewer)
+    assert not torch.equal(first[..., :20], padded[..., :20])
+    assert torch.equal(padded[..., :20], other[..., :20])
 
 
 def test_neighbours_noise_and_geometry_matter() -> None:

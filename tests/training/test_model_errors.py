@@ -3,10 +3,10 @@
 import math
 
 import numpy as np
+import pytest
 import torch
 
 from ddgm_dist.algorithm.restorer import Acquisition
-from ddgm_dist.operators.slab.basis import from_fourier, to_fourier
 from ddgm_dist.training.model_errors import ModelErrors
 
 ANGLES = (0.0, 60.0)
@@ -17,9 +17,7 @@ WIDTH = 64
 def applied(lines: torch.Tensor, **changes: object) -> torch.Tensor:
     none = torch.zeros(2)
     values = {"shift": none, "gain": none + 1, "blur": 0.0, "uneven": none + 1, **changes}
-    k = 2 * math.pi * torch.arange(WIDTH // 2 + 1) / WIDTH
-    errors = ModelErrors(**values)  # type: ignore[arg-type]
-    return from_fourier(errors.applied(to_fourier(lines), ACQUISITION, k), lines.shape[1], WIDTH)
+    return ModelErrors(**values).applied(lines, ACQUISITION)  # type: ignore[arg-type]
 
 
 def smooth() -> torch.Tensor:
@@ -55,6 +53,20 @@ def test_errors_that_are_drawn_are_as_large_as_promised() -> None:
     rng = np.random.default_rng(0)
     many = [ModelErrors.draw(rng, Acquisition(tuple(range(-60, 61, 2)), 8)) for _ in range(200)]
     assert max(float(e.shift.std()) for e in many) < 1.4
+    assert any(float(e.shift.mean().abs()) > 1 for e in many)
+    assert any(e.counts > 0 for e in many)
     assert max(e.blur for e in many) < 1
     assert all(abs(float(e.uneven.square().mean()) - 1) < 1e-4 for e in many)
     assert any(bool((e.shift != 0).any()) for e in many)
+
+
+def test_counts_make_the_noise_follow_the_projection() -> None:
+    b, uneven = torch.linspace(-2, 2, 50).expand(2, 1, -1), torch.tensor([1.2, 0.8])
+    none = torch.zeros(2)
+    flat = ModelErrors(none, none + 1, 0.0, uneven).strength(b, torch.tensor(1.0))
+    torch.testing.assert_close(flat[0] / flat[1], torch.full((1, 50), 1.5))
+    counted = ModelErrors(none, none + 1, 0.0, uneven, counts=0.5)
+    found = counted.strength(b, torch.tensor(1.0))
+    assert float(found.square().mean()) == pytest.approx(1, rel=1e-5)
+    variance = found[0, 0].square()
+    torch.testing.assert_close(variance / variance[0], torch.exp(0.5 * (b[0, 0] - b[0, 0, 0])))

@@ -13,8 +13,9 @@ from ddgm_dist.core.geometry import Geometry
 from ddgm_dist.operators.slab.basis import norm_squared
 from ddgm_dist.operators.slab.inverse import (
     DAMPING,
-    ITERATIONS,
     LEAST_NOISE,
+    STEPS,
+    inverse_steps,
     regularized_inverse,
     sound_noise,
 )
@@ -70,17 +71,18 @@ def test_each_step_comes_nearer_and_the_fixed_number_is_near() -> None:
     operator = SlabOperator(geometry())
     data, sigma = masked(operator), 4.0
     exact = explicit(operator, data, sigma)
+    fixed = inverse_steps(operator.geometry, sigma**2)
 
     def distance(steps: int) -> float:
-        error = (regularized_inverse(operator, data, sigma, steps) - exact).float()
+        error = (regularized_inverse(operator, data, sigma, iterations=steps) - exact).float()
         seen = (data.measured * operator.A_linear(error)).square().sum()
         return float(seen + sigma**2 * error.square().sum()) ** 0.5
 
-    far = [distance(steps) for steps in range(ITERATIONS + 1)]
+    far = [distance(steps) for steps in range(fixed + 1)]
     assert all(b < a for a, b in pairwise(far))
     assert far[-1] < 0.02 * far[0]
     default = regularized_inverse(operator, data, sigma)
-    assert torch.equal(default, regularized_inverse(operator, data, sigma, ITERATIONS))
+    assert torch.equal(default, regularized_inverse(operator, data, sigma, iterations=fixed))
 
 
 @pytest.mark.parametrize("share", [1.0, 20.0])
@@ -121,7 +123,29 @@ def test_noise_has_a_least_value(sigma: float) -> None:
     data = masked(operator)
     found = regularized_inverse(operator, data, sigma)
     assert torch.equal(found, regularized_inverse(operator, data, least))
-    assert bool(torch.isfinite(regularized_inverse(operator, data, sigma, 10 * ITERATIONS)).all())
+    assert bool(torch.isfinite(regularized_inverse(operator, data, sigma, iterations=80)).all())
+
+
+@pytest.mark.parametrize("boundary", ["extended", "vacuum"])
+def test_about_an_estimate_it_is_the_data_step(boundary: Any) -> None:
+    """The minimum of the misfit and of the distance from the estimate: their gradients cancel."""
+    operator = SlabOperator(geometry(boundary=boundary), background=-2.0)
+    data, sigma, nu = masked(operator), 3.0, 0.5
+    around = noise(5, 3, operator.columns[1] - operator.columns[0], seed=2)
+    found = regularized_inverse(operator, data, sigma, around=around, spread=nu, iterations=60)
+    misfit = operator.T(operator.residual(found, data)) / sigma**2
+    torch.testing.assert_close((found - around) / nu**2, misfit, rtol=0, atol=2e-4)
+    assert float((found - around).abs().max()) > 0.1
+    nothing = SlabData(data.stretched * 0, data.measured * 0)
+    assert torch.equal(regularized_inverse(operator, nothing, sigma, around=around), around)
+
+
+def test_less_regularization_takes_more_steps() -> None:
+    g = geometry()
+    norm = norm_squared(g)
+    assert [inverse_steps(g, share * norm) for share, _ in STEPS] == [n for _, n in STEPS]
+    steps = [inverse_steps(g, share * norm) for share in (0, 1e-9, 2e-3, 1)]
+    assert steps == sorted(steps, reverse=True)
 
 
 def test_it_is_the_same_whatever_the_number_of_threads() -> None:
