@@ -93,7 +93,9 @@ class SimulatedSeries:
             )
             seen = field.measured(rng, self.operator.measured_columns()[:, None])
         projections = self.operator.A_linear(clean)
-        spread = self._by_block(projections.square(), len(noises)).sqrt()
+        # A block's mean is no contrast.
+        varied = projections - projections.mean(dim=2, keepdim=True)
+        spread = self._by_block(varied.square(), len(noises)).sqrt()
         if field is not None and (field.surround(rng, clean) or field.vacuum):
             projections = self.operator.A(clean)
         sigma = torch.tensor(noises) * spread
