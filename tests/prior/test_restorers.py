@@ -167,7 +167,7 @@ def test_weights_of_ours(weights: Path) -> None:
 
 
 def test_a_process_builds_a_network_once(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(restorers, "_shared", {})
+    monkeypatch.setattr(restorers._networks, "kept", {})
     first = shared_restorer(str(weights), precision="float32")
     assert shared_restorer(str(weights), precision="float32") is first
     assert load_restorer(str(weights), precision="float32").restorer is not first.restorer
