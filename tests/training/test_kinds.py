@@ -75,6 +75,8 @@ def test_both_are_what_each_alone_is(
     result = run(folder, tmp_path / "w.safetensors", kind="both", **arguments)
     assert sorted(path.name for path in tmp_path.glob("w.*")) == BOTH
     assert result.restorer is not None
+    assert "augment" not in result.recipe["data"][0]
+    assert result.restorer.recipe["data"][0]["augment"] == 0.2
     assert result.restorer.weights == tmp_path / "w.restorer.safetensors"
     for kind, found in (("denoiser", result), ("restorer", result.restorer)):
         alone = run(folder, tmp_path / f"{kind}.safetensors", kind=kind, **arguments)
@@ -100,6 +102,10 @@ def test_nothing_is_trained_where_the_second_would_be_refused(folder: Path, tmp_
         run(folder, tmp_path / "w.safetensors", **arguments)
     assert [path.name for path in tmp_path.glob("w.*")] == ["w.restorer.ckpt.json"]
     (tmp_path / "w.restorer.ckpt.json").unlink()
+    (tmp_path / "w.restorer.png").write_text("mine")
+    with pytest.raises(InputError, match=r"w\.restorer\.png beside it would be"):
+        run(folder, tmp_path / "w.safetensors", **arguments)
+    (tmp_path / "w.restorer.png").unlink()
     # A checkpoint of another training, and finished weights of another one.
     other = tmp_path / "w.restorer.safetensors"
     run(folder, other, kind="restorer", spec=None, batch=1, seed=1)
