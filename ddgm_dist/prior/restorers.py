@@ -194,7 +194,7 @@ def _network(path: Path, device: torch.device | str, precision: Precision) -> Lo
         weights.digest,
         weights.net.reach,
         weights.net.spec.activation(arithmetic(precision, device).itemsize),
-        TrainedRanges.from_dict(weights.recipe.get("trained_for")),
+        TrainedRanges.from_dict(weights.recipe.get("trained_for"), str(path.with_suffix(".json"))),
     )
 
 

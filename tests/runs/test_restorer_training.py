@@ -1,4 +1,4 @@
-"""A series unlike those that its restorer was trained for is warned of once, with numbers."""
+"""A restorer is warned of once: it is not used, or the series is unlike those of its training."""
 
 import json
 import logging
@@ -109,6 +109,36 @@ def test_a_start_of_zeros_needs_no_training(
     train(replace(WIDE, step_deg=(1, 6)))
     plan(tilts, {**KEYS, "start": "zero"}, check_fit=False)
     assert not [m for m in caplog.messages if "not trained" in m]
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        ({"start": "zero"}, True),
+        ({"start": "zero", "restorer": "absent.safetensors"}, True),
+        ({"start": "zero", "restorer": "fibsem"}, False),
+        ({"start": "restored"}, False),
+    ],
+)
+def test_a_restorer_that_is_not_used_is_warned_of(
+    tilts: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, keys: dict[str, Any], said: bool
+) -> None:
+    keys = {**KEYS, **keys}
+    words = f"the restorer {keys['restorer']} is not used"
+    with caplog.at_level(logging.WARNING, logger="ddgm_dist"):
+        reconstruct(tilts, tmp_path / "out.zarr", keys, "local")
+    assert len([m for m in caplog.messages if words in m]) == said
+    assert (words in " ".join(plan(tilts, keys, check_fit=False).describe().split())) == said
+
+
+def test_words_of_a_recipe_that_are_not_known_are_warned_of(
+    tilts: Path, train: Train, caplog: pytest.LogCaptureFixture
+) -> None:
+    train(replace(WIDE, unknown=("dose", "thicknes"), step_deg=(1, 6)))
+    plan(tilts, KEYS, check_fit=False)
+    (said,) = [m for m in caplog.messages if "not known here" in m]
+    assert "dose, thicknes (for thickness?). The series was compared with the others only" in said
+    assert any("11 tilts, 10 degrees apart" in m for m in caplog.messages)
 
 
 def test_the_record_says_which_restorer_it_was(tilts: Path, tmp_path: Path) -> None:
