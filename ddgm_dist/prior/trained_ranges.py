@@ -72,7 +72,9 @@ class TrainedRanges:
 
     def unread(self) -> tuple[str, ...]:
         """The keys that are not known, each with the one that may be meant."""
-        near = {key: difflib.get_close_matches(key, _KEYS, n=1, cutoff=0.75) for key in self.unknown}
+        near = {
+            key: difflib.get_close_matches(key, _KEYS, n=1, cutoff=0.75) for key in self.unknown
+        }
         return tuple(f"{key} (for {n[0]}?)" if n else key for key, n in near.items())
 
     def outside(self, acquisition: Acquisition, noise: float | None) -> tuple[str, ...]:

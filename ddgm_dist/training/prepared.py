@@ -13,6 +13,7 @@ from ddgm_dist.training.images import Data, Volumes, make_sampler
 from ddgm_dist.training.kinds import Settings
 from ddgm_dist.training.loop import Task, TrainingHistory, TrainingOptions, run_training
 from ddgm_dist.training.patches import PatchSampler
+from ddgm_dist.training.restoring import RestoringTask
 from ddgm_dist.training.result import TrainingResult, read_recipe, write_trained
 from ddgm_dist.training.resume import (
     check_checkpoint,
@@ -81,7 +82,8 @@ class Training:
         sidecar = sidecar_of(checkpoint)
         adopted = checkpoint.exists() and not sidecar.exists()
         prepare_checkpoint(checkpoint, self.request, resume=self.resume)
-        task: Task[Any] = self.settings.task(self.sampler, self.judge)
+        chosen = self.settings.task(self.sampler, self.judge)
+        task: Task[Any] = chosen
         with withdrawn_if_refused(sidecar, adopted):
             net, history = run_training(
                 task, self.options, checkpoint=checkpoint, device=device, on_step=on_step
@@ -96,6 +98,7 @@ class Training:
             patch=self.settings.patch,
             validation_description=self.judged,
             likeness=measure_likeness(self.sampler.parts()),
+            trained_for=chosen.trained_for if isinstance(chosen, RestoringTask) else None,
         )
         checkpoint.unlink()
         sidecar.unlink()

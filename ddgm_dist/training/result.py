@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,6 @@ from ddgm_dist.prior.likeness import Likeness
 from ddgm_dist.prior.restoring_unet import RestoringUNet
 from ddgm_dist.prior.unet import LocalUNet
 from ddgm_dist.prior.weights import load_restorer_weights, load_weights, save_weights
-from ddgm_dist.training.acquisitions import TRAINED_FOR
 from ddgm_dist.training.curve import draw_curve
 from ddgm_dist.training.images import Data
 from ddgm_dist.training.loop import TrainingHistory, TrainingOptions
@@ -75,6 +74,7 @@ def write_trained(
     patch: int = 128,
     validation_description: Sequence[dict[str, Any]] = (),
     likeness: Likeness | None = None,
+    trained_for: Mapping[str, tuple[float, float]] | None = None,
 ) -> TrainingResult:
     """Write weights, recipe and training curve of a trained network.
 
@@ -90,11 +90,14 @@ def write_trained(
         Statistics of the images, by which a run is warned of data that are unlike them.
     attribution
         Source of the images.
+    trained_for
+        Ranges of the series that a restorer was trained for, as its task says them; None of a denoiser.
 
     Raises
     ------
     InputError
-        If the weights are not finite in half precision, for then training diverged.
+        If the weights are not finite in half precision, for then training diverged. If
+        ``trained_for`` is missing for a restorer, or given for a denoiser.
     """
     target = Path(weights_path)
     if not all(bool(torch.isfinite(p.half()).all()) for p in net.parameters()):
@@ -106,8 +109,11 @@ def write_trained(
         )
     data, judged = list(data_description), list(validation_description)
     restores = isinstance(net, RestoringUNet)
+    if restores == (trained_for is None):
+        why = "is needed of a restorer" if restores else "is of a restorer, and this is none"
+        raise InputError("trained_for", trained_for, why, "give what its task says")
     recipe = {
-        **({"trained_for": TRAINED_FOR} if restores else {"sigma_range": options.sigma_range}),
+        **({"sigma_range": options.sigma_range} if not restores else {"trained_for": trained_for}),
         "normalisation": "each volume to zero mean and unit standard deviation",
         "attribution": attribution,
         **training_request(net.spec, options, patch, data, judged),

@@ -10,12 +10,15 @@ import pytest
 
 from ddgm_dist.cli import main
 from ddgm_dist.errors import InputError
-from ddgm_dist.prior.restoring_unet import RestoringUNetSpec
-from ddgm_dist.prior.unet import UNetSpec
+from ddgm_dist.prior.restoring_unet import RestoringUNet, RestoringUNetSpec
+from ddgm_dist.prior.unet import UNet, UNetSpec
 from ddgm_dist.prior.weights import load_restorer_weights, load_weights
 from ddgm_dist.training import kinds
 from ddgm_dist.training.images import read_images
-from tests.training.small_training import run, tissue
+from ddgm_dist.training.loop import TrainingHistory, TrainingOptions
+from ddgm_dist.training.restoring import RestoringTask
+from ddgm_dist.training.result import write_trained
+from tests.training.small_training import TINY, run, tissue
 
 
 def test_a_restorer_is_trained_as_a_denoiser_is(folder: Path, tmp_path: Path) -> None:
@@ -54,6 +57,25 @@ class TinyRestoring(RestoringUNetSpec):
     decoder_blocks: tuple[int, ...] = (1,)
     middle_blocks: int = 1
     neighbours: int = 1
+
+
+def test_a_recipe_says_what_its_task_was_trained_for(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def recipe(name: str) -> dict[str, Any]:
+        weights = tmp_path / f"{name}.safetensors"
+        return run(folder, weights, kind="restorer", spec=TinyRestoring(), batch=1).recipe
+
+    wide = recipe("wide")["trained_for"]
+    restricted = {**wide, "thickness": (48, 64)}
+    monkeypatch.setattr(RestoringTask, "trained_for", property(lambda task: restricted))
+    assert recipe("narrow")["trained_for"] == {**wide, "thickness": [48, 64]}
+    net, options = RestoringUNet(TinyRestoring()), TrainingOptions(steps=1)
+    arguments = (TrainingHistory(), options, [], "")
+    with pytest.raises(InputError, match=r"^trained_for = None: is needed of a restorer"):
+        write_trained(tmp_path / "a.safetensors", net, *arguments)
+    with pytest.raises(InputError, match=r"^trained_for = .*is of a restorer, and this is none"):
+        write_trained(tmp_path / "a.safetensors", UNet(TINY), *arguments, trained_for=restricted)
 
 
 BOTH = ["w.json", "w.png", "w.restorer.json", "w.restorer.png"]
