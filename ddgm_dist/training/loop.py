@@ -82,12 +82,23 @@ class TrainingOptions:
 
 @dataclass
 class TrainingHistory:
-    """Figures of a training run; saved in the recipe and drawn as the training curve."""
+    """Figures of a training run; saved in the recipe and drawn as the training curve.
+
+    Attributes
+    ----------
+    step, seconds
+        Steps that are done, and the time that they took.
+    train, validation
+        Mean loss of 50 steps, and figures of validation, each with its step.
+    recent
+        Losses of the steps since the last of ``train``; a checkpoint keeps them, a recipe does not.
+    """
 
     step: int = 0
     seconds: float = 0.0
     train: list[tuple[int, float]] = field(default_factory=list)
     validation: list[tuple[int, dict[str, float]]] = field(default_factory=list)
+    recent: list[float] = field(default_factory=list)
 
 
 def run_training(
@@ -125,7 +136,7 @@ def run_training(
     history = TrainingHistory()
     if checkpoint is not None and checkpoint.exists():
         history = _load(checkpoint, net, average, optimizer)
-    saved, recent = time.monotonic(), list[float]()
+    saved = time.monotonic()
     while (progress := _progress(history, options)) < 1:
         started = time.monotonic()
         rate = _learning_rate(history.step, progress, options)
@@ -136,14 +147,14 @@ def run_training(
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         optimizer.step()
-        recent.append(float(loss.detach()))
+        history.recent.append(float(loss.detach()))
         decay = min(options.ema, (1 + history.step) / (10 + history.step))
         with torch.no_grad():
             torch._foreach_lerp_(list(average.parameters()), list(net.parameters()), 1 - decay)
         history.step += 1
         if history.step % 50 == 0:
-            history.train.append((history.step, sum(recent) / len(recent)))
-            recent = []
+            history.train.append((history.step, sum(history.recent) / len(history.recent)))
+            history.recent = []
         history.seconds += time.monotonic() - started
         done = _progress(history, options)
         if history.step % options.validate_every == 0 or done >= 1:

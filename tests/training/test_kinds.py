@@ -11,6 +11,7 @@ import pytest
 from ddgm_dist.cli import main
 from ddgm_dist.errors import InputError
 from ddgm_dist.prior.restoring_unet import RestoringUNet, RestoringUNetSpec
+from ddgm_dist.prior.trained_ranges import TrainedRanges
 from ddgm_dist.prior.unet import UNet, UNetSpec
 from ddgm_dist.prior.weights import load_restorer_weights, load_weights
 from ddgm_dist.training import kinds
@@ -67,6 +68,9 @@ def test_a_recipe_says_what_its_task_was_trained_for(
         return run(folder, weights, kind="restorer", spec=TinyRestoring(), batch=1).recipe
 
     wide = recipe("wide")["trained_for"]
+    known = TrainedRanges.from_dict(wide, "wide.json")
+    assert known is not None
+    assert not known.unknown
     restricted = {**wide, "thickness": (48, 64)}
     monkeypatch.setattr(RestoringTask, "trained_for", property(lambda task: restricted))
     assert recipe("narrow")["trained_for"] == {**wide, "thickness": [48, 64]}
