@@ -14,6 +14,7 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from ddgm_dist.errors import InputError
+from ddgm_dist.inspection.status import status
 from ddgm_dist.prior.restorers import LoadedRestorer, load_restorer
 from ddgm_dist.prior.trained_ranges import TrainedRanges
 from ddgm_dist.runs.plan import plan
@@ -149,6 +150,22 @@ def test_the_record_says_which_restorer_it_was(tilts: Path, tmp_path: Path) -> N
         digest = load_restorer("warm_code:mean").digest
         assert found == (None if keys else {"name": "warm_code:mean", "sha256": digest})
         assert (result.problem.restored is None) == bool(keys)
+
+
+def test_plan_run_and_status_name_the_start(tilts: Path, tmp_path: Path) -> None:
+    digest = load_restorer("warm_code:mean").digest
+    words = f"restored by warm_code:mean (restorer {digest[:12]})"
+    for name, keys in (("warm", {}), ("cold", {"start": "zero"})):
+        out, chosen = tmp_path / f"{name}.zarr", {**KEYS, **keys}
+        planned = plan(tilts, chosen, check_fit=False)
+        result = reconstruct(tilts, out, chosen, "local")
+        seen = status(out)
+        warm = name == "warm"
+        for text in (planned.describe(), result.describe(), seen.describe()):
+            lines = [line for line in text.splitlines() if line.startswith("start ")]
+            assert [line.split(maxsplit=1)[1] for line in lines] == ([words] if warm else [])
+        for values in (planned.to_dict(), seen.to_dict()):
+            assert values["start"] == (words if warm else None)
 
 
 def test_an_output_does_not_replace_its_restorer(tilts: Path, tmp_path: Path) -> None:
