@@ -14,7 +14,8 @@ from .runs.reconstruct import reconstruct
 from .runs.result import Result
 from .simulation.simulate import simulate
 from .tilts.series import TiltSeries
-from .training.train import TrainingResult, train
+from .training.result import TrainingResult
+from .training.train import train
 from .tuning.result import Tuning
 from .tuning.tune import tune
 from .volumes.store import VolumeStore

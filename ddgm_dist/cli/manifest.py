@@ -172,8 +172,10 @@ def slurm(
 
 def _run(tilts: str, out: str, problem: ProblemOptions, config: str) -> Run:
     """The run of a job that finds its configuration at ``config``."""
-    from ddgm_dist.deploy.command import Run
+    from ddgm_dist.deploy.command import Run, check_networks
+    from ddgm_dist.planning.config import parse_config
 
+    check_networks(parse_config(problem.keys()))
     return Run(tilts, out, config, tuple(problem.overrides or ()), problem.words())
 
 

@@ -74,17 +74,10 @@ def train(
     sections = None if z_range is None else parse_slice(z_range, "--z-range")
     from ddgm_dist.training.train import train as run
 
-    chosen: list[tuple[Literal["denoiser", "restorer"], Path]] = []
-    if kind != "restorer":
-        chosen.append(("denoiser", weights))
-    if kind != "denoiser":
-        chosen.append(
-            (
-                "restorer",
-                weights.with_suffix(".restorer.safetensors") if kind == "both" else weights,
-            )
-        )
-    arguments = dict[str, Any](
+    result = run(
+        images,
+        weights,
+        kind=kind,
         steps=steps,
         minutes=minutes,
         validation=validation or [],
@@ -100,5 +93,4 @@ def train(
         overwrite=overwrite,
         progress=not quiet,
     )
-    for each, target in chosen:
-        typer.echo(run(images, target, kind=each, **arguments).describe())
+    typer.echo(result.describe())

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 
 from ddgm_dist.core.units import MIB
 from ddgm_dist.deploy.resources import Resources
 from ddgm_dist.errors import InputError
 from ddgm_dist.paths.store_name import check_store_name
+from ddgm_dist.planning.config import ProblemConfig
+from ddgm_dist.planning.network_files import network_files
 
-__all__ = ["Run", "reconstruct_command"]
+__all__ = ["Run", "check_networks", "reconstruct_command"]
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,24 @@ class Run:
                     "is a relative path, which every node would look for in another place",
                     "give an absolute path that all nodes see, or a URL such as s3://bucket/path",
                 )
+
+
+def check_networks(config: ProblemConfig) -> None:
+    """Refuse files of networks that each node would look for in another place.
+
+    Raises
+    ------
+    InputError
+        The path of the denoiser, or of a restorer that is used, is not absolute.
+    """
+    for key, name in network_files(config).items():
+        if not PurePosixPath(name).is_absolute():
+            raise InputError(
+                key,
+                name,
+                "is no absolute path, and every node would look for it in another place",
+                "give an absolute path that all nodes see",
+            )
 
 
 def reconstruct_command(

@@ -73,6 +73,8 @@ class Status:
         Age of the oldest of these.
     updated, last_event
         Ages of the driver's last update and of the last event that it logged.
+    start
+        Restorer that the iterations begin from, in words; None where they begin from zero.
     fit
         Whether the volume explains the data; None unless it is complete.
     """
@@ -101,6 +103,7 @@ class Status:
     updated: float | None
     last_event: float | None
     fit: Fit | None = None
+    start: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Convert to plain JSON values."""
@@ -114,6 +117,8 @@ class Status:
         ]
         if self.replaces:
             rows.append(("replaces", "the former result, which can be read until then"))
+        if self.start is not None:
+            rows.append(("start", self.start))
         several = f", of {self.samples} samples, mean and deviation" if self.samples > 1 else ""
         finished = f"{self.tiles_done} of {self.tiles} finished{several}"
         if not self.tiles:

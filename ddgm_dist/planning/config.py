@@ -7,6 +7,7 @@ change it. The command line, YAML files and Python calls share these models.
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -167,6 +168,12 @@ class ProblemConfig(BaseModel):
     def _split(cls, value: object) -> object:
         """Split ``zx,zy,yx``, as the command line has it."""
         return value.replace(" ", "").split(",") if isinstance(value, str) else value
+
+    @field_validator("denoiser", "restorer", mode="before")
+    @classmethod
+    def _path(cls, value: object) -> object:
+        """A path as text, for Python calls."""
+        return os.fsdecode(value) if isinstance(value, os.PathLike) else value
 
     @field_validator("discrepancy", mode="before")
     @classmethod

@@ -21,6 +21,7 @@ from ddgm_dist.planning.config import PlanConfig
 from ddgm_dist.planning.memory import ACTIVATION, MemoryModel
 from ddgm_dist.planning.plan import Plan
 from ddgm_dist.planning.problem import Problem
+from ddgm_dist.planning.start_in_words import start_in_words
 from ddgm_dist.planning.tiling import Tile, columns_and_margin, make_tiles
 from ddgm_dist.planning.traffic import traffic
 
@@ -110,6 +111,7 @@ def make_plan(
         memory=worker,
         denoiser_calls=denoiser_calls(tiles, problem),
         restorer_calls=restorer_calls(tiles, problem),
+        start=start_in_words(problem.to_dict()),
         bytes_read=g.tilts * itemsize * _pixels_read(tiles, problem)
         + (volume * samples if samples > 1 else 0),
         bytes_written=volume * (samples + 2 if samples > 1 else 1),

@@ -41,6 +41,8 @@ class Plan:
         Bytes moved between coupled tiles in one iteration.
     iterations
         N.
+    start
+        Restorer that the iterations begin from, in words; empty where they begin from zero.
     workers
         Workers that share the tiles, as far as is known.
     state
@@ -67,6 +69,7 @@ class Plan:
     workers: int = 1
     state: State = "none"
     restorer_calls: int = 0
+    start: str = ""
     budget: int | None = None
     expected: RuntimeEstimate | None = None
     findings: tuple[Finding, ...] = ()
@@ -197,6 +200,7 @@ def _describe(plan: Plan) -> str:
         "halo": f"{100 * plan.halo:.1f} % of the volume is solved twice or lies outside the field",
         "shards": f"{plan.shard} voxels in chunks of {plan.chunk}, one writer each",
         **_intensity(plan),
+        **({"start": plan.start} if plan.start else {}),
         "iterations": f"{plan.iterations}",
         "denoiser calls": f"{plan.denoiser_calls}",
         **({"restorer calls": f"{plan.restorer_calls}"} if plan.restorer_calls else {}),
@@ -231,6 +235,7 @@ def _summary(plan: Plan) -> dict[str, Any]:
         "order": plan.order,
         "state": plan.state,
         "workers": plan.workers,
+        "start": plan.start or None,
         "iterations": plan.iterations,
         "denoiser_calls": plan.denoiser_calls,
         "restorer_calls": plan.restorer_calls,

@@ -15,14 +15,13 @@ from torch import Tensor
 
 from ddgm_dist.errors import InputError
 from ddgm_dist.prior.likeness import Likeness
-from ddgm_dist.prior.network_key import file_digests, network_key
+from ddgm_dist.prior.network_cache import SHIPPED, NetworkCache
 from ddgm_dist.prior.precision import Precision, arithmetic
 from ddgm_dist.prior.unet import UNet
 from ddgm_dist.prior.users_function import UsersFunction, import_function
 from ddgm_dist.prior.weights import load_weights, shipped_weights
 
 __all__ = [
-    "SHIPPED",
     "FunctionDenoiser",
     "LoadedDenoiser",
     "UNetDenoiser",
@@ -31,7 +30,6 @@ __all__ = [
     "weight_files",
 ]
 
-SHIPPED = "fibsem"
 _ANY_SIGMA = (0.0, float("inf"))
 _CALLED = "it is called as f(x, sigma), x float32 (batch, z, x) and sigma a number"
 
@@ -102,12 +100,6 @@ class FunctionDenoiser:
             return self.function(x * inside, argument, shape=tuple(x.shape), when=when)
 
 
-def weight_files(name: str) -> list[tuple[str, Path]]:
-    """Files of a denoiser that `load_denoiser` reads, each as ``("denoiser", path)``."""
-    files = [Path(name), Path(name).with_suffix(".json")] if name != SHIPPED else []
-    return [("denoiser", file.resolve()) for file in files if file.is_file()]
-
-
 @dataclass(frozen=True)
 class LoadedDenoiser:
     """A denoiser with the properties that a plan and a record need.
@@ -137,11 +129,6 @@ class LoadedDenoiser:
     likeness: Likeness | None = None
 
 
-# Networks that `shared_denoiser` keeps; the last two used: one on the CPU and one on a GPU.
-_KEPT = 2
-_shared: dict[tuple[str, ...], LoadedDenoiser] = {}
-
-
 def load_denoiser(
     name: str, *, device: torch.device | str = "cpu", precision: Precision = "bfloat16"
 ) -> LoadedDenoiser:
@@ -161,7 +148,7 @@ def load_denoiser(
         If it cannot be found or used.
     """
     path = Path(name)
-    if (weights := _weights_file(name)) is not None:
+    if (weights := _networks.weights(name)) is not None:
         return _network(weights, device, precision)
     if path.suffix in (".pt", ".ts", ".torchscript"):
         return _torchscript(path, device)
@@ -183,25 +170,15 @@ def shared_denoiser(
     call: if they have changed, they are another network. TorchScript may hold a state that a call
     changes, so it is loaded anew.
     """
-    weights = _weights_file(name)
+    weights = _networks.weights(name)
     if weights is None:
         return load_denoiser(name, device=device, precision=precision)
-    key = network_key(weights, device, precision)
-    found = _shared.pop(key, None)
-    if found is None:
-        found = _network(weights, device, precision)
-        if file_digests(weights) != key[:2]:  # replaced while it was loaded
-            return found
-    _shared[key] = found
-    for old in list(_shared)[:-_KEPT]:
-        _shared.pop(old, None)
-    return found
+    return _networks.get(weights, device, precision)
 
 
-def _weights_file(name: str) -> Path | None:
-    if name == SHIPPED:
-        return shipped_weights()
-    return Path(name) if Path(name).suffix == ".safetensors" else None
+def weight_files(name: str) -> list[tuple[str, Path]]:
+    """Files of a denoiser that `load_denoiser` reads, each as ``("denoiser", path)``."""
+    return _networks.files(name)
 
 
 def _network(path: Path, device: torch.device | str, precision: Precision) -> LoadedDenoiser:
@@ -214,6 +191,9 @@ def _network(path: Path, device: torch.device | str, precision: Precision) -> Lo
         weights.net.spec.activation(arithmetic(precision, device).itemsize),
         Likeness.from_dict(weights.recipe.get("statistics")),
     )
+
+
+_networks = NetworkCache("denoiser", shipped_weights, _network)
 
 
 def _torchscript(path: Path, device: torch.device | str) -> LoadedDenoiser:

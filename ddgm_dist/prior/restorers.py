@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ddgm_dist.algorithm.restorer import Acquisition, Restorer
 from ddgm_dist.errors import InputError
-from ddgm_dist.prior.network_key import file_digests, network_key
+from ddgm_dist.prior.network_cache import SHIPPED, NetworkCache
 from ddgm_dist.prior.precision import Precision, arithmetic
 from ddgm_dist.prior.restoring_unet import RestoringUNet, acquisition_features
 from ddgm_dist.prior.trained_ranges import TrainedRanges
@@ -20,7 +20,6 @@ from ddgm_dist.prior.users_function import UsersFunction, import_function
 from ddgm_dist.prior.weights import load_restorer_weights, shipped_restorer_weights
 
 __all__ = [
-    "SHIPPED",
     "FunctionRestorer",
     "LoadedRestorer",
     "UNetRestorer",
@@ -29,7 +28,6 @@ __all__ = [
     "shared_restorer",
 ]
 
-SHIPPED = "fibsem"
 _CALLED = (
     "it is called as f(images, noise, acquisition), images float32 (batch, 2 neighbours + 1, z, x), "
     "and returns (batch, z, x)"
@@ -158,11 +156,6 @@ class LoadedRestorer:
     trained: TrainedRanges | None = None
 
 
-# Networks that `shared_restorer` keeps; the last two used: one on the CPU and one on a GPU.
-_KEPT = 2
-_shared: dict[tuple[str, ...], LoadedRestorer] = {}
-
-
 def load_restorer(
     name: str, *, device: torch.device | str = "cpu", precision: Precision = "bfloat16"
 ) -> LoadedRestorer:
@@ -181,7 +174,7 @@ def load_restorer(
     InputError
         It cannot be found or used.
     """
-    if (weights := _weights_file(name)) is not None:
+    if (weights := _networks.weights(name)) is not None:
         return _network(weights, device, precision)
     if ":" in name:
         function, digest = import_function("restorer", name)
@@ -199,31 +192,15 @@ def shared_restorer(
     Nobody may change it. The files are read at each call: if they have changed, they are another
     network.
     """
-    weights = _weights_file(name)
+    weights = _networks.weights(name)
     if weights is None:
         return load_restorer(name, device=device, precision=precision)
-    key = network_key(weights, device, precision)
-    found = _shared.pop(key, None)
-    if found is None:
-        found = _network(weights, device, precision)
-        if file_digests(weights) != key[:2]:  # replaced while it was loaded
-            return found
-    _shared[key] = found
-    for old in list(_shared)[:-_KEPT]:
-        _shared.pop(old, None)
-    return found
+    return _networks.get(weights, device, precision)
 
 
 def restorer_files(name: str) -> list[tuple[str, Path]]:
     """Files of a restorer that `load_restorer` reads, each as ``("restorer", path)``."""
-    files = [] if name == SHIPPED else [Path(name), Path(name).with_suffix(".json")]
-    return [("restorer", file.resolve()) for file in files if file.is_file()]
-
-
-def _weights_file(name: str) -> Path | None:
-    if name == SHIPPED:
-        return shipped_restorer_weights()
-    return Path(name) if Path(name).suffix == ".safetensors" else None
+    return _networks.files(name)
 
 
 def _network(path: Path, device: torch.device | str, precision: Precision) -> LoadedRestorer:
@@ -233,5 +210,8 @@ def _network(path: Path, device: torch.device | str, precision: Precision) -> Lo
         weights.digest,
         weights.net.reach,
         weights.net.spec.activation(arithmetic(precision, device).itemsize),
-        TrainedRanges.from_dict(weights.recipe.get("trained_for")),
+        TrainedRanges.from_dict(weights.recipe.get("trained_for"), str(path.with_suffix(".json"))),
     )
+
+
+_networks = NetworkCache("restorer", shipped_restorer_weights, _network)

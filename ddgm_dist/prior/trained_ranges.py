@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import pairwise
 
 from ddgm_dist.algorithm.restorer import Acquisition
+from ddgm_dist.errors import InputError
 
 __all__ = ["TrainedRanges"]
 
@@ -33,6 +35,8 @@ class TrainedRanges:
         Distance of the middle of the range of angles from zero tilt, degrees.
     gap_deg
         Largest step between neighbouring tilts, degrees.
+    unknown
+        Keys of a recipe that none of these is: of a newer version, or misspelt.
     """
 
     max_angle_deg: Range = _ANY
@@ -41,17 +45,37 @@ class TrainedRanges:
     noise: Range = _ANY
     middle_deg: Range = _ANY
     gap_deg: Range = _ANY
+    unknown: tuple[str, ...] = ()
 
     @staticmethod
-    def from_dict(values: object) -> TrainedRanges | None:
-        """Restore them from a recipe; None where it has none that can be read."""
+    def from_dict(values: object, recipe: str) -> TrainedRanges | None:
+        """Restore them from a recipe; None where it says nothing of them.
+
+        Parameters
+        ----------
+        values
+            What the recipe has under ``trained_for``.
+        recipe
+            Its path, for messages.
+
+        Raises
+        ------
+        InputError
+            A value is not a pair (least, most) of numbers; the message names its key.
+        """
+        if values is None:
+            return None
         if not isinstance(values, Mapping):
-            return None
-        try:
-            found = {name: tuple(map(float, pair)) for name, pair in values.items()}
-            return TrainedRanges(**{name: (low, high) for name, (low, high) in found.items()})
-        except (TypeError, ValueError):
-            return None
+            raise _unreadable(recipe, "trained_for", values, "is no table of ranges")
+        found = {key: _range(recipe, key, value) for key, value in values.items() if key in _KEYS}
+        return TrainedRanges(**found, unknown=tuple(str(key) for key in values if key not in _KEYS))
+
+    def unread(self) -> tuple[str, ...]:
+        """The keys that are not known, each with the one that may be meant."""
+        near = {
+            key: difflib.get_close_matches(key, _KEYS, n=1, cutoff=0.75) for key in self.unknown
+        }
+        return tuple(f"{key} (for {n[0]}?)" if n else key for key, n in near.items())
 
     def outside(self, acquisition: Acquisition, noise: float | None) -> tuple[str, ...]:
         """Clauses that say what of a series lies outside; empty where nothing does.
@@ -78,6 +102,26 @@ class TrainedRanges:
             words = "noise of {:.3g} % of the projections' deviation"
             clauses.append(_clause(words, 100 * noise, self.noise, 100))
         return tuple(clause for clause in clauses if clause)
+
+
+# Keys of a recipe.
+_KEYS = tuple(f.name for f in fields(TrainedRanges) if f.name != "unknown")
+
+
+def _range(recipe: str, key: str, value: object) -> Range:
+    match value:
+        case [float() | int() as low, float() | int() as high] if low <= high:
+            return float(low), float(high)
+    raise _unreadable(recipe, f"trained_for.{key}", value, "is no pair (least, most) of numbers")
+
+
+def _unreadable(recipe: str, key: str, value: object, why: str) -> InputError:
+    return InputError(
+        "restorer",
+        recipe,
+        f"{key} = {value!r} {why}",
+        "correct the recipe, or copy it again together with the weights",
+    )
 
 
 def _clause(words: str, value: float, within: Range, unit: float = 1) -> str:

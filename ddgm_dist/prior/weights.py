@@ -126,8 +126,8 @@ def save_weights(path: Path, net: LocalUNet, recipe: dict[str, Any]) -> str:
     return digest
 
 
-def load_weights(path: Path) -> Weights[UNet]:
-    """Read a denoiser's weights of our recipe.
+def load_weights(path: Path, argument: str = "denoiser") -> Weights[UNet]:
+    """Read a denoiser's weights of our recipe; errors name the argument.
 
     Raises
     ------
@@ -141,11 +141,11 @@ def load_weights(path: Path) -> Weights[UNet]:
             raise ValueError(f"its sigma_range is {recipe['sigma_range']}")
         return UNet(UNetSpec(**_architecture(recipe)))
 
-    return _load(path, FORMAT, network)
+    return _load(path, FORMAT, network, argument)
 
 
-def load_restorer_weights(path: Path) -> Weights[RestoringUNet]:
-    """Read a restorer's weights of our recipe.
+def load_restorer_weights(path: Path, argument: str = "restorer") -> Weights[RestoringUNet]:
+    """Read a restorer's weights of our recipe; errors name the argument.
 
     Raises
     ------
@@ -156,7 +156,7 @@ def load_restorer_weights(path: Path) -> Weights[RestoringUNet]:
     def network(recipe: Mapping[str, Any]) -> RestoringUNet:
         return RestoringUNet(RestoringUNetSpec(**_architecture(recipe)))
 
-    return _load(path, RESTORER_FORMAT, network)
+    return _load(path, RESTORER_FORMAT, network, argument)
 
 
 def _architecture(recipe: Mapping[str, Any]) -> dict[str, Any]:
@@ -164,9 +164,9 @@ def _architecture(recipe: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _load(
-    path: Path, format_name: str, network: Callable[[Mapping[str, Any]], Network]
+    path: Path, format_name: str, network: Callable[[Mapping[str, Any]], Network], argument: str
 ) -> Weights[Network]:
-    argument = _KINDS[format_name]
+    wanted = _KINDS[format_name]
     recipe_path = path.with_suffix(".json")
     if not path.exists():
         raise InputError(argument, str(path), "no such file", "give the path of a .safetensors")
@@ -184,7 +184,7 @@ def _load(
             raise ValueError(f"its format is not {format_name!r}")
         if recipe.get("version") != VERSION:
             raise ValueError(f"its version is {recipe.get('version')!r}, known is {VERSION}")
-        net = network(recipe) if kind == argument else None
+        net = network(recipe) if kind == wanted else None
     except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
         reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
         raise InputError(argument, str(recipe_path), f"is no recipe of ours: {reason}") from error

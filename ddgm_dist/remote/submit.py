@@ -1,7 +1,8 @@
 """A reconstruction as a job of a running cluster, submitted from elsewhere.
 
-The job's folder holds the configuration and a denoiser that was named by a relative path. It also
-holds this package, unless the cluster's image has it. Nothing is pickled between here and there.
+The job's folder holds the configuration, and a denoiser and a restorer that were named by relative
+paths. It also holds this package, unless the cluster's image has it. Nothing is pickled between here and
+there.
 """
 
 from __future__ import annotations
@@ -24,13 +25,13 @@ from ddgm_dist.errors import DdgmError, InputError
 from ddgm_dist.paths.place import is_url
 from ddgm_dist.paths.store_name import check_store_name
 from ddgm_dist.planning.config import Config, parse_config
+from ddgm_dist.planning.network_files import network_files
 from ddgm_dist.remote.job_server import JobServer
 
 __all__ = ["LARGEST", "check_versions", "own_versions", "submit"]
 
 LARGEST = 95 * MIB  # bytes of a job's folder; Ray's dashboard takes requests of 100 MiB
 _CONFIG = "run.yaml"
-_FILES = (".safetensors", ".pt", ".ts", ".torchscript")
 
 
 def submit(
@@ -91,14 +92,13 @@ def submit(
     job = f"ddgm-{secrets.token_hex(6)}"
     with tempfile.TemporaryDirectory(prefix="ddgm-job-") as name:
         folder = Path(name)
-        _send_network("denoiser", resolved.denoiser, folder)
-        if resolved.start == "restored":
-            _send_network("restorer", resolved.restorer, folder)
+        networks = network_files(resolved)
+        sent = {key: _send_network(key, file, folder) for key, file in networks.items()}
         given = resolved.model_dump(mode="json", exclude_unset=True)
         (folder / _CONFIG).write_text(yaml.safe_dump(given, sort_keys=False), encoding="utf-8")
         if not installed:
             _send_package(folder)
-        _check_size(folder)
+        _check_size(folder, sent, networks)
         if not ignore_version_mismatch:
             found = dict(server.versions)
             if installed:
@@ -165,11 +165,14 @@ def _seen_from_afar(argument: str, path: str | Path) -> str:
     )
 
 
-def _send_network(key: str, name: str, folder: Path) -> None:
-    """Copy a network's file that is named by a relative path, to be found there by the same."""
+def _send_network(key: str, name: str, folder: Path) -> int:
+    """Copy a network's file that is named by a relative path, to be found there by the same.
+
+    Returns the bytes that were copied.
+    """
     path = Path(name)
-    if path.suffix not in _FILES or path.is_absolute():
-        return
+    if path.is_absolute():
+        return 0
     if ".." in path.parts:
         raise InputError(key, name, "leads out of this folder", "go to its folder, or copy it here")
     if not path.is_file():
@@ -180,10 +183,12 @@ def _send_network(key: str, name: str, folder: Path) -> None:
             "give the absolute path that the cluster's nodes see",
         )
     recipe = path.with_suffix(".json")  # beside weights that `ddgm-dist train` wrote
-    for file in (path, recipe) if recipe.is_file() else (path,):
+    files = (path, recipe) if recipe.is_file() else (path,)
+    for file in files:
         copy = folder / file
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(file, copy)
+    return sum(file.stat().st_size for file in files)
 
 
 def _send_package(folder: Path) -> None:
@@ -198,15 +203,28 @@ def _send_package(folder: Path) -> None:
     (about / "METADATA").write_text(text, encoding="utf-8")
 
 
-def _check_size(folder: Path) -> None:
+def _check_size(folder: Path, sent: Mapping[str, int], names: Mapping[str, str]) -> None:
+    """Refuse a folder that is too large, by the network that takes most of it."""
     size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-    if size > LARGEST:
+    if size <= LARGEST:
+        return
+    limit = f"may hold {format_bytes(LARGEST)}: the dashboard takes no more than 100 MiB"
+    parts = {key: format_bytes(count) for key, count in sent.items() if count}
+    if not parts:
         raise InputError(
-            "denoiser",
-            f"{format_bytes(size)} with what is sent along",
-            f"a job's folder may hold {format_bytes(LARGEST)}: the dashboard takes no more than 100 MiB",
-            "put the denoiser where the cluster's nodes see it, and give its absolute path",
+            "installed",
+            False,
+            f"{format_bytes(size)} of this package would be sent along, and a job's folder {limit}",
+            "install ddgm-dist on the cluster, and submit with --installed",
         )
+    key = max(sent, key=lambda key: sent[key])
+    listed = ", ".join(f"the {each} {part}" for each, part in parts.items())
+    raise InputError(
+        key,
+        names[key],
+        f"{format_bytes(size)} would be sent along ({listed}), and a job's folder {limit}",
+        f"put the {key} where the cluster's nodes see it, and give its absolute path",
+    )
 
 
 def _installed_version(server: JobServer) -> str:

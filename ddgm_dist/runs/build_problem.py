@@ -22,7 +22,7 @@ from ddgm_dist.prior.denoisers import LoadedDenoiser, shared_denoiser
 from ddgm_dist.records.damage import log_damage
 from ddgm_dist.records.run_record import RunRecord
 from ddgm_dist.runs.read_series import SeriesReading, default_readers
-from ddgm_dist.runs.restorer_training import untrained
+from ddgm_dist.runs.restorer_training import about_restorer
 from ddgm_dist.tile.start import start_restorer
 from ddgm_dist.tilts.estimate import estimate
 from ddgm_dist.tilts.findings import advice_on_constant
@@ -154,7 +154,7 @@ def build_problem(
         )
 
     if recorded is None and (resumed := _resumed(earlier, derive)) is not None:
-        findings += _warn(series, untrained(resumed, series, restorer))
+        findings += _warn(series, about_restorer(resumed, series, restorer))
         return BuiltProblem(resumed, series, findings, surveyed)
     mean, std, sigma_y = given
     found = recorded or estimate(series, geometry, screen, mean=mean, std=std, sigma_y=sigma_y)
@@ -163,7 +163,7 @@ def build_problem(
         line = (left_out(found.omitted, names),)
         findings += _warn(series, line if findings else with_note(line, names))
     problem = derive(_with_discrepancy(found.intensity, config))
-    findings += _warn(series, untrained(problem, series, restorer))
+    findings += _warn(series, about_restorer(problem, series, restorer))
     if found.constant is not None:
         outcome = advice_on_constant(
             series.meta, *found.constant, _CONSTANT.format(found.constant[0])

@@ -1,4 +1,4 @@
-"""A warning where a series is not of the kind that its restorer was trained for."""
+"""Warnings about a restorer: it is not used, or was not trained for such a series."""
 
 from __future__ import annotations
 
@@ -10,33 +10,57 @@ from ddgm_dist.errors import StorageError
 from ddgm_dist.operators.slab.stretch import DetectorPart
 from ddgm_dist.pixels.findings import Finding
 from ddgm_dist.planning.problem import Problem
+from ddgm_dist.prior.network_cache import SHIPPED
 from ddgm_dist.prior.restorers import LoadedRestorer
 from ddgm_dist.tilts.rows import read_rows
 from ddgm_dist.tilts.series import TiltSeries
 
-__all__ = ["untrained"]
+__all__ = ["about_restorer"]
 
 # Columns in the middle of the field from which the projections' deviation is taken.
 _COLUMNS = 2048
 
 
-def untrained(
+def about_restorer(
     problem: Problem, series: TiltSeries, restorer: LoadedRestorer | None
 ) -> tuple[Finding, ...]:
-    """At most one finding, which names the numbers that lie outside of the restorer's training."""
-    if restorer is None or restorer.trained is None:
-        return ()
+    """Findings about the restorer, at most two; none where the start is zero as by default.
+
+    A restorer was chosen, and the start does without it. Or numbers of the series lie outside of the
+    restorer's training; or its recipe has words for that which are not known here.
+    """
+    texts = [_unused(problem)] if restorer is None else _untrained(problem, series, restorer)
+    return tuple(Finding("prior", 1, (), text) for text in texts if text)
+
+
+def _unused(problem: Problem) -> str:
+    name = problem.config.restorer
+    if name == SHIPPED:
+        return ""
+    return (
+        f"the restorer {name} is not used, for iterations begin from zero; start: restored begins "
+        "from what it makes of the data"
+    )
+
+
+def _untrained(problem: Problem, series: TiltSeries, restorer: LoadedRestorer) -> list[str]:
+    if restorer.trained is None:
+        return []
     noise: float | None = None
     with contextlib.suppress(StorageError):  # the run reads the same, and says more
         noise = _relative_noise(problem, series)
-    said = restorer.trained.outside(Acquisition.of(problem.geometry), noise)
-    if not said:
-        return ()
-    text = (
-        f"the restorer was not trained for such a series: {'; '.join(said)}. Its start may mislead "
-        "the iterations; start: zero does without it"
-    )
-    return (Finding("prior", 1, (), text),)
+    texts = []
+    if said := restorer.trained.outside(Acquisition.of(problem.geometry), noise):
+        texts.append(
+            f"the restorer was not trained for such a series: {'; '.join(said)}. Its start may mislead "
+            "the iterations; start: zero does without it"
+        )
+    if said := restorer.trained.unread():
+        texts.append(
+            f"the restorer's recipe has keys in trained_for that are not known here: {', '.join(said)}. "
+            "The series was compared with the others only"
+        )
+    return texts
 
 
 def _relative_noise(problem: Problem, series: TiltSeries) -> float | None:

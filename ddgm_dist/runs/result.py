@@ -9,6 +9,7 @@ from ddgm_dist.core.lines import labelled
 from ddgm_dist.core.units import format_duration
 from ddgm_dist.planning.plan import Plan
 from ddgm_dist.planning.problem import Problem
+from ddgm_dist.planning.start_in_words import start_in_words
 from ddgm_dist.records.fit import Fit
 from ddgm_dist.records.result import What, open_result
 from ddgm_dist.volumes.store import VolumeStore
@@ -82,8 +83,10 @@ class Result:
             f"written         {self.path}",
             f"intensity       mean {intensity.mean:.5g}, std {intensity.std:.5g} per voxel",
             labelled("noise", intensity.describe_noise(), 16),
-            f"wall time       {format_duration(self.wall_seconds)}",
         ]
+        if start := start_in_words(self.problem.to_dict()):
+            lines.append(labelled("start", start, 16))
+        lines.append(f"wall time       {format_duration(self.wall_seconds)}")
         if self.residuals:
             last = self.residuals[-1]
             spent = ", ".join(f"{k} {v:.1f}" for k, v in sorted(self.seconds.items()) if v >= 0.05)

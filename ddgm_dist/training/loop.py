@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -88,18 +88,30 @@ class TrainingOptions:
 
 @dataclass
 class TrainingHistory:
-    """Figures of a training run; saved in the recipe and drawn as the training curve."""
+    """Figures of a training run; saved in the recipe and drawn as the training curve.
+
+    Attributes
+    ----------
+    step, seconds
+        Steps that are done, and the time that they took.
+    train, validation
+        Mean loss of 50 steps, and figures of validation, each with its step.
+    recent
+        Losses of the steps since the last of ``train``; a checkpoint keeps them, a recipe does not.
+    """
 
     step: int = 0
     seconds: float = 0.0
     train: list[tuple[int, float]] = field(default_factory=list)
     validation: list[tuple[int, dict[str, float]]] = field(default_factory=list)
+    recent: list[float] = field(default_factory=list)
 
 
 def run_training(
     task: Task[Network],
     options: TrainingOptions,
     *,
+    begin: Mapping[str, Tensor] | None = None,
     checkpoint: Path | None = None,
     device: str = "cpu",
     on_step: Callable[[TrainingHistory, float], None] | None = None,
@@ -112,6 +124,8 @@ def run_training(
         What it is trained to do.
     options
         Budget, rates and seed.
+    begin
+        Weights to begin from, as a network's state; random ones when None.
     checkpoint
         File to resume from if it exists, and to save to. An interrupted training resumes from the
         last save.
@@ -128,10 +142,13 @@ def run_training(
     net = _initial_network(task, options.seed, device)
     average = _initial_network(task, options.seed, device)
     optimizer = torch.optim.AdamW(net.parameters(), lr=0.0, betas=(0.9, 0.99), weight_decay=1e-4)
+    if begin is not None:
+        net.load_state_dict(begin)
+        average.load_state_dict(begin)
     history = TrainingHistory()
     if checkpoint is not None and checkpoint.exists():
         history = _load(checkpoint, net, average, optimizer)
-    saved, recent = time.monotonic(), list[float]()
+    saved = time.monotonic()
     while (progress := _progress(history, options)) < 1:
         started = time.monotonic()
         rate = _learning_rate(history.step, progress, options)
@@ -142,14 +159,17 @@ def run_training(
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         optimizer.step()
-        recent.append(float(loss.detach()))
-        decay = min(options.ema, (1 + history.step) / (10 + history.step))
+        history.recent.append(float(loss.detach()))
+        # From random weights on the average forgets sooner.
+        decay = options.ema
+        if begin is None:
+            decay = min(decay, (1 + history.step) / (10 + history.step))
         with torch.no_grad():
             torch._foreach_lerp_(list(average.parameters()), list(net.parameters()), 1 - decay)
         history.step += 1
         if history.step % 50 == 0:
-            history.train.append((history.step, sum(recent) / len(recent)))
-            recent = []
+            history.train.append((history.step, sum(history.recent) / len(history.recent)))
+            history.recent = []
         history.seconds += time.monotonic() - started
         done = _progress(history, options)
         if history.step % options.validate_every == 0 or done >= 1:

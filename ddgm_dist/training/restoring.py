@@ -20,6 +20,7 @@ from ddgm_dist.prior.restoring_unet import (
     RestoringUNetSpec,
     acquisition_features,
 )
+from ddgm_dist.training.acquisitions import TRAINED_FOR
 from ddgm_dist.training.blocks import BlockSampler
 from ddgm_dist.training.loop import TrainingOptions
 from ddgm_dist.training.patches import PatchSampler
@@ -64,6 +65,11 @@ class RestoringTask:
     validation: PatchSampler | None = None
     spec: RestoringUNetSpec = field(default_factory=RestoringUNetSpec)
     columns: int = 224
+
+    @property
+    def trained_for(self) -> dict[str, tuple[float, float]]:
+        """Ranges of the series that it draws; see `ddgm_dist.prior.trained_ranges.TrainedRanges`."""
+        return dict(TRAINED_FOR)
 
     def network(self) -> RestoringUNet:
         """A network with its initial weights."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,12 @@ from ddgm_dist.training.loop import TrainingOptions
 
 __all__ = [
     "check_checkpoint",
+    "check_siblings",
     "differences",
     "prepare_checkpoint",
     "sidecar_of",
     "training_request",
+    "withdrawn_if_refused",
 ]
 
 BUDGET = ("options.steps", "options.minutes")
@@ -66,7 +69,37 @@ def sidecar_of(checkpoint: Path) -> Path:
     return checkpoint.with_name(checkpoint.name + ".json")
 
 
-def check_checkpoint(checkpoint: Path, *, resume: bool) -> None:
+def check_siblings(target: Path, *, overwrite: bool, resume: bool) -> None:
+    """Refuse to replace files with the names of a training's files that no training has written.
+
+    Parameters
+    ----------
+    target
+        ``NAME.safetensors``.
+    overwrite, resume
+        Replace finished weights; resume from a checkpoint.
+
+    Raises
+    ------
+    InputError
+        If there is such a file; the message names it.
+    """
+    if overwrite or not target.exists():
+        check_checkpoint(target.with_suffix(".ckpt"), resume=resume)
+    beside = [target.with_suffix(suffix) for suffix in (".json", ".png")]
+    there = next((file for file in beside if file.exists()), None)
+    if there is not None and not target.exists() and not overwrite:
+        raise InputError(
+            "weights",
+            str(target),
+            f"{there.name} beside it would be replaced, and is not of weights that are there",
+            "choose another name, or overwrite it",
+        )
+
+
+def check_checkpoint(
+    checkpoint: Path, request: Mapping[str, Any] | None = None, *, resume: bool
+) -> None:
     """Refuse to replace or delete files at a checkpoint's path that no training has written.
 
     Each training writes its request beside its checkpoint, which identifies both.
@@ -75,6 +108,9 @@ def check_checkpoint(checkpoint: Path, *, resume: bool) -> None:
     ----------
     checkpoint
         ``NAME.ckpt``.
+    request
+        Request of the training, if it is known. A training may be resumed with another budget, but
+        with no other difference. A checkpoint without a request is accepted.
     resume
         True if the checkpoint is to be resumed. Then one without a request is allowed: reading it
         shows whether it is a checkpoint.
@@ -82,7 +118,8 @@ def check_checkpoint(checkpoint: Path, *, resume: bool) -> None:
     Raises
     ------
     InputError
-        If no training has written one of the files; the message names it.
+        If no training has written one of the files; the message names it. If the checkpoint is to be
+        resumed and is of another training.
     """
     sidecar = sidecar_of(checkpoint)
     foreign = sidecar if sidecar.exists() and not _of_a_training(sidecar) else None
@@ -95,6 +132,18 @@ def check_checkpoint(checkpoint: Path, *, resume: bool) -> None:
             f"{foreign.name} beside it would be replaced, and no training is known to have written it",
             "choose another name, or move that file away",
         )
+    if request is not None and resume and checkpoint.exists() and sidecar.exists():
+        try:
+            differing = differences(json.loads(sidecar.read_text()), request, BUDGET)
+        except (ValueError, AttributeError):
+            differing = f"{sidecar.name} cannot be read"
+        if differing:
+            raise InputError(
+                "checkpoint",
+                str(checkpoint),
+                f"is of another training: {differing}",
+                "repeat its arguments, start afresh, or write other weights",
+            )
 
 
 def _of_a_training(sidecar: Path) -> bool:
@@ -113,29 +162,25 @@ def prepare_checkpoint(checkpoint: Path, request: Mapping[str, Any], *, resume: 
     checkpoint
         Removed if it exists, a training has written it and ``resume`` is false.
     request
-        Written beside the checkpoint. A training may be resumed with another budget, but with no
-        other difference. A checkpoint without a request is accepted.
+        Written beside the checkpoint.
 
     Raises
     ------
     InputError
-        If the checkpoint is of another training, or no training has written it.
+        As of `check_checkpoint`.
     """
-    check_checkpoint(checkpoint, resume=resume)
-    sidecar = sidecar_of(checkpoint)
+    check_checkpoint(checkpoint, request, resume=resume)
     if not resume:
         checkpoint.unlink(missing_ok=True)
-    if checkpoint.exists() and sidecar.exists():
-        try:
-            found = json.loads(sidecar.read_text())
-            differing = differences(found, request, BUDGET)
-        except (ValueError, AttributeError):
-            differing = f"{sidecar.name} cannot be read"
-        if differing:
-            raise InputError(
-                "checkpoint",
-                str(checkpoint),
-                f"is of another training: {differing}",
-                "repeat its arguments, start afresh, or write other weights",
-            )
-    replace_file(sidecar, json.dumps(request, indent=1).encode())
+    replace_file(sidecar_of(checkpoint), json.dumps(request, indent=1).encode())
+
+
+@contextlib.contextmanager
+def withdrawn_if_refused(sidecar: Path, adopted: bool) -> Iterator[None]:
+    """Remove the request again if the file that it was written beside is no checkpoint."""
+    try:
+        yield
+    except InputError:
+        if adopted:
+            sidecar.unlink(missing_ok=True)
+        raise

@@ -145,6 +145,46 @@ def test_rules_are_listed(capsys: Said) -> None:
     assert "safe/exposed-head" in capsys.readouterr().out
 
 
+USED = ["--set", "start=restored"]
+
+
+@pytest.mark.parametrize("kind", ["slurm", "rayjob"])
+@pytest.mark.parametrize(
+    ("words", "refused"),
+    [
+        (["--set", "denoiser=w.pt"], "denoiser = w.pt: is no absolute path"),
+        (["--set", "denoiser=nets/w.safetensors"], "denoiser = nets/w.safetensors: is no abs"),
+        ([*USED, "--set", "restorer=w.safetensors"], "restorer = w.safetensors: is no absolute"),
+        (["--set", "restorer=w.safetensors"], ""),
+        ([*USED, "--set", "restorer=/data/w.safetensors"], ""),
+        ([*USED, "--set", "restorer=mine:f", "--set", "denoiser=mine:g"], ""),
+    ],
+)
+def test_networks_are_named_so_that_every_node_finds_them(
+    words: list[str],
+    refused: str,
+    kind: str,
+    capsys: Said,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    site = SLURM if kind == "slurm" else SITE
+    given = ["manifest", kind, *WHAT[:3], str(site), "--plan", str(PLAN), *words]
+    assert main(given) == (2 if refused else 0)
+    said = capsys.readouterr()
+    assert refused in said.err
+    assert bool(said.out) != bool(refused)
+
+
+def test_networks_of_a_configuration_file_are_looked_at_too(tmp_path: Path, capsys: Said) -> None:
+    config = tmp_path / "run.yaml"
+    config.write_text("start: restored\nrestorer: w.safetensors\n")
+    words = ["manifest", "slurm", *WHAT[:3], str(SLURM), "--plan", str(PLAN)]
+    assert main([*words, "--config", str(config)]) == 2
+    assert "restorer = w.safetensors: is no absolute path" in capsys.readouterr().err
+
+
 def test_manifests_need_neither_ray_nor_torch() -> None:
     code = (
         "import sys, ddgm_dist.deploy.planned, ddgm_dist.deploy.rayjob\n"

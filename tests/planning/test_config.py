@@ -1,5 +1,6 @@
 """Configuration: what is refused, and how it is said."""
 
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
@@ -160,3 +161,13 @@ def test_the_last_sample_has_a_seed_too() -> None:
     error = refused({"seed": last, "samples": 2})
     assert error.argument == "samples"
     assert str(last) in str(error)
+
+
+@pytest.mark.parametrize("key", ["denoiser", "restorer"])
+def test_a_network_may_be_given_as_a_path(key: str) -> None:
+    for path in (Path("weights") / "mine.safetensors", PurePosixPath("weights/mine.safetensors")):
+        config = parse_config({key: path})
+        assert getattr(config, key) == "weights/mine.safetensors"
+        assert config == parse_config({key: str(path)})
+    with pytest.raises(InputError, match=f"^{key} = 3: "):
+        parse_config({key: 3})

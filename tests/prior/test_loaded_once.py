@@ -21,7 +21,7 @@ KEYS = {"thickness": 12, "N": 2, "K": 2, "window": 64, "overlap": 16}
 def built(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Digests of the networks that were built."""
     found: list[str] = []
-    monkeypatch.setattr(denoisers, "_shared", {})
+    monkeypatch.setattr(denoisers._networks, "kept", {})
     load = denoisers.load_weights
 
     def counted(path: Path) -> Weights:
@@ -70,7 +70,7 @@ def test_few_are_kept(tmp_path: Path, built: list[str]) -> None:
     for seed, path in enumerate(paths):
         saved(path, seed)
         shared_denoiser(str(path))
-    assert len(denoisers._shared) == 2
+    assert len(denoisers._networks.kept) == 2
     shared_denoiser(str(paths[-1]))
     shared_denoiser(str(paths[-2]))
     assert len(built) == 4
@@ -116,7 +116,7 @@ def test_torchscript_is_loaded_anew_for_its_state(tmp_path: Path) -> None:
 def test_weights_that_are_replaced_while_they_are_loaded_are_not_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(denoisers, "_shared", {})
+    monkeypatch.setattr(denoisers._networks, "kept", {})
     path = tmp_path / "w.safetensors"
     first = saved(path, 0)
     load = denoisers.load_weights
@@ -127,4 +127,4 @@ def test_weights_that_are_replaced_while_they_are_loaded_are_not_kept(
 
     monkeypatch.setattr(denoisers, "load_weights", replaced)
     assert shared_denoiser(str(path)).digest != first
-    assert not denoisers._shared
+    assert not denoisers._networks.kept

@@ -184,8 +184,17 @@ def test_weights_of_ours(weights: Path) -> None:
     torch.testing.assert_close(half, expected, rtol=0, atol=0.05)
 
 
+def test_a_recipe_that_cannot_be_read_is_named(weights: Path) -> None:
+    for ranges, why in (({"noise": "low"}, "noise = 'low'"), ([], "trained_for = \\[\\]")):
+        save_weights(weights, RestoringUNet(SMALL), {"trained_for": ranges})
+        with pytest.raises(InputError, match=rf"^restorer = .*w\.json: .*{why}"):
+            load_restorer(str(weights))
+    save_weights(weights, RestoringUNet(SMALL), {"trained_for": {"nose": [0, 1]}})
+    assert load_restorer(str(weights)).trained == TrainedRanges(unknown=("nose",))
+
+
 def test_a_process_builds_a_network_once(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(restorers, "_shared", {})
+    monkeypatch.setattr(restorers._networks, "kept", {})
     first = shared_restorer(str(weights), precision="float32")
     assert shared_restorer(str(weights), precision="float32") is first
     assert load_restorer(str(weights), precision="float32").restorer is not first.restorer

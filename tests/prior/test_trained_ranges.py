@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from ddgm_dist.algorithm.restorer import Acquisition
+from ddgm_dist.errors import InputError
 from ddgm_dist.prior.trained_ranges import TrainedRanges
 
 TRAINED = TrainedRanges((40, 78), (0.8, 6.5), (32, 256), (0.01, 2.0))
@@ -52,15 +53,39 @@ def test_each_number_outside_is_reported() -> None:
         ({"max_angle_deg": [40, 78]}, TrainedRanges(max_angle_deg=(40, 78))),
         ({}, TrainedRanges()),
         (None, None),
-        ([1, 2], None),
-        ({"noise": [1]}, None),
-        ({"noise": 1}, None),
-        ({"noise": ["a", "b"]}, None),
-        ({"unknown": [1, 2]}, None),
+        ({"noise": (0.01, math.inf)}, TrainedRanges(noise=(0.01, math.inf))),
+        # A newer version's key, and a misspelt one: the others count.
+        (
+            {"dose": [1, 2], "noise": [0, 1], "thicknes": "?"},
+            TrainedRanges(noise=(0, 1), unknown=("dose", "thicknes")),
+        ),
     ],
 )
 def test_ranges_come_from_a_recipe(values: Any, expected: TrainedRanges | None) -> None:
-    assert TrainedRanges.from_dict(values) == expected
+    assert TrainedRanges.from_dict(values, "w.json") == expected
+
+
+def test_unknown_keys_are_told_with_what_may_be_meant() -> None:
+    found = TrainedRanges.from_dict({"dose": [1, 2], "thicknes": [1, 2]}, "w.json")
+    assert found is not None
+    assert found.unread() == ("dose", "thicknes (for thickness?)")
+    assert TRAINED.unread() == ()
+
+
+@pytest.mark.parametrize(
+    "value",
+    [[1], 1, ["a", "b"], ["1", "2"], "12", [2, 1], [math.nan, 1], [1, None], [1, 2, 3], None, {}],
+)
+def test_a_value_that_cannot_be_read_is_refused_by_its_key(value: Any) -> None:
+    why = r"^restorer = w\.json: trained_for\.noise = .* is no pair \(least, most\) of numbers"
+    with pytest.raises(InputError, match=why):
+        TrainedRanges.from_dict({"max_angle_deg": [1, 2], "noise": value}, "w.json")
+
+
+@pytest.mark.parametrize("values", [[1, 2], "wide", 3])
+def test_what_is_no_table_is_refused(values: Any) -> None:
+    with pytest.raises(InputError, match=r"^restorer = w\.json: trained_for = .* no table"):
+        TrainedRanges.from_dict(values, "w.json")
 
 
 @pytest.mark.parametrize(

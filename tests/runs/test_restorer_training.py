@@ -1,4 +1,4 @@
-"""A series unlike those that its restorer was trained for is warned of once, with numbers."""
+"""A restorer is warned of once: it is not used, or the series is unlike those of its training."""
 
 import json
 import logging
@@ -14,6 +14,7 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from ddgm_dist.errors import InputError
+from ddgm_dist.inspection.status import status
 from ddgm_dist.prior.restorers import LoadedRestorer, load_restorer
 from ddgm_dist.prior.trained_ranges import TrainedRanges
 from ddgm_dist.runs.plan import plan
@@ -111,6 +112,36 @@ def test_a_start_of_zeros_needs_no_training(
     assert not [m for m in caplog.messages if "not trained" in m]
 
 
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        ({"start": "zero"}, True),
+        ({"start": "zero", "restorer": "absent.safetensors"}, True),
+        ({"start": "zero", "restorer": "fibsem"}, False),
+        ({"start": "restored"}, False),
+    ],
+)
+def test_a_restorer_that_is_not_used_is_warned_of(
+    tilts: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, keys: dict[str, Any], said: bool
+) -> None:
+    keys = {**KEYS, **keys}
+    words = f"the restorer {keys['restorer']} is not used"
+    with caplog.at_level(logging.WARNING, logger="ddgm_dist"):
+        reconstruct(tilts, tmp_path / "out.zarr", keys, "local")
+    assert len([m for m in caplog.messages if words in m]) == said
+    assert (words in " ".join(plan(tilts, keys, check_fit=False).describe().split())) == said
+
+
+def test_words_of_a_recipe_that_are_not_known_are_warned_of(
+    tilts: Path, train: Train, caplog: pytest.LogCaptureFixture
+) -> None:
+    train(replace(WIDE, unknown=("dose", "thicknes"), step_deg=(1, 6)))
+    plan(tilts, KEYS, check_fit=False)
+    (said,) = [m for m in caplog.messages if "not known here" in m]
+    assert "dose, thicknes (for thickness?). The series was compared with the others only" in said
+    assert any("11 tilts, 10 degrees apart" in m for m in caplog.messages)
+
+
 def test_the_record_says_which_restorer_it_was(tilts: Path, tmp_path: Path) -> None:
     for name, keys in (("warm", {}), ("cold", {"start": "zero"})):
         result = reconstruct(tilts, tmp_path / f"{name}.zarr", {**KEYS, **keys}, "local")
@@ -119,6 +150,22 @@ def test_the_record_says_which_restorer_it_was(tilts: Path, tmp_path: Path) -> N
         digest = load_restorer("warm_code:mean").digest
         assert found == (None if keys else {"name": "warm_code:mean", "sha256": digest})
         assert (result.problem.restored is None) == bool(keys)
+
+
+def test_plan_run_and_status_name_the_start(tilts: Path, tmp_path: Path) -> None:
+    digest = load_restorer("warm_code:mean").digest
+    words = f"restored by warm_code:mean (restorer {digest[:12]})"
+    for name, keys in (("warm", {}), ("cold", {"start": "zero"})):
+        out, chosen = tmp_path / f"{name}.zarr", {**KEYS, **keys}
+        planned = plan(tilts, chosen, check_fit=False)
+        result = reconstruct(tilts, out, chosen, "local")
+        seen = status(out)
+        warm = name == "warm"
+        for text in (planned.describe(), result.describe(), seen.describe()):
+            lines = [line for line in text.splitlines() if line.startswith("start ")]
+            assert [line.split(maxsplit=1)[1] for line in lines] == ([words] if warm else [])
+        for values in (planned.to_dict(), seen.to_dict()):
+            assert values["start"] == (words if warm else None)
 
 
 def test_an_output_does_not_replace_its_restorer(tilts: Path, tmp_path: Path) -> None:

@@ -20,35 +20,17 @@ import ddgm_dist
 from ddgm_dist.cli import main
 from ddgm_dist.errors import InputError
 from ddgm_dist.prior.denoisers import load_denoiser
-from ddgm_dist.prior.restoring_unet import RestoringUNetSpec
 from ddgm_dist.prior.unet import UNet, UNetSpec
-from ddgm_dist.prior.weights import load_restorer_weights, load_weights
+from ddgm_dist.prior.weights import load_weights
 from ddgm_dist.training.images import read_images
 from ddgm_dist.training.loop import TrainingHistory, TrainingOptions
 from ddgm_dist.training.progress import show_progress
-from ddgm_dist.training.train import TrainingResult, train, write_trained
+from ddgm_dist.training.result import write_trained
+from ddgm_dist.training.train import train
+from tests.training.small_training import TINY, run, tissue
 
 # The attribute ddgm_dist.training.train is the function, which hides the module of its name.
 MODULE = importlib.import_module("ddgm_dist.training.train")
-TINY = UNetSpec(channels=(32, 32), encoder_blocks=(1,), decoder_blocks=(1,), middle_blocks=1)
-
-
-def tissue(shape: tuple[int, int, int] = (20, 24, 28)) -> np.ndarray:
-    return np.random.default_rng(0).integers(20, 220, shape, dtype=np.uint8)
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    path = tmp_path / "sections"
-    path.mkdir()
-    for z, section in enumerate(tissue()):
-        Image.fromarray(section).save(path / f"z{z}.png")
-    return path
-
-
-def run(images: Path, weights: Path, **others: Any) -> TrainingResult:
-    arguments = {"steps": 2, "patch": 16, "batch": 2, "spec": TINY, "progress": False, **others}
-    return train([images], weights, **arguments)
 
 
 def test_what_is_written(folder: Path, tmp_path: Path) -> None:
@@ -196,6 +178,17 @@ def test_finished_weights_are_kept(folder: Path, tmp_path: Path) -> None:
         ({"z_range": slice(10, 30)}, "z_range", "10:30: is not a range within the 20 sections"),
         ({"z_range": slice(0, 20, 2)}, "z_range", "0:20:2"),
         ({"z_range": slice(20, None)}, "z_range", "20:20"),
+        ({"z_range": (20, None)}, "z_range", "20:20"),
+        ({"z_range": (0, 10, 2)}, "z_range", "is no range of sections; give a pair"),
+        ({"z_range": (0.0, 10.0)}, "z_range", "is no range of sections"),
+        ({"z_range": "0:10"}, "z_range", "is no range of sections"),
+        ({"z_range": range(2)}, "z_range", "is no range of sections"),
+        ({"z_range": 10}, "z_range", "is no range of sections"),
+        ({"planes": "yx"}, "planes", "must be a list of planes"),
+        ({"kind": "restorer"}, "spec", "UNetSpec: is no architecture of a restorer"),
+        ({"kind": "both"}, "spec", "kind both trains two"),
+        ({"kind": "both", "spec": None, "patch": 24}, "patch", "16 pixels .the restorer's"),
+        ({"kind": "restore"}, "kind", "is none of denoiser, restorer, both"),
         ({"steps": None}, "steps", "give a budget"),
         ({"validation": "sections"}, "validation", "must be a list of paths"),
         ({"validation": ["nowhere"]}, "volume", "does not exist"),
@@ -300,21 +293,3 @@ def test_variety_is_another_training(folder: Path, tmp_path: Path) -> None:
             run(folder, weights, augment=augment)
     with pytest.raises(InputError, match="augment"):
         run(folder, tmp_path / "no.safetensors", augment=1.5)
-
-
-def test_a_restorer_is_trained_as_a_denoiser_is(folder: Path, tmp_path: Path) -> None:
-    spec = RestoringUNetSpec((32, 32), (1,), (1,), 1, neighbours=1)
-    weights = tmp_path / "r.safetensors"
-    result = run(folder, weights, kind="restorer", spec=spec, batch=1)
-    assert result.recipe["trained_for"]["thickness"] == [32, 256]
-    assert "sigma_range" not in result.recipe
-    assert load_restorer_weights(weights).digest == result.digest
-    # Asked for again it is finished; as a denoiser it is another training.
-    assert run(folder, weights, kind="restorer", spec=spec, batch=1) == result
-    with pytest.raises(InputError, match="exists already"):
-        run(folder, weights)
-
-
-def test_a_kind_that_does_not_exist_is_refused(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="is none of denoiser, restorer"):
-        run(folder, tmp_path / "w.safetensors", kind="restore")

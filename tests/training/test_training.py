@@ -133,6 +133,29 @@ def test_interrupted_and_resumed_is_uninterrupted(
     assert [p.name for p in tmp_path.iterdir()] == ["w.ckpt"]
 
 
+def test_a_resumed_curve_is_the_uninterrupted_one(sampler: PatchSampler, tmp_path: Path) -> None:
+    checkpoint = tmp_path / "w.ckpt"
+
+    def stop(history: TrainingHistory, done: float) -> None:
+        if history.step == 31:  # 30 steps are saved
+            raise Interrupted
+
+    _, figures = train_network(sampler, options(52), spec=TINY)
+    with pytest.raises(Interrupted):
+        train_network(sampler, options(52), spec=TINY, checkpoint=checkpoint, on_step=stop)
+    state = torch.load(checkpoint, weights_only=True)
+    assert (state["history"]["step"], len(state["history"]["recent"])) == (30, 30)
+    _, history = train_network(sampler, options(52), spec=TINY, checkpoint=checkpoint)
+    assert history.train == figures.train
+    assert (len(history.train), len(history.recent)) == (1, 2)
+    # A checkpoint of a former version has no recent losses: the first mean is of fewer.
+    del state["history"]["recent"]
+    torch.save(state, checkpoint)
+    _, history = train_network(sampler, options(52), spec=TINY, checkpoint=checkpoint)
+    assert [step for step, _ in history.train] == [50]
+    assert history.train != figures.train
+
+
 def test_the_seed_decides(sampler: PatchSampler) -> None:
     first, again, other = (
         train_network(sampler, options(2, seed=s), spec=TINY)[0] for s in (0, 0, 1)
