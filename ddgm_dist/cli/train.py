@@ -49,7 +49,10 @@ def train(
         typer.Option(metavar="PX", min=16, help="Edge of a patch; 128, for a restorer 224."),
     ] = None,
     batch: Annotated[int, typer.Option(min=1, help="Patches per step.")] = 8,
-    learning_rate: Annotated[float, typer.Option(min=0, help="Peak learning rate.")] = 1e-3,
+    learning_rate: Annotated[
+        float | None,
+        typer.Option(min=0, help="Peak learning rate; 1e-3, or 3e-4 from trained weights."),
+    ] = None,
     seed: Seed = 0,
     augment: Annotated[
         float | None,
@@ -63,6 +66,15 @@ def train(
     attribution: Annotated[
         str, typer.Option(help="Where the images come from; kept with the weights.")
     ] = "",
+    begin_from: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="WEIGHTS",
+            help="Trained weights to begin from: fibsem, or NAME.safetensors. A few minutes will do "
+            "then for one's own images.",
+        ),
+    ] = None,
     no_resume: Annotated[
         bool,
         typer.Option("--no-resume", help="Start from the beginning, even after an interruption."),
@@ -89,6 +101,7 @@ def train(
         seed=seed,
         augment=augment,
         attribution=attribution,
+        begin_from=begin_from,
         resume=not no_resume,
         overwrite=overwrite,
         progress=not quiet,
