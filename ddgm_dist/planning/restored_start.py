@@ -39,9 +39,7 @@ class RestorerTraits:
         if loaded is None:
             return None
         restorer = loaded.restorer
-        return RestorerTraits(
-            loaded.digest, restorer.stride, restorer.neighbours, restorer.repeats
-        )
+        return RestorerTraits(loaded.digest, restorer.stride, restorer.neighbours, restorer.repeats)
 
 
 @dataclass(frozen=True)

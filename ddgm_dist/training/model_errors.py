@@ -82,5 +82,7 @@ class ModelErrors:
         spread
             Their standard deviation, a scalar.
         """
-        strength = self.uneven[:, None, None] * torch.exp(0.5 * self.counts * (b / spread).clamp(-4, 4))
+        strength = self.uneven[:, None, None] * torch.exp(
+            0.5 * self.counts * (b / spread).clamp(-4, 4)
+        )
         return strength / strength.square().mean().sqrt()

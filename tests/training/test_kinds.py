@@ -146,3 +146,44 @@ def test_nothing_is_trained_where_the_second_would_be_refused(folder: Path, tmp_
         run(folder, tmp_path / "w.safetensors", **arguments)
     left = ["w.restorer.ckpt", "w.restorer.ckpt.json"]
     assert sorted(path.name for path in tmp_path.glob("w.*")) == left
+
+
+@pytest.mark.parametrize("kind", ["denoiser", "restorer"])
+def test_a_training_begins_from_trained_weights(folder: Path, tmp_path: Path, kind: Any) -> None:
+    spec: Any = {"denoiser": TINY, "restorer": TinyRestoring()}[kind]
+    load: Any = {"denoiser": load_weights, "restorer": load_restorer_weights}[kind]
+    keys: dict[str, Any] = {"kind": kind, "batch": 1, "spec": None}
+    first = run(folder, tmp_path / "a.safetensors", **{**keys, "spec": spec})
+    begin = str(first.weights)
+    # A step so small that nothing moves: the weights are those it began from, architecture and all.
+    still = run(folder, tmp_path / "b.safetensors", begin_from=begin, learning_rate=1e-30, **keys)
+    before, after = (load(result.weights).net.state_dict() for result in (first, still))
+    assert all(np.array_equal(before[name], after[name]) for name in before)
+    assert still.recipe["begun_from"] == first.digest
+    assert "begun_from" not in first.recipe
+    assert still.recipe["options"]["learning_rate"] == 1e-30
+    # Of other weights it is another training.
+    moved = run(folder, tmp_path / "c.safetensors", begin_from=begin, **keys)
+    assert moved.recipe["options"]["learning_rate"] == 3e-4
+    far = run(folder, tmp_path / "d.safetensors", begin_from=begin, learning_rate=30.0, **keys)
+    other = load(far.weights).net.state_dict()
+    assert not all(np.array_equal(before[name], other[name]) for name in before)
+    with pytest.raises(InputError, match="exists already"):
+        run(folder, moved.weights, begin_from=str(moved.weights), **keys)
+
+
+@pytest.mark.parametrize(
+    ("name", "keys", "why"),
+    [
+        ("absent.safetensors", {}, "begin_from = absent.safetensors: no such file"),
+        ("weights.pt", {}, "is neither fibsem nor a .safetensors"),
+        ("a.safetensors", {"kind": "both"}, "is of one network, and kind both trains two"),
+        ("fibsem", {"spec": TINY}, "is another architecture than that of fibsem"),
+    ],
+)
+def test_weights_that_nothing_can_begin_from_are_refused(
+    folder: Path, tmp_path: Path, name: str, keys: dict[str, Any], why: str
+) -> None:
+    given = {"spec": None, "patch": 32, **keys}
+    with pytest.raises(InputError, match=why):
+        run(folder, tmp_path / "w.safetensors", begin_from=name, **given)

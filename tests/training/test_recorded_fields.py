@@ -24,7 +24,9 @@ def test_all_kinds_are_drawn_within_the_domain() -> None:
         assert stop - start == WIDTH
         assert (field.vacuum < 0) == (field.geometry.boundary == "vacuum")
         kinds.add((field.geometry.boundary, start == first, stop == last))
-    assert {(b, *k) for b in ("extended", "vacuum") for k in ((True, False), (False, True))} <= kinds
+    assert {
+        (b, *k) for b in ("extended", "vacuum") for k in ((True, False), (False, True))
+    } <= kinds
     assert ("extended", False, False) in kinds
 
 

@@ -30,9 +30,7 @@ def series(
     angles: tuple[float, ...], noises: list[float], field: RecordedField | None = None
 ) -> SimulatedSeries:
     acquisition = Acquisition(angles, DEPTH)
-    return SimulatedSeries(
-        acquisition, tissue(), noises, np.random.default_rng(0), None, field
-    )
+    return SimulatedSeries(acquisition, tissue(), noises, np.random.default_rng(0), None, field)
 
 
 def rows_of(data: SlabData, block: int) -> SlabData:

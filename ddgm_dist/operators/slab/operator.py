@@ -280,9 +280,7 @@ class SlabOperator:
 
     def from_modes(self, coefficients: Tensor) -> Tensor:
         """Inverse (and adjoint) of :meth:`to_modes`; cropped to the columns."""
-        return self.from_spectrum(
-            self.basis.vectors @ coefficients, coefficients.shape[-1] // 2
-        )
+        return self.from_spectrum(self.basis.vectors @ coefficients, coefficients.shape[-1] // 2)
 
     def to_spectrum(self, x: Tensor, outside: float = 0.0) -> Tensor:
         """A volume's even and odd parts in z, per frequency; ``outside`` beyond the columns.
