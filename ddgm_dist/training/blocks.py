@@ -15,8 +15,6 @@ __all__ = ["BlockSampler"]
 
 _ZOOM = 1.6
 _SURFACES = 0.25
-# Dense parts are dark in one microscope's images and bright in another's.
-_INVERTED = 0.1
 
 Floats = NDArray[np.float32]
 
@@ -65,8 +63,6 @@ class BlockSampler:
             block = bend_tone(block, rng.uniform(-1, 1))
         if rng.random() < p.blur:
             block = gaussian_filter(block, rng.uniform(0.3, 1.5), mode="reflect")
-        if rng.random() < _INVERTED:
-            block = -block
         block = block * np.exp(np.float32(p.gain * rng.standard_normal()))
         block = block + np.float32(p.offset * rng.standard_normal())
         if rng.random() < _SURFACES:
