@@ -64,7 +64,7 @@ class SimulatedSeries:
     Attributes
     ----------
     noise
-        Noise that the reconstruction is told, of each block.
+        Noise that the reconstruction has estimated, of each block.
     data
         The series, of all rows.
     """
@@ -174,8 +174,8 @@ class SimulatedSeries:
 class _Inverse:
     """``(A^H A + alpha)^-1`` per frequency, for an alpha of each block, or for one alpha of all.
 
-    Its Cholesky factors, inverted, are of the smaller one of A^H A and A A^H, for ``(A^H A + alpha)^-1 A^H`` is
-    ``A^H (A A^H + alpha)^-1``.
+    Its Cholesky factors, inverted, are of the smaller one of A^H A and A A^H, for
+    ``(A^H A + alpha)^-1 A^H`` is ``A^H (A A^H + alpha)^-1``.
     """
 
     def __init__(self, operator: SlabOperator, alphas: list[float], dtype: torch.dtype) -> None:

@@ -68,7 +68,7 @@ class Inputs:
         return F.pad(part, (max(0, -first), max(0, stop - width)))
 
     def estimates(self, restored: Tensor) -> Tensor:
-        """What a repeated call is given: restored images of whole blocks, and data steps about them.
+        """Estimates for a repeated call: restored images of whole blocks, and data steps about them.
 
         Float32 ``(batch, z, x)`` to ``(batch, 2, z, x)``.
         """
