@@ -36,13 +36,17 @@ def calls_by_plane(tiles: Sequence[Tile], problem: Problem) -> dict[Plane, int]:
 
 
 def restorer_calls(tiles: Sequence[Tile], problem: Problem) -> int:
-    """Calls of the restorer over all tiles, for each block and window that they read."""
+    """Calls of the restorer over all tiles, for each block and window that they read.
+
+    A start that has a share in the result is made again at the end, so that nobody has to keep it.
+    """
     if problem.restored is None:
         return 0
     lattice, block = problem.restored.lattice, problem.rows_per_call
     shapes = (tile.read_box.shape for tile in tiles)
     windows = sum(math.ceil(y / block) * _windows(lattice, x) for _, y, x in shapes)
-    return problem.restored.calls * windows
+    times = 2 if problem.config.start_share else 1
+    return times * problem.restored.calls * windows
 
 
 def restorer_call_shape(problem: Problem) -> tuple[int, int, int, int]:

@@ -141,6 +141,9 @@ class ProblemConfig(BaseModel):
     restorer_calls: int = Field(
         1, ge=1, le=8, description="calls of the restorer, all but the first with its estimates"
     )
+    start_share: float = Field(
+        0.0, ge=0, le=1, description="share of the restored start in the result, beside the iterations'"
+    )
     precision: Literal["bfloat16", "float32"] = Field(
         "bfloat16", description="precision of the denoiser and of the restorer"
     )

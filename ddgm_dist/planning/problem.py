@@ -29,7 +29,7 @@ from ddgm_dist.planning.tiling import widest_read
 
 __all__ = ["Problem"]
 
-_OF_START = ("start", "restorer", "restorer_calls")
+_OF_START = ("start", "restorer", "restorer_calls", "start_share")
 
 
 @dataclass(frozen=True)
@@ -124,6 +124,13 @@ class Problem:
                 extent=None if domain else widest_read(geometry, config),
             )
 
+        if config.start_share and config.start != "restored":
+            raise InputError(
+                "start_share",
+                config.start_share,
+                "is the share of a restored start, and the start is zero",
+                "write start: restored, or leave it at 0",
+            )
         lattice_rows = restored = None
         if config.start == "restored":
             if restorer is None:

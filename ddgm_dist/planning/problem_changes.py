@@ -16,6 +16,7 @@ UNSAID: dict[str, Any] = {
     "config.start": "zero",
     "config.restorer": "fibsem",
     "config.restorer_calls": 1,
+    "config.start_share": 0.0,
     "intensity.misfit": 0.0,
     "imputed_every": None,
     "restored": None,

@@ -178,7 +178,8 @@ class _Trial:
         def begin() -> None:
             start(self.tile, data, self.data.sides(self.tile, start.neighbours, Timer()))
 
-        return self._time(begin) * self.blocks(own=False)
+        times = 2 if self.problem.config.start_share else 1
+        return times * self._time(begin) * self.blocks(own=False)
 
     def noise(self) -> float:
         """Seconds to draw a block's noise."""

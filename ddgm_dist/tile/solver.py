@@ -161,8 +161,7 @@ class TileSolver:
                         yield Paused(tile.name, n)
                         return
             box = self.states.box(tile)
-            fit = self._fit(tile, state, box, data)
-            timer.lap("other")
+            fit = self._finished(tile, state, box, data, timer)
         yield self._write(tile, state, box, fit, timer, began)
         self.data.drop(tile.name)
         give_back_memory()
@@ -244,8 +243,7 @@ class TileSolver:
         data = self.data.load(tile, timer)
         last = self.job.plan.iterations
         with self._blended(tile, last, pieces, load, timer, data) as estimate:
-            fit = self._fit(tile, estimate, tile.read_box, data)
-            timer.lap("other")
+            fit = self._finished(tile, estimate, tile.read_box, data, timer)
         del data
         if load is not None:
             self.data.trim(self.job.cache)
@@ -338,8 +336,17 @@ class TileSolver:
         part = estimate[..., offset : offset + len(weight)]
         return part * weight.to(part), event
 
-    def _fit(self, tile: Tile, estimate: Tensor, box: Box, data: TileData) -> ViewSums:
-        return fit_of_tile(tile, estimate, box, data, self.job.problem.rows_per_call)
+    def _finished(
+        self, tile: Tile, estimate: Tensor, box: Box, data: TileData, timer: Timer
+    ) -> ViewSums:
+        """Give the start its share in the last estimate, in place; returns the fit of the result."""
+        if self.job.problem.config.start_share:
+            sides = self.data.sides(tile, self.start.neighbours, timer)
+            self.start.share(estimate, box, tile, data, sides)
+            timer.lap("restore")
+        fit = fit_of_tile(tile, estimate, box, data, self.job.problem.rows_per_call)
+        timer.lap("other")
+        return fit
 
     def _write(
         self, tile: Tile, values: Tensor, box: Box, fit: ViewSums, timer: Timer, began: float

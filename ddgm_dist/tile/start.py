@@ -42,7 +42,7 @@ def start_restorer(
 
 
 class Start:
-    """First estimates of any tile of one problem.
+    """First estimates of any tile of one problem, and their share in its last one.
 
     Parameters
     ----------
@@ -86,6 +86,31 @@ class Start:
         if self.restorer is None:
             return torch.zeros(tile.read_box.shape, device=self.device)
         return joined(self._restored(self.restorer, tile.read_box, data, sides), tile.read_box)
+
+    def share(
+        self, estimate: Tensor, box: Box, tile: Tile, data: TileData, sides: Mapping[int, Sides]
+    ) -> None:
+        """Give the first estimate its share in the last one, in place.
+
+        It is made again, block by block: to keep it would double the state of every tile.
+
+        Parameters
+        ----------
+        estimate, box
+            The last estimate, float32 ``(z, rows, columns)`` over a box within the tile's read box.
+        tile, data, sides
+            As above.
+        """
+        share, read = self.problem.config.start_share, tile.read_box
+        if self.restorer is None or not share:
+            return
+        (_, y0, x0), (_, y1, x1) = box.start, box.stop
+        columns = slice(x0 - read.start[2], x1 - read.start[2])
+        for offset, part in self._restored(self.restorer, read, data, sides):
+            first = read.start[1] + offset
+            a, b = max(first, y0), min(first + part.shape[1], y1)
+            if a < b:
+                estimate[:, a - y0 : b - y0].lerp_(part[:, a - first : b - first, columns], share)
 
     def _restored(
         self, restorer: Restorer, box: Box, data: TileData, sides: Mapping[int, Sides]

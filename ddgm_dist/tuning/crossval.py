@@ -172,6 +172,7 @@ class BlockSolver:
         for n in range(len(problem.schedule)):
             x, _ = iterate(self.tile, x, n, self.data)
             on_step()
+        start.share(x, self.tile.read_box, self.tile, self.data, {})
         return x
 
     def problem(

@@ -133,6 +133,29 @@ def test_a_repeated_call_is_given_the_data_step(make_tilts: MakeTilts, solve: So
     np.testing.assert_allclose(volume, expected, rtol=0, atol=1e-3 * expected.std())
 
 
+@pytest.mark.parametrize("cut", [{}, COUPLED, PLANES], ids=["free", "coupled", "planes"])
+def test_the_start_has_its_share_in_the_result(
+    make_tilts: MakeTilts, solve: Solve, restoring: Any, cut: dict[str, Any]
+) -> None:
+    tilts = make_tilts(rows=7, field=144)
+    keys = {**WARM, **cut}
+    start, _ = solve(tilts, **keys, **STILL)
+    none, first = solve(tilts, **keys)
+    restoring.shapes.clear()
+    third, result = solve(tilts, **keys, start_share=0.25)
+    assert result.plan.restorer_calls == len(restoring.shapes) == 2 * first.plan.restorer_calls
+    # Coupled tiles have starts of their own, which are blended at the beginning alone.
+    near = psnr(third, 0.75 * none + 0.25 * start)
+    assert near >= (45 if cut else 100)
+    split, _ = solve(tilts, **keys, start_share=0.25, tile_rows=2)
+    np.testing.assert_array_equal(split, third)
+
+
+def test_zeros_have_no_share(make_tilts: MakeTilts, solve: Solve) -> None:
+    with pytest.raises(InputError, match=r"^start_share = 0.5: is the share of a restored start"):
+        solve(make_tilts(), start_share=0.5)
+
+
 def test_a_function_that_takes_no_estimates_is_called_once(
     make_tilts: MakeTilts, solve: Solve
 ) -> None:
@@ -264,7 +287,9 @@ def test_samples_share_the_start_and_each_is_the_run_of_its_seed(
 
 
 @pytest.mark.parametrize(
-    "cut", [{}, COUPLED, {**COUPLED, "state": "store"}], ids=["free", "memory", "store"]
+    "cut",
+    [{}, {"start_share": 0.5}, COUPLED, {**COUPLED, "state": "store", "start_share": 0.5}],
+    ids=["free", "shared", "memory", "store and shared"],
 )
 def test_resumed_is_uninterrupted_and_begins_from_no_second_start(
     make_tilts: MakeTilts, solve: Solve, restoring: Any, tmp_path: Path, cut: dict[str, Any]
@@ -275,7 +300,7 @@ def test_resumed_is_uninterrupted_and_begins_from_no_second_start(
         "checkpoint_every": 0, **WARM, **cut,
     }  # fmt: skip
     expected, _ = solve(tilts, **{**keys, "state": "auto"})
-    per_group = 3 if cut else 1
+    per_group = 3 if "margin" in cut else 1
     # In the first iteration, before anything is saved; and in the second.
     for after, saved in ((1, 0), (3 * per_group, 1)):
         first, second = Interrupted(after), Interrupted(-1)
@@ -286,7 +311,8 @@ def test_resumed_is_uninterrupted_and_begins_from_no_second_start(
         restoring.shapes.clear()
         result = reconstruct(tilts, out, keys, second)
         np.testing.assert_array_equal(result.to_dask().compute(), expected)
-        assert len(restoring.shapes) == (0 if saved else result.plan.restorer_calls)
+        calls, share = result.plan.restorer_calls, "start_share" in cut
+        assert len(restoring.shapes) == ((calls // 2 if share else 0) if saved else calls)
 
 
 def test_cuts_along_x_change_next_to_nothing(make_tilts: MakeTilts, solve: Solve) -> None:

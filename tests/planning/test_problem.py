@@ -55,10 +55,12 @@ OTHER: dict[str, Any] = {
     "schedule": "cosine",
     "restorer": "mine:restore",
     "restorer_calls": 2,
+    "start_share": 0.25,
     "start": "restored",
 }
 
 
+OF_START = ("restorer", "restorer_calls", "start_share")
 RESTORED: dict[str, Any] = {
     "restorer": "mine:restore",
     "start": "restored",
@@ -153,7 +155,7 @@ def test_a_restored_start_is_part_of_the_problem(make_problem: MakeProblem) -> N
     """With all that it depends on; a problem without one is what it was before there were any."""
     base, problem = make_problem(), make_problem(**RESTORED)
     assert "restored" not in base.to_dict()
-    assert base.to_dict()["config"].keys().isdisjoint({"start", "restorer", "restorer_calls"})
+    assert base.to_dict()["config"].keys().isdisjoint({"start", *OF_START})
     assert base.digest().startswith("74cb7b300cf4b03af76bdca41d42eec300d50966")
     assert problem.restored is not None
     assert problem.restored.lattice.stride == 16
@@ -201,7 +203,7 @@ def test_every_problem_key_changes_the_hash(make_problem: MakeProblem) -> None:
     digests = {make_problem().digest()}
     for key, value in OTHER.items():
         # A restorer that is not used changes nothing.
-        given = {"start": "restored"} if key in ("restorer", "restorer_calls") else {}
+        given = {"start": "restored"} if key in OF_START else {}
         base = make_problem(**given, traits=RESTORED["traits"])
         changed = replace(base, config=ProblemConfig(**given, **{key: value}))
         found = differences(base.to_dict(), changed.to_dict())
@@ -277,7 +279,7 @@ def test_what_is_told_of_another_setting_is_what_was_typed(
     make_problem: MakeProblem, key: str
 ) -> None:
     """And none of what follows from it: levels, steps, windows."""
-    given = {"start": "restored"} if key in ("restorer", "restorer_calls") else {}
+    given = {"start": "restored"} if key in OF_START else {}
     traits = RESTORED["traits"]
     base, keys = make_problem(**given, traits=traits), {**given, key: OTHER[key]}
     other = replace(make_problem(**keys, traits=traits), config=ProblemConfig(**keys))
