@@ -18,6 +18,7 @@ from ddgm_dist.planning.calls import (
     restorer_calls,
 )
 from ddgm_dist.planning.config import PlanConfig
+from ddgm_dist.planning.masks import masked_blocks
 from ddgm_dist.planning.memory import ACTIVATION, MemoryModel
 from ddgm_dist.planning.plan import Plan
 from ddgm_dist.planning.problem import Problem
@@ -148,6 +149,7 @@ def _model(
         coupled=columns < g.field or (problem.halo > 0 and rows < g.rows),
         planes=problem.halo > 0,
         restorer_call=restorer_call_shape(problem),
+        masked=masked_blocks(problem, rows),
     )
 
 
