@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from ddgm_dist.core.lines import labelled
 from ddgm_dist.core.units import format_duration
+from ddgm_dist.planning.presets import PresetUse
 from ddgm_dist.records.fit import Fit
 
 __all__ = ["CheckpointStatus", "State", "Status"]
@@ -75,6 +76,8 @@ class Status:
         Ages of the driver's last update and of the last event that it logged.
     fit
         Whether the volume explains the data; None unless it is complete.
+    preset
+        The preset that was given; None where none was.
     """
 
     path: str
@@ -101,10 +104,14 @@ class Status:
     updated: float | None
     last_event: float | None
     fit: Fit | None = None
+    preset: PresetUse | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Convert to plain JSON values."""
-        return asdict(self) | {"fit": None if self.fit is None else self.fit.to_dict()}
+        return asdict(self) | {
+            "fit": None if self.fit is None else self.fit.to_dict(),
+            "preset": None if self.preset is None else self.preset.to_dict(),
+        }
 
     def describe(self) -> str:
         """A page for people."""
@@ -114,6 +121,8 @@ class Status:
         ]
         if self.replaces:
             rows.append(("replaces", "the former result, which can be read until then"))
+        if self.preset is not None:
+            rows.append(("preset", self.preset.describe()))
         several = f", of {self.samples} samples, mean and deviation" if self.samples > 1 else ""
         finished = f"{self.tiles_done} of {self.tiles} finished{several}"
         if not self.tiles:

@@ -17,6 +17,7 @@ from ddgm_dist.inspection.run_status import CheckpointStatus, Status
 from ddgm_dist.paths.claim import is_claim
 from ddgm_dist.paths.files import exists
 from ddgm_dist.paths.locate import locate
+from ddgm_dist.planning.presets import PresetUse
 from ddgm_dist.records.checkpoint import COMMITS
 from ddgm_dist.records.fit import Fit
 from ddgm_dist.records.json_files import problem_dir
@@ -94,6 +95,7 @@ def status(out: str | Path) -> Status:
         updated=_age(progress, "updated", now),
         last_event=_age(progress, "last_event", now),
         fit=Fit.from_dict(_table(record, "provenance").get("fit")) if complete else None,
+        preset=PresetUse.from_dict(plan.get("preset")),
     )
 
 

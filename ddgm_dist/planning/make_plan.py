@@ -21,6 +21,7 @@ from ddgm_dist.planning.config import PlanConfig
 from ddgm_dist.planning.masks import masked_blocks
 from ddgm_dist.planning.memory import ACTIVATION, MemoryModel
 from ddgm_dist.planning.plan import Plan
+from ddgm_dist.planning.presets import PresetUse
 from ddgm_dist.planning.problem import Problem
 from ddgm_dist.planning.tiling import Tile, columns_and_margin, make_tiles
 from ddgm_dist.planning.traffic import traffic
@@ -119,6 +120,7 @@ def make_plan(
         workers=workers,
         state=_state(config.state, worker, tiles.kept(workers), memory) if coupled else "none",
         budget=memory,
+        preset=PresetUse.of(config.preset, problem.config.model_dump()),
     )
 
 

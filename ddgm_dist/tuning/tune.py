@@ -224,6 +224,7 @@ def _tuning(
         **given.model_dump(mode="json", exclude_unset=True),
         **{k: getattr(best, k) for k in TUNABLE if k in tuned},
     }
+    config.pop("preset", None)  # its values are there
     return Tuning(
         config=config,
         rows=rows,
