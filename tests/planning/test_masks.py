@@ -93,3 +93,14 @@ def test_masks_around_blocks_grow_with_the_neighbours() -> None:
     assert full.around == each * 4 * (4 + 4)
     assert full.data - plain.data == each * 4 * 3
     assert replace(plain, masked=2).data - plain.data == each * 2 * 3
+
+
+def test_data_with_masks_take_more_while_they_are_read_and_dropped() -> None:
+    plain = MemoryModel(16, 121, 1280, 4, 1280, 32, coupled=True)
+    full = replace(plain, masked=8)
+    copies = 8 * 4 * 121 * 4 * 1280
+    assert plain.reading == 0
+    assert full.reading == copies
+    assert full.uncoupled - plain.uncoupled == full.data - plain.data + copies
+    assert full.streamed > plain.streamed + 3 * (full.data - plain.data) + copies
+    assert replace(plain, masked=0).parts() == plain.parts()
