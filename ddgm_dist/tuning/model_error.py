@@ -36,7 +36,7 @@ WINDOW, SHARE = 16, 6
 # Tilts from here on cross what lies beyond the field, radians.
 STEEP = math.radians(25)
 # What a right model leaves, at most.
-MOST_ENDS, MOST_MISFIT = 2.2, 4.0
+MOST_ENDS, MOST_MISFIT = 2.0, 4.0
 
 
 @dataclass(frozen=True)
