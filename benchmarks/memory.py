@@ -22,6 +22,8 @@ from pathlib import Path
 
 RESULTS = Path(__file__).with_name("results") / "memory.json"
 
+# Data take more than volumes.
+_MANY = {"tilts": 121, "tile_columns": 1024, "tile_rows": 32}
 # name: depth, rows, field, calls at a time (1: local, 2: Ray), configuration keys
 SHAPES = {
     "thin, narrow": (32, 8, 512, 1, {}),
@@ -55,8 +57,22 @@ SHAPES = {
         2,
         {"tile_columns": 2048, "rows_per_call": 1, "state": "store"},
     ),
+    # S is then as large as the data.
+    "121 tilts, coupled, local": (16, 32, 6000, 1, _MANY),
+    "121 tilts, shifted": (16, 32, 6000, 1, _MANY | {"shifts": True}),
+    "121 tilts, pixels missing": (16, 32, 6000, 1, _MANY | {"missing": True}),
+    "121 tilts, pixels missing, in the store": (
+        16,
+        32,
+        6000,
+        1,
+        _MANY | {"missing": True, "state": "store"},
+    ),
 }
-ANGLES = tuple(float(a) for a in range(-60, 61, 3))
+# Besides keys of the configuration: the number of tilts (41), whether views are shifted by fractions
+# of a pixel, and whether a pixel in a thousand is missing.
+SERIES = {"tilts": 41, "shifts": False, "missing": False}
+WIDEST = 60.0
 
 
 def peak(pid: int | str) -> int:
@@ -78,9 +94,19 @@ def prepare(folder: Path, depth: int, rows: int, field: int, calls: int, keys: d
     from ddgm_dist.tile.job import Job
     from ddgm_dist.tilts.series import TiltSeriesMeta, write_tilt_series
 
-    data = np.random.default_rng(0).standard_normal((len(ANGLES), rows, field), np.float32)
+    series = {key: keys.get(key, value) for key, value in SERIES.items()}
+    keys = {key: value for key, value in keys.items() if key not in SERIES}
+    angles = tuple(np.linspace(-WIDEST, WIDEST, series["tilts"]).tolist())
+    rng = np.random.default_rng(0)
+    data = rng.standard_normal((len(angles), rows, field), np.float32)
+    shifts = None
+    if series["shifts"]:
+        shifts = tuple(map(tuple, rng.uniform(-1, 1, (len(angles), 2)).tolist()))
+    if series["missing"]:
+        data[rng.random(data.shape) < 1e-3] = np.nan
+        keys["impute_nonfinite"] = True
     tilts = folder / "tilts.zarr"
-    write_tilt_series(tilts, data, TiltSeriesMeta(ANGLES, None, thickness_px=depth))
+    write_tilt_series(tilts, data, TiltSeriesMeta(angles, shifts, thickness_px=depth))
     config = parse_config({"N": 2, "mean": 0.0, "std": 1.0, "sigma_y": 1.0, **keys})
     built = build_problem(tilts, config.problem())
     problem, series = built.problem, built.series

@@ -79,7 +79,7 @@ def level(name: str, data: Path, work: Path) -> dict:
     seconds = time.process_time() - started
     print(tuning.describe(), flush=True)
     truth = {}
-    for candidate in expand_grid(GRID, parse_config(BASE)):
+    for candidate in expand_grid(GRID, parse_config(BASE)).candidates:
         dd.reconstruct(tilts, out, candidate.config, "local", overwrite=True)
         truth[candidate.name] = dd.evaluate(out, volume, inner=inner(tilts)).nmse
     best = min(truth, key=lambda name: truth[name])

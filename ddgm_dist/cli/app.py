@@ -13,6 +13,7 @@ from ddgm_dist.cli.evaluate import evaluate
 from ddgm_dist.cli.exit_codes import Settings
 from ddgm_dist.cli.ingest import ingest
 from ddgm_dist.cli.logs import LogLevel, set_up_logging
+from ddgm_dist.cli.presets import presets
 from ddgm_dist.cli.pyramid import pyramid
 from ddgm_dist.cli.reconstruct import plan, reconstruct
 from ddgm_dist.cli.run_options import with_options
@@ -37,6 +38,7 @@ def create_app() -> typer.Typer:
     app.callback()(_globals)
     commands = (
         demo, simulate, ingest, check, plan, tune, reconstruct, submit, status, evaluate, pyramid, train,
+        presets,
     )  # fmt: skip
     for command in commands:
         app.command(command.__name__)(with_options(command))

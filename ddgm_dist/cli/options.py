@@ -20,6 +20,7 @@ __all__ = [
     "Overrides",
     "Overwrite",
     "PixelSize",
+    "PresetName",
     "Quiet",
     "Rows",
     "Scheduler",
@@ -68,6 +69,14 @@ Overrides = Annotated[
     list[str] | None,
     typer.Option(
         "--set", metavar="KEY=VALUE", help="Override one key of the configuration; may be repeated."
+    ),
+]
+PresetName = Annotated[
+    str | None,
+    typer.Option(
+        "--preset",
+        metavar="NAME",
+        help="A set of values, such as fast; keys given beside it win. See ddgm-dist presets.",
     ),
 ]
 Thickness = Annotated[

@@ -20,6 +20,7 @@ from ddgm_dist.cli.options import (
     Memory,
     NoDespike,
     Overrides,
+    PresetName,
     Thickness,
     VerifyInput,
     Workers,
@@ -41,10 +42,13 @@ class ProblemOptions:
     impute_nonfinite: ImputeNonfinite = False
     no_despike: NoDespike = False
     verify_input: VerifyInput = False
+    preset: PresetName = None
 
     def keys(self) -> dict[str, Any]:
         """The configuration's keys; options that change the result override those of the file."""
         config = read_config(self.config, self.overrides or [])
+        if self.preset is not None:
+            config["preset"] = self.preset
         if self.thickness is not None:
             config["thickness"] = self.thickness
         if self.impute_nonfinite:

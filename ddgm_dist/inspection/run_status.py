@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from ddgm_dist.core.lines import labelled
 from ddgm_dist.core.units import format_duration
+from ddgm_dist.planning.presets import PresetUse
 from ddgm_dist.records.fit import Fit
 
 __all__ = ["CheckpointStatus", "State", "Status"]
@@ -77,6 +78,8 @@ class Status:
         Restorer that the iterations begin from, in words; None where they begin from zero.
     fit
         Whether the volume explains the data; None unless it is complete.
+    preset
+        The preset that was given; None where none was.
     """
 
     path: str
@@ -104,10 +107,14 @@ class Status:
     last_event: float | None
     fit: Fit | None = None
     start: str | None = None
+    preset: PresetUse | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Convert to plain JSON values."""
-        return asdict(self) | {"fit": None if self.fit is None else self.fit.to_dict()}
+        return asdict(self) | {
+            "fit": None if self.fit is None else self.fit.to_dict(),
+            "preset": None if self.preset is None else self.preset.to_dict(),
+        }
 
     def describe(self) -> str:
         """A page for people."""
@@ -119,6 +126,8 @@ class Status:
             rows.append(("replaces", "the former result, which can be read until then"))
         if self.start is not None:
             rows.append(("start", self.start))
+        if self.preset is not None:
+            rows.append(("preset", self.preset.describe()))
         several = f", of {self.samples} samples, mean and deviation" if self.samples > 1 else ""
         finished = f"{self.tiles_done} of {self.tiles} finished{several}"
         if not self.tiles:

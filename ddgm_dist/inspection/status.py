@@ -17,6 +17,7 @@ from ddgm_dist.inspection.run_status import CheckpointStatus, Status
 from ddgm_dist.paths.claim import is_claim
 from ddgm_dist.paths.files import exists
 from ddgm_dist.paths.locate import locate
+from ddgm_dist.planning.presets import PresetUse
 from ddgm_dist.planning.start_in_words import start_in_words
 from ddgm_dist.records.checkpoint import COMMITS
 from ddgm_dist.records.fit import Fit
@@ -96,6 +97,7 @@ def status(out: str | Path) -> Status:
         last_event=_age(progress, "last_event", now),
         fit=Fit.from_dict(_table(record, "provenance").get("fit")) if complete else None,
         start=start_in_words(problem or {}) or None,
+        preset=PresetUse.from_dict(plan.get("preset")),
     )
 
 

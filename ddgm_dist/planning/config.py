@@ -11,9 +11,18 @@ import os
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from ddgm_dist.errors import InputError
+from ddgm_dist.planning.presets import DEFAULTS, with_preset
 
 __all__ = ["RENAMED", "Config", "PlanConfig", "ProblemConfig", "parse_config"]
 
@@ -61,25 +70,38 @@ class ProblemConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    N: int = Field(50, ge=1, le=100_000, description="iterations, one denoiser call each")
-    K: float = Field(
-        100, ge=0, le=1e6, description="gradient steps per iteration (at most, if noise-aware)"
+    N: int = Field(
+        DEFAULTS["N"], ge=1, le=100_000, description="iterations, one denoiser call each"
     )
-    sigma_1: float = Field(5.0, gt=0, description="noise level of the first iteration")
-    sigma_N: float = Field(0.2, gt=0, description="noise level of the last iteration")
+    K: float = Field(
+        DEFAULTS["K"],
+        ge=0,
+        le=1e6,
+        description="gradient steps per iteration (at most, if noise-aware)",
+    )
+    sigma_1: float = Field(
+        DEFAULTS["sigma_1"], gt=0, description="noise level of the first iteration"
+    )
+    sigma_N: float = Field(
+        DEFAULTS["sigma_N"], gt=0, description="noise level of the last iteration"
+    )
     schedule: Literal["exponential", "linear", "cosine", "karras"] = Field(
-        "karras", description="how noise levels fall from sigma_1 to sigma_N"
+        DEFAULTS["schedule"], description="how noise levels fall from sigma_1 to sigma_N"
     )
     s_1: float | None = Field(None, gt=0, description="first denoising step; sigma_1 if null")
     s_N: float | None = Field(None, gt=0, description="last denoising step; sigma_N if null")
     added_noise: float = Field(
-        0.3, ge=0, description="noise that is added, as a fraction of sigma_n; 1 in the paper"
+        DEFAULTS["added_noise"],
+        ge=0,
+        description="noise that is added, as a fraction of sigma_n; 1 in the paper",
     )
     step_rule: Literal["paper", "noise-aware"] = Field(
-        "noise-aware", description="always K steps, or capped by the noise of the data"
+        DEFAULTS["step_rule"], description="always K steps, or capped by the noise of the data"
     )
     data_weight_cap: float = Field(
-        3.0, gt=0, description="weight of the data at most, c of the noise-aware cap"
+        DEFAULTS["data_weight_cap"],
+        gt=0,
+        description="weight of the data at most, c of the noise-aware cap",
     )
     step_size: float | None = Field(None, gt=0, description="eta; 1/||A||^2 if null")
     sigma_y: float | None = Field(
@@ -109,7 +131,7 @@ class ProblemConfig(BaseModel):
         0, ge=0, lt=_SEEDS, description="seed of the added noise and the window lattice"
     )
     samples: int = Field(
-        1,
+        DEFAULTS["samples"],
         ge=1,
         le=10_000,
         description="volumes to solve for, with seed, seed + 1, ...; their mean and deviation are kept",
@@ -135,14 +157,17 @@ class ProblemConfig(BaseModel):
         description="restorer of a restored start: fibsem, NAME.safetensors or module:callable",
     )
     start: Literal["zero", "restored"] = Field(
-        "zero",
+        DEFAULTS["start"],
         description="what iterations begin from: zeros, or what the restorer makes of the data",
     )
     restorer_calls: int = Field(
         1, ge=1, le=8, description="calls of the restorer, all but the first with its estimates"
     )
     start_share: float = Field(
-        0.0, ge=0, le=1, description="share of the restored start in the result, beside the iterations'"
+        0.0,
+        ge=0,
+        le=1,
+        description="share of the restored start in the result, beside the iterations'",
     )
     precision: Literal["bfloat16", "float32"] = Field(
         "bfloat16", description="precision of the denoiser and of the restorer"
@@ -219,12 +244,21 @@ class PlanConfig(BaseModel):
     keep_samples: bool = Field(
         False, description="keep every sample's volume, not only their mean and deviation"
     )
+    preset: str | None = Field(
+        None, description="name of a set of values; keys that are given beside it win"
+    )
 
 
 class Config(ProblemConfig, PlanConfig):
     """All keys in one flat mapping, as users write them."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _resolve(cls, values: object) -> object:
+        """Put the values of a preset in the place of those that are not given."""
+        return with_preset(values) if isinstance(values, Mapping) else values
 
     def problem(self) -> ProblemConfig:
         """The keys that fix the answer."""
@@ -237,7 +271,7 @@ def parse_config(values: Config | Mapping[str, Any] | None) -> Config:
     Raises
     ------
     InputError
-        For an unknown key (with the nearest valid one) or a value out of its bounds.
+        For an unknown key (with the nearest valid one), a value out of its bounds or an unknown preset.
     """
     if isinstance(values, Config):
         return values
@@ -258,6 +292,7 @@ def parse_config(values: Config | Mapping[str, Any] | None) -> Config:
                 )
             keys = ", ".join(Config.model_fields)
             raise InputError(str(key), value, f"is not a configuration key; there are {keys}")
+    values = with_preset(values)
     try:
         return Config(**values)
     except ValidationError as error:

@@ -18,8 +18,10 @@ from ddgm_dist.planning.calls import (
     restorer_calls,
 )
 from ddgm_dist.planning.config import PlanConfig
+from ddgm_dist.planning.masks import masked_blocks
 from ddgm_dist.planning.memory import ACTIVATION, MemoryModel
 from ddgm_dist.planning.plan import Plan
+from ddgm_dist.planning.presets import PresetUse
 from ddgm_dist.planning.problem import Problem
 from ddgm_dist.planning.start_in_words import start_in_words
 from ddgm_dist.planning.tiling import Tile, columns_and_margin, make_tiles
@@ -120,6 +122,7 @@ def make_plan(
         workers=workers,
         state=_state(config.state, worker, tiles.kept(workers), memory) if coupled else "none",
         budget=memory,
+        preset=PresetUse.of(config.preset, problem.config.model_dump()),
     )
 
 
@@ -150,6 +153,7 @@ def _model(
         coupled=columns < g.field or (problem.halo > 0 and rows < g.rows),
         planes=problem.halo > 0,
         restorer_call=restorer_call_shape(problem),
+        masked=masked_blocks(problem, rows),
     )
 
 

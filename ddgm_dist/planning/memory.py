@@ -26,6 +26,10 @@ ACTIVATION = {"bfloat16": 236.0, "float32": 460.0}
 CUDA_CONTEXT = 500 * MIB
 # Least number of streamed tiles whose measurements a worker keeps.
 LEAST_CACHED = 2
+# Copies of the data of a block with masks, while they are read (tilts/rows.py).
+_COPIES = 8
+# Holes on the heap that such data leave when they are dropped and read again, measured.
+_HOLES = 0.5
 # Frequencies that are decomposed together (operators/slab/basis.py).
 FREQUENCIES = 64
 
@@ -63,6 +67,9 @@ class MemoryModel:
         0 where tiles begin with zeros.
     restorer_activation
         Bytes per voxel of an image of that call.
+    masked
+        Blocks of a tile whose mask S is as large as their data
+        (:func:`ddgm_dist.planning.masks.masked_blocks`). That of the others is one row.
     """
 
     thickness: int
@@ -79,6 +86,7 @@ class MemoryModel:
     planes: bool = False
     restorer_call: tuple[int, int, int, int] = (0, 0, 0, 0)
     restorer_activation: float = 64.0
+    masked: int = 0
 
     @property
     def operator(self) -> int:
@@ -89,8 +97,26 @@ class MemoryModel:
     @property
     def data(self) -> int:
         """Stretched measurements of one tile, and S for each block."""
-        blocks = -(-self.tile_rows // self.rows_per_call)
-        return 4 * self.tilts * self.length * (self.tile_rows + blocks)
+        return 4 * self.tilts * self.length * (self.tile_rows + self._mask_rows(self.rows_per_call))
+
+    @property
+    def reading(self) -> int:
+        """Copies of a block's data while they are repaired, moved and masked.
+
+        They are raw, repaired, chosen by row and normalised values, as many masks, and both stretched.
+        Where all is measured there are two or three, which are left out.
+        """
+        return _COPIES * 4 * self.tilts * self.rows_per_call * self.length if self.masked else 0
+
+    @property
+    def _blocks(self) -> int:
+        """Blocks of a tile."""
+        return -(-self.tile_rows // self.rows_per_call)
+
+    def _mask_rows(self, rows: int) -> int:
+        """Rows of S of all blocks of a tile, or of as many parts of so many rows."""
+        masked = min(self.masked, self._blocks)
+        return masked * rows + self._blocks - masked
 
     @property
     def state(self) -> int:
@@ -135,8 +161,9 @@ class MemoryModel:
         """Measurements around every block of a tile, and S on both sides; until it has begun."""
         if not self._rows_around:
             return 0
-        blocks = -(-self.tile_rows // self.rows_per_call)
-        return 4 * self.tilts * self.length * blocks * (self._rows_around + 2)
+        side = self._rows_around // 2
+        rows = 2 * (self._blocks * side + self._mask_rows(side))
+        return 4 * self.tilts * self.length * rows
 
     @property
     def restore(self) -> int:
@@ -172,6 +199,7 @@ class MemoryModel:
             "cache": min(CACHE, self.series),
             "operator": self.operator,
             "data": self.data,
+            **({"reading": self.reading} if self.reading else {}),
             "state": self.state,
             "gradient": self.gradient,
             "denoiser": self.denoiser,
@@ -206,7 +234,7 @@ class MemoryModel:
     def uncoupled(self) -> int:
         """Bytes of a worker that keeps no tile: one is computed, while another is read or written."""
         parts = self.parts()
-        read = self.data + self.around
+        read = self.data + self.around + self.reading
         aside = max(read, self.output) if self.calls > 1 else read
         working = max(self._step(self.phases + parts["heap"]), self.output) + aside
         return parts["libraries"] + parts["cache"] + self.operator + working
@@ -217,8 +245,13 @@ class MemoryModel:
 
     @property
     def streamed(self) -> int:
-        """Bytes when states stay in the store: data of a few tiles are kept, states only read."""
-        return self.uncoupled + LEAST_CACHED * self.data + self.calls * self.state
+        """Bytes when states stay in the store: data of a few tiles are kept, states only read.
+
+        Data with masks are made of many pieces, which leave holes on the heap as tiles come and go.
+        """
+        kept = LEAST_CACHED * self.data
+        holes = int(_HOLES * (kept + self.data)) if self.masked else 0
+        return self.uncoupled + kept + holes + self.calls * self.state
 
     @property
     def total(self) -> int:

@@ -14,6 +14,8 @@ from ddgm_dist.core.lines import labelled
 from ddgm_dist.core.units import format_bytes
 from ddgm_dist.pixels.findings import Finding
 from ddgm_dist.planning.memory import CUDA_CONTEXT, LEAST_CACHED, MemoryModel
+from ddgm_dist.planning.preset_costs import preset_costs, to_table
+from ddgm_dist.planning.presets import PresetUse
 from ddgm_dist.planning.runtime_estimate import RuntimeEstimate
 from ddgm_dist.planning.tiling import Tile, Tiles, chunk_columns
 from ddgm_dist.planning.traffic import State, Traffic
@@ -57,6 +59,8 @@ class Plan:
         Intensity, noise and misfit of the data, where the plan is to show them.
     expected_fit
         Verdict on a quick fit of a few rows; None where none was made.
+    preset
+        The preset that was given; None where none was.
     """
 
     tiles: Tiles
@@ -75,6 +79,7 @@ class Plan:
     findings: tuple[Finding, ...] = ()
     intensity: Intensity | None = None
     expected_fit: Fit | None = None
+    preset: PresetUse | None = None
 
     @property
     def shape(self) -> Triple:
@@ -191,10 +196,12 @@ def _describe(plan: Plan) -> str:
     z, y, x = plan.shape
     first = plan.tiles[0]
     along, across = (len({t.write_box.start[axis] for t in plan.tiles}) for axis in (1, 2))
+    each = "" if plan.samples == 1 else f", of each of {plan.samples} samples"
     lines = {
         "volume": f"{z} x {y} x {x} voxels (z, y, x), {z * y * x / 1e6:.4g} Mvoxel",
+        **({} if plan.preset is None else {"preset": plan.preset.describe()}),
         **_samples(plan),
-        "tiles": f"{len(plan.tiles)} ({along} along y, {across} along x{_each(plan)})",
+        "tiles": f"{len(plan.tiles)} ({along} along y, {across} along x{each})",
         "first tile": f"writes {_box(first.write_box)}, reads {_box(first.read_box)}",
         "order": f"{plan.order}: {_coupling(plan, along, across)}",
         "halo": f"{100 * plan.halo:.1f} % of the volume is solved twice or lies outside the field",
@@ -214,6 +221,7 @@ def _describe(plan: Plan) -> str:
         lines |= plan.expected.describe()
     if plan.expected_fit is not None:
         lines["data"] = plan.expected_fit.outlook()
+    lines["presets cost"] = f"calls for each block of rows and window\n{to_table(preset_costs())}"
     noticed = [labelled("noticed", finding.text, 16) for finding in plan.findings]
     return "\n".join([*(labelled(name, text, 16) for name, text in lines.items()), *noticed])
 
@@ -237,6 +245,8 @@ def _summary(plan: Plan) -> dict[str, Any]:
         "workers": plan.workers,
         "start": plan.start or None,
         "iterations": plan.iterations,
+        "preset": None if plan.preset is None else plan.preset.to_dict(),
+        "presets": {cost.name: cost.to_dict() for cost in preset_costs()},
         "denoiser_calls": plan.denoiser_calls,
         "restorer_calls": plan.restorer_calls,
         "voxels_per_iteration": plan.voxels,
@@ -284,10 +294,6 @@ def _intensity(plan: Plan) -> dict[str, str]:
         "intensity": f"mean {own.mean:.5g}, std {own.std:.5g} per voxel",
         "noise": own.describe_noise(),
     }
-
-
-def _each(plan: Plan) -> str:
-    return "" if plan.samples == 1 else f", of each of {plan.samples} samples"
 
 
 def _on_gpu(plan: Plan) -> int:

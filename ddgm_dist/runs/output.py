@@ -314,4 +314,5 @@ def _summary(plan: Plan) -> dict[str, Any]:
         "iterations": plan.iterations,
         "order": plan.order,
         "voxels": plan.voxels,
+        "preset": None if plan.preset is None else plan.preset.to_dict(),
     }

@@ -81,6 +81,7 @@ class Result:
         intensity = self.problem.intensity
         lines = [
             f"written         {self.path}",
+            *self._preset(),
             f"intensity       mean {intensity.mean:.5g}, std {intensity.std:.5g} per voxel",
             labelled("noise", intensity.describe_noise(), 16),
         ]
@@ -100,3 +101,7 @@ class Result:
         if self.fit is not None:
             lines.append(labelled("fit", self.fit.text(), 16))
         return "\n".join(lines)
+
+    def _preset(self) -> list[str]:
+        use = self.plan.preset
+        return [] if use is None else [labelled("preset", use.describe(), 16)]

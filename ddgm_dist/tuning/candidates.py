@@ -4,19 +4,29 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ddgm_dist.errors import InputError
 from ddgm_dist.planning.config import Config, parse_config
 
-__all__ = ["DEFAULT_GRID", "TUNABLE", "Candidate", "Grid", "expand_grid", "order_candidates"]
+__all__ = [
+    "DEFAULT_GRID",
+    "TUNABLE",
+    "Candidate",
+    "Expanded",
+    "Grid",
+    "LeftOut",
+    "expand_grid",
+    "order_candidates",
+]
 
 Grid = Mapping[str, Any] | Sequence[Mapping[str, Any]]
 """Values by key, whose product is taken; or several such, whose union is."""
 
 TUNABLE = (
+    "start",
     "N",
     "K",
     "sigma_1",
@@ -36,6 +46,14 @@ DEFAULT_GRID: Grid = (
     {"sigma_N": [0.1, 0.4]},
     {"N": [25, 100]},
     {
+        "start": ["restored"],
+        "N": [3, 6, 12],
+        "sigma_1": [0.4, 0.5],
+        "sigma_N": [0.15],
+        "added_noise": [0.0, 0.3],
+    },
+    {
+        "start": ["zero"],
         "step_rule": ["paper"],
         "added_noise": [1.0],
         "schedule": ["exponential"],
@@ -71,32 +89,96 @@ class Candidate:
         return " ".join(words) or "as given"
 
 
-def expand_grid(grid: Grid, base: Config) -> list[Candidate]:
+@dataclass(frozen=True)
+class LeftOut:
+    """A combination of a grid that cannot be tried.
+
+    Attributes
+    ----------
+    name
+        Values that differ from the configuration tuned, as text.
+    why
+        What is wrong with them.
+    """
+
+    name: str
+    why: str
+
+    def __str__(self) -> str:
+        return f"left out {self.name}: {self.why}"
+
+
+@dataclass(frozen=True)
+class Expanded:
+    """Candidates of a grid, and what cannot be one.
+
+    Attributes
+    ----------
+    candidates
+        Those that can be tried; the configuration tuned is the first.
+    left_out
+        Combinations that cannot.
+    """
+
+    candidates: tuple[Candidate, ...]
+    left_out: tuple[LeftOut, ...] = ()
+
+
+def _no_check(config: Config) -> None:
+    """Refuse nothing more."""
+
+
+def expand_grid(grid: Grid, base: Config, check: Callable[[Config], None] = _no_check) -> Expanded:
     """The candidates of a grid on top of a configuration, which is the first; each once.
 
+    A combination whose noise levels do not decrease, or that ``check`` refuses, is left out.
     ``data_weight_cap`` makes no difference where the rule is ``paper``.
+
+    Parameters
+    ----------
+    grid
+        Values by key, whose product is taken, or a list of such, whose union is.
+    base
+        Configuration that is tuned.
+    check
+        Raises :class:`InputError` for a configuration that cannot be run.
 
     Raises
     ------
     InputError
         The grid is empty or is not made of lists of values. A key is unknown or cannot be tuned. A
-        value is out of bounds.
+        value is out of bounds. The configuration tuned is refused, or everything else is.
     """
     parts = [grid] if isinstance(grid, Mapping) else grid
     if isinstance(parts, str) or not isinstance(parts, Sequence):
         raise InputError("grid", grid, "is not a mapping of keys to lists of values")
-    _check_falling("sigma_N", base.sigma_N, base)
+    _check_falling(base)
+    check(base)
     found = {_identity(base): Candidate((), base)}
+    refused: dict[tuple[Any, ...], LeftOut] = {}
     for part in parts:
         for settings in _product(part):
             config = parse_config({**base.model_dump(exclude_unset=True), **settings})
-            _check_falling("grid", ", ".join(f"{k}: {v}" for k, v in settings.items()), config)
-            changed = tuple(
-                (k, getattr(config, k)) for k in TUNABLE if getattr(config, k) != getattr(base, k)
-            )
-            if config.step_rule == "paper":
-                changed = tuple((k, v) for k, v in changed if k != "data_weight_cap")
-            found.setdefault(_identity(config), Candidate(changed, config))
+            if _identity(config) in found or _identity(config) in refused:
+                continue
+            candidate = Candidate(_changes(config, base), config)
+            try:
+                _check_falling(config)
+                check(config)
+            except InputError as error:
+                why = f"{error.argument} = {error.value} {error.why}"
+                refused[_identity(config)] = LeftOut(candidate.name, why)
+            else:
+                found[_identity(config)] = candidate
+    left_out = tuple(refused.values())
+    if len(found) < 2 and left_out:
+        hint = "drop those values, or split the grid into a list of mappings"
+        raise InputError(
+            "grid",
+            left_out[0].name,
+            f"cannot be tried, nor can the others: {left_out[0].why}",
+            hint,
+        )
     if len(found) < 2:
         raise InputError(
             "grid",
@@ -104,19 +186,26 @@ def expand_grid(grid: Grid, base: Config) -> list[Candidate]:
             "holds nothing but the settings there are: nothing is left to choose from",
             "give values, such as K: [25, 100]",
         )
-    return list(found.values())
+    return Expanded(tuple(found.values()), left_out)
 
 
-def _check_falling(argument: str, value: object, config: Config) -> None:
+def _changes(config: Config, base: Config) -> tuple[tuple[str, Any], ...]:
+    """The values in which a configuration differs from another, by key."""
+    unused = ("data_weight_cap",) if config.step_rule == "paper" else ()
+    return tuple(
+        (k, getattr(config, k))
+        for k in TUNABLE
+        if k not in unused and getattr(config, k) != getattr(base, k)
+    )
+
+
+def _check_falling(config: Config) -> None:
     if config.N > 1 and not config.sigma_N < config.sigma_1:
         raise InputError(
-            argument,
-            value,
-            f"noise levels must decrease, from sigma_1 = {config.sigma_1:g} to "
-            f"sigma_N = {config.sigma_N:g}",
-            "drop that value, or split the grid into a list of mappings"
-            if argument == "grid"
-            else "set sigma_N below sigma_1",
+            "sigma_N",
+            config.sigma_N,
+            f"is not below sigma_1 = {config.sigma_1:g}: noise levels must decrease",
+            "set sigma_N below sigma_1",
         )
 
 

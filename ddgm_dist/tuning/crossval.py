@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -30,81 +30,16 @@ from ddgm_dist.tile.iterate import Iteration
 from ddgm_dist.tile.measured import TileData
 from ddgm_dist.tile.start import Start, start_restorer
 from ddgm_dist.tilts.crop import Crop
+from ddgm_dist.tuning.folds import Fold
 from ddgm_dist.tuning.held_out import HeldOutError, held_out_error
+from ddgm_dist.tuning.model_error import Leftover, mean_leftover, smooth_residual
 from ddgm_dist.tuning.successive_halving import Estimate
 
 __all__ = [
-    "LEAST_TILTS",
     "BlockScore",
     "BlockSolver",
-    "Fold",
     "HeldOut",
-    "make_fold",
-    "measured_share",
 ]
-
-LEAST_TILTS = 8
-
-
-@dataclass(frozen=True)
-class Fold:
-    """Indices of tilts, in order of their angles.
-
-    Attributes
-    ----------
-    kept
-        Tilts that a block is solved from.
-    between, beyond
-        Held out: within the kept ones' range of angles, and outside it.
-    """
-
-    kept: tuple[int, ...]
-    between: tuple[int, ...]
-    beyond: tuple[int, ...]
-
-
-def make_fold(angles_deg: Sequence[float], folds: int, which: int) -> Fold:
-    """Every ``folds``-th tilt is held out, and the outermost.
-
-    Parameters
-    ----------
-    angles_deg
-        Tilt angles, degrees, in any order.
-    folds
-        f: about a share 1/f of the tilts is held out between the kept ones, half of that beyond.
-    which
-        0 to f - 1: the first held out; larger ones begin anew.
-
-    Raises
-    ------
-    InputError
-        If f is below 2, or so large that tilts do not make so many folds.
-    """
-    tilts = len(angles_deg)
-    if tilts < LEAST_TILTS:
-        raise InputError(
-            "tilts",
-            f"{tilts} projections",
-            f"cross-validation holds some out and needs at least {LEAST_TILTS}",
-            "use the default settings",
-        )
-    if not 2 <= folds <= tilts // 2:
-        raise InputError(
-            "folds", folds, f"must be 2 to {tilts // 2}, half of the {tilts} tilts there are"
-        )
-    order = sorted(range(tilts), key=lambda t: (angles_deg[t], t))
-    outer = max(1, tilts // (4 * folds))
-    inner = order[outer:-outer]
-    inside = inner[1:-1]  # the ends stay, so that what is between is between
-    between = inside[which % min(folds, len(inside)) :: folds]
-    kept = [t for t in inner if t not in between]
-    return Fold(tuple(kept), tuple(between), (*order[:outer], *order[-outer:]))
-
-
-def measured_share(angles_deg: Sequence[float]) -> float:
-    """Share of all directions that the tilts cover, each for the width of a mean step; at most 1."""
-    span = max(angles_deg) - min(angles_deg)
-    return min(1.0, span * len(angles_deg) / (len(angles_deg) - 1) / 180)
 
 
 class BlockSolver:
@@ -163,17 +98,27 @@ class BlockSolver:
         Tensor
             Normalised estimate over the domain, float32 ``(z, rows, columns)``.
         """
-        loaded = start_restorer(config, self.device)
-        problem = self.problem(config, seed, loaded)
+        problem, x = self.begin(config, seed)
         iterate = Iteration(problem, self.denoiser, self.device)
-        start = Start(problem, None if loaded is None else loaded.restorer, self.device)
-        # No row beside the block is known.
-        x = start(self.tile, self.data, {})
         for n in range(len(problem.schedule)):
             x, _ = iterate(self.tile, x, n, self.data)
             on_step()
         start.share(x, self.tile.read_box, self.tile, self.data, {})
         return x
+
+    def begin(self, config: ProblemConfig, seed: int) -> tuple[Problem, Tensor]:
+        """The block's problem, and the estimate that its iterations begin from.
+
+        Parameters
+        ----------
+        config, seed
+            As those of a call.
+        """
+        loaded = start_restorer(config, self.device)
+        problem = self.problem(config, seed, loaded)
+        start = Start(problem, None if loaded is None else loaded.restorer, self.device)
+        # No row beside the block is known.
+        return problem, start(self.tile, self.data, {})
 
     def problem(
         self, config: ProblemConfig, seed: int, restorer: LoadedRestorer | None = None
@@ -209,11 +154,14 @@ class BlockScore:
         kind.
     misfit
         Squared residual of all held-out tilts over their noise's; None where no noise is known.
+    leftover
+        What those between the kept ones leave, for signs of an error of the model.
     """
 
     between: tuple[float, ...]
     beyond: tuple[float, ...]
     misfit: float | None
+    leftover: Leftover = field(default_factory=lambda: Leftover(None))
 
     def error(self, share: float) -> Estimate:
         """Estimated mean squared error of the whole; ``share`` of the directions were measured."""
@@ -242,6 +190,7 @@ class HeldOut:
         device: torch.device,
     ) -> None:
         self.between, self.sigma_y = len(fold.between), problem.intensity.relative_noise
+        self.unexplained = problem.intensity.uncertainty / problem.intensity.std
         held = crop.subset((*fold.between, *fold.beyond))
         self.geometry = held.geometry
         self.operator = _operator(held, domain, problem, device)
@@ -265,7 +214,20 @@ class HeldOut:
             between=_errors(found[: self.between]),
             beyond=_errors(found[self.between :]),
             misfit=sum(misfits) / len(misfits) if misfits else None,
+            leftover=mean_leftover(
+                self._leftover(residual[t], t, found[t]) for t in range(self.between)
+            ),
         )
+
+    def _leftover(self, residual: Tensor, tilt: int, found: HeldOutError | None) -> Leftover:
+        """Residual of one tilt, over what is known not to be explained."""
+        misfit = None if found is None else found.misfit
+        if misfit is not None:
+            misfit *= (self.sigma_y / self.unexplained) ** 2
+        smooth = smooth_residual(
+            residual, self.data.measured[tilt], self.geometry.angles[tilt], self.unexplained
+        )
+        return Leftover(misfit, *(smooth or (None, None)))
 
 
 def _errors(found: Sequence[HeldOutError | None]) -> tuple[float, ...]:

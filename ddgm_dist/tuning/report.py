@@ -46,6 +46,11 @@ class Row:
         it was not measured.
     chosen
         True for the chosen one.
+    restorer_calls
+        1 for a restored start, else 0.
+    ends
+        Smooth residual of steep held-out tilts at the ends of the blocks over that in the middle
+        (:mod:`ddgm_dist.tuning.model_error`); None where it is unknown.
     """
 
     name: str
@@ -60,6 +65,8 @@ class Row:
     deviation: float | None
     resolution: float | None
     chosen: bool
+    restorer_calls: int = 0
+    ends: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; what is not finite becomes None."""
@@ -73,16 +80,17 @@ def to_table(rows: Sequence[Row]) -> str:
     """The candidates as aligned columns."""
     width = max(len("settings"), *(len(row.name) for row in rows))
     head = f"  {'settings':<{width}} {'N':>4} {'blocks':>6} {'error':>7} {'above it':>17}"
-    lines = [f"{head} {'misfit':>7} {'FRC':>6}"]
+    lines = [f"{head} {'misfit':>7} {'ends':>6} {'FRC':>6}"]
     for row in rows:
         above = "" if row.chosen else f"{row.difference:+.4f}"
         if row.deviation is not None and not row.chosen:
             above += f" +- {row.deviation:.4f}"
         misfit = "-" if row.misfit is None else f"{row.misfit:.3f}"
+        ends = "-" if row.ends is None else f"{row.ends:.2f}"
         resolution = "-" if row.resolution is None else f"{row.resolution:.2f}"
         lines.append(
             f"{'*' if row.chosen else ' '} {row.name:<{width}} {row.calls:>4} {row.blocks:>6} "
-            f"{row.error:>7.4f} {above:>17} {misfit:>7} {resolution:>6}"
+            f"{row.error:>7.4f} {above:>17} {misfit:>7} {ends:>6} {resolution:>6}"
         )
     return "\n".join(lines)
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ddgm_dist.tuning.candidates import LeftOut
+from ddgm_dist.tuning.model_error import Doubts
 from ddgm_dist.tuning.report import Row, to_table, write_config
 
 __all__ = ["Tuning"]
@@ -26,8 +28,12 @@ class Tuning:
         Numbers of tilts, blocks and folds that it was tried on, and the seed.
     share
         Share of all directions that the tilts cover.
-    calls, seconds
-        Denoiser calls it took; wall time.
+    calls, restorer_calls, seconds
+        Denoiser calls and restorer calls it took; wall time.
+    left_out
+        Combinations of the grid that could not be tried, and why.
+    doubts
+        Signs that the ranking cannot be trusted, as held-out tilts share an error of the model.
     """
 
     config: Mapping[str, Any]
@@ -39,6 +45,9 @@ class Tuning:
     share: float
     calls: int
     seconds: float
+    restorer_calls: int = 0
+    left_out: tuple[LeftOut, ...] = ()
+    doubts: Doubts = field(default_factory=Doubts)
 
     @property
     def chosen(self) -> Row:
@@ -64,7 +73,15 @@ class Tuning:
                 f"the settings as given differ from it by {given.difference:+.4f}{spread}, paired over "
                 f"{given.blocks} blocks"
             )
+        if self.doubts.warning is not None:
+            lines.append(f"WARNING: {self.doubts.warning}")
+        lines += [str(each) for each in self.left_out]
         return lines
+
+    @property
+    def trusted(self) -> bool:
+        """False where held-out tilts share an error of the model, so that their ranking misleads."""
+        return self.doubts.warning is None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -76,8 +93,11 @@ class Tuning:
             "seed": self.seed,
             "measured_share": self.share,
             "denoiser_calls": self.calls,
+            "restorer_calls": self.restorer_calls,
             "seconds": self.seconds,
             "candidates": [row.to_dict() for row in self.rows],
+            "left_out": [asdict(each) for each in self.left_out],
+            "model": self.doubts.to_dict(),
         }
 
     def write(self, out: str | Path) -> None:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-__all__ = ["Compared", "Estimate", "Round", "choose", "compare", "rounds"]
+__all__ = ["Compared", "Estimate", "Round", "choose", "compare", "count_calls", "rounds"]
 
 # Candidates that are compared on all blocks, at least, the given settings aside.
 FINALISTS = 3
@@ -158,7 +158,7 @@ def choose(errors: Mapping[int, Sequence[Estimate]], calls: Sequence[int]) -> in
     errors
         Errors by candidate, per block; candidate 0 is the given settings.
     calls
-        Denoiser calls of each candidate.
+        Network calls of each candidate.
     """
     most = max(len(own) for own in errors.values())
     final = {i: sum(e.mean for e in own) / most for i, own in errors.items() if len(own) == most}
@@ -184,18 +184,18 @@ def _mean_and_variance(values: Sequence[float]) -> tuple[float, float]:
     return mean, sum((v - mean) ** 2 for v in values) / (len(values) - 1) / len(values)
 
 
-def count_calls(iterations: Sequence[int], blocks: int, *, first: int = 0) -> int:
-    """Denoiser calls of the rounds from ``first`` on and of the halves, as if all N were the mean.
+def count_calls(calls: Sequence[int], blocks: int, *, first: int = 0) -> int:
+    """Calls in the rounds from ``first`` on and in the halves, as if all candidates made the mean.
 
     Parameters
     ----------
-    iterations
-        N of each candidate.
+    calls
+        Calls of each candidate for one block.
     blocks
         Blocks of the last round.
     first
         Number of the first round that counts.
     """
-    plan = rounds(len(iterations), blocks)
+    plan = rounds(len(calls), blocks)
     runs = sum(r.candidates * len(r.blocks) for r in plan[first:]) + 2 * plan[-1].candidates
-    return round(runs * sum(iterations) / len(iterations))
+    return round(runs * sum(calls) / len(calls))

@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 
-from ddgm_dist.core.units import format_duration
 from ddgm_dist.evaluation.ring_correlation import ring_correlation
 from ddgm_dist.planning.config import Config
 from ddgm_dist.planning.problem import Problem
@@ -17,8 +16,9 @@ from ddgm_dist.prior.denoisers import shared_denoiser
 from ddgm_dist.tilts.crop import Crop, read_crop, spread_places
 from ddgm_dist.tilts.series import TiltSeries
 from ddgm_dist.tuning.candidates import Candidate
-from ddgm_dist.tuning.crossval import BlockScore, BlockSolver, HeldOut, make_fold
-from ddgm_dist.tuning.successive_halving import count_calls
+from ddgm_dist.tuning.cost import Cost
+from ddgm_dist.tuning.crossval import BlockScore, BlockSolver, HeldOut
+from ddgm_dist.tuning.folds import make_fold
 
 __all__ = ["HALVES", "Trials"]
 
@@ -44,13 +44,13 @@ class Trials:
         self.angles = problem.geometry.angles_deg
         make_fold(self.angles, folds, 0)  # refused before anything is read
         self.places = spread_places(problem.geometry, blocks, rows, seed)
-        self.calls = 0
+        self.calls = self.starts = 0
         self._ready: dict[int, tuple[BlockSolver, HeldOut]] = {}
 
     def score(self, block: int, config: Config, steps: Callable[[], None]) -> BlockScore:
         """Solve a block without its held-out tilts, and predict them."""
         solver, held_out = self._prepared(block)
-        self.calls += config.N
+        self._count(config)
         return held_out(solver(config.problem(), self.seed + block, steps))
 
     def resolution(self, config: Config, steps: Callable[[], None]) -> float | None:
@@ -67,7 +67,7 @@ class Trials:
         for half in (0, 1):
             solver = self._solver(block, order[half::2], domain)
             x = solver(config.problem(), self.seed + HALVES + half, steps)
-            self.calls += config.N
+            self._count(config)
             halves.append(x[..., trim - domain[0] : field - trim - domain[0]].cpu().numpy())
         a, b = halves
         if min(a.shape[0], a.shape[2]) < 8 or not all(np.isfinite(h).all() for h in halves):
@@ -85,15 +85,25 @@ class Trials:
         solver(two, self.seed, lambda: times.append(time.perf_counter()))
         return times[2] - times[1]
 
-    def describe(self, candidates: Sequence[Candidate], blocks: int, each: float) -> str:
-        """The cost, before it is paid."""
-        place = self.places[0]
-        calls = count_calls([c.config.N for c in candidates], blocks)
-        thickness = self.problem.geometry.thickness
+    def seconds_per_start(self, config: Config) -> float:
+        """Time of a block's restored start: of the second, as the first warms up."""
+        solver, _ = self._prepared(0)
+        solver.begin(config.problem(), self.seed)
+        began = time.perf_counter()
+        solver.begin(config.problem(), self.seed)
+        return time.perf_counter() - began
+
+    def describe(self, candidates: Sequence[Candidate], blocks: int, cost: Cost) -> str:
+        """Candidates and blocks in words, with their cost before it is paid."""
+        place, thickness = self.places[0], self.problem.geometry.thickness
         return (
             f"{len(candidates)} candidates on up to {blocks} blocks of {thickness} x {place.rows} x "
-            f"{place.columns} voxels: about {calls} denoiser calls, {format_duration(calls * each)}"
+            f"{place.columns} voxels: {cost.describe()}"
         )
+
+    def _count(self, config: Config) -> None:
+        self.calls += config.N
+        self.starts += config.start == "restored"
 
     def _prepared(self, block: int) -> tuple[BlockSolver, HeldOut]:
         if block not in self._ready:

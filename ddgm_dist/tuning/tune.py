@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -11,12 +12,15 @@ from typing import Any
 
 from ddgm_dist.core.units import format_duration
 from ddgm_dist.errors import InputError
+from ddgm_dist.operators.slab.inverse import ITERATIONS as INVERSE_STEPS
 from ddgm_dist.paths.locate import locate, place_of
 from ddgm_dist.paths.overlap import refuse_overlap
 from ddgm_dist.planning.config import Config, parse_config
 from ddgm_dist.prior.denoisers import shared_denoiser, weight_files
 from ddgm_dist.prior.restorers import restorer_files
 from ddgm_dist.runs.build_problem import build_problem, check_levels
+from ddgm_dist.runs.expected_fit import expect
+from ddgm_dist.tile.start import start_restorer
 from ddgm_dist.tilts.series import open_series_at
 from ddgm_dist.tuning.candidates import (
     DEFAULT_GRID,
@@ -26,13 +30,18 @@ from ddgm_dist.tuning.candidates import (
     expand_grid,
     order_candidates,
 )
-from ddgm_dist.tuning.crossval import BlockScore, make_fold, measured_share
+from ddgm_dist.tuning.cost import Cost, network_calls, restored_starts
+from ddgm_dist.tuning.crossval import BlockScore
+from ddgm_dist.tuning.folds import make_fold, measured_share
+from ddgm_dist.tuning.model_error import Doubts, Leftover, mean_leftover
 from ddgm_dist.tuning.report import Row, Steps, check_target, show_steps
 from ddgm_dist.tuning.result import Tuning
 from ddgm_dist.tuning.successive_halving import choose, compare, count_calls, rounds
 from ddgm_dist.tuning.trials import HALVES, Trials
 
 __all__ = ["tune"]
+
+log = logging.getLogger("ddgm_dist")
 
 Scores = dict[int, list[BlockScore]]
 
@@ -101,23 +110,41 @@ def tune(
         check_target(Path(out), overwrite=overwrite)
     # Refused before the series is read through.
     make_fold(open_series_at(source).meta.angles_deg, folds, 0)
-    drawn = order_candidates(expand_grid(DEFAULT_GRID if grid is None else grid, base), seed)
-    loaded = shared_denoiser(base.denoiser, precision=base.precision)
-    for candidate in drawn:
-        check_levels(candidate.config, loaded)
+    expanded = expand_grid(DEFAULT_GRID if grid is None else grid, base, _check)
+    for each in expanded.left_out:
+        report(str(each))
+    drawn = order_candidates(expanded.candidates, seed)
     built = build_problem(source, base.problem(), verify_input=verify_input, progress=progress)
     trials = Trials(built.problem, built.series, blocks, rows, folds, seed)
-    each = trials.seconds_per_call(base)
-    candidates = _affordable(drawn, blocks, each, budget)
-    report(trials.describe(candidates, blocks, each))
+    candidates, cost = _affordable(drawn, _pricing(trials, drawn, blocks), budget)
+    report(trials.describe(candidates, blocks, cost))
     with show_steps(count_calls([c.config.N for c in candidates], blocks), shown=progress) as steps:
         scores = _halve(trials, candidates, blocks, steps)
         resolutions = _correlate(trials, candidates, scores, blocks, steps)
     found = _tuning(trials, candidates, scores, resolutions)
-    found = replace(found, seconds=time.monotonic() - began)
+    found = replace(
+        found,
+        seconds=time.monotonic() - began,
+        left_out=expanded.left_out,
+        doubts=Doubts.of(
+            [_leftover(own) for own in scores.values() if len(own) == blocks], expect(built)[0]
+        ),
+    )
+    if found.doubts.warning is not None:
+        log.warning("%s: %s", source, found.doubts.warning)
     if out is not None:
         found.write(out)
     return found
+
+
+def _check(config: Config) -> None:
+    """Refuse settings that no run would take."""
+    check_levels(config, shared_denoiser(config.denoiser, precision=config.precision))
+    start_restorer(config)
+
+
+def _leftover(scores: Sequence[BlockScore]) -> Leftover:
+    return mean_leftover(score.leftover for score in scores)
 
 
 def _halve(trials: Trials, candidates: Sequence[Candidate], blocks: int, steps: Steps) -> Scores:
@@ -168,7 +195,7 @@ def _tuning(
 ) -> Tuning:
     share = measured_share(trials.angles)
     errors = {i: [s.error(share) for s in own] for i, own in scores.items()}
-    chosen = choose(errors, [c.config.N for c in candidates])
+    chosen = choose(errors, [network_calls(c) for c in candidates])
     rows = []
     for one in compare(errors, chosen):
         own, candidate = scores[one.index], candidates[one.index]
@@ -178,11 +205,13 @@ def _tuning(
                 name=candidate.name,
                 settings=dict(candidate.settings),
                 calls=candidate.config.N,
+                restorer_calls=restored_starts(candidate),
                 blocks=one.blocks,
                 error=one.error,
                 between=_mean([s.error(1.0).mean for s in own]),
                 beyond=_mean([s.error(0.0).mean for s in own]),
                 misfit=_mean(misfits) if misfits else None,
+                ends=_leftover(own).excess,
                 difference=one.difference,
                 deviation=None if math.isnan(one.deviation) else one.deviation,
                 resolution=resolutions.get(one.index),
@@ -195,6 +224,7 @@ def _tuning(
         **given.model_dump(mode="json", exclude_unset=True),
         **{k: getattr(best, k) for k in TUNABLE if k in tuned},
     }
+    config.pop("preset", None)  # its values are there
     return Tuning(
         config=config,
         rows=rows,
@@ -204,20 +234,41 @@ def _tuning(
         seed=trials.seed,
         share=share,
         calls=trials.calls,
+        restorer_calls=trials.starts,
         seconds=0.0,
     )
 
 
+def _pricing(
+    trials: Trials, drawn: Sequence[Candidate], blocks: int
+) -> Callable[[Sequence[Candidate]], Cost]:
+    """The expected cost of candidates, from one measured iteration and one measured start."""
+    call, start = trials.seconds_per_call(drawn[0].config), 0.0
+    restored = [c.config for c in drawn if restored_starts(c)]
+    if restored:
+        start = trials.seconds_per_start(restored[0])
+
+    def price(candidates: Sequence[Candidate]) -> Cost:
+        return Cost.expected(
+            candidates, blocks, call=call, start=start, inverse_steps=INVERSE_STEPS
+        )
+
+    return price
+
+
 def _affordable(
-    candidates: Sequence[Candidate], blocks: int, each: float, budget: float | None
-) -> Sequence[Candidate]:
-    """The first so many candidates as fit the budget."""
+    candidates: Sequence[Candidate],
+    price: Callable[[Sequence[Candidate]], Cost],
+    budget: float | None,
+) -> tuple[Sequence[Candidate], Cost]:
+    """The first so many candidates as fit the budget, and their cost."""
     if budget is None:
-        return candidates
+        return candidates, price(candidates)
     for count in range(len(candidates), 1, -1):
-        if count_calls([c.config.N for c in candidates[:count]], blocks) * each <= 60 * budget:
-            return candidates[:count]
-    least = count_calls([c.config.N for c in candidates[:2]], blocks) * each
+        cost = price(candidates[:count])
+        if cost.seconds <= 60 * budget:
+            return candidates[:count], cost
+    least = price(candidates[:2]).seconds
     raise InputError(
         "budget",
         budget,

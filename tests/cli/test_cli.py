@@ -34,6 +34,7 @@ COMMANDS = (
     "evaluate",
     "pyramid",
     "train",
+    "presets",
     "manifest",
 )
 
@@ -83,6 +84,22 @@ def test_without_a_command_the_help_is_shown(capsys: pytest.CaptureFixture[str])
     assert main([]) == 0
     shown = capsys.readouterr().out
     assert all(f" {name} " in shown for name in COMMANDS)
+
+
+def test_presets(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["presets"]) == 0
+    shown = capsys.readouterr().out
+    assert all(name in shown for name in ("fast", "default", "best", "classic", "paper"))
+    assert "start=restored N=3" in shown
+    assert main(["presets", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["fast"]["values"]["N"] == found["fast"]["denoiser_calls"] == 3
+
+
+def test_an_unknown_preset_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", "t.zarr", "--preset", "quick"]) == 2
+    error = capsys.readouterr().err
+    assert "preset = quick: is no preset; there are fast, default, best, classic, paper" in error
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:

@@ -63,3 +63,6 @@ def test_options_of_the_result_are_keys_of_the_configuration() -> None:
     given = ProblemOptions(None, ["thickness=5", "despike=true"], 7, True, True)
     assert given.keys() == {"thickness": 7, "impute_nonfinite": True, "despike": False}
     assert run_options.ProblemOptions().keys() == {}
+    named = ProblemOptions(overrides=["preset=best", "N=5"], preset="fast")
+    assert named.keys() == {"preset": "fast", "N": 5}
+    assert named.words() == ("--preset", "fast")

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import re
 import sys
 import time
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from ddgm_dist.inspection.activity import activities
 from ddgm_dist.inspection.run_status import Status
 from ddgm_dist.inspection.status import status
 from ddgm_dist.paths.claim import LEASE
+from ddgm_dist.planning.presets import PRESETS
 from ddgm_dist.records.run_record import COMPLETE, RUNNING, RunRecord
 from ddgm_dist.runs.reconstruct import reconstruct
 from ddgm_dist.tile.events import Event, Receipt, Report, StepEvent
@@ -97,6 +99,34 @@ def test_running_interrupted_complete(
     assert found.checkpoints == ()
     assert main(["status", str(out), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["state"] == "complete"
+
+
+def test_a_preset_is_named_and_is_not_part_of_the_problem(
+    tilts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, told = tmp_path / "out.zarr", "paper, but K = 2, N = 3"
+    result = reconstruct(tilts, out, {**KEYS, "preset": "paper"}, "local")
+    assert f"preset          {told}\n" in result.describe()
+    assert f"preset        {told}\n" in status(out).describe()
+    assert main(["status", str(out), "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["preset"] == {"name": "paper", "changed": {"N": 3, "K": 2}}
+    words = ["plan", str(tilts), "--preset", "paper", "--set", "denoiser=thirding:third"]
+    assert main([*words, "--set", "N=3", "--set", "K=2.0"]) == 0
+    page = capsys.readouterr().out
+    assert f"preset          {told}\n" in page
+    assert re.search(r"fast +3 +1 +21 +1\n", page)
+    assert main([*words, "--json"]) == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert plan["preset"] == {"name": "paper", "changed": {}}
+    assert plan["presets"]["paper"]["denoiser_calls"] == 50
+    # Its values written out resume what it began.
+    written = PRESETS["paper"].values | KEYS
+    again = reconstruct(tilts, out, written, "local")
+    assert again.problem.digest() == result.problem.digest()
+    assert "nothing was left to do" in again.describe()
+    assert "\npreset" not in again.describe()
+    assert status(out).preset is None
 
 
 def test_it_works_while_files_come_and_go(tilts: Path, tmp_path: Path) -> None:

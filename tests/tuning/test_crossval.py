@@ -17,7 +17,8 @@ from ddgm_dist.runs.build_problem import build_problem
 from ddgm_dist.runs.reconstruct import reconstruct
 from ddgm_dist.simulation.simulate import simulate
 from ddgm_dist.tilts.crop import Place, read_crop
-from ddgm_dist.tuning.crossval import BlockSolver, HeldOut, make_fold, measured_share
+from ddgm_dist.tuning.crossval import BlockSolver, HeldOut
+from ddgm_dist.tuning.folds import make_fold, measured_share
 
 ANGLES = (0.0, -40.0, 40.0, -20.0, 20.0, -50.0, 50.0, -10.0, 10.0, -30.0, 30.0)
 CONFIG = {"N": 3, "K": 10, "denoiser": "crossval_halving:halve", "seed": 7}

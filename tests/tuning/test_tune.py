@@ -31,6 +31,9 @@ def wiener(x, sigma):
     width = 1.5
     S = torch.exp(-4 * (torch.pi * width) ** 2 * (kz**2 + kx**2)) * 4 * torch.pi * width**2
     return torch.fft.irfft2(torch.fft.rfft2(x) * S / (S + sigma**2), s=x.shape[1:])
+
+def restore(images, noise, acquisition):
+    return wiener(images.mean(1), 0.5)
 """
 
 
@@ -174,9 +177,79 @@ def test_bad_input_is_named(tilts: Path, words: dict[str, Any], named: str) -> N
     assert caught.value.argument == named
 
 
-def test_a_level_that_the_denoiser_does_not_know_is_refused(tilts: Path) -> None:
+def test_a_level_that_the_denoiser_does_not_know_is_left_out(tilts: Path) -> None:
+    with pytest.raises(InputError, match=r"sigma_1=1000.*trained for"):
+        tune(tilts, {"N": 2}, grid={"sigma_1": [1000.0]})
     with pytest.raises(InputError, match="sigma_1 = 1000"):
-        tune(tilts, {"N": 2}, grid={"sigma_1": [3.0, 1000.0]})
+        tune(tilts, {"N": 2, "sigma_1": 1000.0}, grid={"sigma_1": [3.0]})
+    said: list[str] = []
+    grid = {"sigma_1": [3.0, 1000.0]}
+    found = tune(tilts, {"N": 1}, grid=grid, blocks=1, rows=1, report=said.append)
+    assert [row.name for row in found.rows if row.settings] == ["sigma_1=3"]
+    assert said[0].startswith("left out sigma_1=1000: sigma_1 = 1000.0 lies outside")
+    assert said[0] in found.describe()
+    assert found.to_dict()["left_out"][0]["name"] == "sigma_1=1000"
+
+
+def test_starts_are_compared_and_their_calls_counted(tilts: Path) -> None:
+    base = {**BASE, "restorer": "tune_wiener:restore", "sigma_1": 0.4, "N": 2}
+    grid = {"start": ["zero", "restored"], "N": [2, 5]}
+    said: list[str] = []
+    found = tune(tilts, base, grid=grid, blocks=1, rows=1, report=said.append)
+    tried = {(r.settings.get("start", "zero"), r.calls, r.restorer_calls) for r in found.rows}
+    assert tried == {("zero", 2, 0), ("zero", 5, 0), ("restored", 2, 1), ("restored", 5, 1)}
+    # Each is solved once on the block, and the finalists (all four) on two halves.
+    assert (found.calls, found.restorer_calls) == (3 * 14, 3 * 2)
+    assert "about 42 denoiser calls and 6 restored starts" in said[0]
+    assert "8 conjugate gradient steps" in said[0]
+    assert found.to_dict()["restorer_calls"] == 6
+    errors = {row.name: row.error for row in found.rows}
+    assert errors["start=restored"] != errors["as given"]
+
+
+def test_a_missing_restorer_leaves_its_candidates_out(tilts: Path) -> None:
+    base = {**BASE, "restorer": "/nowhere/r.safetensors", "N": 1}
+    grid = [{"K": [5]}, {"start": ["restored"]}]
+    found = tune(tilts, base, grid=grid, blocks=1, rows=1)
+    assert [row.name for row in found.rows if row.settings] == ["K=5"]
+    assert "r.safetensors" in found.left_out[0].why
+
+
+def test_a_budget_counts_the_starts(tilts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trials = importlib.import_module("ddgm_dist.tuning.trials").Trials
+    monkeypatch.setattr(trials, "seconds_per_call", lambda self, config: 1.0)
+    monkeypatch.setattr(trials, "seconds_per_start", lambda self, config: 100.0)
+    base = {**BASE, "restorer": "tune_wiener:restore", "N": 1}
+    grid = [{"start": ["restored"]}]
+    with pytest.raises(InputError, match="two candidates, which take about 5 min 06 s"):
+        tune(tilts, base, grid=grid, budget=5.0, blocks=1, rows=1)
+
+
+@pytest.fixture(scope="module")
+def vacuum(volume: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same specimen, which ends 8 columns beyond the field."""
+    path = tmp_path_factory.mktemp("vacuum") / "tilts.zarr"
+    angles = tuple(float(a) for a in range(-60, 61, 5))
+    simulate(volume[..., 76:-76], path, angles=angles, noise="gaussian:0.1", field=120)
+    return path
+
+
+def test_it_warns_where_held_out_tilts_share_a_wrong_model(
+    found: Tuning, vacuum: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert found.trusted
+    assert found.doubts.ends is not None
+    assert found.doubts.ends < 2
+    assert "WARNING" not in found.describe()
+    out = tmp_path / "c.yaml"
+    misled = tune(vacuum, BASE, grid=GRID, out=out, **SIZE)
+    assert not misled.trusted
+    assert misled.doubts.ends is not None
+    assert f"{misled.doubts.ends:.1f} times" in misled.describe()
+    for told in (misled.describe(), out.read_text(), caplog.text):
+        assert "do not trust this ranking" in told
+    assert misled.to_dict()["model"]["trusted"] is False
+    json.dumps(misled.to_dict(), allow_nan=False)
 
 
 def test_fewer_than_8_tilts_are_refused(volume: np.ndarray, tmp_path: Path) -> None:

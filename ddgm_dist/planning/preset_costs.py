@@ -1,0 +1,81 @@
+"""The cost of each preset in calls of the networks and of the operator."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ddgm_dist.algorithm.schedule import IMPUTED_EVERY
+from ddgm_dist.operators.slab.inverse import ITERATIONS
+from ddgm_dist.planning.presets import PRESETS
+
+__all__ = ["PresetCost", "preset_costs", "to_table"]
+
+
+@dataclass(frozen=True)
+class PresetCost:
+    """Calls for one block of rows and one window of columns, over all samples.
+
+    Attributes
+    ----------
+    name, purpose
+        The preset.
+    denoiser_calls, restorer_calls
+        Calls of the networks.
+    operator_pairs
+        Projections of the block, each with a backprojection; at most, for the noise-aware rule may
+        take fewer steps.
+    samples
+        Number of volumes.
+    """
+
+    name: str
+    purpose: str
+    denoiser_calls: int
+    restorer_calls: int
+    operator_pairs: int
+    samples: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {
+            "denoiser_calls": self.denoiser_calls,
+            "restorer_calls": self.restorer_calls,
+            "operator_pairs": self.operator_pairs,
+            "samples": self.samples,
+        }
+
+
+def preset_costs() -> tuple[PresetCost, ...]:
+    """The costs of all presets."""
+    found = []
+    for name, preset in PRESETS.items():
+        values = preset.values
+        restored, samples = values["start"] == "restored", values["samples"]
+        pairs = values["N"] * math.ceil(values["K"] / IMPUTED_EVERY)
+        # The inverse begins with one pair, for the right-hand side.
+        pairs += (1 + ITERATIONS) if restored else 0
+        found.append(
+            PresetCost(
+                name=name,
+                purpose=preset.purpose,
+                denoiser_calls=samples * values["N"],
+                restorer_calls=samples * restored,
+                operator_pairs=samples * pairs,
+                samples=samples,
+            )
+        )
+    return tuple(found)
+
+
+def to_table(costs: Sequence[PresetCost], *, purposes: bool = False) -> str:
+    """The costs as aligned columns; with what the presets are for, or without."""
+    lines = [f"{'preset':<9}{'denoiser':>9}{'restorer':>9}{'operator':>9}{'samples':>8}"]
+    lines += [
+        f"{c.name:<9}{c.denoiser_calls:>9}{c.restorer_calls:>9}{c.operator_pairs:>9}{c.samples:>8}"
+        f"{'  ' + c.purpose if purposes else ''}"
+        for c in costs
+    ]
+    return "\n".join(lines)
