@@ -161,10 +161,13 @@ class ProblemConfig(BaseModel):
         description="what iterations begin from: zeros, or what the restorer makes of the data",
     )
     restorer_calls: int = Field(
-        1, ge=1, le=8, description="calls of the restorer, all but the first with its estimates"
+        DEFAULTS["restorer_calls"],
+        ge=1,
+        le=8,
+        description="calls of the restorer, all but the first with its estimates",
     )
     start_share: float = Field(
-        0.0,
+        DEFAULTS["start_share"],
         ge=0,
         le=1,
         description="share of the restored start in the result, beside the iterations'",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ddgm_dist.algorithm.schedule import IMPUTED_EVERY
-from ddgm_dist.operators.slab.inverse import ITERATIONS
+from ddgm_dist.operators.slab.inverse import STEPS
 from ddgm_dist.planning.presets import PRESETS
 
 __all__ = ["PresetCost", "preset_costs", "to_table"]
@@ -55,14 +55,15 @@ def preset_costs() -> tuple[PresetCost, ...]:
         values = preset.values
         restored, samples = values["start"] == "restored", values["samples"]
         pairs = values["N"] * math.ceil(values["K"] / IMPUTED_EVERY)
-        # The inverse begins with one pair, for the right-hand side.
-        pairs += (1 + ITERATIONS) if restored else 0
+        calls = restored * values["restorer_calls"] * (2 if values["start_share"] else 1)
+        # Each inverse begins with one pair, for the right-hand side.
+        pairs += calls * (1 + STEPS[-1][1])
         found.append(
             PresetCost(
                 name=name,
                 purpose=preset.purpose,
                 denoiser_calls=samples * values["N"],
-                restorer_calls=samples * restored,
+                restorer_calls=samples * calls,
                 operator_pairs=samples * pairs,
                 samples=samples,
             )

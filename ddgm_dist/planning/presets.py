@@ -35,6 +35,8 @@ class Preset:
 
 _CLASSIC: Mapping[str, Any] = {
     "start": "zero",
+    "restorer_calls": 1,
+    "start_share": 0.0,
     "N": 50,
     "K": 100,
     "sigma_1": 5.0,

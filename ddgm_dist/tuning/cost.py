@@ -6,20 +6,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ddgm_dist.core.units import format_duration
+from ddgm_dist.planning.config import ProblemConfig
 from ddgm_dist.tuning.candidates import Candidate
 from ddgm_dist.tuning.successive_halving import count_calls
 
-__all__ = ["Cost", "network_calls", "restored_starts"]
+__all__ = ["Cost", "network_calls", "restorer_calls"]
 
 
-def restored_starts(candidate: Candidate) -> int:
-    """Restored starts of a reconstruction of one block, 0 or 1."""
-    return int(candidate.config.start == "restored")
+def restorer_calls(config: ProblemConfig) -> int:
+    """Calls of the restorer for one block, each with an inverse before it."""
+    if config.start != "restored":
+        return 0
+    return config.restorer_calls * (2 if config.start_share else 1)
 
 
 def network_calls(candidate: Candidate) -> int:
-    """Calls of both networks for one block: N of the denoiser, and one of a restorer."""
-    return candidate.config.N + restored_starts(candidate)
+    """Calls of both networks for one block: N of the denoiser, and those of a restorer."""
+    return candidate.config.N + restorer_calls(candidate.config)
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,7 @@ class Cost:
     denoiser_calls
         Calls of the denoiser, each for one block.
     starts
-        Restored starts: a regularized inverse and a restorer call each.
+        Calls of a restorer, with a regularized inverse each.
     seconds
         Expected time.
     inverse_steps
@@ -60,12 +63,12 @@ class Cost:
         candidates, blocks
             What is tried, on up to so many blocks.
         call, start
-            Measured seconds of an iteration and of a restored start.
+            Measured seconds of an iteration and of a restored start of one call.
         inverse_steps
             As the attribute.
         """
         calls = count_calls([c.config.N for c in candidates], blocks)
-        starts = count_calls([restored_starts(c) for c in candidates], blocks)
+        starts = count_calls([restorer_calls(c.config) for c in candidates], blocks)
         return cls(calls, starts, calls * call + starts * start, inverse_steps)
 
     def describe(self) -> str:
@@ -73,8 +76,8 @@ class Cost:
         starts = ""
         if self.starts:
             starts = (
-                f" and {self.starts} restored starts (a restorer call and {self.inverse_steps} "
-                "conjugate gradient steps each)"
+                f" and {self.starts} of the restorer (after at most {self.inverse_steps} conjugate "
+                "gradient steps each)"
             )
         return (
             f"about {self.denoiser_calls} denoiser calls{starts}, {format_duration(self.seconds)}"

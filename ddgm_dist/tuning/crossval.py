@@ -98,7 +98,9 @@ class BlockSolver:
         Tensor
             Normalised estimate over the domain, float32 ``(z, rows, columns)``.
         """
-        problem, x = self.begin(config, seed)
+        problem, start = self._posed(config, seed)
+        # No row beside the block is known.
+        x = start(self.tile, self.data, {})
         iterate = Iteration(problem, self.denoiser, self.device)
         for n in range(len(problem.schedule)):
             x, _ = iterate(self.tile, x, n, self.data)
@@ -114,11 +116,13 @@ class BlockSolver:
         config, seed
             As those of a call.
         """
+        problem, start = self._posed(config, seed)
+        return problem, start(self.tile, self.data, {})
+
+    def _posed(self, config: ProblemConfig, seed: int) -> tuple[Problem, Start]:
         loaded = start_restorer(config, self.device)
         problem = self.problem(config, seed, loaded)
-        start = Start(problem, None if loaded is None else loaded.restorer, self.device)
-        # No row beside the block is known.
-        return problem, start(self.tile, self.data, {})
+        return problem, Start(problem, None if loaded is None else loaded.restorer, self.device)
 
     def problem(
         self, config: ProblemConfig, seed: int, restorer: LoadedRestorer | None = None

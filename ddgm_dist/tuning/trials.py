@@ -16,7 +16,7 @@ from ddgm_dist.prior.denoisers import shared_denoiser
 from ddgm_dist.tilts.crop import Crop, read_crop, spread_places
 from ddgm_dist.tilts.series import TiltSeries
 from ddgm_dist.tuning.candidates import Candidate
-from ddgm_dist.tuning.cost import Cost
+from ddgm_dist.tuning.cost import Cost, restorer_calls
 from ddgm_dist.tuning.crossval import BlockScore, BlockSolver, HeldOut
 from ddgm_dist.tuning.folds import make_fold
 
@@ -86,7 +86,8 @@ class Trials:
         return times[2] - times[1]
 
     def seconds_per_start(self, config: Config) -> float:
-        """Time of a block's restored start: of the second, as the first warms up."""
+        """Time of a block's restored start of one call: of the second, as the first warms up."""
+        config = config.model_copy(update={"restorer_calls": 1})
         solver, _ = self._prepared(0)
         solver.begin(config.problem(), self.seed)
         began = time.perf_counter()
@@ -103,7 +104,7 @@ class Trials:
 
     def _count(self, config: Config) -> None:
         self.calls += config.N
-        self.starts += config.start == "restored"
+        self.starts += restorer_calls(config)
 
     def _prepared(self, block: int) -> tuple[BlockSolver, HeldOut]:
         if block not in self._ready:

@@ -12,7 +12,7 @@ from typing import Any
 
 from ddgm_dist.core.units import format_duration
 from ddgm_dist.errors import InputError
-from ddgm_dist.operators.slab.inverse import ITERATIONS as INVERSE_STEPS
+from ddgm_dist.operators.slab.inverse import STEPS
 from ddgm_dist.paths.locate import locate, place_of
 from ddgm_dist.paths.overlap import refuse_overlap
 from ddgm_dist.planning.config import Config, parse_config
@@ -30,7 +30,7 @@ from ddgm_dist.tuning.candidates import (
     expand_grid,
     order_candidates,
 )
-from ddgm_dist.tuning.cost import Cost, network_calls, restored_starts
+from ddgm_dist.tuning.cost import Cost, network_calls, restorer_calls
 from ddgm_dist.tuning.crossval import BlockScore
 from ddgm_dist.tuning.folds import make_fold, measured_share
 from ddgm_dist.tuning.model_error import Doubts, Leftover, mean_leftover
@@ -205,7 +205,7 @@ def _tuning(
                 name=candidate.name,
                 settings=dict(candidate.settings),
                 calls=candidate.config.N,
-                restorer_calls=restored_starts(candidate),
+                restorer_calls=restorer_calls(candidate.config),
                 blocks=one.blocks,
                 error=one.error,
                 between=_mean([s.error(1.0).mean for s in own]),
@@ -244,14 +244,12 @@ def _pricing(
 ) -> Callable[[Sequence[Candidate]], Cost]:
     """The expected cost of candidates, from one measured iteration and one measured start."""
     call, start = trials.seconds_per_call(drawn[0].config), 0.0
-    restored = [c.config for c in drawn if restored_starts(c)]
+    restored = [c.config for c in drawn if restorer_calls(c.config)]
     if restored:
         start = trials.seconds_per_start(restored[0])
 
     def price(candidates: Sequence[Candidate]) -> Cost:
-        return Cost.expected(
-            candidates, blocks, call=call, start=start, inverse_steps=INVERSE_STEPS
-        )
+        return Cost.expected(candidates, blocks, call=call, start=start, inverse_steps=STEPS[-1][1])
 
     return price
 
