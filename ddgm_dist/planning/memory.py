@@ -170,7 +170,8 @@ class MemoryModel:
         """Temporaries of a block's regularized inverse, or of the restorer's call after it.
 
         The inverse holds four estimates, and transforms one of them. The call holds the inverse, and
-        its images as they are cut, padded and masked.
+        its images as they are cut, padded and masked; with them the coverage, and two estimates of a
+        repeated call. Between calls the data step of the block holds what an inverse does, besides x_w.
         """
         if not any(self.restorer_call):
             return 0
@@ -179,8 +180,10 @@ class MemoryModel:
         volume, projection = (4 * n * rows * self.length for n in (self.thickness, self.tilts))
         inverse = int(7.5 * volume) + 7 * projection
         voxels = images * height * width
-        call = int((self.restorer_activation + 12 * channels) * voxels) + volume + self.block
-        return max(inverse, call)
+        held = volume + 2 * self.block
+        step = held + int(7.5 * self.block) + 28 * self.tilts * self.rows_per_call * self.length
+        call = int((self.restorer_activation + 12 * (channels + 3)) * voxels) + held
+        return max(inverse, step, call)
 
     @property
     def output(self) -> int:
