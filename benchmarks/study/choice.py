@@ -17,8 +17,9 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+from cells import NOISES, RESULTS, Cell
 from methods import DDGM_DEFAULT, METHODS
-from slabs import NOISES, RESULTS, Cell, make_slab
+from slabs import make_slab
 
 SEED = 2
 FILE = RESULTS / "choice.json"

@@ -15,16 +15,17 @@ from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
-from methods import METHODS
+from cells import NOISES, RESULTS, SCORE_ROWS, Cell, tissue
+from methods import METHODS, OURS, TODAY, WARM_N
 from PIL import Image
-from slabs import NOISES, RESULTS, SCORE_ROWS, Cell, tissue
 from table import load
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 
-SHOWN = [*METHODS, "DDGM (defaults)", "DDGM (all noise), mean of 8", "DDGM, paper's rule"]
+SHOWN = [name for name, method in METHODS.items() if method.N in (None, WARM_N[0])]
+SHOWN += [TODAY, "DDGM (all noise), mean of 8", "DDGM, paper's rule", *OURS.values()]
 # Which slice, and which columns of the field.
 ROW, COLUMNS = 0, slice(120, 280)
 
@@ -80,7 +81,7 @@ def curves(table: list[dict], names: list[str], out: Path) -> None:
                     if (row["noise"], row["method"]) == (noise, name):
                         style = "-" if index < 10 else "--"
                         curve = np.array(row["rings"][part], dtype=float)
-                        width = 2.2 if name.startswith("DDGM") else 0.9
+                        width = 2.2 if name.startswith(("DDGM", "ours")) else 0.9
                         axis.plot(row["rings"]["frequency"], curve, style, lw=width, label=name)
             axis.set_title(f"noise {noise:.0%}, {part}", fontsize=9)
             axis.set_xlim(0, 0.3)
