@@ -48,9 +48,11 @@ SEED, N_SEARCHED = 0, 50
 FILE = RESULTS / "curve.json"
 CALLS = (1, 2, 3, 4, 8, 16, 50, 150)
 COLD = ("PnP-PGD", "DPIR", "DPIR, exact step", "DDRM", "DPS", "DiffPIR", "DDGM")
-WARM = ("PnP-PGD", "DPIR", "DDRM", "DiffPIR")
+WARM = ("PnP-PGD", "DPIR", "DPIR, exact step", "DDRM", "DiffPIR")
 ALONE, OURS_CURVE = "restorer alone", "ours"
 NAMES = (*COLD, TODAY, *(f"{name}, restored start" for name in WARM), ALONE, OURS_CURVE)
+COLOURS = {name: f"C{index}" for index, name in enumerate((*COLD, TODAY, ALONE))}
+COLOURS[OURS_CURVE] = "black"
 # A restorer may be called so often.
 _MOST_ALONE = 8
 
@@ -178,7 +180,7 @@ def draw(found: list[dict], out: Path) -> None:
         table = {line["method"]: line for line in load_table(RESULTS, cell)}
         without = least(classical(table))
         for score, axis in zip(("nmse", "ssim"), axes[:, column], strict=True):
-            for index, name in enumerate(NAMES):
+            for name in NAMES:
                 lines = [r for r in found if (r["noise"], r["method"]) == (noise, name)]
                 lines.sort(key=lambda r: r["calls"])
                 ours = name == OURS_CURVE
@@ -190,7 +192,7 @@ def draw(found: list[dict], out: Path) -> None:
                     marker="o",
                     ms=5 if ours else 2.5,
                     lw=2.5 if ours else 1,
-                    color="black" if ours else f"C{index % 10}",
+                    color=COLOURS[name.removesuffix(", restored start")],
                     label=name,
                 )
             if without is not None:

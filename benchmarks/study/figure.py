@@ -2,9 +2,10 @@
 
     python benchmarks/study/figure.py
 
-It reads the volumes that table.py left in the work folder; `table.py --geometry 64 --again` makes
-missing ones. It writes benchmarks/results/study/figure.png, and from the ring correlations in
-table_*.json benchmarks/results/study/rings.png.
+It reads the volumes that table.py left in the work folder, and leaves out methods that have none there;
+`table.py --geometry 64 --again --method NAME ...` makes them. It writes
+benchmarks/results/study/figure.png, and from the ring correlations in table_*.json
+benchmarks/results/study/rings.png.
 """
 
 from __future__ import annotations
@@ -52,10 +53,7 @@ def images(table: list[dict], work: Path, names: list[str], out: Path) -> None:
         axes[0, 2 * column + 1].set_title("error", fontsize=9)
         label(axes[0, 0], "truth")
         for line, name in enumerate(names, start=1):
-            path = work / cell.key / f"{name}.npy"
-            if not path.exists():
-                raise SystemExit(f"{path} is missing: run table.py --geometry 64 --again first")
-            found = np.load(path)[:, ROW, COLUMNS].astype(np.float32)
+            found = np.load(volume_of(work, cell, name))[:, ROW, COLUMNS].astype(np.float32)
             axes[line, 2 * column].imshow(found, cmap="gray", vmin=low, vmax=high)
             axes[line, 2 * column + 1].imshow(found - truth, cmap="RdBu", vmin=-spread, vmax=spread)
             label(axes[line, 0], name)
@@ -64,6 +62,11 @@ def images(table: list[dict], work: Path, names: list[str], out: Path) -> None:
     # A palette: a third of the size, and no difference that can be seen.
     Image.open(out).convert("RGB").quantize(256).save(out, optimize=True)
     plt.close(figure)
+
+
+def volume_of(work: Path, cell: Cell, name: str) -> Path:
+    """Where table.py keeps the volume of a line."""
+    return work / cell.key / f"{name}.npy"
 
 
 def label(axis: Axes, text: str) -> None:
@@ -101,7 +104,13 @@ def main() -> None:
     args = parser.parse_args()
     table = [line for noise in NOISES for line in load(RESULTS, Cell(noise, SCORE_ROWS["medulla"]))]
     curves(table, SHOWN, RESULTS / "rings.png")
-    images(table, args.work, SHOWN, RESULTS / "figure.png")
+    found = [Cell(noise, SCORE_ROWS["medulla"]) for noise in NOISES]
+    names = [n for n in SHOWN if all(volume_of(args.work, c, n).exists() for c in found)]
+    if left_out := [name for name in SHOWN if name not in names]:
+        print(f"figure.png leaves out what has no volume in {args.work}: {', '.join(left_out)}")
+    if not names:
+        raise SystemExit("no method is left for figure.png: run table.py --geometry 64 --again")
+    images(table, args.work, names, RESULTS / "figure.png")
 
 
 if __name__ == "__main__":

@@ -5,8 +5,8 @@ are searched; ``first`` is the first trial of the search, the paper's setting or
 ``N`` (denoiser calls) is not searched: 50, or 15 and 49 after a call of the restorer.
 
 A method *with a restored start* begins from one call of the restorer in place of zero, at a noise level
-that is searched from 0.15 on. Its data step is the package's: 4 conjugate gradients that are
-preconditioned in the operator's eigenbasis.
+that is searched from 0.15 on. *Exact step* names the package's data step in place of the proximal map: 1
+to 4 conjugate gradients, preconditioned in the operator's eigenbasis, in place of 20.
 """
 
 from __future__ import annotations
@@ -75,8 +75,6 @@ _LAMBDAS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 _NU2 = Choice((0.003, 0.01, 0.03, 0.1, 0.3))
 # Denoiser calls after the restorer's one.
 WARM_N = (15, 49)
-# Conjugate gradients of a data step after a restored start.
-_EXACT_STEPS = 4
 
 
 def _with(run: Run, fixed: Settings) -> Run:
@@ -154,18 +152,19 @@ def _exact(method: Method) -> Method:
     return replace(method, space=space, first=first)
 
 
+_COLD["DPIR, exact step"] = _exact(_COLD["DPIR"])
+
+
 def _warm(name: str, N: int) -> Method:
     """A method with a restored start: one call of the restorer, and N of the denoiser."""
-    method, fixed = _COLD[name], {"restorer_calls": 1}
+    method = _COLD[name]
     space, first = dict(method.space), dict(method.first)
     if "sigma_1" in space:
         space["sigma_1"] = _WARM_SIGMA_1
         first |= {"sigma_1": 0.5, "sigma_N": 0.15}
-    if name in ("DPIR", "DiffPIR"):
-        fixed["exact_steps"] = _EXACT_STEPS
     if name == "DDGM":
         first["added_noise"] = 0.0
-    run = _with(method.run, fixed)
+    run = _with(method.run, {"restorer_calls": 1})
     return Method(run, space, first, denoises=True, restores=True, N=N)
 
 
@@ -181,7 +180,6 @@ def _alone(calls: int, space: Mapping[str, Choice] | None = None, **first: float
 
 METHODS: dict[str, Method] = {
     **_COLD,
-    "DPIR, exact step": _exact(_COLD["DPIR"]),
     "restorer alone": _alone(1),
     "restorer, one data step": _alone(1, {"nu2": _NU2}, nu2=0.03),
     "restorer, 2 calls": _alone(2),
@@ -189,7 +187,7 @@ METHODS: dict[str, Method] = {
     **{
         warm_name(name, N): _warm(name, N)
         for N in WARM_N
-        for name in ("PnP-PGD", "DPIR", "DDRM", "DiffPIR", "DDGM")
+        for name in ("PnP-PGD", "DPIR", "DPIR, exact step", "DDRM", "DiffPIR", "DDGM")
     },
 }
 # Of a preset: all its settings are given.
@@ -199,6 +197,21 @@ _PRESET = Method(run_ddgm, {}, {}, denoises=True, restores=True)
 def method_of(name: str) -> Method:
     """A method by its name; ours run by their presets."""
     return _PRESET if name in OURS.values() else METHODS[name]
+
+
+# What runs can be restricted to: methods without networks, those from zero, those with the restorer and
+# at most 16 calls, or 50, and the presets.
+GROUPS = ("classical", "zero", "restored-16", "restored-50", "ours")
+
+
+def group_of(name: str) -> str:
+    """The group of a method."""
+    method = method_of(name)
+    if name in OURS.values():
+        return "ours"
+    if method.restores:
+        return "restored-16" if method.N in (None, WARM_N[0]) else "restored-50"
+    return "zero" if method.denoises else "classical"
 
 
 @dataclass(frozen=True)

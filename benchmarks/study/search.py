@@ -1,6 +1,6 @@
 """Hyperparameter search: every method with the same budget, on rows that are not scored.
 
-    python benchmarks/study/search.py [--trials 8] [--geometry NAME ...] [--noise ...] [--method ...]
+    python benchmarks/study/search.py [--trials 8] [--geometry NAME ...] [--noise ...] [--group ...]
 
 A trial is one run with one seed on the search rows, and the mean squared error of the inner region is
 minimised. Trial 0 is the paper's setting or the shipped default. Another is the best setting at the
@@ -22,7 +22,7 @@ from pathlib import Path
 import torch
 from cells import GEOMETRIES, NOISES, RESULTS, SEARCH_ROWS, Cell, cells, fraction
 from method import Choice, Method, Real, Settings, Whole
-from methods import METHODS
+from methods import GROUPS, METHODS, group_of
 from results import change, load
 from slabs import Slab, make_slab
 
@@ -133,17 +133,21 @@ def main() -> None:
     parser.add_argument("--N", type=int, default=50, help="denoiser calls per run")
     parser.add_argument("--geometry", nargs="+", choices=GEOMETRIES, default=list(GEOMETRIES))
     parser.add_argument("--noise", type=fraction, nargs="+", default=NOISES, help="0.05 is 5 %%")
-    parser.add_argument("--method", nargs="+", choices=METHODS, default=list(METHODS))
+    parser.add_argument(
+        "--method", nargs="+", choices=METHODS, metavar="NAME", default=list(METHODS)
+    )
+    parser.add_argument("--group", nargs="+", choices=GROUPS, default=GROUPS, help="of methods")
     parser.add_argument("--threads", type=int, default=1, help="of this process")
     parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "ddgm-study")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
+    names = [name for name in args.method if group_of(name) in args.group]
     for cell in cells(args.geometry, args.noise, SEARCH_ROWS):
         slab = make_slab(cell, args.work)
         record = Record(cell, args.N, slab.prior, slab.restored_by)
         # Round by round, so that wherever it is interrupted all methods had about the same budget.
         for number in range(args.trials):
-            for name in args.method:
+            for name in names:
                 advance(record, slab, name, number, args.N)
 
 

@@ -36,7 +36,7 @@ from cells import (
     fraction,
 )
 from method import Settings
-from methods import Row, method_of, rows
+from methods import GROUPS, Row, group_of, method_of, rows
 from results import change
 from results import load as load_json
 from search import Record
@@ -170,6 +170,7 @@ def main() -> None:
     parser.add_argument("--noise", type=fraction, nargs="+", default=NOISES, help="0.05 is 5 %%")
     names = [row.name for row in rows(50)]
     parser.add_argument("--method", nargs="+", choices=names, metavar="NAME", help="lines; or all")
+    parser.add_argument("--group", nargs="+", choices=GROUPS, default=GROUPS, help="of methods")
     parser.add_argument("--slices", type=int, default=4, help="scored, per cell")
     parser.add_argument("--quick", action="store_true", help="one slice, the reference geometry")
     parser.add_argument("--again", action="store_true", help="also what has been measured")
@@ -181,6 +182,7 @@ def main() -> None:
     folder, slices = (args.work / "quick", 1) if args.quick else (RESULTS, args.slices)
     geometries = list(REFERENCES[:1]) if args.quick else args.geometry
     lines = [row for row in rows(args.N) if not args.method or row.name in args.method]
+    lines = [row for row in lines if group_of(row.method) in args.group]
     if args.quick:
         lines = [row for row in lines if row.N <= args.N and row.samples == 1]
     for cell in () if args.show else cells(geometries, args.noise, SCORE_ROWS, slices):
