@@ -76,7 +76,9 @@ def label(axis: Axes, text: str) -> None:
 
 def curves(table: list[dict], names: list[str], out: Path) -> None:
     """Ring correlation with the truth: measured orientations above, the missing wedge below."""
-    figure, axes = plt.subplots(2, len(NOISES), figsize=(13, 6), sharex=True, sharey=True)
+    figure, axes = plt.subplots(
+        2, len(NOISES), figsize=(13, 6), sharex=True, sharey=True, squeeze=False
+    )
     for column, noise in enumerate(NOISES):
         for part, axis in zip(("measured", "missing"), axes[:, column], strict=True):
             for index, name in enumerate(names):
@@ -90,7 +92,7 @@ def curves(table: list[dict], names: list[str], out: Path) -> None:
             axis.set_xlim(0, 0.3)
             axis.set_ylim(-0.1, 1)
             axis.grid(alpha=0.3)
-    axes[1, 1].set_xlabel("cycles per voxel")
+    axes[1, len(NOISES) // 2].set_xlabel("cycles per voxel")
     axes[0, 0].set_ylabel("ring correlation with the truth")
     axes[0, -1].legend(fontsize=6, ncols=2)
     figure.tight_layout()
