@@ -1,10 +1,11 @@
-"""The choice of DDGM's defaults: one change at a time, on slices that are not scored.
+"""The choice of DDGM's defaults and of the presets: one change at a time, on slices that are not scored.
 
     python benchmarks/study/choice.py [--only NAME ...] [--again] [--show]
 
 The slices are four of the thin tissue, two of the thick, and two of the validation cube. The cube has
-vacuum beyond its ends, which the operator does not expect. There are three levels of noise, N = 50 and
-one seed. The criterion is the geometric mean of the error over levels and tissues, if no tissue gets
+vacuum beyond its ends, which the operator does not expect. There are three levels of noise and one seed.
+N = 50, or as the change names it; with a restored start the changes are those of the preset `default`.
+The criterion is the geometric mean of the error over levels and tissues, if no tissue gets
 worse. Figures go to benchmarks/results/study/choice.json as they come; existing ones are kept without
 --again.
 """
@@ -17,8 +18,9 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from methods import DDGM_DEFAULT, METHODS
-from slabs import NOISES, RESULTS, Cell, make_slab
+from cells import NOISES, RESULTS, Cell
+from methods import DDGM_DEFAULT, METHODS, PRESETS
+from slabs import make_slab
 
 SEED = 2
 FILE = RESULTS / "choice.json"
@@ -41,6 +43,20 @@ CHANGES: dict[str, dict] = {
     **{f"sigma_N = {s}": {"sigma_N": s} for s in (0.1, 0.3)},
     **{shape: {"schedule": shape} for shape in ("exponential", "cosine")},
 }
+# With a restored start: changes of the preset.
+_PRESET = {**PRESETS["default"].settings, "N": PRESETS["default"].N}
+CHANGES |= {
+    name: {**_PRESET, **change}
+    for name, change in {
+        "restored": {},
+        **{f"restored, N = {N}": {"N": N} for N in (2, 3, 6, 15, 30)},
+        **{f"restored, {k} calls of the restorer": {"restorer_calls": k} for k in (2, 4)},
+        **{f"restored, sigma_1 = {s}": {"sigma_1": s} for s in (0.3, 1.0, 2.0)},
+        **{f"restored, sigma_N = {s}": {"sigma_N": s} for s in (0.1, 0.2)},
+        **{f"restored, added noise {a}": {"added_noise": a} for a in (0.3, 0.6)},
+        **{f"restored, trust = {t}": {"data_weight_cap": t} for t in (1.0, 10.0)},
+    }.items()
+}
 
 
 def run(name: str, found: list[dict], work: Path, *, again: bool) -> None:
@@ -51,6 +67,8 @@ def run(name: str, found: list[dict], work: Path, *, again: bool) -> None:
             settings = {**DDGM_DEFAULT, "N": 50, **CHANGES[name]}
             place = {"tissue": tissue, "rows": list(slab.cell.rows), "noise": noise}
             place |= {"settings": settings, "prior": slab.prior}
+            if "restorer_calls" in settings:
+                place["restorer"] = slab.restored_by
             old = [r for r in found if place.items() <= r.items()]
             if old and not again:
                 continue

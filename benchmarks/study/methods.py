@@ -1,227 +1,39 @@
-"""Every method behind one signature, with what is searched of it and where its search begins.
+"""Every method behind one signature, the presets of ours, and the lines of the table.
 
 ``run(slab, settings, seed)`` gives the volume in normalised units. ``space`` holds the settings that
 are searched; ``first`` is the first trial of the search, the paper's setting or the shipped default.
-``N`` (denoiser calls) is the same for all that denoise and is not searched.
+``N`` (denoiser calls) is not searched: 50, or 15 and 49 after a call of the restorer.
+
+A method *with a restored start* begins from one call of the restorer in place of zero, at a noise level
+that is searched from 0.15 on. *Exact step* names the package's data step in place of the proximal map: 1
+to 4 conjugate gradients, preconditioned in the operator's eigenbasis, in place of 20.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import cast
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
-import torch
-from slabs import Slab
-from torch import Tensor
+from classical import by_cgls, by_gradient, by_sirt, steps_up_to, stopped, tv, wbp
+from learned import (
+    restored,
+    run_ddgm,
+    run_ddrm,
+    run_diffpir,
+    run_dpir,
+    run_dps,
+    run_pnp_pgd,
+)
+from method import Choice, Method, Real, Run, Settings, Whole
 
-from ddgm_dist.algorithm.ddgm import ddgm
-from ddgm_dist.algorithm.schedule import ScheduleShape, make_schedule, noise_levels
-from ddgm_dist.baselines.cgls import cgls
-from ddgm_dist.baselines.ddrm import ddrm
-from ddgm_dist.baselines.diffpir import diffpir
-from ddgm_dist.baselines.dps import dps
-from ddgm_dist.baselines.gradient import gradient_descent
-from ddgm_dist.baselines.plug_and_play import dpir, pnp_pgd
-from ddgm_dist.baselines.sirt import sirt
-from ddgm_dist.baselines.total_variation import total_variation
-from ddgm_dist.baselines.wbp import weighted_back_projection
-
-# Of Chambolle-Pock, with two conjugate gradients each.
-TV_STEPS = 60
-# Conjugate gradients of a proximal map under a mask; five are too few (docs/quality.md).
-PROXIMAL_STEPS = 20
-
-Settings = Mapping[str, float | str]
-
-
-@dataclass(frozen=True)
-class Real:
-    """An interval that a setting is searched in."""
-
-    low: float
-    high: float
-    log: bool = True
-
-
-@dataclass(frozen=True)
-class Choice:
-    """Values that are all tried."""
-
-    values: tuple[float | str, ...]
-
-
-@dataclass(frozen=True)
-class Method:
-    """A method of the study.
-
-    Attributes
-    ----------
-    run
-        ``(slab, settings, seed) -> volume``, float32 ``(z, rows, columns)``.
-    space, first
-        What is searched, and where the search begins. With one `Choice` alone all are tried.
-    denoises
-        Whether it takes N denoiser calls.
-    sweep
-        All estimates of a run by number of steps, where early stopping is what is searched.
-    """
-
-    run: Callable[[Slab, Settings, int], Tensor]
-    space: Mapping[str, Real | Choice]
-    first: Settings
-    denoises: bool = False
-    sweep: Callable[[Slab, Sequence[int]], Iterator[tuple[int, Tensor]]] | None = None
-
-
-def _steps(last: int) -> Choice:
-    """Numbers of steps up to ``last``, a quarter of an octave apart."""
-    values = sorted({round(2 ** (k / 4)) for k in range(100)})
-    return Choice(tuple(v for v in values if v <= last))
-
-
-def _levels(settings: Settings) -> tuple[float, ...]:
-    ends = float(settings["sigma_1"]), float(settings["sigma_N"])
-    return noise_levels("exponential", *ends, int(settings["N"]))
-
-
-# -- no prior learned -------------------------------------------------------------------------
-
-
-def _gradient(slab: Slab, stops: Sequence[int]) -> Iterator[tuple[int, Tensor]]:
-    return gradient_descent(slab.operator, slab.data, stops, slab.problem.step_size)
-
-
-def _cgls(slab: Slab, stops: Sequence[int]) -> Iterator[tuple[int, Tensor]]:
-    return cgls(slab.operator, slab.data, stops)
-
-
-def _sirt(slab: Slab, stops: Sequence[int]) -> Iterator[tuple[int, Tensor]]:
-    return sirt(slab.operator, slab.data, stops)
-
-
-def _stopped(
-    sweep: Callable[[Slab, Sequence[int]], Iterator[tuple[int, Tensor]]],
-) -> Callable[[Slab, Settings, int], Tensor]:
-    def run(slab: Slab, settings: Settings, seed: int) -> Tensor:
-        ((_, x),) = sweep(slab, [int(settings["steps"])])
-        return x
-
-    return run
-
-
-def _wbp(slab: Slab, settings: Settings, seed: int) -> Tensor:
-    return weighted_back_projection(slab.operator, slab.data, window=settings["window"])
-
-
-def _tv(slab: Slab, settings: Settings, seed: int) -> Tensor:
-    """lam in units of ||A||^2, as the step size is."""
-    lam = float(settings["lam"]) / slab.problem.step_size
-    ((_, state),) = total_variation(slab.operator, slab.data, [TV_STEPS], lam, inner=2)
-    return state.x
-
-
-# -- with the denoiser ------------------------------------------------------------------------
-
-
-def _pnp_pgd(slab: Slab, settings: Settings, seed: int) -> Tensor:
-    return pnp_pgd(
-        slab.operator,
-        slab.data,
-        denoise=slab.denoise(seed),
-        sigma=float(settings["sigma"]),
-        step_size=float(settings["step"]) * slab.problem.step_size,
-        steps=int(settings["N"]),
-    )
-
-
-def _dpir(slab: Slab, settings: Settings, seed: int) -> Tensor:
-    return dpir(
-        slab.operator,
-        slab.data,
-        denoise=slab.denoise(seed),
-        sigma=_levels(settings),
-        sigma_y=slab.sigma_y,
-        lam=float(settings["lam"]),
-        inner=PROXIMAL_STEPS,
-    )
-
-
-def _ddrm(slab: Slab, settings: Settings, seed: int) -> Tensor:
-    return ddrm(
-        slab.operator,
-        slab.data,
-        denoise=slab.denoise(seed),
-        noise=slab.noise(seed),
-        sigma=_levels(settings),
-        sigma_y=slab.sigma_y,
-        eta=float(settings["eta"]),
-        eta_b=float(settings["eta_b"]),
-        cut=float(settings["cut"]),
-    )
-
-
-def _dps(slab: Slab, settings: Settings, seed: int) -> Tensor:
-    return dps(
-        slab.operator,
-        slab.data,
-        denoise=slab.denoise(seed),
-        noise=slab.noise(seed),
-        sigma=_levels(settings),
-        zeta=float(settings["zeta"]),
-    )
-
-
-def _diffpir(slab: Slab, settings: Settings, seed: int) -> Tensor:
-    return diffpir(
-        slab.operator,
-        slab.data,
-        denoise=slab.denoise(seed),
-        noise=slab.noise(seed),
-        sigma=_levels(settings),
-        sigma_y=slab.sigma_y,
-        lam=float(settings["lam"]),
-        zeta=float(settings["zeta"]),
-        inner=PROXIMAL_STEPS,
-    )
-
-
-def _ddgm(slab: Slab, settings: Settings, seed: int) -> Tensor:
-    shape = cast(ScheduleShape, settings.get("schedule", "karras"))
-    first, last = float(settings["sigma_1"]), float(settings["sigma_N"])
-    sigma = noise_levels(shape, first, last, int(settings["N"]))
-    schedule = make_schedule(
-        N=len(sigma),
-        K=float(settings["K"]),
-        sigma=sigma,
-        added_noise=float(settings["added_noise"]),
-        rule="paper" if settings.get("rule") == "paper" else "noise-aware",
-        step_size=slab.problem.step_size,
-        sigma_y=slab.sigma_y,
-        data_weight_cap=float(settings.get("data_weight_cap", 1.0)),
-    )
-
-    def descend(x: Tensor, steps: float) -> Tensor:
-        x, _ = slab.operator.descend(x, slab.data, steps, slab.problem.step_size)
-        return x
-
-    return ddgm(
-        torch.zeros(slab.box.shape),
-        schedule=schedule,
-        descend=descend,
-        noise=slab.noise(seed),
-        denoise=slab.denoise(seed),
-    )
-
-
-DDGM_DEFAULT = {
+DDGM_DEFAULT: dict[str, float | str] = {
     "K": 100.0,
     "sigma_1": 5.0,
     "sigma_N": 0.2,
     "added_noise": 0.3,
     "data_weight_cap": 3.0,
 }
-DDGM_PAPER = {
+DDGM_PAPER: dict[str, float | str] = {
     "K": 25.0,
     "sigma_1": 3.0,
     "sigma_N": 0.03,
@@ -229,32 +41,69 @@ DDGM_PAPER = {
     "added_noise": 1.0,
     "rule": "paper",
 }
+# A restored start, from which the noise need not begin high.
+RESTORED: dict[str, float | str] = {
+    **DDGM_DEFAULT,
+    "sigma_1": 0.5,
+    "sigma_N": 0.15,
+    "added_noise": 0.0,
+    "restorer_calls": 1,
+}
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A preset of ours: settings, denoiser calls of a sample, and samples whose mean counts."""
+
+    settings: Settings
+    N: int
+    samples: int = 1
+
+
+# One line each.
+PRESETS: dict[str, Preset] = {
+    "fast": Preset({**RESTORED, "sigma_1": 0.4}, N=3),
+    "default": Preset(RESTORED, N=12),
+    "best": Preset({**RESTORED, "added_noise": 0.3}, N=15, samples=4),
+}
+OURS = {name: f"ours, {name}" for name in PRESETS}
+TODAY = "DDGM (defaults)"
+
 _SIGMA_1, _SIGMA_N = Real(1.0, 30.0), Real(0.03, 0.5)
-
+_WARM_SIGMA_1 = Real(0.15, 3.0)
 _LAMBDAS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
+_NU2 = Choice((0.003, 0.01, 0.03, 0.1, 0.3))
+# Denoiser calls after the restorer's one.
+WARM_N = (15, 49)
 
-METHODS: dict[str, Method] = {
+
+def _with(run: Run, fixed: Settings) -> Run:
+    """A run with some settings fixed, unless they are given."""
+    return lambda slab, settings, seed: run(slab, {**fixed, **settings}, seed)
+
+
+_COLD: dict[str, Method] = {
     "gradient descent": Method(
-        _stopped(_gradient), {"steps": _steps(5000)}, {"steps": 100}, sweep=_gradient
+        stopped(by_gradient), {"steps": steps_up_to(5000)}, {"steps": 100}, sweep=by_gradient
     ),
-    "CGLS": Method(_stopped(_cgls), {"steps": _steps(150)}, {"steps": 10}, sweep=_cgls),
-    "SIRT": Method(_stopped(_sirt), {"steps": _steps(1500)}, {"steps": 100}, sweep=_sirt),
-    "WBP": Method(_wbp, {"window": Choice(("ram-lak", "cosine", "hann"))}, {"window": "ram-lak"}),
-    "TV": Method(_tv, {"lam": Choice(_LAMBDAS)}, {"lam": 0.03}),
+    "CGLS": Method(stopped(by_cgls), {"steps": steps_up_to(150)}, {"steps": 10}, sweep=by_cgls),
+    "SIRT": Method(stopped(by_sirt), {"steps": steps_up_to(1500)}, {"steps": 100}, sweep=by_sirt),
+    "WBP": Method(wbp, {"window": Choice(("ram-lak", "cosine", "hann"))}, {"window": "ram-lak"}),
+    "TV": Method(tv, {"lam": Choice(_LAMBDAS)}, {"lam": 0.03}),
     "PnP-PGD": Method(
-        _pnp_pgd,
+        run_pnp_pgd,
         {"sigma": Real(0.02, 1.0), "step": Real(0.1, 1.95)},
         {"sigma": 0.1, "step": 1.0},
         denoises=True,
     ),
     "DPIR": Method(
-        _dpir,
+        run_dpir,
         {"sigma_1": _SIGMA_1, "sigma_N": _SIGMA_N, "lam": Real(0.01, 10.0)},
         {"sigma_1": 3.0, "sigma_N": 0.1, "lam": 0.23},
         denoises=True,
     ),
     "DDRM": Method(
-        _ddrm,
+        run_ddrm,
         {
             "sigma_1": _SIGMA_1,
             "sigma_N": _SIGMA_N,
@@ -266,13 +115,13 @@ METHODS: dict[str, Method] = {
         denoises=True,
     ),
     "DPS": Method(
-        _dps,
+        run_dps,
         {"sigma_1": _SIGMA_1, "sigma_N": _SIGMA_N, "zeta": Real(0.3, 100.0)},
         {"sigma_1": 10.0, "sigma_N": 0.05, "zeta": 5.0},
         denoises=True,
     ),
     "DiffPIR": Method(
-        _diffpir,
+        run_diffpir,
         {
             "sigma_1": _SIGMA_1,
             "sigma_N": _SIGMA_N,
@@ -283,7 +132,7 @@ METHODS: dict[str, Method] = {
         denoises=True,
     ),
     "DDGM": Method(
-        _ddgm,
+        run_ddgm,
         {
             "sigma_1": _SIGMA_1,
             "sigma_N": _SIGMA_N,
@@ -295,3 +144,131 @@ METHODS: dict[str, Method] = {
         denoises=True,
     ),
 }
+
+
+def _exact(method: Method) -> Method:
+    """The same with the package's data step, of a number of steps that is searched."""
+    space, first = {**method.space, "exact_steps": Whole(1, 4)}, {**method.first, "exact_steps": 4}
+    return replace(method, space=space, first=first)
+
+
+_COLD["DPIR, exact step"] = _exact(_COLD["DPIR"])
+
+
+def _warm(name: str, N: int) -> Method:
+    """A method with a restored start: one call of the restorer, and N of the denoiser."""
+    method = _COLD[name]
+    space, first = dict(method.space), dict(method.first)
+    if "sigma_1" in space:
+        space["sigma_1"] = _WARM_SIGMA_1
+        first |= {"sigma_1": 0.5, "sigma_N": 0.15}
+    if name == "DDGM":
+        first["added_noise"] = 0.0
+    run = _with(method.run, {"restorer_calls": 1})
+    return Method(run, space, first, denoises=True, restores=True, N=N)
+
+
+def warm_name(name: str, N: int) -> str:
+    """Name of a method with a restored start and N denoiser calls after it."""
+    return f"{name}, restored start, {N + 1} calls"
+
+
+def _alone(calls: int, space: Mapping[str, Choice] | None = None, **first: float) -> Method:
+    run = _with(restored, {"restorer_calls": calls})
+    return Method(run, space or {}, first, restores=True)
+
+
+METHODS: dict[str, Method] = {
+    **_COLD,
+    "restorer alone": _alone(1),
+    "restorer, one data step": _alone(1, {"nu2": _NU2}, nu2=0.03),
+    "restorer, 2 calls": _alone(2),
+    "restorer, 4 calls": _alone(4),
+    **{
+        warm_name(name, N): _warm(name, N)
+        for N in WARM_N
+        for name in ("PnP-PGD", "DPIR", "DPIR, exact step", "DDRM", "DiffPIR", "DDGM")
+    },
+}
+# Of a preset: all its settings are given.
+_PRESET = Method(run_ddgm, {}, {}, denoises=True, restores=True)
+
+
+def method_of(name: str) -> Method:
+    """A method by its name; ours run by their presets."""
+    return _PRESET if name in OURS.values() else METHODS[name]
+
+
+# What runs can be restricted to: methods without networks, those from zero, those with the restorer and
+# at most 16 calls, or 50, and the presets.
+GROUPS = ("classical", "zero", "restored-16", "restored-50", "ours")
+
+
+def group_of(name: str) -> str:
+    """The group of a method."""
+    method = method_of(name)
+    if name in OURS.values():
+        return "ours"
+    if method.restores:
+        return "restored-16" if method.N in (None, WARM_N[0]) else "restored-50"
+    return "zero" if method.denoises else "classical"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the table.
+
+    Attributes
+    ----------
+    name, method
+        As shown; of `METHODS`, or one of ours.
+    N
+        Denoiser calls of one sample.
+    settings
+        The search's when None.
+    samples
+        Seeds whose mean is scored.
+    everywhere
+        In every geometry, or in the two of 61 tilts within 60 degrees alone.
+    """
+
+    name: str
+    method: str
+    N: int
+    settings: Settings | None = None
+    samples: int = 1
+    everywhere: bool = True
+
+
+# Samples differ more, each is a little worse, and their mean is better.
+_NOISIER = {**DDGM_DEFAULT, "added_noise": 0.6}
+_ALL_NOISE = {**DDGM_DEFAULT, "added_noise": 1.0}
+
+
+def rows(searched: int) -> list[Row]:
+    """All lines; ``searched`` is the N of the search."""
+    table = [
+        Row(
+            name,
+            name,
+            (m.N or searched) if m.denoises else 0,
+            None if m.space else m.first,
+        )
+        for name, m in METHODS.items()
+    ]
+    ours = [
+        Row(OURS[name], OURS[name], preset.N, preset.settings, preset.samples)
+        for name, preset in PRESETS.items()
+    ]
+    return [
+        *table,
+        *ours,
+        Row(TODAY, "DDGM", searched, DDGM_DEFAULT),
+        Row("DDGM, mean of 8", "DDGM", searched, None, 8, everywhere=False),
+        Row("DDGM (more noise), mean of 8", "DDGM", searched, _NOISIER, 8, everywhere=False),
+        Row("more noise, N = 150, mean of 8", "DDGM", 150, _NOISIER, 8, everywhere=False),
+        Row("DDGM (all noise), mean of 8", "DDGM", searched, _ALL_NOISE, 8, everywhere=False),
+        Row("all noise, N = 150, mean of 8", "DDGM", 150, _ALL_NOISE, 8, everywhere=False),
+        Row("DDGM (defaults), N = 150", "DDGM", 150, DDGM_DEFAULT, everywhere=False),
+        Row("DDGM, paper's rule", "DDGM", searched, DDGM_PAPER, everywhere=False),
+    ]

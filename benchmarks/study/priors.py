@@ -29,11 +29,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from cells import DATA, NOISES, RESULTS, SCORE_ROWS, Cell, surround, unfolded
 from methods import DDGM_DEFAULT, METHODS
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, zoom
 from skimage import color, data
-from slabs import DATA, NOISES, RESULTS, SCORE_ROWS, Cell, Slab, make_slab, pose, surround, unfolded
+from slabs import Slab, make_slab, pose
 
 from ddgm_dist.core.box import Box
 from ddgm_dist.prior.denoisers import UNetDenoiser

@@ -23,9 +23,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from cells import NOISES, RESULTS, Cell
 from choice import TISSUES
-from methods import DDGM_DEFAULT, PROXIMAL_STEPS
-from slabs import NOISES, RESULTS, Cell, Slab, make_slab
+from learned import PROXIMAL_STEPS
+from methods import DDGM_DEFAULT
+from slabs import Slab, make_slab
 from torch import Tensor
 
 from ddgm_dist.algorithm.schedule import IMPUTED_EVERY, noise_levels

@@ -1,39 +1,30 @@
 """Hyperparameter search: every method with the same budget, on rows that are not scored.
 
-    python benchmarks/study/search.py [--trials 8] [--geometry NAME ...] [--noise ...] [--method ...]
+    python benchmarks/study/search.py [--trials 8] [--geometry NAME ...] [--noise ...] [--group ...]
 
 A trial is one run with one seed on the search rows, and the mean squared error of the inner region is
-minimised. Trial 0 is the paper's setting or the shipped default. Another is the best setting at the same
-level of noise in the reference geometry of that thickness, which is therefore searched first. The others
-are optuna's, by its tree-structured Parzen estimator after three trials. Methods with one setting that
-costs little (number of steps, window) have all values tried instead. Trials are kept, a file per cell,
-in benchmarks/results/study. Run again it resumes, also with a larger budget. Several may run at once.
+minimised. Trial 0 is the paper's setting or the shipped default. Another is the best setting at the
+same level of noise in the reference geometry of that thickness, which is therefore searched first (64
+thick for the cube, 128 for 256). The others are optuna's, by its tree-structured Parzen estimator after
+three trials. Methods with one setting that costs little (number of steps, window, nu^2) have all values
+tried instead, and those without a setting have no search. Trials are kept, a file per cell, in
+benchmarks/results/study. Run again it resumes, also with a larger budget. Several may run at once.
 """
 
 from __future__ import annotations
 
 import argparse
-import fcntl
-import json
 import math
 import tempfile
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import torch
-from methods import METHODS, Choice, Method, Real
-from slabs import (
-    GEOMETRIES,
-    NOISES,
-    RESULTS,
-    SEARCH_ROWS,
-    Cell,
-    Slab,
-    cells,
-    fraction,
-    make_slab,
-)
+from cells import GEOMETRIES, NOISES, RESULTS, SEARCH_ROWS, Cell, cells, fraction
+from method import Choice, Method, Real, Settings, Whole
+from methods import GROUPS, METHODS, group_of
+from results import change, load
+from slabs import Slab, make_slab
 
 SEED = 1
 
@@ -41,35 +32,30 @@ SEED = 1
 class Record:
     """The trials of a cell, as a JSON file that is replaced after every trial.
 
-    Processes that search different methods may share it. Trials of a method that denoises, with
-    another denoiser than ``prior``, are dropped.
+    Processes that search different methods may share it. Trials with other networks than ``prior`` and
+    ``restorer``, of a method that uses them, are dropped.
     """
 
-    def __init__(self, cell: Cell, N: int, prior: str) -> None:
+    def __init__(self, cell: Cell, N: int, prior: str, restorer: str = "") -> None:
         self.path = RESULTS / f"search_{cell.label}_N{N}.json"
-        self.cell, self.N, self.prior = cell, N, prior
-        self.trials = self._read()
-
-    def _read(self) -> dict[str, list[dict]]:
-        return json.loads(self.path.read_text()) if self.path.exists() else {}
+        self.cell, self.N, self.prior, self.restorer = cell, N, prior, restorer
+        self.trials: dict[str, list[dict]] = load(self.path, {})
 
     def of(self, method: str) -> list[dict]:
-        trials = self.trials.get(method, [])
-        if not METHODS[method].denoises:
-            return trials
-        return [trial for trial in trials if trial.get("prior") == self.prior]
+        return self._valid(method, self.trials)
+
+    def _valid(self, method: str, trials: dict[str, list[dict]]) -> list[dict]:
+        networks = METHODS[method].networks(self.prior, self.restorer)
+        return [trial for trial in trials.get(method, []) if networks.items() <= trial.items()]
 
     def add(self, method: str, trials: list[dict]) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.with_suffix(".lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            self.trials = self._read()
-            if METHODS[method].denoises:
-                trials = [{"prior": self.prior, **trial} for trial in trials]
-            self.trials[method] = self.of(method) + trials
-            part = self.path.with_suffix(".part")
-            part.write_text(json.dumps(self.trials, indent=1) + "\n")
-            part.replace(self.path)
+        networks = METHODS[method].networks(self.prior, self.restorer)
+        new = [{**networks, **trial} for trial in trials]
+
+        def added(now: dict[str, list[dict]]) -> dict[str, list[dict]]:
+            return {**now, method: self._valid(method, now) + new}
+
+        self.trials = change(self.path, {}, added)
 
     def best(self, method: str) -> dict:
         """The settings with the least error."""
@@ -80,10 +66,10 @@ class Record:
 
     def borrowed(self, method: str) -> dict | None:
         """What did best in the reference geometry; None in that itself, or before it was searched."""
-        reference = replace(self.cell, tilts=61, max_tilt=60.0, poisson=False)
+        reference = self.cell.reference
         if reference == self.cell:
             return None
-        other = Record(reference, self.N, self.prior)
+        other = Record(reference, self.N, self.prior, self.restorer)
         return other.best(method) if other.of(method) else None
 
 
@@ -98,11 +84,12 @@ def propose(method: Method, trials: list[dict], borrowed: dict | None = None) ->
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     sampler = optuna.samplers.TPESampler(seed=len(trials), n_startup_trials=3)
     study = optuna.create_study(sampler=sampler)
-    distributions = {
-        name: optuna.distributions.FloatDistribution(r.low, r.high, log=r.log)
-        for name, r in method.space.items()
-        if isinstance(r, Real)
-    }
+    distributions: dict[str, optuna.distributions.BaseDistribution] = {}
+    for name, r in method.space.items():
+        if isinstance(r, Real):
+            distributions[name] = optuna.distributions.FloatDistribution(r.low, r.high, log=r.log)
+        elif isinstance(r, Whole):
+            distributions[name] = optuna.distributions.IntDistribution(r.low, r.high)
     for trial in trials:
         study.add_trial(
             optuna.trial.create_trial(
@@ -114,11 +101,10 @@ def propose(method: Method, trials: list[dict], borrowed: dict | None = None) ->
     return study.ask(distributions).params
 
 
-def run_trial(slab: Slab, method: Method, settings: dict, N: int) -> dict:
+def run_trial(slab: Slab, method: Method, settings: Settings, N: int) -> dict:
     """Error and time of one run; one that diverged scores a fixed bad value, for the sampler."""
-    given = {**settings, "N": N} if method.denoises else settings
     started = time.process_time()
-    x = method.run(slab, given, SEED)
+    x = method.run(slab, method.given(settings, N), SEED)
     seconds = time.process_time() - started
     error = slab.nmse(x) if bool(torch.isfinite(x).all()) else math.inf
     return {"settings": settings, "nmse": min(error, 100.0), "seconds": round(seconds, 2)}
@@ -147,25 +133,30 @@ def main() -> None:
     parser.add_argument("--N", type=int, default=50, help="denoiser calls per run")
     parser.add_argument("--geometry", nargs="+", choices=GEOMETRIES, default=list(GEOMETRIES))
     parser.add_argument("--noise", type=fraction, nargs="+", default=NOISES, help="0.05 is 5 %%")
-    parser.add_argument("--method", nargs="+", choices=METHODS, default=list(METHODS))
+    parser.add_argument(
+        "--method", nargs="+", choices=METHODS, metavar="NAME", default=list(METHODS)
+    )
+    parser.add_argument("--group", nargs="+", choices=GROUPS, default=GROUPS, help="of methods")
+    parser.add_argument("--threads", type=int, default=1, help="of this process")
     parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "ddgm-study")
     args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    names = [name for name in args.method if group_of(name) in args.group]
     for cell in cells(args.geometry, args.noise, SEARCH_ROWS):
         slab = make_slab(cell, args.work)
-        record = Record(cell, args.N, slab.prior)
+        record = Record(cell, args.N, slab.prior, slab.restored_by)
         # Round by round, so that wherever it is interrupted all methods had about the same budget.
         for number in range(args.trials):
-            for name in args.method:
+            for name in names:
                 advance(record, slab, name, number, args.N)
 
 
 def advance(record: Record, slab: Slab, name: str, number: int, N: int) -> None:
     """Trial ``number`` of a method, if it has not been made; all of them where all are tried."""
     method, done = METHODS[name], record.of(name)
-    exhaustive = all(isinstance(r, Choice) for r in method.space.values())
-    if len(done) > number or (exhaustive and done):
+    if not method.space or len(done) > number or (method.exhaustive and done):
         return
-    if exhaustive:
+    if method.exhaustive:
         record.add(name, try_all(slab, method))
         last = min(record.of(name), key=lambda trial: trial["nmse"])
     else:

@@ -1,177 +1,46 @@
-"""The cells of the study: held-back FIB-SEM tissue, its simulated tilt series, and how one is scored.
+"""A cell ready to be solved: operator, data, networks, and how a reconstruction is scored.
 
-The prior saw z < 345 of the training volume. ``medulla`` begins at its z = 352, thickness along z.
-``thick`` has its thickness along y, in planes of z that the prior has not seen; the tissue is
-isotropic. ``cube`` is the validation volume, another piece of tissue. Rows of a cell lie far apart,
-so that few rows show much tissue. Each is a slice of its own for the operator and for the denoiser
-(plane zx). Data come from the explicit, oversampled projector, which shares nothing with the operator.
+A restorer needs the rows beside each row. They are a series of their own, with noise of their own, so
+that the series of a cell is the same with and without them. The restored start is made as in
+`ddgm_dist.tile.start`, of each row as a block of one row.
 """
 
 from __future__ import annotations
 
-import argparse
-import hashlib
-import json
-import os
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import torch
+from cells import Cell, beside, tissue
 from numpy.typing import NDArray
+from simulated import SEED_BESIDE, misfit_of, noise_by_tilt_and_row, simulate
 from torch import Tensor
 
 import ddgm_dist as dd
 from ddgm_dist.algorithm.denoiser import Denoiser, denoise_rows
+from ddgm_dist.algorithm.restorer import ERROR_VARIANCE, Acquisition, Restorer, restore_rows
 from ddgm_dist.core.box import Box
 from ddgm_dist.core.noise import addressed_noise
 from ddgm_dist.evaluation.ring_correlation import ring_correlation
+from ddgm_dist.operators.slab.inverse import regularized_inverse, sound_noise
 from ddgm_dist.operators.slab.operator import SlabData, SlabOperator
-from ddgm_dist.pixels.noise_estimate import estimate_noise
 from ddgm_dist.planning.config import ProblemConfig
 from ddgm_dist.planning.problem import Problem
 from ddgm_dist.prior.denoisers import load_denoiser
-from ddgm_dist.readers.volumes import open_volume
+from ddgm_dist.prior.restorers import shared_restorer
 from ddgm_dist.runs.build_problem import build_problem
 from ddgm_dist.tilts.rows import read_rows
 from ddgm_dist.tilts.series import open_tilt_series
 
-HERE = Path(__file__).resolve().parent
-ROOT = HERE.parent.parent
-DATA = Path(os.environ.get("DDGM_DIST_DATA", ROOT.parent / "shared" / "data"))
-RESULTS = HERE.parent / "results" / "study"
-NOISES = (0.05, 0.3, 1.0)
-THICK: dict = {"specimen": "thick", "thickness": 128}
-# Thickness, number of tilts, and within how many degrees: what the study varies.
-GEOMETRIES: dict[str, dict] = {
-    "64": {},
-    "64, 41 tilts": {"tilts": 41},
-    "64, within 45": {"max_tilt": 45.0},
-    "64, within 70": {"max_tilt": 70.0},
-    "128": THICK,
-    "128, 41 tilts": {**THICK, "tilts": 41},
-    "128, within 45": {**THICK, "max_tilt": 45.0},
-    "128, within 70": {**THICK, "max_tilt": 70.0},
-    "64, Poisson": {"poisson": True},
-}
-
-# Rows (of y) that settings are searched on, and that are scored: none nearer than 40 voxels to
-# another set's of the same specimen. DDGM's defaults were chosen on the slices of choice.py, among them
-# the searched y = 110 and none that is scored.
-SEARCH_ROWS = {"medulla": (110,), "thick": (196_360,)}
-SCORE_ROWS = {"medulla": (20, 165, 330, 490), "thick": (412, 130_412, 260_412, 390_412)}
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One tilt series of the study.
-
-    Attributes
-    ----------
-    noise
-        Of the projections' standard deviation.
-    rows
-        Slices of the specimen.
-    specimen, thickness, tilts, max_tilt, field
-        Which tissue; voxels; number of tilts, within so many degrees; recorded columns.
-    poisson
-        Counts in place of white noise, as many that their noise has the same mean square.
-    vacuum
-        Nothing lies beyond the tissue, which the operator does not expect; mirrored tissue else.
-    """
-
-    noise: float
-    rows: tuple[int, ...]
-    specimen: str = "medulla"
-    thickness: int = 64
-    tilts: int = 61
-    max_tilt: float = 60.0
-    field: int = 400
-    poisson: bool = False
-    vacuum: bool = False
-
-    @property
-    def key(self) -> str:
-        """Name of the files of this cell."""
-        text = json.dumps(asdict(self), sort_keys=True)
-        return f"{self.label}_{hashlib.sha256(text.encode()).hexdigest()[:8]}"
-
-    @property
-    def label(self) -> str:
-        return (
-            f"{self.specimen}_{self.thickness}thick_{self.tilts}x{self.max_tilt:g}"
-            f"_{'poisson' if self.poisson else 'noise'}{round(100 * self.noise)}"
-        )
-
-
-def fraction(text: str) -> float:
-    """A level of noise, for argparse."""
-    value = float(text)
-    if not 0 <= value <= 3:
-        raise argparse.ArgumentTypeError(f"{text} is not a fraction: 0.05 is 5 %")
-    return value
-
-
-def cells(
-    geometries: Iterable[str],
-    noises: Iterable[float],
-    rows: Mapping[str, tuple[int, ...]],
-    slices: int | None = None,
-) -> list[Cell]:
-    """Every geometry at every level of noise; of some slices only."""
-    found = [Cell(noise, (), **GEOMETRIES[name]) for name in geometries for noise in noises]
-    return [replace(cell, rows=rows[cell.specimen][:slices]) for cell in found]
-
-
-def tissue(cell: Cell) -> NDArray[np.float32]:
-    """The slab's slices, float32 ``(z, row, x)``, grey levels, wider than the field."""
-    return surround(unfolded(cell), cell)
-
-
-def unfolded(cell: Cell) -> NDArray[np.float32]:
-    """The same, as wide as the data have it."""
-    if not (DATA / "fibsem_medulla").is_dir():
-        raise SystemExit(f"no folder fibsem_medulla in {DATA}: set DDGM_DIST_DATA to where it is")
-    if cell.specimen == "medulla":
-        source = open_volume(DATA / "fibsem_medulla" / "train")
-        block = source.read(Box((352, 0, 0), (352 + cell.thickness, 520, 520)))
-        slices = block[:, list(cell.rows)]
-    elif cell.specimen == "thick":
-        source = open_volume(DATA / "fibsem_medulla" / "train")
-        planes = [divmod(row, 1000) for row in cell.rows]  # row = 1000 y + z
-        slices = np.stack(
-            [source.read(Box((z, y, 0), (z + 1, y + cell.thickness, 520)))[0] for y, z in planes],
-            axis=1,
-        )
-    elif cell.specimen == "cube":
-        source = open_volume(DATA / "fibsem_medulla" / "val")
-        cube = source.read(Box((0, 0, 0), (250, 250, 250)))
-        starts = [divmod(row, 250) for row in cell.rows]  # row = 250 z + y
-        slices = np.stack([cube[z : z + cell.thickness, y] for z, y in starts], axis=1)
-    else:
-        raise ValueError(f"no specimen {cell.specimen!r}")
-    return np.ascontiguousarray(slices)
-
-
-def surround(slices: NDArray[np.float32], cell: Cell) -> NDArray[np.float32]:
-    """Mirror at the ends until no recorded ray leaves the tissue sideways: tissue goes on.
-
-    Or pad with vacuum as far.
-    """
-    steepest = np.deg2rad(cell.max_tilt)
-    needed = cell.field / np.cos(steepest) + cell.thickness * np.tan(steepest)
-    pad = max(0, (int(np.ceil(needed)) + 5 - slices.shape[2]) // 2)
-    mode = "constant" if cell.vacuum else "symmetric"
-    return np.pad(slices, ((0, 0), (0, 0), (pad, pad)), mode=mode)  # type: ignore[call-overload]
-
 
 @dataclass
 class Calls:
-    """Calls of the network in a run: evaluations, and vector-Jacobian products."""
+    """Calls of the networks in a run: of the denoiser, its vector-Jacobian products, the restorer."""
 
     forward: int = 0
     backward: int = 0
+    restorer: int = 0
 
 
 @dataclass(frozen=True)
@@ -183,15 +52,19 @@ class Slab:
     operator, data
         A, and b with its mask.
     problem
-        As `ddgm_dist.runs.reconstruct` would pose it.
+        As `ddgm_dist.runs.reconstruct` would pose it with a restored start.
     truth
         ``(z, row, x)`` over the field, grey levels.
     tilt_noise
         Standard deviation of each tilt's noise, as estimated from it alone.
-    denoiser
-        The shipped one.
+    denoiser, restorer
+        The shipped ones.
+    near
+        Data of the rows y - r to y + r of each row, one after the other; None if they are not known.
     calls
         Counted since the slab was made.
+    starts
+        Restored starts that were made, by their number of calls.
     """
 
     cell: Cell
@@ -201,7 +74,10 @@ class Slab:
     truth: NDArray[np.float32]
     tilt_noise: NDArray[np.float64]
     denoiser: Denoiser
+    restorer: Restorer
+    near: SlabData | None = None
     calls: Calls = field(default_factory=Calls)
+    starts: dict[int, Tensor] = field(default_factory=dict)
 
     @property
     def box(self) -> Box:
@@ -214,8 +90,15 @@ class Slab:
         return self.problem.denoiser_digest[:12]
 
     @property
+    def restored_by(self) -> str:
+        """The same of the restorer."""
+        assert self.problem.restored is not None, "it is posed with a restored start"
+        return self.problem.restored.restorer.digest[:12]
+
+    @property
     def sigma_y(self) -> float:
-        return self.problem.intensity.relative_noise
+        """Up to this the data are explained: the noise, or what no volume explains if that is more."""
+        return self.problem.intensity.uncertainty / self.problem.intensity.std
 
     @property
     def inner(self) -> str:
@@ -247,6 +130,48 @@ class Slab:
         """Standard normal noise by number; the package's own, addressed by global voxel."""
         return lambda n: addressed_noise(seed, n, self.box)
 
+    def restored(self, calls: int = 1) -> Tensor:
+        """What so many calls of the restorer make of the data, ``(z, rows, columns)``; counted."""
+        self.calls.restorer += calls
+        if calls not in self.starts:
+            rows = range(len(self.cell.rows))
+            self.starts[calls] = torch.cat([self._restored(row, calls) for row in rows], 1)
+        return self.starts[calls].clone()
+
+    def _restored(self, row: int, calls: int) -> Tensor:
+        """One row's."""
+        if self.near is None:
+            raise SystemExit("the rows beside this slab's rows are not known")
+        r = self.restorer.neighbours
+        first = row * (2 * r + 1)
+        noise = sound_noise(self.problem.geometry, self.sigma_y)
+        x_w = regularized_inverse(self.operator, cut(self.near, first, first + 2 * r + 1), noise)
+        own = cut(self.data, row, row + 1)
+        coverage = self.operator.coverage(own.measured)
+        (z0, _, x0), (z1, _, x1) = self.box.start, self.box.stop
+        assert self.problem.restored is not None, "it is posed with a restored start"
+        lattice = self.problem.restored.lattice
+
+        def restore(estimates: tuple[Tensor, Tensor] | None = None) -> Tensor:
+            return restore_rows(
+                self.restorer,
+                x_w,
+                noise,
+                Acquisition.of(self.problem.geometry),
+                coverage=coverage,
+                box=Box((z0, row, x0), (z1, row + 1, x1)),
+                lattice=lattice,
+                estimates=estimates,
+            )
+
+        x = restore()
+        for _ in range(calls - 1):
+            corrected = regularized_inverse(
+                self.operator, own, noise, around=x, spread=ERROR_VARIANCE**0.5
+            )
+            x = restore((x, corrected))
+        return x
+
     def restore(self, x: Tensor) -> NDArray[np.float32]:
         """To grey levels over the field."""
         first = -self.problem.geometry.domain[0]
@@ -276,51 +201,98 @@ def _json(curve: NDArray[np.float64]) -> list[float | None]:
     return [round(float(v), 4) if np.isfinite(v) else None for v in curve]
 
 
+def cut(data: SlabData, start: int, stop: int) -> SlabData:
+    """Data of some rows."""
+    return SlabData(data.stretched[:, start:stop], full_mask(data)[:, start:stop])
+
+
+def full_mask(data: SlabData) -> Tensor:
+    """The mask of every row; S may be stored of one that stands for all."""
+    rows = data.stretched.shape[1]
+    return data.measured.expand(-1, rows, -1)
+
+
+def in_order(own: SlabData, others: SlabData, neighbours: int) -> SlabData:
+    """Rows y - r to y + r of each row, from the data of the rows y and of those beside them."""
+    r = neighbours
+    rows = own.stretched.shape[1]
+    parts = []
+    for row in range(rows):
+        before, after = 2 * r * row, 2 * r * row + r
+        parts.append(cut(others, before, after))
+        parts.append(cut(own, row, row + 1))
+        parts.append(cut(others, after, after + r))
+    return SlabData(
+        torch.cat([part.stretched for part in parts], 1),
+        torch.cat([part.measured for part in parts], 1),
+    )
+
+
 def make_slab(cell: Cell, work: Path) -> Slab:
     """A cell's tissue with its tilt series, which is simulated unless the work folder has it."""
-    return pose(cell, tissue(cell), work / cell.key / "tilts.zarr")
+    neighbours = shared_restorer(ProblemConfig().restorer).restorer.neighbours
+    around = tissue(beside(cell, neighbours))
+    return pose(cell, tissue(cell), work / cell.key / "tilts.zarr", around)
 
 
-def pose(cell: Cell, volume: NDArray[np.float32], tilts: Path) -> Slab:
+def pose(
+    cell: Cell,
+    volume: NDArray[np.float32],
+    tilts: Path,
+    around: NDArray[np.float32] | None = None,
+) -> Slab:
     """Simulate (or open) the tilt series of a volume ``(z, row, x)`` wider than the field.
 
-    The data's noise is estimated as in the package, but row by row. The package assumes that rows of
-    a block are neighbours in the tissue, which these are not.
+    Parameters
+    ----------
+    cell, volume
+        The cell, and its rows.
+    tilts
+        Store of the series. That of the rows beside them is put next to it.
+    around
+        The rows beside each row, in order, `neighbours` of the restorer on each side. Without them
+        there is no restored start.
     """
-    if not tilts.exists():
-        angles = list(np.linspace(-cell.max_tilt, cell.max_tilt, cell.tilts))
-        noise = f"gaussian:{cell.noise}"
-        if cell.poisson:
-            clean = tilts.with_name("clean.zarr")
-            dd.simulate(volume, clean, field=cell.field, angles=angles, overwrite=True)
-            projections = open_tilt_series(clean).read(slice(0, volume.shape[1]))
-            untilted = float(projections[int(np.argmin(np.abs(angles)))].mean())
-            variance = cell.noise**2 * float(projections.var(axis=(1, 2)).mean())
-            noise = f"poisson:{untilted * float(projections.mean()) / variance}"
-        dd.simulate(volume, tilts, noise=noise, field=cell.field, angles=angles, overwrite=True)
+    simulate(volume, cell, tilts)
+    estimates = noise_by_tilt_and_row(tilts, cell)
     rows = len(cell.rows)
-    recorded = torch.from_numpy(open_tilt_series(tilts).read(slice(0, rows)))
-    estimates = np.array(
-        [
-            [estimate_noise(recorded[t : t + 1, r : r + 1]) for r in range(rows)]
-            for t in range(cell.tilts)
-        ]
-    )
     sigma_y = float(np.sqrt(np.mean(np.square(estimates))))
-    config = ProblemConfig(rows_per_call=rows, sigma_y=sigma_y)
+    config = ProblemConfig(rows_per_call=rows, sigma_y=sigma_y, start="restored")
     built = build_problem(tilts, config)
-    problem, series = built.problem, built.series
+    if cell.discrepancy:
+        misfit = misfit_of(built.series, built.problem)
+        built = build_problem(tilts, config.model_copy(update={"discrepancy": misfit}))
+    problem = built.problem
     operator = SlabOperator(problem.geometry)
-    projections, valid = read_rows(
-        series, problem.geometry, problem.intensity, 0, rows, screen=problem.screen
-    )
+
+    def read(store: Path, count: int) -> SlabData:
+        geometry = replace(problem.geometry, rows=count)
+        series = open_tilt_series(store)
+        return operator.prepare(
+            *read_rows(series, geometry, problem.intensity, 0, count, screen=problem.screen)
+        )
+
+    data = read(tilts, rows)
+    restorer = shared_restorer(config.restorer, precision=config.precision).restorer
+    near = None
+    if around is not None:
+        others = tilts.with_name(f"beside{restorer.neighbours}.zarr")
+        simulate(around, cell, others, SEED_BESIDE)
+        near = in_order(data, read(others, around.shape[1]), restorer.neighbours)
     spare = (volume.shape[2] - cell.field) // 2
     return Slab(
         cell=cell,
         operator=operator,
-        data=operator.prepare(projections, valid),
+        data=data,
         problem=problem,
         truth=np.ascontiguousarray(volume[..., spare : spare + cell.field]),
         tilt_noise=np.sqrt(np.square(estimates).mean(axis=1)),
         denoiser=load_denoiser(config.denoiser, precision=config.precision).denoiser,
+        restorer=restorer,
+        near=near,
     )
+
+
+def made_fresh(slab: Slab) -> Slab:
+    """The slab without its restored starts, for measuring what they cost."""
+    return replace(slab, starts={})

@@ -26,8 +26,9 @@ from pathlib import Path
 import matplotlib as mpl
 import numpy as np
 import torch
+from cells import NOISES, RESULTS, SCORE_ROWS, Cell
 from methods import DDGM_DEFAULT
-from slabs import NOISES, RESULTS, SCORE_ROWS, Cell, Slab, make_slab
+from slabs import Slab, make_slab
 from torch import Tensor
 
 from ddgm_dist.algorithm.schedule import make_schedule, noise_levels

@@ -19,8 +19,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from cells import NOISES, RESULTS, SCORE_ROWS, Cell
 from methods import DDGM_DEFAULT, DDGM_PAPER, METHODS
-from slabs import NOISES, RESULTS, SCORE_ROWS, Cell, make_slab
+from slabs import make_slab
 
 SEED = 0
 KS, NS = (15.0, 25.0, 50.0, 100.0, 200.0), (10, 25, 50, 150)

@@ -25,7 +25,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ddgm_dist.baselines.least_squares import constant
+from ddgm_dist.baselines.least_squares import first_estimate
 from ddgm_dist.baselines.noise_levels import Denoise, Noise, check_fraction, check_sigma_y, walk
 from ddgm_dist.errors import InputError
 from ddgm_dist.operators.slab.operator import SlabData, SlabOperator
@@ -50,7 +50,7 @@ def ddrm(
     eta: float = 0.85,
     eta_b: float = 1.0,
     cut: float = 1e-2,
-    start: float = 0.0,
+    start: float | Tensor = 0.0,
 ) -> Tensor:
     """Sample the posterior.
 
@@ -73,7 +73,7 @@ def ddrm(
         Singular values below this part of the largest count as 0. With sigma_y = 0 every other
         mode is taken from the data, errors of float32 and of the model included.
     start
-        Value about which unseen modes start.
+        Estimate about which unseen modes start, or the one value that it has.
 
     Returns
     -------
@@ -102,8 +102,8 @@ def ddrm(
         modes += pull * operator.data_to_modes(operator.residual(centre, data))
         return centre + operator.from_modes(modes)
 
-    x = constant(operator, data, start)
-    # The start is a step from the constant with eta = eta_b = 1: no previous state, all noise new.
+    x = first_estimate(operator, data, start)
+    # The start is a step from the estimate with eta = eta_b = 1: no previous state, all noise new.
     x = step(x, x, 0, _weights(s, sigma[0], math.inf, sigma_y, 1.0, 1.0))
     for n, sigma_last, sigma_t in levels:
         x_theta = denoise(x, sigma_last, n)

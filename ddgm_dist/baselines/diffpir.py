@@ -13,11 +13,11 @@ written with variance exploding (:mod:`ddgm_dist.baselines.noise_levels`).
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from torch import Tensor
 
-from ddgm_dist.baselines.least_squares import constant, proximal
+from ddgm_dist.baselines.least_squares import first_estimate, proximal
 from ddgm_dist.baselines.noise_levels import Denoise, Noise, check_fraction, check_sigma_y, walk
 from ddgm_dist.errors import InputError
 from ddgm_dist.operators.slab.operator import SlabData, SlabOperator
@@ -35,8 +35,9 @@ def diffpir(
     sigma_y: float,
     lam: float = 8.0,
     zeta: float = 0.3,
-    start: float = 0.0,
+    start: float | Tensor = 0.0,
     inner: int = 5,
+    data_step: Callable[[Tensor, float], Tensor] | None = None,
 ) -> Tensor:
     """Sample the posterior.
 
@@ -57,10 +58,13 @@ def diffpir(
     zeta
         Part of the noise's variance that is drawn anew.
     start
-        Value about which the sampler starts.
+        Estimate about which the sampler starts, or the one value that it has.
     inner
         Conjugate gradients per proximal map, at most; see
         :func:`~ddgm_dist.baselines.least_squares.proximal`.
+    data_step
+        Another way to the fitted estimate, ``(x_0, rho_t) -> x_hat_0``, in place of ``inner`` conjugate
+        gradients.
 
     Returns
     -------
@@ -77,11 +81,14 @@ def diffpir(
     check_fraction("zeta", zeta)
     if not lam > 0:
         raise InputError("lam", lam, "the weight of the prior must be positive")
-    x = constant(operator, data, start) + sigma[0] * noise(0)
+    x = first_estimate(operator, data, start) + sigma[0] * noise(0)
     for n, sigma_t, sigma_next in levels:
         x_0 = denoise(x, sigma_t, n)
         rho_t = lam * sigma_y**2 / sigma_t**2
-        x_hat = proximal(operator, data, x_0, rho_t, iterations=inner)
+        if data_step:
+            x_hat = data_step(x_0, rho_t)
+        else:
+            x_hat = proximal(operator, data, x_0, rho_t, iterations=inner)
         eps_hat = (x - x_hat) / sigma_t
         x = x_hat + sigma_next * (math.sqrt(1 - zeta) * eps_hat + math.sqrt(zeta) * noise(n + 1))
     return x

@@ -15,7 +15,15 @@ from ddgm_dist.errors import InputError
 from ddgm_dist.operators.slab.basis import norm_squared
 from ddgm_dist.operators.slab.operator import SlabData, SlabOperator
 
-__all__ = ["constant", "dot", "misfit", "negative_gradient", "proximal", "resolvent"]
+__all__ = [
+    "constant",
+    "dot",
+    "first_estimate",
+    "misfit",
+    "negative_gradient",
+    "proximal",
+    "resolvent",
+]
 
 # Damping of the preconditioner, in units of ||A||^2.
 _DAMPING = 1e-2
@@ -26,6 +34,30 @@ def constant(operator: SlabOperator, data: SlabData, value: float = 0.0) -> Tens
     rows = data.stretched.shape[1]
     width = operator.columns[1] - operator.columns[0]
     return torch.full((operator.geometry.thickness, rows, width), value, device=operator.device)
+
+
+def first_estimate(operator: SlabOperator, data: SlabData, start: float | Tensor) -> Tensor:
+    """The estimate that a method begins from: a volume of one value, or the volume given.
+
+    Raises
+    ------
+    InputError
+        A volume is not of the operator's shape, ``(z, rows, columns)``.
+    """
+    if not isinstance(start, Tensor):
+        return constant(operator, data, start)
+    shape = (
+        operator.geometry.thickness,
+        data.stretched.shape[1],
+        operator.columns[1] - operator.columns[0],
+    )
+    if start.shape != shape:
+        raise InputError(
+            "start",
+            f"shape {tuple(start.shape)}",
+            f"must be a number or a volume of the shape {shape} that is solved for",
+        )
+    return start
 
 
 def dot(a: Tensor, b: Tensor) -> float:

@@ -14,11 +14,11 @@ restoration with deep denoiser prior", IEEE TPAMI 44, 6360; Algorithm 1),
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from torch import Tensor
 
-from ddgm_dist.baselines.least_squares import constant, negative_gradient, proximal
+from ddgm_dist.baselines.least_squares import first_estimate, negative_gradient, proximal
 from ddgm_dist.baselines.noise_levels import Denoise, check_sigma_y, walk
 from ddgm_dist.errors import InputError
 from ddgm_dist.operators.slab.operator import SlabData, SlabOperator
@@ -34,7 +34,7 @@ def pnp_pgd(
     sigma: float,
     step_size: float,
     steps: int,
-    start: float = 0.0,
+    start: float | Tensor = 0.0,
 ) -> Tensor:
     """Alternate a gradient step and denoising at one level, ``steps`` times.
 
@@ -51,7 +51,7 @@ def pnp_pgd(
     steps
         Number of steps.
     start
-        Value of the first estimate.
+        The first estimate, or the one value that it has.
 
     Returns
     -------
@@ -62,7 +62,7 @@ def pnp_pgd(
         raise InputError("step_size", step_size, "must be positive")
     if not sigma > 0:
         raise InputError("sigma", sigma, "the denoiser's noise level must be positive")
-    x = constant(operator, data, start)
+    x = first_estimate(operator, data, start)
     for n in range(steps):
         x = denoise(x + step_size * negative_gradient(operator, data, x), sigma, n)
     return x
@@ -76,8 +76,9 @@ def dpir(
     sigma: Sequence[float],
     sigma_y: float,
     lam: float = 0.23,
-    start: float = 0.0,
+    start: float | Tensor = 0.0,
     inner: int = 5,
+    data_step: Callable[[Tensor, float], Tensor] | None = None,
 ) -> Tensor:
     """Half-quadratic splitting: fit the data near z, denoise, at every noise level.
 
@@ -95,10 +96,12 @@ def dpir(
     lam
         Strength of the prior; 0.23 in the paper.
     start
-        Value of the first estimate z_0.
+        The first estimate z_0, or the one value that it has.
     inner
         Conjugate gradients per proximal map, at most; see
         :func:`~ddgm_dist.baselines.least_squares.proximal`.
+    data_step
+        Another way to the minimum, ``(z, alpha_k) -> x_k``, in place of ``inner`` conjugate gradients.
 
     Returns
     -------
@@ -113,9 +116,12 @@ def dpir(
     check_sigma_y(sigma_y, zero=False)
     if not lam > 0:
         raise InputError("lam", lam, "the strength of the prior must be positive")
-    z = constant(operator, data, start)
+    z = first_estimate(operator, data, start)
     for k, sigma_k, _ in walk(sigma):
         alpha_k = lam * sigma_y**2 / sigma_k**2
-        x = proximal(operator, data, z, alpha_k, iterations=inner)
+        if data_step:
+            x = data_step(z, alpha_k)
+        else:
+            x = proximal(operator, data, z, alpha_k, iterations=inner)
         z = denoise(x, sigma_k, k)
     return z

@@ -124,6 +124,28 @@ def test_each_mode_is_pulled_to_the_data_as_its_noise_allows(whole, sigma_t):
     assert float(then[~seen].norm()) < 1e-4 * float(y.norm())
 
 
+def test_what_is_not_seen_starts_about_a_given_estimate(whole, seen, noise_of):
+    operator, cut, states = whole.operator, 0.2, []
+    x_1 = 2.0 * whole.truth
+
+    def denoise(x, sigma, n):
+        states.append(x)
+        return x
+
+    ddrm(
+        operator,
+        whole.noiseless,
+        denoise=denoise,
+        noise=lambda n: torch.zeros_like(x_1),
+        sigma=(2.0,),
+        sigma_y=0.0,
+        cut=cut,
+        start=x_1,
+    )
+    expected = seen(operator, whole.truth - x_1, cut) + x_1
+    assert float((states[0] - expected).norm()) < 1e-3 * float(expected.norm())
+
+
 def test_with_samples_missing_it_still_explains_those_measured(toy, noise_of):
     def residual(x):
         return float(toy.operator.residual(x, toy.noiseless).norm())

@@ -1,6 +1,7 @@
 """Laws of DiffPIR."""
 
 import pytest
+import torch
 
 from ddgm_dist.algorithm.schedule import noise_levels
 from ddgm_dist.baselines.diffpir import diffpir
@@ -84,6 +85,28 @@ def test_one_level_ends_at_the_proximal_map_of_the_denoised(toy, noise_of):
     x_0 = poor(0.1 + 0.7 * noise_of(toy.truth)(0), 0.7, 0)
     expected = proximal(toy.operator, toy.data, x_0, 2.0 * 0.5**2 / 0.7**2, iterations=60)
     assert float((x - expected).norm()) < 1e-4 * float(x.norm())
+
+
+def test_it_begins_about_a_given_estimate_and_takes_another_data_step(toy, noise_of):
+    seen, start = [], toy.truth + 0.3
+
+    def denoise(x, sigma, n):
+        seen.append(x)
+        return poor(x, sigma, n)
+
+    x = diffpir(
+        toy.operator,
+        toy.data,
+        denoise=denoise,
+        noise=noise_of(toy.truth),
+        sigma=(0.7,),
+        sigma_y=0.5,
+        lam=2.0,
+        start=start,
+        data_step=lambda x_0, rho: x_0 + rho,
+    )
+    assert torch.equal(seen[0], start + 0.7 * noise_of(toy.truth)(0))
+    torch.testing.assert_close(x, poor(seen[0], 0.7, 0) + 2.0 * 0.5**2 / 0.7**2)
 
 
 def test_the_next_state_keeps_the_noise_about_the_fitted_estimate(toy):

@@ -5,6 +5,7 @@ import torch
 
 from ddgm_dist.baselines.least_squares import (
     constant,
+    first_estimate,
     misfit,
     negative_gradient,
     proximal,
@@ -26,6 +27,15 @@ def test_the_linear_part_is_a_difference(toy):
     x, y = toy.truth, constant(toy.operator, toy.data, 1.5)
     difference = toy.operator.A(x) - toy.operator.A(y)
     assert torch.allclose(toy.operator.A_linear(x - y), difference, atol=1e-4)
+
+
+def test_the_first_estimate_is_a_value_everywhere_or_the_volume_given(toy):
+    ones = first_estimate(toy.operator, toy.data, 1.5)
+    assert torch.equal(ones, constant(toy.operator, toy.data, 1.5))
+    assert first_estimate(toy.operator, toy.data, toy.truth) is toy.truth
+    with pytest.raises(InputError, match="shape") as caught:
+        first_estimate(toy.operator, toy.data, toy.truth[:, :1])
+    assert caught.value.argument == "start"
 
 
 def test_the_gradient_is_that_of_the_misfit(toy):

@@ -5,7 +5,7 @@ import torch
 
 from ddgm_dist.algorithm.schedule import noise_levels
 from ddgm_dist.baselines.gradient import gradient_descent
-from ddgm_dist.baselines.least_squares import constant, proximal
+from ddgm_dist.baselines.least_squares import constant, negative_gradient, proximal
 from ddgm_dist.baselines.plug_and_play import dpir, pnp_pgd
 from ddgm_dist.errors import InputError
 from ddgm_dist.operators.slab.basis import norm_squared
@@ -54,6 +54,40 @@ def test_a_level_of_dpir_is_a_proximal_map_and_a_denoising(toy):
         expected = 0.5 * expected + 0.1
     assert float((z - expected).norm()) < 1e-3 * float(z.norm())
     assert told == [(2.0, 0), (0.5, 1)]
+
+
+def test_a_given_estimate_is_what_both_begin_from(toy):
+    start = toy.truth + 0.3
+    x = pnp_pgd(
+        toy.operator, toy.data, denoise=nothing, sigma=1.0, step_size=1e-3, steps=1, start=start
+    )
+    expected = start + 1e-3 * negative_gradient(toy.operator, toy.data, start)
+    assert torch.equal(x, expected)
+    z = dpir(
+        toy.operator, toy.data, denoise=nothing, sigma=[0.5], sigma_y=0.7, lam=0.3, start=start
+    )
+    alpha = 0.3 * 0.7**2 / 0.5**2
+    assert torch.equal(z, proximal(toy.operator, toy.data, start, alpha, iterations=5))
+
+
+def test_a_data_step_of_ones_own_takes_the_place_of_the_proximal_map(toy):
+    told = []
+
+    def data_step(z, alpha):
+        told.append(alpha)
+        return z + 1.0
+
+    z = dpir(
+        toy.operator,
+        toy.data,
+        denoise=lambda x, sigma, n: 2.0 * x,
+        sigma=[2.0, 0.5],
+        sigma_y=0.7,
+        lam=0.3,
+        data_step=data_step,
+    )
+    assert torch.equal(z, torch.full_like(z, 6.0))
+    assert told == [pytest.approx(0.3 * 0.7**2 / sigma**2) for sigma in (2.0, 0.5)]
 
 
 def test_dpir_recovers_what_is_seen_and_trusts_the_prior_for_the_rest(whole, seen):
