@@ -68,7 +68,9 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
     {
         "fast": Preset("a first look", {**_RESTORED, "N": 3, "sigma_1": 0.4}),
         "default": Preset("without a preset", _CLASSIC),
-        "best": Preset("the least error", {**_RESTORED, "N": 12, "sigma_1": 1.0, "start_share": 0.5}),
+        "best": Preset(
+            "the least error", {**_RESTORED, "N": 12, "sigma_1": 1.0, "start_share": 0.5}
+        ),
         "classic": Preset("from zero, without a restorer", _CLASSIC),
         "paper": Preset("the rule of the paper", _PAPER),
     }
