@@ -295,9 +295,10 @@ def parse_config(values: Config | Mapping[str, Any] | None) -> Config:
                 )
             keys = ", ".join(Config.model_fields)
             raise InputError(str(key), value, f"is not a configuration key; there are {keys}")
+    given = values
     values = with_preset(values)
     try:
-        return Config(**values)
+        config = Config(**values)
     except ValidationError as error:
         first = error.errors()[0]
         key = str(first["loc"][0]) if first["loc"] else "config"
@@ -308,3 +309,12 @@ def parse_config(values: Config | Mapping[str, Any] | None) -> Config:
         raise InputError(
             key, values.get(key), f"{first['msg'][0].lower()}{first['msg'][1:]}", f"{meaning}"
         ) from error
+    # A preset's goes without saying where start: zero is given beside it.
+    if given.get("start_share") and config.start == "zero":
+        raise InputError(
+            "start_share",
+            config.start_share,
+            "is the share of a restored start, and the start is zero",
+            "write start: restored, or leave it at 0",
+        )
+    return config

@@ -124,13 +124,6 @@ class Problem:
                 extent=None if domain else widest_read(geometry, config),
             )
 
-        if config.start_share and config.start != "restored":
-            raise InputError(
-                "start_share",
-                config.start_share,
-                "is the share of a restored start, and the start is zero",
-                "write start: restored, or leave it at 0",
-            )
         lattice_rows = restored = None
         if config.start == "restored":
             if restorer is None:
@@ -140,7 +133,7 @@ class Problem:
                     "restorer_calls",
                     config.restorer_calls,
                     f"must be 1: {config.restorer} takes no estimates of a call before",
-                    "give a function with the attribute repeats = True, or leave it at 1",
+                    "give one that was trained for more, or a function with repeats = True",
                 )
             restored = RestoredStart(restorer, windows(restorer.stride), config.restorer_calls)
         if config.rotates:

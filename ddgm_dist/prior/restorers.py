@@ -29,8 +29,8 @@ __all__ = [
 ]
 
 _CALLED = (
-    "it is called as f(images, noise, acquisition), images float32 (batch, 2 neighbours + 1, z, x), "
-    "and returns (batch, z, x)"
+    "it is called as f(images, noise, acquisition), with repeats = True as f(images, noise, "
+    "acquisition, estimates), images float32 (batch, 2 neighbours + 1, z, x), and returns (batch, z, x)"
 )
 # Rows on each side that a function may ask for: each costs a tile as much reading as its own.
 _MOST_NEIGHBOURS = 64
@@ -46,19 +46,22 @@ class UNetRestorer:
     device, precision
         Where and in which arithmetic the network runs (:mod:`ddgm_dist.prior.precision`); input and
         output stay float32.
+    repeats
+        True if the network was trained for repeated calls.
     """
 
     def __init__(
         self,
         net: RestoringUNet,
         *,
+        repeats: bool = True,
         device: torch.device | str = "cpu",
         precision: Precision = "bfloat16",
     ) -> None:
         net = net.to(device=device, dtype=arithmetic(precision, device))
         self.net: RestoringUNet = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.stride, self.neighbours = net.spec.stride, net.spec.neighbours
-        self.repeats = True
+        self.repeats = repeats
 
     def __call__(
         self,
@@ -205,12 +208,15 @@ def restorer_files(name: str) -> list[tuple[str, Path]]:
 
 def _network(path: Path, device: torch.device | str, precision: Precision) -> LoadedRestorer:
     weights = load_restorer_weights(path)
+    recipe = str(path.with_suffix(".json"))
+    trained = TrainedRanges.from_dict(weights.recipe.get("trained_for"), recipe)
+    repeats = trained is not None and trained.calls[1] > 1
     return LoadedRestorer(
-        UNetRestorer(weights.net, device=device, precision=precision),
+        UNetRestorer(weights.net, repeats=repeats, device=device, precision=precision),
         weights.digest,
         weights.net.reach,
         weights.net.spec.activation(arithmetic(precision, device).itemsize),
-        TrainedRanges.from_dict(weights.recipe.get("trained_for"), str(path.with_suffix(".json"))),
+        trained,
     )
 
 

@@ -35,6 +35,8 @@ class TrainedRanges:
         Distance of the middle of the range of angles from zero tilt, degrees.
     gap_deg
         Largest step between neighbouring tilts, degrees.
+    calls
+        Calls of the restorer, all but the first with estimates; one where a recipe does not say.
     unknown
         Keys of a recipe that none of these is: of a newer version, or misspelt.
     """
@@ -45,6 +47,7 @@ class TrainedRanges:
     noise: Range = _ANY
     middle_deg: Range = _ANY
     gap_deg: Range = _ANY
+    calls: Range = (1, 1)
     unknown: tuple[str, ...] = ()
 
     @staticmethod
@@ -77,7 +80,9 @@ class TrainedRanges:
         }
         return tuple(f"{key} (for {n[0]}?)" if n else key for key, n in near.items())
 
-    def outside(self, acquisition: Acquisition, noise: float | None) -> tuple[str, ...]:
+    def outside(
+        self, acquisition: Acquisition, noise: float | None, calls: int = 1
+    ) -> tuple[str, ...]:
         """Clauses that say what of a series lies outside; empty where nothing does.
 
         Parameters
@@ -86,6 +91,8 @@ class TrainedRanges:
             Angles and thickness.
         noise
             Noise as a fraction of the projections' standard deviation; None where it is unknown.
+        calls
+            Calls of the restorer.
         """
         angles = sorted(acquisition.angles_deg)
         span, count = angles[-1] - angles[0], len(angles)
@@ -97,6 +104,7 @@ class TrainedRanges:
             _clause("a middle of {:.3g} degrees", abs(angles[0] + angles[-1]) / 2, self.middle_deg),
             _clause("a gap of {:.3g} degrees between tilts", gap, self.gap_deg),
             _clause("a thickness of {:g} voxels", acquisition.thickness, self.thickness),
+            _clause("{:g} calls", calls, self.calls),
         ]
         if noise is not None:
             words = "noise of {:.3g} % of the projections' deviation"

@@ -38,7 +38,8 @@ __all__ = [
 ]
 
 FORMAT, RESTORER_FORMAT = "ddgm_dist.unet", "ddgm_dist.restorer"
-VERSION = 1
+# Of the recipe and of what the network is given.
+VERSIONS = {FORMAT: 1, RESTORER_FORMAT: 2}
 _KINDS = {FORMAT: "denoiser", RESTORER_FORMAT: "restorer"}
 
 Network = TypeVar("Network", bound=LocalUNet)
@@ -113,9 +114,9 @@ def save_weights(path: Path, net: LocalUNet, recipe: dict[str, Any]) -> str:
     state = {k: v.detach().cpu().half().contiguous() for k, v in net.state_dict().items()}
     # One entry: safetensors writes several in random order, and the digest would be random too.
     name = RESTORER_FORMAT if isinstance(net, RestoringUNet) else FORMAT
-    content = save_tensors(state, metadata={"format": f"{name}/{VERSION}"})
+    content = save_tensors(state, metadata={"format": f"{name}/{VERSIONS[name]}"})
     digest = hashlib.sha256(content).hexdigest()
-    full = {"format": name, "version": VERSION, "architecture": asdict(net.spec)}
+    full = {"format": name, "version": VERSIONS[name], "architecture": asdict(net.spec)}
     text = json.dumps({**full, **recipe, "sha256": digest}, indent=1)
     path.parent.mkdir(parents=True, exist_ok=True)
     targets = {path.with_suffix(".json"): text.encode(), path: content}
@@ -182,8 +183,12 @@ def _load(
         kind = _KINDS.get(str(recipe.get("format"))) if isinstance(recipe, dict) else None
         if kind is None:
             raise ValueError(f"its format is not {format_name!r}")
-        if recipe.get("version") != VERSION:
-            raise ValueError(f"its version is {recipe.get('version')!r}, known is {VERSION}")
+        known = VERSIONS[str(recipe.get("format"))]
+        if recipe.get("version") != known:
+            raise ValueError(
+                f"its version is {recipe.get('version')!r}, known is {known}: train it again, or use "
+                "the version of ddgm_dist that trained it"
+            )
         net = network(recipe) if kind == wanted else None
     except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
         reason = f"{type(error).__name__}: {' '.join(str(error).split())}"

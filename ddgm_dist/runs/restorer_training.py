@@ -24,7 +24,7 @@ _COLUMNS = 2048
 def about_restorer(
     problem: Problem, series: TiltSeries, restorer: LoadedRestorer | None
 ) -> tuple[Finding, ...]:
-    """Findings about the restorer, at most two; none where the start is zero as by default.
+    """Findings about the restorer, at most three; none where the start is zero as by default.
 
     A restorer was chosen, and the start does without it. Or numbers of the series lie outside of the
     restorer's training; or its recipe has words for that which are not known here.
@@ -43,14 +43,28 @@ def _unused(problem: Problem) -> str:
     )
 
 
+def _alike(problem: Problem) -> str:
+    """A warning where samples are closer to each other than to the truth, since they share a start."""
+    config = problem.config
+    if config.samples == 1 or (config.added_noise and not config.start_share):
+        return ""
+    share = f"start_share = {config.start_share:g}" if config.start_share else "added_noise = 0"
+    return (
+        f"{config.samples} samples share their restored start, and {share}: their deviation says less "
+        "than the error is; added_noise above 0 and start_share 0 make them differ more"
+    )
+
+
 def _untrained(problem: Problem, series: TiltSeries, restorer: LoadedRestorer) -> list[str]:
+    texts = [_alike(problem)]
     if restorer.trained is None:
-        return []
+        return texts
     noise: float | None = None
     with contextlib.suppress(StorageError):  # the run reads the same, and says more
         noise = _relative_noise(problem, series)
-    texts = []
-    if said := restorer.trained.outside(Acquisition.of(problem.geometry), noise):
+    if said := restorer.trained.outside(
+        Acquisition.of(problem.geometry), noise, problem.config.restorer_calls
+    ):
         texts.append(
             f"the restorer was not trained for such a series: {'; '.join(said)}. Its start may mislead "
             "the iterations; start: zero does without it"

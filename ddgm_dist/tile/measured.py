@@ -127,10 +127,13 @@ class MeasuredBlocks:
             self._loaded[tile.name] = loaded
         return loaded
 
-    def sides(self, tile: Tile, rows: int, timer: Timer) -> dict[int, Sides]:
+    def sides(
+        self, tile: Tile, rows: int, timer: Timer, *, in_turn: bool = False
+    ) -> dict[int, Sides]:
         """Data of so many rows before and after each block of a tile, by the block's first row.
 
-        They are read anew, each side in one shape wherever it lies, and not kept.
+        They are read anew, each side in one shape wherever it lies, and not kept. ``in_turn`` says that
+        the caller holds the lock of the computation.
         """
         if rows == 0:
             return {}
@@ -140,11 +143,14 @@ class MeasuredBlocks:
         found = {}
         for box in blocks(tile.read_box, self.problem.rows_per_call):
             first, stop = box.start[1], box.stop[1]
-            before = self._read(operator, first - rows, first, timer)
-            found[first] = before, self._read(operator, stop, stop + rows, timer)
+            before = self._read(operator, first - rows, first, timer, in_turn=in_turn)
+            after = self._read(operator, stop, stop + rows, timer, in_turn=in_turn)
+            found[first] = before, after
         return found
 
-    def _read(self, operator: SlabOperator, start: int, stop: int, timer: Timer) -> SlabData:
+    def _read(
+        self, operator: SlabOperator, start: int, stop: int, timer: Timer, *, in_turn: bool = False
+    ) -> SlabData:
         """Stretched data of the volume's rows from ``start`` to ``stop``."""
         if stop <= 0 or start >= self.problem.geometry.rows:
             return no_rows(operator, stop - start)
@@ -159,7 +165,7 @@ class MeasuredBlocks:
             screen=self.problem.screen,
         )
         timer.lap("read")
-        with self._stretching:
+        with contextlib.nullcontext() if in_turn else self._stretching:
             timer.lap("wait")
             data = operator.prepare(
                 projections.to(self.device),

@@ -160,12 +160,8 @@ class TileSolver:
                     if paused():
                         yield Paused(tile.name, n)
                         return
-        sides = self._sides_of_share(tile, timer)
-        with self.computing:
-            timer.lap("wait")
             box = self.states.box(tile)
-            fit = self._finished(tile, state, box, data, sides, timer)
-        del sides
+            fit = self._finished(tile, state, box, data, timer)
         yield self._write(tile, state, box, fit, timer, began)
         self.data.drop(tile.name)
         give_back_memory()
@@ -246,10 +242,8 @@ class TileSolver:
         began, timer = time.time(), Timer()
         data = self.data.load(tile, timer)
         last = self.job.plan.iterations
-        sides = self._sides_of_share(tile, timer)
         with self._blended(tile, last, pieces, load, timer, data) as estimate:
-            fit = self._finished(tile, estimate, tile.read_box, data, sides, timer)
-        del sides
+            fit = self._finished(tile, estimate, tile.read_box, data, timer)
         del data
         if load is not None:
             self.data.trim(self.job.cache)
@@ -342,23 +336,15 @@ class TileSolver:
         part = estimate[..., offset : offset + len(weight)]
         return part * weight.to(part), event
 
-    def _sides_of_share(self, tile: Tile, timer: Timer) -> dict[int, Sides]:
-        """Rows beside the blocks for the start's share in the result; to be read out of turn."""
-        if not self.job.problem.config.start_share:
-            return {}
-        return self.data.sides(tile, self.start.neighbours, timer)
-
     def _finished(
-        self,
-        tile: Tile,
-        estimate: Tensor,
-        box: Box,
-        data: TileData,
-        sides: Mapping[int, Sides],
-        timer: Timer,
+        self, tile: Tile, estimate: Tensor, box: Box, data: TileData, timer: Timer
     ) -> ViewSums:
-        """Give the start its share in the last estimate, in place; returns the fit of the result."""
-        if self.job.problem.config.start_share:
+        """Give the start its share in the last estimate, in place; returns the fit of the result.
+
+        What that takes is read in the tile's turn: another one's would leave this state unsaved.
+        """
+        if self.start.restorer is not None and self.job.problem.config.start_share:
+            sides = self.data.sides(tile, self.start.neighbours, timer, in_turn=True)
             self.start.share(estimate, box, tile, data, sides)
             timer.lap("restore")
         fit = fit_of_tile(tile, estimate, box, data, self.job.problem.rows_per_call)

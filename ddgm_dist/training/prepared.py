@@ -149,8 +149,7 @@ def prepare(
         judge, judged = make_sampler("validation", validation, planes, size, _VALIDATION_SEED)
     options = replace(options, anneal=settings.anneal)
     request = training_request(settings.spec, options, settings.patch, data, judged)
-    if settings.begin is not None:
-        request["begun_from"] = settings.begin.digest
+    request["begun_from"] = None if settings.begin is None else settings.begin.digest
     finished = None
     if target.exists() and not overwrite:
         finished = _finished(settings, request, resume)

@@ -24,7 +24,7 @@ from ddgm_dist.training.acquisitions import TRAINED_FOR
 from ddgm_dist.training.blocks import BlockSampler
 from ddgm_dist.training.loop import TrainingOptions
 from ddgm_dist.training.patches import PatchSampler
-from ddgm_dist.training.tilt_inputs import Inputs, TiltInputs
+from ddgm_dist.training.tilt_inputs import MOST_CALLS, Inputs, TiltInputs
 
 __all__ = ["RestoringTask"]
 
@@ -69,7 +69,7 @@ class RestoringTask:
     @property
     def trained_for(self) -> dict[str, tuple[float, float]]:
         """Ranges of the series that it draws; see `ddgm_dist.prior.trained_ranges.TrainedRanges`."""
-        return dict(TRAINED_FOR)
+        return {**TRAINED_FOR, "calls": (1, MOST_CALLS)}
 
     def network(self) -> RestoringUNet:
         """A network with its initial weights."""

@@ -35,11 +35,14 @@ def training_request(
     validation_data: Sequence[Mapping[str, Any]],
 ) -> dict[str, Any]:
     """All inputs of a training as JSON values; two trainings with equal requests are the same."""
+    given = asdict(options)
+    if given["anneal"] == 1.0:  # as former requests have it, which do not name it
+        del given["anneal"]
     request = {
         "architecture": asdict(spec),
         "data": list(data),
         "validation_data": list(validation_data),
-        "options": {**asdict(options), "patch": patch},
+        "options": {**given, "patch": patch},
     }
     as_read: dict[str, Any] = json.loads(json.dumps(request))
     return as_read

@@ -102,9 +102,9 @@ class SimulatedSeries:
         data, misfit = projections, torch.zeros_like(sigma)
         if errors is not None:
             data = errors.applied(projections, acquisition)
-            misfit = self._by_block((data - projections).square() * seen, len(noises))
-        # The reconstruction estimates its noise, misfit and all.
-        told = (sigma.square() + misfit).sqrt() * float(np.exp(0.1 * rng.standard_normal()))
+            misfit = self._by_block((data - projections).square() * seen, len(noises), seen).sqrt()
+        # As the reconstruction has it: the larger of noise and misfit, known to about a tenth.
+        told = torch.maximum(sigma, misfit) * float(np.exp(0.1 * rng.standard_normal()))
         self.noise = torch.tensor([sound_noise(geometry, float(t)) for t in told])
         strength = torch.ones_like(data) if errors is None else errors.strength(data, spread.mean())
         noise = torch.from_numpy(rng.standard_normal(data.shape, dtype=np.float32)) * strength
@@ -159,11 +159,16 @@ class SimulatedSeries:
             around,
         )
 
-    def _by_block(self, values: Tensor, blocks: int) -> Tensor:
-        """Sums over tilts and columns per sample of the detector, as means of each block's rows."""
-        cos = sum(math.cos(a) for a in self.operator.geometry.angles)
+    def _by_block(self, values: Tensor, blocks: int, seen: Tensor | None = None) -> Tensor:
+        """Sums over tilts and columns per sample of the detector, as means of each block's rows.
+
+        A sample of the stretched grid is cos(theta) of a sample of the detector. Samples are those that
+        are seen; when None, as many of each tilt as the block has columns.
+        """
+        cos = torch.tensor([math.cos(a) for a in self.operator.geometry.angles])
         columns = self.operator.columns[1] - self.operator.columns[0]
-        return values.sum(dim=(0, 2)).reshape(blocks, -1).mean(dim=1) / (columns * cos)
+        samples = columns * cos.sum() if seen is None else (seen.sum(dim=(1, 2)) * cos).sum()
+        return values.sum(dim=(0, 2)).reshape(blocks, -1).mean(dim=1) / samples.clamp(min=1)
 
     def _in_band(self, noise: Tensor) -> Tensor:
         """White noise of the detector on the stretched grid, where it fills each tilt's band only."""

@@ -16,7 +16,7 @@ from ddgm_dist.training.model_errors import ModelErrors
 from ddgm_dist.training.recorded_fields import RecordedField, beyond
 from ddgm_dist.training.simulated_series import SimulatedSeries
 
-__all__ = ["Inputs", "TiltInputs"]
+__all__ = ["MOST_CALLS", "Inputs", "TiltInputs"]
 
 # Columns besides a window's in blocks without an end, from which windows are drawn.
 _SPARE = 32
@@ -25,6 +25,7 @@ _OUTSIDE = 64
 # Shares of the batches: with an end of the field, with errors of the model, by number of calls.
 _ENDS, _ERRORS = 0.3, 0.4
 _CALLS = (0.55, 0.3, 0.15)
+MOST_CALLS = len(_CALLS)
 
 
 @dataclass(frozen=True)

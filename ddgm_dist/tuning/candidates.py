@@ -158,7 +158,10 @@ def expand_grid(grid: Grid, base: Config, check: Callable[[Config], None] = _no_
     refused: dict[tuple[Any, ...], LeftOut] = {}
     for part in parts:
         for settings in _product(part):
-            config = parse_config({**base.model_dump(exclude_unset=True), **settings})
+            own = base.model_dump(exclude_unset=True)
+            if settings.get("start") == "zero":  # has no share in a result, and no restorer
+                own = {k: v for k, v in own.items() if k not in ("start_share", "restorer_calls")}
+            config = parse_config({**own, **settings})
             if _identity(config) in found or _identity(config) in refused:
                 continue
             candidate = Candidate(_changes(config, base), config)

@@ -102,7 +102,7 @@ def test_both_are_what_each_alone_is(
     assert sorted(path.name for path in tmp_path.glob("w.*")) == BOTH
     assert result.restorer is not None
     assert "augment" not in result.recipe["data"][0]
-    assert result.restorer.recipe["data"][0]["augment"] == 0.2
+    assert result.restorer.recipe["data"][0]["augment"] == 0.3
     assert result.restorer.weights == tmp_path / "w.restorer.safetensors"
     for kind, found in (("denoiser", result), ("restorer", result.restorer)):
         alone = run(folder, tmp_path / f"{kind}.safetensors", kind=kind, **arguments)
