@@ -95,13 +95,14 @@ class ProblemConfig(BaseModel):
         ge=0,
         description="noise that is added, as a fraction of sigma_n; 1 in the paper",
     )
-    step_rule: Literal["paper", "noise-aware"] = Field(
-        DEFAULTS["step_rule"], description="always K steps, or capped by the noise of the data"
+    step_rule: Literal["paper", "noise-aware", "proximal"] = Field(
+        DEFAULTS["step_rule"],
+        description="always K steps, or capped by the noise of the data, or the exact data step",
     )
     data_weight_cap: float = Field(
         DEFAULTS["data_weight_cap"],
         gt=0,
-        description="weight of the data at most, c of the noise-aware cap",
+        description="weight of the data, c: of the noise-aware cap and of the exact data step",
     )
     step_size: float | None = Field(None, gt=0, description="eta; 1/||A||^2 if null")
     sigma_y: float | None = Field(

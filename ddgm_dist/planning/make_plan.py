@@ -154,6 +154,7 @@ def _model(
         planes=problem.halo > 0,
         restorer_call=restorer_call_shape(problem),
         masked=masked_blocks(problem, rows),
+        proximal=problem.config.step_rule == "proximal",
     )
 
 

@@ -70,6 +70,8 @@ class MemoryModel:
     masked
         Blocks of a tile whose mask S is as large as their data
         (:func:`ddgm_dist.planning.masks.masked_blocks`). That of the others is one row.
+    proximal
+        True if the data step is the exact one, a regularized inverse.
     """
 
     thickness: int
@@ -87,6 +89,7 @@ class MemoryModel:
     restorer_call: tuple[int, int, int, int] = (0, 0, 0, 0)
     restorer_activation: float = 64.0
     masked: int = 0
+    proximal: bool = False
 
     @property
     def operator(self) -> int:
@@ -140,9 +143,12 @@ class MemoryModel:
 
         They are at most 4.5 times the block and 6 times its projections. First live the padded block,
         its transform and the two parts of that. Later live the folded update, its transform and a copy
-        of that. A second run of steps also keeps the first estimate.
+        of that. A second run of steps also keeps the first estimate. The exact data step takes as much
+        as the inverse of a restored start (`restore`), of the block alone.
         """
         projection = 4 * self.tilts * self.rows_per_call * self.length
+        if self.proximal:
+            return int(8.5 * self.block) + 7 * projection
         return int(4.5 * self.block) + 6 * projection
 
     @property

@@ -54,7 +54,10 @@ def preset_costs() -> tuple[PresetCost, ...]:
     for name, preset in PRESETS.items():
         values = preset.values
         restored, samples = values["start"] == "restored", values["samples"]
-        pairs = values["N"] * math.ceil(values["K"] / IMPUTED_EVERY)
+        each = math.ceil(values["K"] / IMPUTED_EVERY)
+        if values["step_rule"] == "proximal":
+            each = 1 + STEPS[-1][1]
+        pairs = values["N"] * each
         calls = restored * values["restorer_calls"] * (2 if values["start_share"] else 1)
         # Each inverse begins with one pair, for the right-hand side.
         pairs += calls * (1 + STEPS[-1][1])

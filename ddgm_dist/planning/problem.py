@@ -230,13 +230,14 @@ def _step_size(geometry: Geometry, config: ProblemConfig) -> float:
 
 def _schedule(config: ProblemConfig, step_size: float, intensity: Intensity) -> Schedule:
     first, last = config.s_1 or config.sigma_1, config.s_N or config.sigma_N
+    exact = config.step_rule == "proximal"  # no gradient steps
     return make_schedule(
         N=config.N,
-        K=config.K,
+        K=0 if exact else config.K,
         sigma=noise_levels(config.schedule, config.sigma_1, config.sigma_N, config.N),
         added_noise=config.added_noise,
         denoising_step=denoising_steps(config.schedule, first, last, config.N),
-        rule=config.step_rule,
+        rule="paper" if config.step_rule == "proximal" else config.step_rule,
         step_size=step_size,
         sigma_y=intensity.uncertainty / intensity.std,
         data_weight_cap=config.data_weight_cap,

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from ddgm_dist.algorithm.ddgm import ddgm_step
 from ddgm_dist.algorithm.schedule import IMPUTED_EVERY
 from ddgm_dist.core.box import Box
 from ddgm_dist.core.noise import addressed_noise
+from ddgm_dist.operators.slab.inverse import regularized_inverse
 from ddgm_dist.planning.calls import call_shape, calls_by_plane
 from ddgm_dist.planning.plan import Plan
 from ddgm_dist.planning.problem import Problem
@@ -164,7 +166,17 @@ class _Trial:
             self.data.drop(self.tile.name)
             self.data.load(self.tile, Timer())
 
-        seconds = self._time(descend) * sum(runs) / len(runs)
+        def nearest(level: float) -> None:
+            intensity, c = self.problem.intensity, self.problem.config.data_weight_cap
+            noise, spread = intensity.uncertainty / intensity.std, math.sqrt(c) * level
+            regularized_inverse(loaded.operator, data, noise, around=self.block, spread=spread)
+
+        if self.problem.config.step_rule == "proximal":
+            # It takes more steps at the first levels than at the last ones.
+            sigma = self.problem.schedule.sigma
+            seconds = sum(self._time(partial(nearest, s)) for s in (sigma[0], sigma[-1])) / 2
+        else:
+            seconds = self._time(descend) * sum(runs) / len(runs)
         return start, seconds, self._time(read) / len(loaded.blocks)
 
     def restore(self) -> float:

@@ -6,6 +6,7 @@ and yx it takes all rows that the tile reads. Everything else is the same in all
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -18,6 +19,8 @@ from ddgm_dist.algorithm.denoiser import Denoiser, denoise_rows
 from ddgm_dist.algorithm.planes import Plane, denoise_plane
 from ddgm_dist.core.box import Box
 from ddgm_dist.core.noise import addressed_noise
+from ddgm_dist.operators.slab.inverse import regularized_inverse
+from ddgm_dist.operators.slab.operator import SlabData
 from ddgm_dist.planning.problem import Problem
 from ddgm_dist.planning.tiling import Tile
 from ddgm_dist.tile.events import Timer
@@ -132,7 +135,7 @@ class _Step:
         return [self.read]
 
     def descend(self, box: Box, x: Tensor, steps: float) -> Tensor:
-        """Gradient steps, block by block. Rows that ``x`` lacks at the end of the box are empty."""
+        """The data step, block by block. Rows that ``x`` lacks at the end of the box are empty."""
         out = joined(self._descended(box, x, steps), box)
         self.timer.lap("gradient")
         return out
@@ -145,12 +148,32 @@ class _Step:
             rows = x[:, first : first + block.shape[1]]
             part = torch.zeros(block.shape, device=self.device)
             part[:, : rows.shape[1]] = rows
-            part, error = operator.descend(part, data, steps, problem.step_size)
+            if problem.config.step_rule == "proximal":
+                error = operator.residual(part, data).square().sum()
+                part = self._nearest(part, data)
+            else:
+                part, error = operator.descend(part, data, steps, problem.step_size)
             squared = float(error)  # also waits for the device, so that phases are timed
             if self.own.start[1] <= y < self.own.stop[1]:
                 self.stats.residual += squared
                 self.stats.measured += float(data.measured.expand(data.stretched.shape).sum())
             yield first, part[:, : box.stop[1] - y]
+
+    def _nearest(self, x: Tensor, data: SlabData) -> Tensor:
+        """The exact data step: the proximal map of the data's likelihood.
+
+        The error of the estimate is taken for ``sqrt(c) sigma_n``, as the noise-aware flow is as long
+        as ``c sigma_n^2 / sigma_y^2`` (Zhang et al. 2021, arXiv 2008.13751, with lambda = 1 / c).
+        """
+        problem = self.problem
+        intensity, c = problem.intensity, problem.config.data_weight_cap
+        return regularized_inverse(
+            self.data.operator,
+            data,
+            intensity.uncertainty / intensity.std,
+            around=x,
+            spread=math.sqrt(c) * problem.schedule.sigma[self.n],
+        )
 
     def noise(self, box: Box, n: int) -> Tensor:
         """Standard normal noise over the box."""

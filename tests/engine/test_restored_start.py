@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ddgm_dist.algorithm.restorer import ERROR_VARIANCE
+from ddgm_dist.core.geometry import Geometry
 from ddgm_dist.engine.local import LocalEngine
 from ddgm_dist.errors import InputError
 from ddgm_dist.operators.slab.inverse import regularized_inverse
@@ -151,6 +152,32 @@ def test_the_start_has_its_share_in_the_result(
     np.testing.assert_array_equal(split, third)
 
 
+@pytest.mark.parametrize("boundary", SPECIMENS, ids=["extended", "vacuum"])
+def test_the_exact_data_step_is_the_inverse_about_the_estimate(
+    make_tilts: MakeTilts, solve: Solve, boundary: dict[str, Any]
+) -> None:
+    """And no cut along y changes a bit."""
+    tilts = make_tilts(rows=7, isolated=boundary["boundary"] == "vacuum", shifts=SHIFTS)
+    keys = {
+        **boundary,
+        "step_rule": "proximal",
+        "data_weight_cap": 4,
+        "denoiser": "restoring:identity",
+    }
+    once = {**keys, "N": 1, "sigma_1": 0.5, "added_noise": 0}
+    volume, result = solve(tilts, **once, rows_per_call=7)
+    problem = result.problem
+    operator, data, noise = measured(tilts, problem)
+    x = regularized_inverse(operator, data, noise, spread=2 * 0.5)
+    start = -operator.columns[0]
+    expected = problem.intensity.restore(x)[..., start : start + problem.geometry.field].numpy()
+    np.testing.assert_allclose(volume, expected, rtol=0, atol=1e-3 * expected.std())
+    whole, _ = solve(tilts, **keys, tile_rows=8)
+    split, _ = solve(tilts, **keys, tile_rows=2)
+    np.testing.assert_array_equal(split, whole)
+    assert not np.array_equal(solve(tilts, **boundary, denoiser="restoring:identity")[0], whole)
+
+
 def test_zeros_have_no_share(make_tilts: MakeTilts, solve: Solve) -> None:
     with pytest.raises(InputError, match=r"^start_share = 0.5: is the share of a restored start"):
         solve(make_tilts(), start_share=0.5)
@@ -227,12 +254,16 @@ def test_cuts_do_not_change_a_bit_of_a_network_either(
     assert not np.array_equal(solve(tilts, **{**keys, "start": "zero"})[0], whole)
 
 
+def isolated(geometry: Geometry) -> bool:
+    return geometry.boundary == "vacuum"
+
+
 def measured(tilts: Path, problem: Problem) -> tuple[SlabOperator, SlabData, float]:
     """Operator and data of all rows, and the noise."""
     g = problem.geometry
     series = open_tilt_series(tilts)
     projections, valid = read_rows(series, g, problem.intensity, 0, g.rows)
-    operator = SlabOperator(g)
+    operator = SlabOperator(g, background=problem.intensity.vacuum if isolated(g) else 0.0)
     noise = problem.intensity.uncertainty / problem.intensity.std
     return operator, operator.prepare(projections, valid), noise
 

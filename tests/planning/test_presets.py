@@ -15,7 +15,7 @@ from ddgm_dist.planning.presets import DEFAULTS, PRESETS, PresetUse
 from ddgm_dist.planning.problem import Problem
 from ddgm_dist.planning.restored_start import RestorerTraits
 
-TRAITS = RestorerTraits("f" * 64, stride=8, neighbours=2)
+TRAITS = RestorerTraits("f" * 64, stride=8, neighbours=2, repeats=True)
 # The defaults of versions without a restorer, by which old figures can be had.
 CLASSIC = {
     "start": "zero",
