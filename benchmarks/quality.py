@@ -34,11 +34,10 @@ PAPER = {
     "sigma_N": 0.03,
     "added_noise": 1.0,
 }
-RESTORED = {"start": "restored", "sigma_N": 0.15, "added_noise": 0.0}
 EXPERIMENTS = {
     "DDGM (defaults)": {},
-    "restored start, N = 3": {**RESTORED, "N": 3, "sigma_1": 0.4},
-    "restored start, N = 12": {**RESTORED, "N": 12, "sigma_1": 0.5},
+    "fast": {"preset": "fast"},
+    "best": {"preset": "best"},
     "DDGM, paper's rule": PAPER,
 }
 

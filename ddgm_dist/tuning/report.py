@@ -47,7 +47,7 @@ class Row:
     chosen
         True for the chosen one.
     restorer_calls
-        1 for a restored start, else 0.
+        Calls of the restorer for one block; 0 where the start is zero.
     ends
         Smooth residual of steep held-out tilts at the ends of the blocks over that in the middle
         (:mod:`ddgm_dist.tuning.model_error`); None where it is unknown.
