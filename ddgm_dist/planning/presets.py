@@ -35,8 +35,6 @@ class Preset:
 
 _CLASSIC: Mapping[str, Any] = {
     "start": "zero",
-    "restorer_calls": 1,
-    "start_share": 0.0,
     "N": 50,
     "K": 100,
     "sigma_1": 5.0,
@@ -46,6 +44,8 @@ _CLASSIC: Mapping[str, Any] = {
     "step_rule": "noise-aware",
     "data_weight_cap": 3.0,
     "samples": 1,
+    "restorer_calls": 1,
+    "start_share": 0.0,
 }
 _RESTORED: Mapping[str, Any] = {
     **_CLASSIC,

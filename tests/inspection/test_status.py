@@ -115,7 +115,7 @@ def test_a_preset_is_named_and_is_not_part_of_the_problem(
     assert main([*words, "--set", "N=3", "--set", "K=2.0"]) == 0
     page = capsys.readouterr().out
     assert f"preset          {told}\n" in page
-    assert re.search(r"fast +3 +1 +21 +1\n", page)
+    assert re.search(r"fast +3 +1 +29 +1\n", page)
     assert main([*words, "--json"]) == 0
     plan = json.loads(capsys.readouterr().out)
     assert plan["preset"] == {"name": "paper", "changed": {}}
