@@ -26,6 +26,9 @@ __all__ = [
 
 # Half the zone, in columns, over which coupled tiles are blended around a cut.
 BLEND = 32
+# Columns more for a restored start. Cut at 160 columns, tissue 64 thick with 5 % noise came within 42.9
+# dB of the whole without them, within 47.9 dB with them.
+_RESTORED = 112
 # Columns per chunk of the output, in wide and in narrow volumes.
 WIDE_CHUNK, NARROW_CHUNK, NARROW_FIELD = 64, 16, 1024
 # Domains up to this width are solved whole, unless tile_columns is given. That is a key of the
@@ -162,9 +165,12 @@ def window_support(tile: Tile, field: int, margin: int) -> tuple[int, int]:
     return start, stop
 
 
-def default_margin(geometry: Geometry) -> int:
-    """Columns read beyond a tile's own: reach of rays or context of the denoiser, and blending zone."""
-    return max(geometry.reach, 2 * BLEND) + 2 * BLEND
+def default_margin(geometry: Geometry, *, restored: bool = False) -> int:
+    """Columns read beyond a tile's own: reach of rays or context of the denoiser, and blending zone.
+
+    A restored start needs more: its network sees farther, and its inverse is of all that is read.
+    """
+    return max(geometry.reach, 2 * BLEND) + 2 * BLEND + (_RESTORED if restored else 0)
 
 
 def column_cuts(field: int, tile_columns: int) -> list[int]:
@@ -189,7 +195,9 @@ def columns_and_margin(geometry: Geometry, config: ProblemConfig) -> tuple[int, 
     wanted = config.tile_columns
     if wanted is None:
         wanted = geometry.field if geometry.field <= WHOLE_WIDTH else COUPLED_WIDTH
-    return equal_columns(geometry.field, wanted), config.margin or default_margin(geometry)
+    restored = config.start == "restored"
+    margin = config.margin or default_margin(geometry, restored=restored)
+    return equal_columns(geometry.field, wanted), margin
 
 
 def widest_read(geometry: Geometry, config: ProblemConfig) -> int:

@@ -107,6 +107,16 @@ def test_tiles_partition_the_volume(
     assert (plan.traffic.exchanged > 0) == coupled
 
 
+def test_tiles_with_a_restored_start_read_farther(make_problem: MakeProblem) -> None:
+    keys = {"field": 2000, "tile_columns": 256}
+    traits = RestorerTraits("f" * 64, 16, 2)
+    zero = planned(make_problem(**keys))
+    restored = planned(make_problem(**keys, start="restored", traits=traits))
+    assert restored.margin == zero.margin + 112
+    chosen = planned(make_problem(**keys, start="restored", traits=traits, margin=100))
+    assert chosen.margin == 100
+
+
 @settings(max_examples=100, deadline=None)
 @given(keys=problems())
 def test_advice_on_narrow_tiles_can_be_followed(
