@@ -59,7 +59,7 @@ def train(
         typer.Option(
             min=0,
             max=1,
-            help="Probability that a patch is altered as by another microscope; 0.2 is mild, and the "
+            help="Probability that a patch is altered as by another microscope; 0.2 is mild, 0.3 the "
             "default of a restorer.",
         ),
     ] = None,

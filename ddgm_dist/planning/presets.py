@@ -79,7 +79,7 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
     {
         "fast": Preset("a first look", {**_RESTORED, "N": 3, "sigma_1": 0.4}),
         "default": Preset("without a preset", _CLASSIC),
-        "best": Preset("the least error", _BEST),
+        "best": Preset("less error, more calls", _BEST),
         "classic": Preset("from zero, without a restorer", _CLASSIC),
         "paper": Preset("the rule of the paper", _PAPER),
     }
@@ -161,11 +161,18 @@ def with_preset(values: Mapping[str, Any]) -> dict[str, Any]:
     Raises
     ------
     InputError
-        There is no such preset.
+        There is no such preset. It begins from a restored estimate, and ``start: zero`` is given.
     """
     name = values.get("preset")
     if name is None:
         return dict(values)
+    if values.get("start") == "zero" and preset_named(name).values["start"] == "restored":
+        raise InputError(
+            "start",
+            "zero",
+            f"the preset {name} begins from a restored estimate, and its few iterations suit no other",
+            "give the preset classic",
+        )
     return {**preset_named(name).values, **values}
 
 

@@ -104,7 +104,7 @@ class TrainedRanges:
             _clause("a middle of {:.3g} degrees", abs(angles[0] + angles[-1]) / 2, self.middle_deg),
             _clause("a gap of {:.3g} degrees between tilts", gap, self.gap_deg),
             _clause("a thickness of {:g} voxels", acquisition.thickness, self.thickness),
-            _clause("{:g} calls", calls, self.calls),
+            _clause("restorer_calls = {:g}", calls, self.calls),
         ]
         if noise is not None:
             words = "noise of {:.3g} % of the projections' deviation"

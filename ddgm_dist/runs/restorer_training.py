@@ -67,7 +67,7 @@ def _untrained(problem: Problem, series: TiltSeries, restorer: LoadedRestorer) -
     ):
         texts.append(
             f"the restorer was not trained for such a series: {'; '.join(said)}. Its start may mislead "
-            "the iterations; start: zero does without it"
+            "the iterations; start: zero (preset: classic) does without it"
         )
     if said := restorer.trained.unread():
         texts.append(

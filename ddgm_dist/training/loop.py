@@ -160,10 +160,7 @@ def run_training(
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         optimizer.step()
         history.recent.append(float(loss.detach()))
-        # From random weights on the average forgets sooner.
-        decay = options.ema
-        if begin is None:
-            decay = min(decay, (1 + history.step) / (10 + history.step))
+        decay = min(options.ema, (1 + history.step) / (10 + history.step))
         with torch.no_grad():
             torch._foreach_lerp_(list(average.parameters()), list(net.parameters()), 1 - decay)
         history.step += 1

@@ -99,7 +99,7 @@ class Training:
             history,
             self.options,
             self.data,
-            attribution,
+            self._attributed(attribution),
             patch=self.settings.patch,
             validation_description=self.judged,
             likeness=measure_likeness(self.sampler.parts()),
@@ -109,6 +109,15 @@ class Training:
         checkpoint.unlink()
         sidecar.unlink()
         return result
+
+    def _attributed(self, attribution: str) -> str:
+        """The source of the images, and of those that the weights were trained on before."""
+        before = (
+            None if self.settings.begin is None else self.settings.begin.recipe.get("attribution")
+        )
+        if not before:
+            return attribution
+        return f"{attribution}; begun from weights of: {before}".removeprefix("; ")
 
 
 def prepare(

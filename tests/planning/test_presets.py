@@ -98,6 +98,13 @@ def test_what_is_given_beside_a_preset_wins(text: str) -> None:
     assert parse_config(found.model_dump(exclude_unset=True)) == found
 
 
+@pytest.mark.parametrize("name", ["fast", "best"])
+def test_a_preset_of_a_restored_start_begins_from_no_other(name: str) -> None:
+    with pytest.raises(InputError, match=r"^start = zero: the preset .* give the preset classic"):
+        parse_config({"preset": name, "start": "zero"})
+    assert parse_config({"preset": "classic", "start": "zero"}).N == 50
+
+
 def test_a_preset_alone_changes_nothing() -> None:
     use = PresetUse.of("best", parse_config({"preset": "best"}).model_dump())
     assert use is not None

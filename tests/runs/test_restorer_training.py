@@ -83,7 +83,7 @@ def test_numbers_outside_are_warned_of_once(
     shown = plan(tilts, KEYS, check_fit=False).describe()
     for text in (*said, *([" ".join(shown.split())] if words else [])):
         assert words in text
-        assert "start: zero does without it" in text
+        assert "start: zero (preset: classic) does without it" in text
     assert words or "not trained" not in shown
 
 

@@ -153,13 +153,23 @@ def test_a_training_begins_from_trained_weights(folder: Path, tmp_path: Path, ki
     spec: Any = {"denoiser": TINY, "restorer": TinyRestoring()}[kind]
     load: Any = {"denoiser": load_weights, "restorer": load_restorer_weights}[kind]
     keys: dict[str, Any] = {"kind": kind, "batch": 1, "spec": None}
-    first = run(folder, tmp_path / "a.safetensors", **{**keys, "spec": spec})
+    first = run(folder, tmp_path / "a.safetensors", **{**keys, "spec": spec}, attribution="theirs")
     begin = str(first.weights)
     # A step so small that nothing moves: the weights are those it began from, architecture and all.
-    still = run(folder, tmp_path / "b.safetensors", begin_from=begin, learning_rate=1e-30, **keys)
+    still = run(
+        folder,
+        tmp_path / "b.safetensors",
+        begin_from=begin,
+        learning_rate=1e-30,
+        attribution="mine",
+        **keys,
+    )
     before, after = (load(result.weights).net.state_dict() for result in (first, still))
     assert all(np.array_equal(before[name], after[name]) for name in before)
     assert still.recipe["begun_from"] == first.digest
+    assert (
+        still.recipe["attribution"] == f"mine; begun from weights of: {first.recipe['attribution']}"
+    )
     assert "begun_from" not in first.recipe
     assert still.recipe["options"]["learning_rate"] == 1e-30
     # Of other weights it is another training.
