@@ -45,8 +45,7 @@ def restorer_calls(tiles: Sequence[Tile], problem: Problem) -> int:
     lattice, block = problem.restored.lattice, problem.rows_per_call
     shapes = (tile.read_box.shape for tile in tiles)
     windows = sum(math.ceil(y / block) * _windows(lattice, x) for _, y, x in shapes)
-    times = 2 if problem.config.start_share else 1
-    return times * problem.restored.calls * windows
+    return problem.config.starts * problem.restored.calls * windows
 
 
 def restorer_call_shape(problem: Problem) -> tuple[int, int, int, int]:

@@ -225,6 +225,13 @@ class ProblemConfig(BaseModel):
         return value
 
     @property
+    def starts(self) -> int:
+        """Number of times that a tile makes its restored start: twice if it has a share in the result."""
+        if self.start == "zero":
+            return 0
+        return 2 if self.start_share else 1
+
+    @property
     def rotates(self) -> bool:
         """True if some planes couple rows."""
         return any(plane != "zx" for plane in self.planes)

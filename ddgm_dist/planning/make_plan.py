@@ -222,7 +222,6 @@ def _rows_around(tile: Tile, problem: Problem) -> int:
         return 0
     near, block = problem.restored.restorer.neighbours, problem.rows_per_call
     last, found = problem.geometry.rows, 0
-    times = 2 if problem.config.start_share else 1
     for y in range(tile.read_box.start[1], tile.read_box.stop[1], block):
         found += min(y, near) + max(0, min(last, y + block + near) - (y + block))
-    return times * found
+    return problem.config.starts * found

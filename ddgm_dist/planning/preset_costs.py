@@ -9,6 +9,7 @@ from typing import Any
 
 from ddgm_dist.algorithm.schedule import IMPUTED_EVERY
 from ddgm_dist.operators.slab.inverse import STEPS
+from ddgm_dist.planning.config import ProblemConfig
 from ddgm_dist.planning.presets import PRESETS
 
 __all__ = ["PresetCost", "preset_costs", "to_table"]
@@ -52,20 +53,19 @@ def preset_costs() -> tuple[PresetCost, ...]:
     """The costs of all presets."""
     found = []
     for name, preset in PRESETS.items():
-        values = preset.values
-        restored, samples = values["start"] == "restored", values["samples"]
-        each = math.ceil(values["K"] / IMPUTED_EVERY)
-        if values["step_rule"] == "proximal":
-            each = 1 + STEPS[-1][1]
-        pairs = values["N"] * each
-        calls = restored * values["restorer_calls"] * (2 if values["start_share"] else 1)
-        # Each inverse begins with one pair, for the right-hand side.
-        pairs += calls * (1 + STEPS[-1][1])
+        config = ProblemConfig(**preset.values)
+        samples = config.samples
+        calls = config.restorer_calls * config.starts
+        # Each begins with one pair, for the right-hand side.
+        inverse = 1 + STEPS[-1][1]
+        exact = config.step_rule == "proximal"
+        pairs = config.N * (inverse if exact else math.ceil(config.K / IMPUTED_EVERY))
+        pairs += calls * inverse
         found.append(
             PresetCost(
                 name=name,
                 purpose=preset.purpose,
-                denoiser_calls=samples * values["N"],
+                denoiser_calls=samples * config.N,
                 restorer_calls=samples * calls,
                 operator_pairs=samples * pairs,
                 samples=samples,

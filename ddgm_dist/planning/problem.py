@@ -21,6 +21,7 @@ from ddgm_dist.core.noise import ROW_LATTICE_STREAM
 from ddgm_dist.core.window import WindowLattice, make_lattice
 from ddgm_dist.errors import InputError
 from ddgm_dist.operators.slab.basis import norm_squared
+from ddgm_dist.operators.slab.inverse import DAMPING, LEAST_NOISE, STEPS
 from ddgm_dist.pixels.screen import Screen
 from ddgm_dist.planning.config import ProblemConfig
 from ddgm_dist.planning.problem_changes import UNSAID
@@ -29,6 +30,8 @@ from ddgm_dist.planning.tiling import widest_read
 
 __all__ = ["Problem"]
 
+# Constants of the exact data step: other ones are another problem.
+_EXACT = {"steps": STEPS, "damping": DAMPING, "least_noise": LEAST_NOISE}
 _OF_START = ("start", "restorer", "restorer_calls", "start_share")
 
 
@@ -186,6 +189,7 @@ class Problem:
             **({"imputed_every": IMPUTED_EVERY} if often else {}),
             **({} if self.screen is None else {"screen": self.screen.to_dict()}),
             **({} if self.restored is None else {"restored": asdict(self.restored)}),
+            **({"exact_step": _EXACT} if self.config.step_rule == "proximal" else {}),
             "geometry": asdict(self.geometry),
             "intensity": intensity,
             "step_size": self.step_size,

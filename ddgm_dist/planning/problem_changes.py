@@ -18,6 +18,7 @@ UNSAID: dict[str, Any] = {
     "config.restorer_calls": 1,
     "config.start_share": 0.0,
     "intensity.misfit": 0.0,
+    "exact_step": None,
     "imputed_every": None,
     "restored": None,
     "screen": None,

@@ -190,8 +190,7 @@ class _Trial:
         def begin() -> None:
             start(self.tile, data, self.data.sides(self.tile, start.neighbours, Timer()))
 
-        times = 2 if self.problem.config.start_share else 1
-        return times * self._time(begin) * self.blocks(own=False)
+        return self.problem.config.starts * self._time(begin) * self.blocks(own=False)
 
     def noise(self) -> float:
         """Seconds to draw a block's noise."""

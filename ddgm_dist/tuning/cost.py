@@ -15,9 +15,7 @@ __all__ = ["Cost", "network_calls", "restorer_calls"]
 
 def restorer_calls(config: ProblemConfig) -> int:
     """Calls of the restorer for one block, each with an inverse before it."""
-    if config.start != "restored":
-        return 0
-    return config.restorer_calls * (2 if config.start_share else 1)
+    return config.restorer_calls * config.starts
 
 
 def network_calls(candidate: Candidate) -> int:

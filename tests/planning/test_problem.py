@@ -12,6 +12,7 @@ import yaml
 from ddgm_dist.algorithm.schedule import IMPUTED_EVERY
 from ddgm_dist.core.intensity import Intensity
 from ddgm_dist.pixels.screen import Screen
+from ddgm_dist.planning import problem as problem_module
 from ddgm_dist.planning.advice import variant
 from ddgm_dist.planning.config import Config, ProblemConfig, parse_config
 from ddgm_dist.planning.problem import Problem
@@ -175,6 +176,16 @@ def test_a_restored_start_is_part_of_the_problem(make_problem: MakeProblem) -> N
     unused = make_problem(traits=RESTORED["traits"], restorer="mine:restore")
     assert unused.restored is None
     assert unused.digest() == base.digest()
+
+
+def test_constants_of_the_exact_step_are_part_of_a_problem_that_takes_it(
+    make_problem: MakeProblem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exact, other = make_problem(step_rule="proximal"), make_problem()
+    before = exact.digest(), other.digest()
+    monkeypatch.setitem(problem_module._EXACT, "damping", 1.0)
+    assert exact.digest() != before[0]
+    assert other.digest() == before[1]
 
 
 def test_windows_of_a_restored_start_have_its_stride(make_problem: MakeProblem) -> None:
