@@ -226,7 +226,7 @@ class ProblemConfig(BaseModel):
 
     @property
     def starts(self) -> int:
-        """Number of times that a tile makes its restored start: twice if it has a share in the result."""
+        """Number of times that a tile makes its restored start: two if it has a share in the result."""
         if self.start == "zero":
             return 0
         return 2 if self.start_share else 1
